@@ -1,0 +1,51 @@
+// npm test: installs what is missing and runs every test that this machine can run; arguments name test files.
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { build, ensureChromium, ensureNatsServer, ensurePackages, root, run } from './setup.mjs'
+
+ensurePackages()
+ensureNatsServer()
+const chromium = ensureChromium()
+if (chromium === undefined) console.error('No Chromium here: the browser tests are left out. Install one, or set CHROMIUM to its path.')
+build()
+const tapBin = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
+run(process.execPath, [tapBin, 'build'], { stdio: ['ignore', 'ignore', 2] })
+
+const tap = spawn(process.execPath, [tapBin, 'run', '--reporter=tap', ...process.argv.slice(2)], {
+  cwd: root,
+  stdio: ['ignore', 'pipe', 'inherit'],
+  env: { ...process.env, ...(chromium ? { CHROMIUM: chromium } : undefined) },
+})
+let passed = 0
+let failed = 0
+let failedInFile = 0
+let block = []
+for await (const line of createInterface({ input: tap.stdout })) {
+  const test = /^ {4}(not )?ok \d+(?: - (.*?))?(?: # time=.*)?(?: \{)?$/.exec(line)
+  const file = /^(not )?ok \d+ - (.*?)( # (?:SKIP|skip).*| # time=(.*?))?(?: \{)?$/.exec(line)
+  block.push(line)
+  if (test) {
+    if (test[1]) {
+      failed++
+      failedInFile++
+      console.log(block.join('\n'))
+    } else passed++
+    block = []
+  } else if (file) {
+    // A file that broke outside of its tests counts as one failed test.
+    if (file[1] && failedInFile === 0) {
+      failed++
+      console.log(block.join('\n'))
+    } else console.log(`${file[1] ? 'not ok' : 'ok'} ${file[2]}${file[4] ? ` (${file[4]})` : ''}${file[3]?.includes('kip') ? file[3] : ''}`)
+    failedInFile = 0
+    block = []
+  }
+}
+const code = await new Promise((resolve) => (tap.exitCode === null ? tap.on('close', resolve) : resolve(tap.exitCode)))
+if (code !== 0 && failed === 0) {
+  failed = 1
+  console.log(block.join('\n'))
+}
+console.log(`${passed} passed, ${failed} failed`)
+process.exit(code === 0 && passed > 0 ? 0 : 1)

@@ -1,0 +1,217 @@
+import { randomBytes } from 'node:crypto'
+import type { Services } from './commands/caller.ts'
+import { BUILT_IN_COMMANDS } from './commands/dispatch.ts'
+import { Participants } from './commands/participants.ts'
+import { hasKey } from './config/load.ts'
+import type { Config } from './config/options.ts'
+import { gameDjinn } from './contracts/game-djinn.ts'
+import { loadContract } from './contracts/load.ts'
+import { Registry } from './contracts/registry.ts'
+import { HttpApi } from './gateways/http.ts'
+import { type Listening, listen, makeApp, type Tls } from './gateways/listen.ts'
+import { WebSocketGateway } from './gateways/websocket.ts'
+import type { WebSocketClient } from './gateways/websocket-client.ts'
+import { TokenVerifier } from './guard/jwt.ts'
+import { Hub } from './hub/hub.ts'
+import { EventLog } from './log/event-log.ts'
+import { Meters } from './meters.ts'
+import type { Logger } from './ops/logger.ts'
+import { Metrics } from './ops/metrics.ts'
+import { mountOps } from './ops/ops-server.ts'
+import { EmbeddedSource } from './source/embedded/embedded-source.ts'
+import { NatsSource } from './source/nats/nats-source.ts'
+import type { Source } from './source/source.ts'
+
+export interface Ports {
+  readonly port: number
+  readonly opsPort: number
+}
+
+export interface Broker {
+  readonly ports: Ports
+  /** Sends clients away over `DRAIN_MS` and leaves. */
+  stop(): Promise<void>
+}
+
+const SWEEP_MS = 1_000
+const BAD_EVENT_LOG_MS = 60_000
+const BAD_SUBJECTS_MAX = 1_000
+
+/**
+ * Puts a broker together, in the order in which events flow: source → log → registry → hub → gateways; and starts it.
+ * @param development tokens are signed by a key made for this machine; the page gets one
+ * @throws BrokerError saying what is wrong and what to do
+ */
+export async function startBroker(config: Config, log: Logger, development: { token: () => string } | undefined): Promise<Broker> {
+  const meters = new Meters()
+  const verifier = await TokenVerifier.open(
+    { secret: config.jwtSecret, publicKey: config.jwtPublicKey, jwksUrl: config.jwksUrl, issuer: config.jwtIssuer, audience: config.jwtAudience },
+    log,
+  )
+  const contracts = [gameDjinn, ...(await Promise.all(config.contracts.map(loadContract)))]
+  const source = await openSource(config, log)
+  const participants = await Participants.open(source)
+  const registry = new Registry(contracts, BUILT_IN_COMMANDS, participants.of, meters)
+  registry.onBad = oncePerMinute((subject, error) => log.warn({ subject: subject.slice(0, 200), code: error.code, reason: error.message }, 'an event was left out'))
+  meters.onUnencodable = (entry, error) => log.error({ position: entry.position, reason: String(error) }, 'an event cannot be written in a client\'s format and was left out')
+
+  const eventLog = new EventLog({
+    source,
+    ringEvents: config.logRingEvents,
+    ringBytes: config.logRingBytes,
+    backfillBytes: config.backfillBytes,
+    route: (message, position) => registry.route(message, position),
+  })
+  const hub = new Hub(eventLog, meters, { bufferBytes: config.maxBackpressureBytes / 4, stallMs: config.slowClientTimeoutMs })
+  let state: 'warming up' | 'serving' | 'draining' = 'warming up'
+
+  const tls: Tls | undefined = config.tlsCertFile === '' ? undefined : { certFile: config.tlsCertFile, keyFile: config.tlsKeyFile }
+  const host = config.host || (hasKey(config) ? '0.0.0.0' : '127.0.0.1')
+  const app = makeApp(tls)
+  const services: Services = {
+    hub,
+    log: eventLog,
+    source,
+    participants,
+    verify: (token) => verifier.verify(token),
+    commandTimeoutMs: config.commandTimeoutMs,
+    roomsMax: config.maxRooms,
+  }
+  const gateways = [...registry.contracts.values()].flatMap((contract) =>
+    contract.contract.endpoints.map(
+      (endpoint) =>
+        new WebSocketGateway(app, {
+          contract,
+          endpoint,
+          services,
+          meters,
+          verify: (token) => verifier.verify(token),
+          limits: {
+            payloadBytes: config.maxPayloadBytes,
+            backpressureBytes: config.maxBackpressureBytes,
+            idleTimeoutS: config.idleTimeoutS,
+            connections: config.maxConnections,
+            commandsPerMinute: config.commandsPerMinute,
+          },
+          origins: config.corsOrigins,
+          nodeId: randomBytes(4).toString('hex'),
+        }),
+    ),
+  )
+  hub.catchUp.onStalled = (session) => (session as WebSocketClient).end('SLOW_CONSUMER')
+  hub.catchUp.onMissed = (session, since, firstSeq) => {
+    for (const gateway of gateways) if (gateway.miss(session, since, eventLog.position(firstSeq))) return
+  }
+  const stats = async () => ({ connections: meters.connections, rooms: roomsOf(registry) })
+  new HttpApi(app, {
+    registry,
+    source,
+    log: eventLog,
+    meters,
+    verify: (token) => verifier.verify(token),
+    publishKey: config.publishKey,
+    bodyBytesMax: config.maxPayloadBytes,
+    origins: config.corsOrigins,
+    stats,
+  })
+
+  const opsApp = makeApp(undefined)
+  const listening: Listening[] = []
+  mountOps(opsApp, {
+    metrics: new Metrics({ meters, hub, log: eventLog, source, roomCount: () => Object.keys(roomsOf(registry)).length }),
+    unready: () => {
+      const reasons: string[] = []
+      if (state !== 'serving') reasons.push(state)
+      if (!source.connected) reasons.push('NATS is out of reach')
+      return reasons
+    },
+    figures: () => ({
+      state,
+      source: source.kind,
+      source_connected: source.connected,
+      connections: meters.connections,
+      rooms: roomsOf(registry),
+      events: meters.events,
+      bad_events: meters.badEvents + meters.unknownEvents,
+      deliveries: sum(meters.deliveries) + sum(meters.catchUpDeliveries),
+      behind: hub.catchUp.sessions.size,
+      lag_events: hub.catchUp.lag(Date.now()).events,
+      ring_events: eventLog.ring.size,
+      ring_bytes: eventLog.ring.bytes,
+      position: eventLog.position(eventLog.headSeq),
+      rss_bytes: process.memoryUsage.rss(),
+    }),
+    pageSettings: () => ({
+      apps: [...registry.contracts.values()].map(({ app: name, contract }) => ({ app: name, path: contract.endpoints[0]?.path, names: Object.keys(contract.groups ?? {}).concat(Object.keys(contract.events)), rooms: Object.keys(contract.rooms ?? {}) })),
+      port: listening[1]?.port,
+      tls: tls !== undefined,
+      token: development?.token(),
+    }),
+  })
+  listening.push(await listen(opsApp, host, config.opsPort, 'OPS_PORT'))
+
+  await eventLog.start()
+  hub.start()
+  listening.push(await listen(app, host, config.port, 'PORT'))
+  state = 'serving'
+
+  const sweeper = setInterval(() => {
+    const now = Date.now()
+    for (const gateway of gateways) gateway.sweep(now)
+    hub.catchUp.sweep(now)
+  }, SWEEP_MS)
+  const hourly = setInterval(() => participants.sweep(Date.now()), 3_600_000)
+
+  return {
+    ports: { port: listening[1]?.port as number, opsPort: listening[0]?.port as number },
+    stop: async () => {
+      state = 'draining'
+      listening[1]?.stop()
+      await Promise.all(gateways.map((gateway) => gateway.drain(config.drainMs)))
+      clearInterval(sweeper)
+      clearInterval(hourly)
+      await eventLog.stop()
+      await source.close()
+      verifier.close()
+      app.close()
+      opsApp.close()
+    },
+  }
+}
+
+async function openSource(config: Config, log: Logger): Promise<Source> {
+  if (config.natsUrl === '') return new EmbeddedSource()
+  return NatsSource.open({
+    url: config.natsUrl,
+    creds: config.natsCreds,
+    stream: { name: config.streamName, maxAgeS: config.streamMaxAgeS, maxBytes: config.streamMaxBytes },
+    log,
+  })
+}
+
+/** Members by room, over all applications. */
+function roomsOf(registry: Registry): Record<string, number> {
+  const rooms: Record<string, number> = {}
+  for (const { audience } of registry.contracts.values()) {
+    for (const room of audience.rooms.values()) rooms[room.name] = (rooms[room.name] ?? 0) + room.size
+  }
+  return rooms
+}
+
+/** Lets one report per subject and minute through. */
+function oncePerMinute<E>(report: (subject: string, error: E) => void): (subject: string, error: E) => void {
+  const reportedMs = new Map<string, number>()
+  return (subject, error) => {
+    const now = Date.now()
+    if (now - (reportedMs.get(subject) ?? 0) < BAD_EVENT_LOG_MS) return
+    if (reportedMs.size >= BAD_SUBJECTS_MAX) reportedMs.clear()
+    reportedMs.set(subject, now)
+    report(subject, error)
+  }
+}
+
+function sum(map: ReadonlyMap<string, number>): number {
+  let total = 0
+  for (const n of map.values()) total += n
+  return total
+}

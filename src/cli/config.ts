@@ -1,0 +1,36 @@
+import type { Command } from 'commander'
+import { withDevelopmentKeys } from '../config/development.ts'
+import { OPTIONS, type Option } from '../config/options.ts'
+import { loadContract } from '../contracts/load.ts'
+import { addOptionFlags, configFrom } from './options.ts'
+
+export function addDefaultConfig(program: Command): void {
+  program
+    .command('default-config')
+    .description('print every option with its default, as a file for --config')
+    .action(() => console.log(defaultConfig()))
+}
+
+export function addCheckConfig(program: Command): void {
+  addOptionFlags(program.command('check-config').description('check the options and contracts, say what is wrong, and start nothing')).action(async (flags) => {
+    const { config, development } = withDevelopmentKeys(configFrom(flags))
+    const contracts = await Promise.all(config.contracts.map(loadContract))
+    for (const [name, option] of Object.entries(OPTIONS) as [keyof typeof OPTIONS, Option][]) {
+      const value = config[name]
+      if (String(value) === String(option.default)) continue
+      console.log(`${option.env}=${option.secret ? '(set)' : value}`)
+    }
+    for (const { app, events } of contracts) console.log(`# contract ${app}: ${Object.keys(events).length} events`)
+    console.log(development ? '# The configuration is valid. No key is set: a development key is used, on 127.0.0.1 alone.' : '# The configuration is valid.')
+  })
+}
+
+function defaultConfig(): string {
+  const lines = ['# Roomcast options. Uncomment what you change, and start with: roomcast serve --config <this file>']
+  let group = ''
+  for (const option of Object.values(OPTIONS) as Option[]) {
+    if (option.group !== group) lines.push('', `# --- ${(group = option.group)} ---`)
+    lines.push('', `# ${option.about}${option.unit ? ` (${option.unit})` : ''}`, `#${option.env}=${option.default}`)
+  }
+  return lines.join('\n')
+}

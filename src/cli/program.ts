@@ -1,0 +1,31 @@
+import { readFileSync } from 'node:fs'
+import { Command } from 'commander'
+import { BrokerError } from '../errors.ts'
+import { addCheckConfig, addDefaultConfig } from './config.ts'
+import { addPublish } from './publish.ts'
+import { addServe } from './serve.ts'
+import { addTail } from './tail.ts'
+import { addToken } from './token.ts'
+
+/** Runs the command line. Ends the process with 1 on a failure, 2 on a wrong call. */
+export async function run(argv: readonly string[]): Promise<void> {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+  const program = new Command('roomcast')
+    .description('Real-time event broker: takes events from NATS and fans them out to rooms of WebSocket clients, in order, nothing lost.')
+    .version(version)
+    .showHelpAfterError('(add --help to see what there is)')
+    .exitOverride((stop) => process.exit(stop.exitCode === 0 ? 0 : 2))
+  addServe(program)
+  addToken(program)
+  addPublish(program)
+  addTail(program)
+  addCheckConfig(program)
+  addDefaultConfig(program)
+  try {
+    await program.parseAsync(argv)
+  } catch (error) {
+    if (!(error instanceof BrokerError)) throw error
+    console.error(`roomcast: ${error.message}`)
+    process.exitCode = 1
+  }
+}

@@ -1,0 +1,16 @@
+import { Packr } from 'msgpackr'
+import { type Codec, eventFields, messageFields } from './codec.ts'
+
+/** Plain maps, no record extension: any msgpack library reads them. */
+const packr = new Packr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
+
+export const msgpack: Codec = {
+  name: 'msgpack',
+  binary: true,
+  encodeEvent: (event, position) => packr.pack(eventFields(event, position)),
+  encodeMessage: (message) => packr.pack(messageFields(message)),
+  decode(frame, binary) {
+    if (!binary) throw new Error('this connection speaks msgpack in binary frames')
+    return packr.unpack(new Uint8Array(frame))
+  },
+}

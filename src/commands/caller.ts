@@ -1,0 +1,34 @@
+import type { CompiledContract } from '../contracts/compiled.ts'
+import type { Claims, Message } from '../contracts/contract.ts'
+import type { BrokerError } from '../errors.ts'
+import type { EventLog } from '../log/event-log.ts'
+import type { Hub } from '../hub/hub.ts'
+import type { Session } from '../hub/session.ts'
+import type { Source } from '../source/source.ts'
+import type { Participants } from './participants.ts'
+
+/** Who sent a command, as effects see it; each gateway implements it in its protocol. */
+export interface Caller {
+  readonly contract: CompiledContract
+  readonly session: Session
+  readonly claims: Claims
+  /** Unique over all brokers. */
+  readonly connectionId: string
+  readonly closed: boolean
+  /** Answers a command. Waits where the socket is full; never lost while the connection lasts. */
+  reply(message: Message, id?: string | number): void
+  fail(error: BrokerError, id?: string | number): void
+  /** Goes on with other claims of the same user. */
+  renew(claims: Claims): void
+}
+
+/** What effects work with. */
+export interface Services {
+  readonly hub: Hub
+  readonly log: EventLog
+  readonly source: Source
+  readonly participants: Participants
+  readonly verify: (token: string) => Claims
+  readonly commandTimeoutMs: number
+  readonly roomsMax: number
+}

@@ -1,0 +1,85 @@
+import { Type } from 'typebox'
+import type { CommandContract, Command } from '../contracts/contract.ts'
+import { BrokerError, reasonOf } from '../errors.ts'
+import { isRecord } from '../log/event.ts'
+import type { Meters } from '../meters.ts'
+import { authenticate } from './authenticate.ts'
+import type { Caller, Services } from './caller.ts'
+import { forward } from './forward.ts'
+import { subscribe, unsubscribe } from './subscribe.ts'
+
+const names = Type.Array(Type.String({ minLength: 1, maxLength: 256 }), { maxItems: 256 })
+const filterValue = Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Array(Type.Union([Type.String(), Type.Number(), Type.Boolean()]), { maxItems: 1_000 })])
+
+/** What every raw WebSocket endpoint understands, whatever its contract adds (docs/protocol.md). */
+export const BUILT_IN_COMMANDS: Readonly<Record<string, CommandContract>> = {
+  subscribe: {
+    schema: Type.Object({
+      events: Type.Optional(names),
+      rooms: Type.Optional(names),
+      filters: Type.Optional(Type.Record(Type.String({ maxLength: 256 }), filterValue)),
+      since: Type.Optional(Type.Unknown()),
+    }),
+    effect: { use: 'subscribe' },
+  },
+  unsubscribe: { schema: Type.Object({ events: Type.Optional(names), rooms: Type.Optional(names) }), effect: { use: 'unsubscribe' } },
+  ping: { effect: { use: 'echo', reply: ({ id }) => ({ type: 'pong', data: { client_id: id ?? null } }) } },
+  authenticate: { schema: Type.Object({ token: Type.String() }), effect: { use: 'authenticate' } },
+}
+
+/**
+ * Carries out a message from a client.
+ * @returns a promise where what the client sends next has to wait for it
+ */
+export function dispatch(caller: Caller, message: unknown, services: Services, meters: Meters): Promise<void> | undefined {
+  let id: string | number | undefined
+  try {
+    const command = read(message)
+    id = command.id
+    const { contract } = caller
+    const known = contract.commands.get(command.type)
+    if (!known) throw new BrokerError('UNKNOWN_TYPE', `There is no command "${command.type.slice(0, 100)}"`, { known: [...contract.commands.keys()] })
+    meters.command(contract.app, command.type)
+    const faults = known.check(command.data)
+    if (faults.length > 0) throw new BrokerError('INVALID_MESSAGE', `The data of "${command.type}" is not valid: ${faults[0]}`, { faults })
+    const { effect } = known
+    switch (effect.use) {
+      case 'subscribe':
+        return failing(caller, id, meters, subscribe(caller, command, services))
+      case 'unsubscribe':
+        unsubscribe(caller, command, services)
+        return undefined
+      case 'authenticate':
+        authenticate(caller, command, services)
+        return undefined
+      case 'echo':
+        caller.reply(effect.reply(command))
+        return undefined
+      case 'forward':
+        // What comes next does not wait for the service.
+        void failing(caller, id, meters, forward(caller, command, effect, services))
+        return undefined
+    }
+  } catch (error) {
+    fail(caller, id, meters, error)
+    return undefined
+  }
+}
+
+function read(message: unknown): Command {
+  if (!isRecord(message)) throw new BrokerError('INVALID_MESSAGE', 'The message is not an object {type, data, id?}')
+  const { type, data = {}, id } = message
+  if (typeof type !== 'string') throw new BrokerError('INVALID_MESSAGE', '`type` is missing or not a string')
+  if (!isRecord(data)) throw new BrokerError('INVALID_MESSAGE', '`data` is not an object')
+  return { type, data, ...(typeof id === 'string' || typeof id === 'number' ? { id } : undefined) }
+}
+
+function failing(caller: Caller, id: string | number | undefined, meters: Meters, outcome: Promise<void> | undefined): Promise<void> | undefined {
+  return outcome?.catch((error: unknown) => fail(caller, id, meters, error))
+}
+
+function fail(caller: Caller, id: string | number | undefined, meters: Meters, error: unknown): void {
+  const known = error instanceof BrokerError ? error : new BrokerError('INTERNAL', reasonOf(error))
+  meters.error(known.code)
+  if (!caller.closed) caller.fail(known, id)
+}

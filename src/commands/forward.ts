@@ -1,0 +1,58 @@
+import type { Command, ForwardEffect } from '../contracts/contract.ts'
+import { BrokerError } from '../errors.ts'
+import { isRecord } from '../log/event.ts'
+import type { Caller, Services } from './caller.ts'
+
+type Outcome = { readonly ok: true; readonly data: unknown } | { readonly ok: false; readonly failure: { code: string; message: string } }
+
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+/**
+ * Sends a command to its service, as a NATS request on `commands.<app>.<type>` with the caller's identity
+ * (specs/README.md, "What producers see"). Failures reach the client in its document's own words.
+ */
+export async function forward(caller: Caller, command: Command, effect: ForwardEffect, services: Services): Promise<void> {
+  const outcome = await ask(caller, command, effect, services)
+  if (caller.closed) return
+  if (!outcome.ok) caller.reply(effect.failed(outcome.failure, command))
+  else if (effect.succeeded) caller.reply(effect.succeeded(outcome.data, command))
+}
+
+async function ask(caller: Caller, command: Command, effect: ForwardEffect, services: Services): Promise<Outcome> {
+  const { app } = caller.contract
+  try {
+    const conversation = effect.participates?.(command.data)
+    if (conversation !== undefined) await services.participants.add(app, conversation, caller.claims.sub)
+    const request = {
+      type: command.type,
+      data: command.data,
+      ...(command.id === undefined ? undefined : { id: command.id }),
+      user_id: caller.claims.sub,
+      connection_id: caller.connectionId,
+      timestamp: new Date().toISOString(),
+    }
+    return read(await services.source.request(`commands.${app}.${command.type}`, Buffer.from(JSON.stringify(request)), services.commandTimeoutMs))
+  } catch (error) {
+    const { code, message } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
+    return { ok: false, failure: { code, message } }
+  }
+}
+
+/** Reads `{ok: true, data?}` or `{ok: false, error: {code, message}}`; anything else is BAD_REPLY. */
+function read(body: Uint8Array): Outcome {
+  let reply: unknown
+  try {
+    reply = JSON.parse(decoder.decode(body))
+  } catch {
+    // Not JSON: told below.
+  }
+  if (isRecord(reply)) {
+    const { ok, data, error } = reply
+    if (ok === true) return { ok, data }
+    if (ok === false && isRecord(error) && typeof error.code === 'string') {
+      return { ok, failure: { code: error.code, message: typeof error.message === 'string' ? error.message : error.code } }
+    }
+  }
+  const { code, message } = new BrokerError('BAD_REPLY')
+  return { ok: false, failure: { code, message } }
+}

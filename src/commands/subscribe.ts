@@ -1,0 +1,71 @@
+import type { Command } from '../contracts/contract.ts'
+import { BrokerError } from '../errors.ts'
+import type { Membership } from '../hub/hub.ts'
+import { parsePosition } from '../log/position.ts'
+import type { Caller, Services } from './caller.ts'
+
+interface SubscribeData {
+  readonly events?: readonly string[]
+  readonly rooms?: readonly string[]
+  readonly filters?: Readonly<Record<string, unknown>>
+  readonly since?: unknown
+}
+
+/**
+ * `subscribe {events, rooms, filters, since}` → `subscribed {events, filters}`. With `since` what came after that
+ * position follows first. An unknown name refuses the whole command.
+ * @returns a promise with `since`: what the client sends next waits until its place in the log is known
+ */
+export function subscribe(caller: Caller, command: Command<SubscribeData>, services: Services): Promise<void> | undefined {
+  const { events = [], rooms = [], filters = {}, since } = command.data
+  const memberships = membershipsOf(caller, events, rooms, filters)
+  const { session } = caller
+  const added = memberships.reduce((count, { room }) => (session.groupIn(room) ? count : count + 1), 0)
+  if (session.groups.length + added > services.roomsMax) {
+    throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `A connection may be in ${services.roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`)
+  }
+  const answer = () => caller.reply({ type: 'subscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined), filters } }, command.id)
+  if (since === undefined || since === null) {
+    answer()
+    services.hub.join(session, memberships)
+    return undefined
+  }
+  const position = parsePosition(since)
+  if (!position) throw new BrokerError('INVALID_POSITION', 'since: this is no position; give the `id` of an event', { since: String(since).slice(0, 100) })
+  return subscribeSince(caller, memberships, position.epoch, position.seq, String(since), answer, services)
+}
+
+async function subscribeSince(caller: Caller, memberships: readonly Membership[], epoch: string, seq: number, since: string, answer: () => void, { hub, log }: Services): Promise<void> {
+  // Out of reach: what is in memory counts, and what is older is read when the source is back.
+  const bounds = await log.bounds().catch(() => ({ epoch: log.epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }))
+  if (caller.closed) return
+  // The answer is sent before the session leaves live delivery: it flushes what the socket is still to get live.
+  answer()
+  const known = epoch === bounds.epoch && seq <= bounds.lastSeq
+  if (known && seq + 1 >= bounds.firstSeq) return hub.joinSince(caller.session, memberships, seq)
+  caller.reply(missed(since, bounds.firstSeq > bounds.lastSeq ? null : log.position(bounds.firstSeq)))
+  hub.joinSince(caller.session, memberships, bounds.firstSeq - 1)
+}
+
+/** Says by name that the log no longer has what a client needs. `oldest` null: nothing is stored. */
+export function missed(since: string, oldest: string | null) {
+  return { type: 'events_missed', data: { since, oldest_available: oldest } }
+}
+
+/** `unsubscribe {events, rooms}` → `unsubscribed {events}`. */
+export function unsubscribe(caller: Caller, command: Command<SubscribeData>, { hub }: Services): void {
+  const { events = [], rooms = [] } = command.data
+  const types = events.flatMap((name) => caller.contract.typesOf(name))
+  hub.leave(caller.session, [...types, ...rooms])
+  caller.reply({ type: 'unsubscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined) } }, command.id)
+}
+
+function membershipsOf({ contract, claims }: Caller, events: readonly string[], rooms: readonly string[], filters: Readonly<Record<string, unknown>>): Membership[] {
+  const predicate = contract.predicate(claims, filters)
+  const names = new Set(events.flatMap((name) => contract.typesOf(name)))
+  for (const room of rooms) {
+    contract.checkRoom(claims, room)
+    names.add(room)
+  }
+  return [...names].map((room) => ({ room, predicate }))
+}

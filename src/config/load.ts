@@ -1,0 +1,53 @@
+import { BrokerError } from '../errors.ts'
+import { type Config, OPTIONS, type Option } from './options.ts'
+
+/**
+ * Reads the options from `env` (environment, flags already merged in).
+ * @throws BrokerError CONFIG_INVALID, whose `details` lists every fault, one line each
+ */
+export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const faults: string[] = []
+  const values: Record<string, unknown> = {}
+  for (const [name, option] of Object.entries(OPTIONS) as [string, Option][]) {
+    values[name] = read(option, env[option.env], faults)
+  }
+  const config = values as Config
+  checkTogether(config, faults)
+  if (faults.length > 0) throw new BrokerError('CONFIG_INVALID', faults.join('\n'), faults)
+  return config
+}
+
+function read(option: Option, raw: string | undefined, faults: string[]): unknown {
+  const text = raw === undefined || raw === '' ? String(option.default) : raw.trim()
+  switch (option.type) {
+    case 'string':
+      return text
+    case 'list':
+      return text.split(',').map((part) => part.trim()).filter((part) => part !== '')
+    case 'integer': {
+      const number = Number(text)
+      const { min = 0, max = Number.MAX_SAFE_INTEGER } = option
+      if (!Number.isInteger(number) || number < min || number > max) {
+        faults.push(`${option.env}=${text}: wants a whole number from ${min} to ${max} (${option.unit})`)
+      }
+      return number
+    }
+  }
+}
+
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
+
+function checkTogether(config: Config, faults: string[]): void {
+  if (!LOG_LEVELS.includes(config.logLevel)) faults.push(`LOG_LEVEL=${config.logLevel}: wants one of ${LOG_LEVELS.join(', ')}`)
+  if ((config.tlsCertFile === '') !== (config.tlsKeyFile === '')) faults.push('TLS_CERT_FILE and TLS_KEY_FILE: set both, or neither')
+  if (config.jwksUrl !== '' && !URL.canParse(config.jwksUrl)) faults.push(`JWKS_URL=${config.jwksUrl}: wants an address such as https://id.example.com/.well-known/jwks.json`)
+  if (config.nodeEnv === 'production' && !hasKey(config)) {
+    faults.push('NODE_ENV=production: set JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URL; without a key anybody could mint tokens')
+  }
+  if (config.natsCreds !== '' && config.natsUrl === '') faults.push('NATS_CREDS: is of no use without NATS_URL')
+}
+
+/** Whether tokens can be verified with a key of the user's own. */
+export function hasKey(config: Config): boolean {
+  return config.jwtSecret !== '' || config.jwtPublicKey !== '' || config.jwksUrl !== ''
+}

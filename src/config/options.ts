@@ -1,0 +1,77 @@
+/**
+ * Every option of the broker, in one table: `--help`, `default-config`, `check-config`, the loader and
+ * `docs/configuration.md` are all made from it.
+ */
+
+export interface Option {
+  /** Environment variable; the flag is the same in kebab case (`PORT` → `--port`). */
+  readonly env: string
+  readonly group: string
+  readonly type: 'string' | 'integer' | 'list'
+  /** Unit of the value, where it has one. */
+  readonly unit?: string
+  readonly default: string | number
+  readonly min?: number
+  readonly max?: number
+  /** Secret values are never printed. */
+  readonly secret?: true
+  readonly about: string
+}
+
+const integer = (env: string, group: string, fallback: number, min: number, max: number, unit: string, about: string): Option & { type: 'integer' } =>
+  ({ env, group, type: 'integer', default: fallback, min, max, unit, about })
+const text = (env: string, group: string, fallback: string, about: string): Option & { type: 'string' } =>
+  ({ env, group, type: 'string', default: fallback, about })
+const secret = (env: string, group: string, about: string): Option & { type: 'string' } =>
+  ({ env, group, type: 'string', default: '', secret: true, about })
+
+export const OPTIONS = {
+  natsUrl: text('NATS_URL', 'source', '', 'NATS servers, comma separated. Empty: the embedded source (one process, nothing survives a restart).'),
+  natsCreds: text('NATS_CREDS', 'source', '', 'Path of a NATS credentials file.'),
+  streamName: text('STREAM_NAME', 'source', 'ROOMCAST_EVENTS', 'JetStream stream that holds the events. Created when missing, left as it is otherwise.'),
+  streamMaxAgeS: integer('STREAM_MAX_AGE_S', 'source', 86_400, 1, 31_536_000, 's', 'How long a stream that Roomcast creates keeps events.'),
+  streamMaxBytes: integer('STREAM_MAX_BYTES', 'source', 1_073_741_824, 0, Number.MAX_SAFE_INTEGER, 'bytes', 'How much a stream that Roomcast creates keeps. 0: no limit.'),
+  commandTimeoutMs: integer('COMMAND_TIMEOUT_MS', 'source', 5_000, 10, 600_000, 'ms', 'How long a service may take to answer a command.'),
+
+  jwtSecret: secret('JWT_SECRET', 'auth', 'Shared secret of HS256 tokens.'),
+  jwtPublicKey: text('JWT_PUBLIC_KEY', 'auth', '', 'Public key of RS256, ES256 or EdDSA tokens: PEM text, or the path of a PEM file.'),
+  jwksUrl: text('JWKS_URL', 'auth', '', 'Address of a JSON Web Key Set.'),
+  jwtIssuer: text('JWT_ISSUER', 'auth', '', 'Required `iss` of tokens. Empty: any.'),
+  jwtAudience: text('JWT_AUDIENCE', 'auth', '', 'Required `aud` of tokens. Empty: any.'),
+  publishKey: secret('PUBLISH_KEY', 'auth', 'Bearer key of the HTTP publish API. Empty: that API answers 401.'),
+
+  host: text('HOST', 'listen', '', 'Address to listen on. Empty: 0.0.0.0, or 127.0.0.1 while no key is configured.'),
+  port: integer('PORT', 'listen', 8000, 0, 65_535, 'port', 'game-djinn, swe-agent, orchestrator-portal and the HTTP API. 0: a free one.'),
+  opsPort: integer('OPS_PORT', 'listen', 9464, 0, 65_535, 'port', '/healthz, /readyz, /metrics and the page. 0: a free one.'),
+  tlsCertFile: text('TLS_CERT_FILE', 'listen', '', 'PEM certificate chain. With TLS_KEY_FILE: the client ports speak TLS.'),
+  tlsKeyFile: text('TLS_KEY_FILE', 'listen', '', 'PEM private key.'),
+  corsOrigins: { env: 'CORS_ORIGINS', group: 'listen', type: 'list', default: '*', about: 'Origins whose pages may call the HTTP API and open connections, comma separated. `*`: any.' },
+
+  maxConnections: integer('MAX_CONNECTIONS', 'limits', 10_000, 1, 1_000_000, 'connections', 'Connections a process accepts.'),
+  maxPayloadBytes: integer('MAX_PAYLOAD_BYTES', 'limits', 1_048_576, 1_024, 67_108_864, 'bytes', 'Largest message or HTTP body from a client.'),
+  maxRooms: integer('MAX_ROOMS_PER_CONNECTION', 'limits', 1_000, 1, 1_000_000, 'rooms', 'Rooms one connection may be in.'),
+  commandsPerMinute: integer('COMMANDS_PER_MINUTE', 'limits', 0, 0, 1_000_000_000, 'commands', 'Commands a minute a connection may send. 0: what each contract says.'),
+  maxBackpressureBytes: integer('MAX_BACKPRESSURE_BYTES', 'limits', 262_144, 1_024, 1_073_741_824, 'bytes', 'Soft limit: past this much unsent data a connection leaves live delivery and is fed from the log at its own pace.'),
+  slowClientTimeoutMs: integer('SLOW_CLIENT_TIMEOUT_MS', 'limits', 120_000, 1_000, 86_400_000, 'ms', 'Hard limit: a connection that is behind and took nothing for this long is closed (4008).'),
+  idleTimeoutS: integer('IDLE_TIMEOUT_S', 'limits', 120, 8, 960, 's', 'A connection that is silent for this long, pongs included, is closed. Pings go out by themselves.'),
+
+  logRingBytes: integer('LOG_RING_BYTES', 'log', 67_108_864, 65_536, 68_719_476_736, 'bytes', 'Memory of the ring of newest events, encoded frames included.'),
+  logRingEvents: integer('LOG_RING_EVENTS', 'log', 100_000, 16, 100_000_000, 'events', 'Events in the ring.'),
+  backfillBytes: integer('BACKFILL_BYTES', 'log', 16_777_216, 65_536, 68_719_476_736, 'bytes', 'Memory for events older than the ring, read from JetStream for clients that are further back.'),
+
+  contracts: { env: 'CONTRACTS', group: 'run', type: 'list', default: '', about: 'Paths of further contracts (.js, .mjs or .ts), comma separated.' },
+  drainMs: integer('DRAIN_MS', 'run', 10_000, 0, 600_000, 'ms', 'Time over which SIGTERM spreads the clients that it sends away.'),
+  logLevel: text('LOG_LEVEL', 'run', 'info', 'fatal, error, warn, info, debug, trace or silent. Logs are JSON lines on stderr.'),
+  nodeEnv: text('NODE_ENV', 'run', 'development', '`production` refuses to start without a key.'),
+} as const satisfies Record<string, Option>
+
+export type OptionName = keyof typeof OPTIONS
+type ValueOf<O extends Option> = O['type'] extends 'integer' ? number : O['type'] extends 'list' ? string[] : string
+
+/** The checked options: every name of the table, with its value. */
+export type Config = { readonly [N in OptionName]: ValueOf<(typeof OPTIONS)[N]> }
+
+/** `--max-payload-bytes` of `MAX_PAYLOAD_BYTES`. */
+export function flagOf(option: Option): string {
+  return `--${option.env.toLowerCase().replaceAll('_', '-')}`
+}

@@ -1,0 +1,153 @@
+import type { TSchema } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { BrokerError } from '../errors.ts'
+import { type Clause, compilePredicate, facetValues, type Facets, type Predicate } from '../hub/predicate.ts'
+import { Audience } from '../hub/room.ts'
+import type { Route } from '../log/entry.ts'
+import type { EventEnvelope } from '../log/event.ts'
+import type { Claims, Contract, Effect, EventContract, RoomContract } from './contract.ts'
+
+export type Check = (value: unknown) => readonly string[]
+
+export interface CompiledCommand {
+  readonly check: Check
+  readonly effect: Effect
+}
+
+/** Who took part in a conversation; see commands/participants.ts. */
+export type ParticipantsOf = (app: string, conversation: string) => readonly string[]
+
+const NONE: readonly string[] = []
+
+/** A contract made ready at start-up: names resolved, schemas compiled, so that per event there are only calls. */
+export class CompiledContract {
+  readonly app: string
+  readonly contract: Contract
+  readonly audience: Audience
+  readonly commands: ReadonlyMap<string, CompiledCommand>
+  readonly eventChecks: ReadonlyMap<string, Check>
+  private readonly facetsOf: ((data: unknown) => unknown)[]
+  private readonly filters = new Map<string, number>()
+  private readonly names = new Map<string, readonly string[]>()
+  private readonly rooms: readonly { pattern: RegExp; allows: RoomContract['allows'] }[]
+  private readonly participantsOf: ParticipantsOf
+
+  constructor(contract: Contract, builtIn: Readonly<Record<string, { schema?: TSchema; effect: Effect }>>, participantsOf: ParticipantsOf) {
+    this.app = contract.app
+    this.contract = contract
+    this.audience = new Audience(contract.app)
+    this.participantsOf = participantsOf
+    const { access = [], filters = {}, groups = {}, events, commands = {} } = contract
+    this.facetsOf = access.map(({ of }) => of)
+    for (const [name, { of }] of Object.entries(filters)) this.filters.set(name, this.facetsOf.push(of) - 1)
+    for (const type of Object.keys(events)) if (!events[type]?.rooms) this.names.set(type, [type])
+    for (const [name, patterns] of Object.entries(groups)) this.names.set(name, matching(Object.keys(events), patterns, name, contract.app))
+    this.rooms = Object.entries(contract.rooms ?? {}).map(([pattern, { allows }]) => ({ pattern: roomPattern(pattern), allows }))
+    this.commands = new Map(Object.entries({ ...builtIn, ...commands }).map(([type, { schema, effect }]) => [type, { check: checkOf(schema), effect }]))
+    this.eventChecks = new Map(Object.entries(events).map(([type, { schema }]) => [type, checkOf(schema)]))
+  }
+
+  event(type: string): EventContract | undefined {
+    return Object.hasOwn(this.contract.events, type) ? this.contract.events[type] : undefined
+  }
+
+  /** Where an event goes. @returns undefined where the contract has no such event */
+  route(envelope: EventEnvelope): Route<Audience> | undefined {
+    const event = this.event(envelope.type)
+    if (event === undefined) return undefined
+    const facets = this.facetsOf.map((of) => facetValues(of(envelope.data)))
+    const users = this.usersOf(event, envelope)
+    return {
+      audience: this.audience,
+      type: envelope.type,
+      rooms: envelope.rooms ?? event.rooms?.(envelope) ?? [envelope.type],
+      users,
+      facets,
+      latestKey: latestKeyOf(event, envelope, users, facets),
+    }
+  }
+
+  /** Event types that a name in `subscribe` stands for. @throws BrokerError UNKNOWN_EVENT */
+  typesOf(name: string): readonly string[] {
+    const types = this.names.get(name)
+    if (!types) throw new BrokerError('UNKNOWN_EVENT', `There is no event or event group "${name.slice(0, 100)}"`, { event: name.slice(0, 100), known: [...this.names.keys()] })
+    return types
+  }
+
+  /** @throws BrokerError INVALID_ROOM where no pattern of the contract fits, ROOM_ACCESS_DENIED where the token does not allow it */
+  checkRoom(claims: Claims, room: string): void {
+    for (const { pattern, allows } of this.rooms) {
+      const match = pattern.exec(room)
+      if (match === null) continue
+      if (allows === undefined || claims.roles?.includes('admin') || allows(claims, match[1] ?? '')) return
+      throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to room ${room}`, { room })
+    }
+    throw new BrokerError('INVALID_ROOM', 'There is no room of this name', { room: room.slice(0, 100) })
+  }
+
+  /** What a client that asks for these filters gets to see. @throws BrokerError UNKNOWN_FILTER */
+  predicate(claims: Claims, filters: Readonly<Record<string, unknown>>): Predicate | undefined {
+    const clauses: Clause[] = []
+    for (const [name, wanted] of Object.entries(filters)) {
+      const facet = this.filters.get(name)
+      if (facet === undefined) throw new BrokerError('UNKNOWN_FILTER', `There is no filter "${name.slice(0, 100)}"`, { filter: name.slice(0, 100), known: [...this.filters.keys()] })
+      const allowed = facetValues(wanted)
+      if (allowed !== undefined) clauses.push({ facet, allowed: new Set(allowed) })
+    }
+    return this.withAccess(claims, clauses)
+  }
+
+  /** The same filters under other claims. */
+  withAccess(claims: Claims, filters: readonly Clause[]): Predicate | undefined {
+    return compilePredicate(this.accessOf(claims), filters)
+  }
+
+  private accessOf(claims: Claims): Clause[] {
+    if (claims.roles?.includes('admin')) return []
+    const clauses: Clause[] = []
+    this.contract.access?.forEach(({ claim, absent }, facet) => {
+      const allowed = claims[claim] ?? (absent === 'all' ? ['*'] : NONE)
+      if (!allowed.includes('*')) clauses.push({ facet, allowed: new Set(allowed) })
+    })
+    return clauses
+  }
+
+  private usersOf(event: EventContract, envelope: EventEnvelope): readonly string[] | undefined {
+    if (envelope.user_id !== undefined) return [envelope.user_id]
+    const conversation = event.conversation?.(envelope.data)
+    return conversation === undefined ? undefined : this.participantsOf(this.app, conversation)
+  }
+}
+
+/**
+ * The key under which a newer event replaces an older one for whoever catches up. It holds all that decides who sees
+ * the event, so that nobody loses the last one that is for them.
+ */
+function latestKeyOf(event: EventContract, envelope: EventEnvelope, users: readonly string[] | undefined, facets: Facets): string | undefined {
+  const key = event.latest?.(envelope.data)
+  return key === undefined || key === null ? undefined : JSON.stringify([envelope.type, key, users, facets, envelope.rooms])
+}
+
+function matching(types: readonly string[], patterns: readonly string[], group: string, app: string): readonly string[] {
+  return patterns.flatMap((pattern) => {
+    const found = pattern.endsWith('*') ? types.filter((type) => type.startsWith(pattern.slice(0, -1))) : types.filter((type) => type === pattern)
+    if (found.length === 0) throw new BrokerError('CONTRACT_INVALID', `Contract ${app}: group "${group}" names "${pattern}", and there is no such event`)
+    return found
+  })
+}
+
+/** `store:{id}` → a pattern that catches the id. */
+function roomPattern(pattern: string): RegExp {
+  const parts = pattern.split(/\{[^}]*\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+  return new RegExp(`^${parts.join('([A-Za-z0-9_.-]{1,128})')}$`)
+}
+
+const ALWAYS_RIGHT: Check = () => NONE
+
+/** Compiles a schema to a check that lists what is wrong, one line each. */
+function checkOf(schema: TSchema | undefined): Check {
+  if (schema === undefined) return ALWAYS_RIGHT
+  const validator = Compile(schema)
+  return (value) =>
+    validator.Check(value) ? NONE : [...validator.Errors(value)].slice(0, 8).map((fault) => `${fault.instancePath || '/'}: ${fault.message}`)
+}

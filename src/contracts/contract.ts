@@ -1,0 +1,155 @@
+import type { Static, TSchema } from 'typebox'
+import type { EventEnvelope } from '../log/event.ts'
+
+/**
+ * A contract: all that Roomcast knows of one application. Data and pure functions, compiled once at start-up;
+ * gateways, hub and log know no application. See docs/contracts.md.
+ */
+export interface Contract {
+  /** The application's token in NATS subjects: `events.<app>.<type>`, `commands.<app>.<command>`. `[a-z0-9-]`. */
+  readonly app: string
+  /** One line for people. */
+  readonly about?: string
+  /** Where clients connect. */
+  readonly endpoints: readonly WebSocketEndpoint[]
+  /** What producers publish, by event type. Anything else is counted and kept out of rooms. */
+  readonly events: Readonly<Record<string, EventContract>>
+  /** Names that stand for several events in `subscribe`; `sync_*` means every type that starts so. */
+  readonly groups?: Readonly<Record<string, readonly string[]>>
+  /** Rooms that clients may join by name: a pattern such as `store:{id}` and who may join. */
+  readonly rooms?: Readonly<Record<string, RoomContract>>
+  /** Filters of `subscribe`. An event is refused only when it carries the field with other values. */
+  readonly filters?: Readonly<Record<string, FilterContract>>
+  /** What the token's claims allow, enforced on every event. */
+  readonly access?: readonly AccessContract[]
+  /** What clients may send, beside what their endpoint's protocol has built in. */
+  readonly commands?: Readonly<Record<string, CommandContract>>
+  readonly limits?: LimitsContract
+}
+
+/** A raw WebSocket endpoint, in the protocol of docs/protocol.md. */
+export interface WebSocketEndpoint {
+  readonly transport: 'websocket'
+  /** Path of the URL, for example `/ws`. */
+  readonly path: string
+  /** `features` of `connection_established`. Default: the names of `groups`, else of `events`. */
+  readonly features?: readonly string[]
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: producers decide what data holds; `event()` gives it a type.
+type Data = any
+export type AnyEvent<D = Data> = Omit<EventEnvelope, 'data'> & { readonly data: D }
+
+export interface EventContract<D = Data> {
+  readonly about?: string
+  /** What `data` must hold at least. For types, documentation and warnings to producers; not walked per event. */
+  readonly schema?: TSchema
+  /** Rooms that the event goes to. Without it: to whoever subscribed to the event's type. */
+  readonly rooms?: (event: AnyEvent<D>) => readonly string[]
+  /**
+   * The conversation that the event belongs to. An event that has one, and no `user_id`, goes to the users who
+   * took part in it (`participates` of the `forward` effect) alone.
+   */
+  readonly conversation?: (data: D) => string | undefined
+  /**
+   * Marks the event as *latest by key*: to a client that is catching up, an event may be skipped when a newer one of
+   * the same type and key follows. Live delivery is untouched. Without it every event is delivered to everyone.
+   */
+  readonly latest?: (data: D) => string | undefined
+}
+
+export interface RoomContract {
+  /** @param id what stood in the pattern's braces */
+  readonly allows?: (claims: Claims, id: string) => boolean
+}
+
+export interface FilterContract {
+  readonly about?: string
+  /** The event's values for this filter. `undefined`: it carries none, and passes. */
+  readonly of: (data: Data) => unknown
+}
+
+export interface AccessContract {
+  /** The token's claim: a list of allowed values, `*` for all. */
+  readonly claim: 'project_access' | 'library_access' | 'agent_access' | 'session_access'
+  /** What a token without the claim allows. */
+  readonly absent: 'all' | 'none'
+  /** The event's values that the claim must name. `undefined`: the event is for everyone. */
+  readonly of: (data: Data) => unknown
+}
+
+export interface CommandContract<D = Data> {
+  readonly about?: string
+  readonly schema?: TSchema
+  readonly effect: Effect<D>
+}
+
+/** A command as it arrived, checked against its schema. */
+export interface Command<D = Data> {
+  readonly type: string
+  readonly data: D
+  readonly id?: string | number
+}
+
+/** A message to one client, or to a room, that is no stored event. */
+export interface Message {
+  readonly type: string
+  readonly data: Readonly<Record<string, unknown>>
+}
+
+/** What a command does. Each is a file of its own in `src/commands/`. */
+export type Effect<D = Data> =
+  | { readonly use: 'subscribe' | 'unsubscribe' | 'authenticate' }
+  | { readonly use: 'echo'; readonly reply: (command: Command<D>) => Message }
+  | ForwardEffect<D>
+
+export interface ForwardEffect<D = Data> {
+  /** Sends the command to its service: a NATS request on `commands.<app>.<type>`. */
+  readonly use: 'forward'
+  /** The conversation that the sender takes part in from now on (24 h, on all nodes). */
+  readonly participates?: (data: D) => string | undefined
+  /** What the sender gets when there is no service, no answer, or a refusal. */
+  readonly failed: (failure: { readonly code: string; readonly message: string }, command: Command<D>) => Message
+  /** What the sender gets from a reply `{ok: true, data}`. Default: nothing; the service publishes events. */
+  readonly succeeded?: (data: unknown, command: Command<D>) => Message
+}
+
+export interface LimitsContract {
+  /** Commands a connection may send in a minute. Default: no limit. */
+  readonly commandsPerMinute?: number
+  /** `rate_limit_warning` is sent when this many are left. Default: none is sent. */
+  readonly warnAt?: number
+}
+
+/** The token's claims (specs/README.md, "Who may do what"). */
+export interface Claims {
+  /** The user's id. */
+  readonly sub: string
+  /** Seconds since 1970. */
+  readonly exp: number
+  readonly name?: string
+  readonly roles?: readonly string[]
+  readonly permissions?: readonly string[]
+  readonly project_access?: readonly string[]
+  readonly library_access?: readonly string[]
+  readonly agent_access?: readonly string[]
+  readonly session_access?: readonly string[]
+}
+
+/**
+ * Declares a contract. Returns it as it is: the call gives the editor its types, and the name says what the file is.
+ * The broker checks it at start-up and says which line is wrong.
+ */
+export function defineContract(contract: Contract): Contract {
+  return contract
+}
+
+/** Declares an event whose `data` has the type of `schema`. */
+export function event<S extends TSchema>(schema: S, rest: Omit<EventContract<Static<S>>, 'schema'> = {}): EventContract {
+  return { schema, ...rest }
+}
+
+/** Declares a command whose `data` has the type of `schema`. */
+export function command<S extends TSchema>(schema: S, effect: Effect<Static<S>>): CommandContract {
+  return { schema, effect }
+}

@@ -1,0 +1,45 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { build } from 'esbuild'
+import { BrokerError, reasonOf } from '../errors.ts'
+import type { Contract } from './contract.ts'
+
+/** What `import … from 'roomcast'` means in a contract, wherever its file lies: this very package. */
+const PACKAGE_ENTRY = new URL(import.meta.url.endsWith('.ts') ? '../index.ts' : '../index.js', import.meta.url).href
+
+/**
+ * Loads a contract of the user's own: a module (.js, .mjs or .ts) whose default export is `defineContract({…})`.
+ * @throws BrokerError CONTRACT_INVALID naming the file and what is wrong in it
+ */
+export async function loadContract(path: string): Promise<Contract> {
+  const folder = mkdtempSync(join(tmpdir(), 'roomcast-contract-'))
+  try {
+    const { outputFiles } = await build({
+      entryPoints: [resolve(path)],
+      bundle: true,
+      write: false,
+      platform: 'node',
+      format: 'esm',
+      logLevel: 'silent',
+      plugins: [
+        {
+          name: 'roomcast',
+          setup: (pluginBuild) => {
+            pluginBuild.onResolve({ filter: /^roomcast$/ }, () => ({ path: PACKAGE_ENTRY, external: true }))
+          },
+        },
+      ],
+    })
+    const file = join(folder, 'contract.mjs')
+    writeFileSync(file, outputFiles[0]?.contents ?? '')
+    const module = (await import(pathToFileURL(file).href)) as { default?: Contract }
+    if (module.default === undefined) throw new Error('it has no default export; write: export default defineContract({…})')
+    return module.default
+  } catch (error) {
+    throw new BrokerError('CONTRACT_INVALID', `${path}: ${reasonOf(error)}`)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}

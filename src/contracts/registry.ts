@@ -1,0 +1,68 @@
+import type { Meters } from '../meters.ts'
+import { BrokerError } from '../errors.ts'
+import { LogEntry } from '../log/entry.ts'
+import { decodeEnvelope, type StoredMessage } from '../log/event.ts'
+import { CompiledContract, type ParticipantsOf } from './compiled.ts'
+import type { CommandContract, Contract } from './contract.ts'
+
+const SUBJECT_PREFIX = 'events.'
+
+/** All contracts of this broker, by application; turns stored messages into routed events. */
+export class Registry {
+  readonly contracts = new Map<string, CompiledContract>()
+  /** A body that is no event, or an event that no contract knows. */
+  onBad: (subject: string, error: BrokerError) => void = () => {}
+  private readonly meters: Meters
+
+  constructor(contracts: readonly Contract[], builtIn: Readonly<Record<string, CommandContract>>, participantsOf: ParticipantsOf, meters: Meters) {
+    this.meters = meters
+    for (const contract of contracts) {
+      check(contract)
+      if (this.contracts.has(contract.app)) throw new BrokerError('CONTRACT_INVALID', `Two contracts serve the application "${contract.app}"`)
+      this.contracts.set(contract.app, new CompiledContract(contract, builtIn, participantsOf))
+    }
+  }
+
+  /** Reads and routes a stored message. A bad one is counted, reported and left out. */
+  route(message: StoredMessage, position: string): LogEntry | undefined {
+    const { subject, body, msgpack, timeMs, seq } = message
+    try {
+      const { contract, type } = this.find(subject)
+      const envelope = decodeEnvelope(body, msgpack, type, timeMs)
+      const route = contract.route(envelope)
+      if (route === undefined) throw new BrokerError('UNKNOWN_EVENT', `The contract of ${contract.app} has no event "${envelope.type}"`)
+      this.meters.events++
+      this.meters.eventBytes += body.length
+      return new LogEntry(seq, timeMs, position, route, body.length, envelope, () => decodeEnvelope(body, msgpack, type, timeMs))
+    } catch (error) {
+      const known = error instanceof BrokerError ? error : new BrokerError('INVALID_EVENT', `The contract's functions failed on it: ${String(error)}`)
+      if (known.code === 'INVALID_EVENT') this.meters.badEvents++
+      else this.meters.unknownEvents++
+      this.onBad(subject, known)
+      return undefined
+    }
+  }
+
+  /** The contract and event type of a subject. @throws BrokerError UNKNOWN_APP */
+  find(subject: string): { contract: CompiledContract; type: string } {
+    const dot = subject.indexOf('.', SUBJECT_PREFIX.length)
+    const app = dot === -1 ? '' : subject.slice(SUBJECT_PREFIX.length, dot)
+    const contract = subject.startsWith(SUBJECT_PREFIX) ? this.contracts.get(app) : undefined
+    if (!contract) throw new BrokerError('UNKNOWN_APP', `No contract serves "${app}"; there are ${[...this.contracts.keys()].join(', ')}`)
+    return { contract, type: subject.slice(dot + 1) }
+  }
+}
+
+function check(contract: Contract): void {
+  const fail = (reason: string): never => {
+    throw new BrokerError('CONTRACT_INVALID', `Contract ${typeof contract?.app === 'string' ? contract.app : '(no app)'}: ${reason}`)
+  }
+  if (typeof contract !== 'object' || contract === null) fail('the file exports no contract; export default defineContract({…})')
+  if (typeof contract.app !== 'string' || !/^[a-z0-9][a-z0-9-]{0,63}$/.test(contract.app)) fail('`app` wants lower case letters, digits and dashes')
+  if (!Array.isArray(contract.endpoints) || contract.endpoints.length === 0) fail('`endpoints` names no endpoint')
+  for (const endpoint of contract.endpoints) {
+    if (endpoint.transport !== 'websocket') fail(`there is no transport "${String(endpoint.transport)}"`)
+    if (typeof endpoint.path !== 'string' || !endpoint.path.startsWith('/')) fail('an endpoint\'s `path` wants a leading slash')
+  }
+  if (typeof contract.events !== 'object' || contract.events === null || Object.keys(contract.events).length === 0) fail('`events` names no event')
+}

@@ -1,0 +1,221 @@
+import type { TemplatedApp } from 'uWebSockets.js'
+import type { Codec } from '../codecs/codec.ts'
+import { json } from '../codecs/json.ts'
+import { msgpack } from '../codecs/msgpack.ts'
+import type { Services } from '../commands/caller.ts'
+import { dispatch } from '../commands/dispatch.ts'
+import { missed } from '../commands/subscribe.ts'
+import type { CompiledContract } from '../contracts/compiled.ts'
+import type { Claims, WebSocketEndpoint } from '../contracts/contract.ts'
+import { BrokerError, ERRORS, reasonOf } from '../errors.ts'
+import { countCommand, type RateLimits, WINDOW_MS } from '../guard/rate-limit.ts'
+import { CLOSED, type Session } from '../hub/session.ts'
+import type { Wire } from '../hub/wire.ts'
+import type { Meters } from '../meters.ts'
+import { allowsOrigin, bearerOf } from './upgrade.ts'
+import { encode, type Refusal, type Socket, type UserData, WebSocketClient } from './websocket-client.ts'
+
+export interface GatewayOptions {
+  readonly contract: CompiledContract
+  readonly endpoint: WebSocketEndpoint
+  readonly services: Services
+  readonly meters: Meters
+  readonly verify: (token: string | undefined) => Claims
+  readonly limits: {
+    readonly payloadBytes: number
+    readonly backpressureBytes: number
+    readonly idleTimeoutS: number
+    readonly connections: number
+    /** 0: what the contract says. */
+    readonly commandsPerMinute: number
+  }
+  readonly origins: readonly string[]
+  /** Names this process among all brokers. */
+  readonly nodeId: string
+}
+
+const SUBPROTOCOLS: Readonly<Record<string, Codec>> = { 'roomcast.msgpack': msgpack, 'roomcast.json': json }
+/** Above this many times the payload limit the transport cuts the connection; up to it we can say why. */
+const TRANSPORT_PAYLOAD_FACTOR = 4
+const DRAIN_STEP_MS = 20
+
+/** A raw WebSocket endpoint of a contract: docs/protocol.md. */
+export class WebSocketGateway {
+  readonly clients = new Set<WebSocketClient>()
+  private readonly options: GatewayOptions
+  private readonly wires: ReadonlyMap<Codec, Wire>
+  private readonly rates: RateLimits | undefined
+  private readonly features: readonly string[]
+
+  constructor(app: TemplatedApp, options: GatewayOptions) {
+    this.options = options
+    const { contract, endpoint, limits } = options
+    const wireOf = (codec: Codec): Wire => ({
+      id: `${contract.app}${endpoint.path}#${codec.name}`,
+      format: codec.name,
+      binary: codec.binary,
+      encodeEvent: codec.encodeEvent,
+      publish: (topic, frame) => app.publish(topic, frame, codec.binary, false),
+    })
+    this.wires = new Map([json, msgpack].map((codec) => [codec, wireOf(codec)]))
+    const perMinute = limits.commandsPerMinute || contract.contract.limits?.commandsPerMinute
+    this.rates = perMinute === undefined ? undefined : { perMinute, warnAt: contract.contract.limits?.warnAt ?? 0 }
+    this.features = endpoint.features ?? Object.keys(contract.contract.groups ?? contract.contract.events)
+    this.mount(app)
+  }
+
+  /** Ends sessions whose token has expired. Call every second or so. */
+  sweep(nowMs: number): void {
+    for (const client of this.clients) if (client.claims.exp * 1000 <= nowMs) client.end('AUTH_EXPIRED', connectionError(new BrokerError('AUTH_EXPIRED')))
+  }
+
+  /**
+   * Sends everybody away, spread evenly: each is told at once when to come back, and is closed then.
+   * Resolves when all are gone.
+   */
+  async drain(drainMs: number): Promise<void> {
+    const clients = [...this.clients]
+    const startMs = Date.now()
+    const afterMs = (index: number) => Math.floor((index * drainMs) / clients.length)
+    for (const [index, client] of clients.entries()) client.mention({ type: 'reconnect', data: { after_ms: afterMs(index) } })
+    for (let index = 0; index < clients.length; ) {
+      while (index < clients.length && afterMs(index) <= Date.now() - startMs) (clients[index++] as WebSocketClient).end('DRAINING')
+      if (index < clients.length) await new Promise((resolve) => setTimeout(resolve, DRAIN_STEP_MS))
+    }
+  }
+
+  /** Tells a client that the log no longer has all it needs. */
+  miss(session: Session, since: string, oldest: string): boolean {
+    if (!(session instanceof WebSocketClient) || !this.clients.has(session)) return false
+    session.reply(missed(since, oldest))
+    return true
+  }
+
+  private mount(app: TemplatedApp): void {
+    const { endpoint, limits, services } = this.options
+    const { hub } = services
+    app.ws<UserData>(endpoint.path, {
+      maxPayloadLength: limits.payloadBytes * TRANSPORT_PAYLOAD_FACTOR,
+      maxBackpressure: limits.backpressureBytes,
+      idleTimeout: limits.idleTimeoutS,
+      closeOnBackpressureLimit: false,
+      upgrade: (res, req, context) => {
+        const key = req.getHeader('sec-websocket-key')
+        const { codec, subprotocol } = chooseCodec(req.getQuery('format'), req.getHeader('sec-websocket-protocol'))
+        if (!allowsOrigin(this.options.origins, req.getHeader('origin'))) {
+          res.writeStatus('403 Forbidden').end('{"error_code":"ACCESS_DENIED","message":"This origin is not in CORS_ORIGINS"}')
+          return
+        }
+        const user = codec === undefined ? refusal('INVALID_MESSAGE', json, 'There is no such format; there are json and msgpack') : this.admit(codec, req.getQuery('token') || bearerOf(req.getHeader('authorization')))
+        res.upgrade<UserData>({ user }, key, subprotocol, req.getHeader('sec-websocket-extensions'), context)
+      },
+      open: (ws) => this.open(ws),
+      message: (ws, frame, binary) => {
+        const client = ws.getUserData().user
+        if (client instanceof WebSocketClient) this.receive(client, frame, binary)
+      },
+      dropped: (ws, frame) => {
+        const client = ws.getUserData().user
+        if (client instanceof WebSocketClient) hub.dropped(client, new Uint8Array(frame))
+      },
+      drain: (ws) => {
+        const client = ws.getUserData().user
+        if (!(client instanceof WebSocketClient)) return
+        hub.drained(client)
+        client.proceed()
+      },
+      close: (ws) => {
+        const client = ws.getUserData().user
+        if (!(client instanceof WebSocketClient) || client.state === CLOSED) return
+        this.clients.delete(client)
+        this.options.meters.connections--
+        hub.close(client)
+      },
+    })
+  }
+
+  private admit(codec: Codec, token: string | undefined): WebSocketClient | Refusal {
+    const { contract, verify, meters, limits, nodeId } = this.options
+    if (meters.connections >= limits.connections) return refusal('TOO_MANY_CONNECTIONS', codec)
+    try {
+      return new WebSocketClient(contract, this.wires.get(codec) as Wire, codec, verify(token), nodeId, limits.backpressureBytes)
+    } catch (error) {
+      return { refused: error instanceof BrokerError ? error : new BrokerError('AUTH_FAILED'), codec }
+    }
+  }
+
+  private open(ws: Socket): void {
+    const { meters, services } = this.options
+    const client = ws.getUserData().user
+    if (!(client instanceof WebSocketClient)) {
+      const { refused, codec } = client
+      meters.error(refused.code)
+      ws.send(encode(codec, connectionError(refused)), codec.binary)
+      ws.end(refused.row.close ?? 1008, refused.code)
+      return
+    }
+    client.peer = ws
+    this.clients.add(client)
+    meters.connections++
+    meters.connectionsOpened++
+    services.hub.open(client)
+    client.reply({
+      type: 'connection_established',
+      data: { user_id: client.userId, session_id: client.connectionId, server_time: new Date().toISOString(), features: this.features },
+    })
+  }
+
+  private receive(client: WebSocketClient, frame: ArrayBuffer, binary: boolean): void {
+    const { limits, meters, services } = this.options
+    if (frame.byteLength > limits.payloadBytes) {
+      meters.error('PAYLOAD_TOO_LARGE')
+      client.end('PAYLOAD_TOO_LARGE')
+      return
+    }
+    if (this.rates && !this.withinRate(client, this.rates)) return
+    let message: unknown
+    try {
+      message = client.codec.decode(frame, binary)
+    } catch (error) {
+      meters.error('INVALID_MESSAGE')
+      client.fail(new BrokerError('INVALID_MESSAGE', `Not ${client.codec.name}: ${reasonOf(error)}`))
+      return
+    }
+    client.run(() => dispatch(client, message, services, meters))
+  }
+
+  private withinRate(client: WebSocketClient, rates: RateLimits): boolean {
+    const now = Date.now()
+    const verdict = countCommand(client, rates, now)
+    if (verdict === 'pass') return true
+    const resetSeconds = Math.ceil((client.windowStartMs + WINDOW_MS - now) / 1000)
+    if (verdict === 'warn') {
+      client.reply({ type: 'rate_limit_warning', data: { requests_remaining: rates.warnAt, window_reset_seconds: resetSeconds, warning_threshold: rates.warnAt } })
+      return true
+    }
+    this.options.meters.error('RATE_LIMITED')
+    const { message } = ERRORS.RATE_LIMITED
+    client.mention({ type: 'error', data: { error_code: 'RATE_LIMITED', message, details: { limit_per_minute: rates.perMinute, retry_after_seconds: resetSeconds } } })
+    return false
+  }
+}
+
+function refusal(code: 'TOO_MANY_CONNECTIONS' | 'INVALID_MESSAGE', codec: Codec, message?: string): Refusal {
+  return { refused: new BrokerError(code, message), codec }
+}
+
+const ACTIONS: Readonly<Record<string, string>> = { AUTH_MISSING: 'provide_token', AUTH_FAILED: 'login', AUTH_EXPIRED: 'refresh_token', TOO_MANY_CONNECTIONS: 'retry_later' }
+
+/** The document's `connection_error`. */
+function connectionError({ code, message }: BrokerError) {
+  return { type: 'connection_error', data: { error_code: code, message, reconnect_required: true, action_required: ACTIONS[code] ?? 'check_request' } }
+}
+
+/** `?format=` or a subprotocol. @returns no codec for a format that is none */
+function chooseCodec(format: string | undefined, offered: string): { codec: Codec | undefined; subprotocol: string } {
+  const subprotocol = offered.split(',').map((name) => name.trim()).find((name) => Object.hasOwn(SUBPROTOCOLS, name)) ?? ''
+  if (format === 'msgpack') return { codec: msgpack, subprotocol }
+  if (format === 'json') return { codec: json, subprotocol }
+  if (format !== undefined && format !== '') return { codec: undefined, subprotocol }
+  return { codec: SUBPROTOCOLS[subprotocol] ?? json, subprotocol }
+}

@@ -1,0 +1,226 @@
+import type { LogEntry } from '../log/entry.ts'
+import type { Chunk } from '../log/backfill.ts'
+import type { EventLog } from '../log/event-log.ts'
+import type { Meters } from '../meters.ts'
+import { BEHIND, CLOSED, type Session } from './session.ts'
+
+export interface CatchUpLimits {
+  /** Unsent bytes in a socket from which on it must drain before it is fed more. */
+  readonly bufferBytes: number
+  /** A session whose socket took nothing for this long is closed. */
+  readonly stallMs: number
+}
+
+interface Live {
+  /** Everything up to here has gone out to live sessions; a session that has it too may turn live. */
+  headSeq(): number
+  turnLive(session: Session): void
+}
+
+/** Events looked at for one session before the next has its turn, and in one turn of the event loop. */
+const SLICE_EVENTS = 1_024
+const TURN_EVENTS = 8_192
+const SOURCE_RETRY_MS = 500
+
+/**
+ * Feeds the sessions that are behind: each has a cursor into the log, which moves as fast as its own socket drains.
+ * Reaching the head, a session turns live in the same tick, so that nothing is missed and nothing comes twice.
+ */
+export class CatchUp {
+  /** Sessions that are behind. */
+  readonly sessions = new Set<Session>()
+  /** Asks for a session's end; the gateway knows how. */
+  onStalled: (session: Session) => void = () => {}
+  /** The log no longer has what a session needs. */
+  onMissed: (session: Session, since: string, firstSeq: number) => void = () => {}
+  private readonly log: EventLog
+  private readonly meters: Meters
+  private readonly limits: CatchUpLimits
+  private readonly live: Live
+  private readonly ready: Session[] = []
+  private scheduled = false
+  /** Sessions that have everything there is and wait for the head to reach a floor of theirs. */
+  private readonly ahead = new Set<Session>()
+
+  constructor(log: EventLog, meters: Meters, limits: CatchUpLimits, live: Live) {
+    this.log = log
+    this.meters = meters
+    this.limits = limits
+    this.live = live
+  }
+
+  add(session: Session): void {
+    this.sessions.add(session)
+    this.enqueue(session)
+  }
+
+  remove(session: Session): void {
+    this.sessions.delete(session)
+    this.ahead.delete(session)
+  }
+
+  /** Its socket has room again, or less of a queue. */
+  drained(session: Session): void {
+    session.stalledSinceMs = 0
+    if (session.state === BEHIND) this.enqueue(session)
+  }
+
+  /** The head moved. */
+  advanced(): void {
+    for (const session of this.ahead) {
+      this.ahead.delete(session)
+      this.enqueue(session)
+    }
+  }
+
+  /** The stream is another one: cursors of before mean nothing, everybody goes on from its head. */
+  reset(): void {
+    for (const session of this.sessions) {
+      const before = this.log.position(session.cursor)
+      session.cursor = this.live.headSeq()
+      session.floors = undefined
+      this.onMissed(session, before, session.cursor + 1)
+      this.enqueue(session)
+    }
+  }
+
+  /** Closes whoever took nothing for too long. Call about once a second. */
+  sweep(nowMs: number): void {
+    for (const session of this.sessions) {
+      if (session.peer.getBufferedAmount() <= this.limits.bufferBytes) continue
+      if (session.stalledSinceMs === 0) session.stalledSinceMs = nowMs
+      else if (nowMs - session.stalledSinceMs > this.limits.stallMs) this.onStalled(session)
+    }
+  }
+
+  /** How far the furthest session is behind. */
+  lag(nowMs: number): { events: number; seconds: number } {
+    let lowest = Number.MAX_SAFE_INTEGER
+    for (const { cursor } of this.sessions) if (cursor < lowest) lowest = cursor
+    if (lowest >= this.log.headSeq) return { events: 0, seconds: 0 }
+    const { ring } = this.log
+    const oldest = ring.at(ring.indexAfter(lowest))
+    return { events: this.log.headSeq - lowest, seconds: oldest ? Math.max(0, nowMs - oldest.timeMs) / 1000 : 0 }
+  }
+
+  private enqueue(session: Session): void {
+    if (session.queued) return
+    session.queued = true
+    this.ready.push(session)
+    if (this.scheduled) return
+    this.scheduled = true
+    setImmediate(() => this.run())
+  }
+
+  private run(): void {
+    let budget = TURN_EVENTS
+    const turn = this.ready.splice(0)
+    let i = 0
+    for (; i < turn.length && budget > 0; i++) {
+      const session = turn[i] as Session
+      session.queued = false
+      if (session.state === BEHIND) budget -= this.feed(session)
+    }
+    // Who had no turn goes before those that were fed.
+    if (i < turn.length) this.ready.unshift(...turn.slice(i))
+    this.log.ring.shrink()
+    this.scheduled = this.ready.length > 0
+    if (this.scheduled) setImmediate(() => this.run())
+  }
+
+  /** Gives one session a slice. @returns the events looked at */
+  private feed(session: Session): number {
+    const { ring } = this.log
+    if (session.cursor < ring.completeAfter) {
+      void this.feedOlder(session)
+      return 1
+    }
+    let looked = 0
+    session.peer.cork(() => {
+      const head = this.live.headSeq()
+      let index = ring.indexAfter(session.cursor)
+      while (looked < SLICE_EVENTS) {
+        const entry = ring.at(index)
+        if (entry === undefined || entry.seq > head) {
+          session.cursor = Math.max(session.cursor, head)
+          break
+        }
+        if (!ring.superseded(entry) && !this.offer(session, entry, true)) return
+        session.cursor = entry.seq
+        index++
+        looked++
+      }
+      if (session.cursor < head) this.enqueue(session)
+      else if (session.floorSeq > head) this.ahead.add(session)
+      else this.finish(session)
+    })
+    return looked + 1
+  }
+
+  /** What the ring no longer has comes from the source. Not queued again before it is there. */
+  private async feedOlder(session: Session): Promise<void> {
+    session.queued = true
+    const { cursor } = session
+    let chunk: Chunk | undefined
+    let firstSeq = 0
+    try {
+      firstSeq = (await this.log.bounds()).firstSeq
+      if (firstSeq <= cursor + 1) chunk = await this.log.older(cursor)
+    } catch {
+      // The source is out of reach: the session waits with it.
+      await new Promise((resolve) => setTimeout(resolve, SOURCE_RETRY_MS))
+    }
+    session.queued = false
+    if (session.state !== BEHIND) return
+    // Its cursor may have gone back meanwhile, by a further `since`: then once more from there.
+    if (session.cursor === cursor) {
+      if (chunk !== undefined) return this.feedChunk(session, chunk)
+      if (firstSeq > cursor + 1) this.miss(session, firstSeq)
+    }
+    this.enqueue(session)
+  }
+
+  private miss(session: Session, firstSeq: number): void {
+    const { cursor } = session
+    session.cursor = firstSeq - 1
+    this.onMissed(session, this.log.position(cursor), firstSeq)
+  }
+
+  private feedChunk(session: Session, { entries, upToSeq }: Chunk): void {
+    session.peer.cork(() => {
+      for (const entry of entries) {
+        if (entry.seq <= session.cursor) continue
+        if (!this.offer(session, entry, false)) return
+        session.cursor = entry.seq
+      }
+      session.cursor = Math.max(session.cursor, upToSeq)
+      this.enqueue(session)
+    })
+  }
+
+  /** Sends an event that the session wants. @returns false where its socket has to drain first */
+  private offer(session: Session, entry: LogEntry, inRing: boolean): boolean {
+    if (!session.wants(entry)) return true
+    if (session.peer.getBufferedAmount() > this.limits.bufferBytes) return false
+    const bytesBefore = entry.bytes
+    let frame: Uint8Array
+    try {
+      frame = entry.frame(session.wire)
+    } catch (error) {
+      this.meters.unencodable(entry, error)
+      return true
+    }
+    if (inRing) this.log.ring.grew(entry.bytes - bytesBefore)
+    if (session.peer.send(frame, session.wire.binary) === 2) return false
+    this.meters.caughtUp(session.wire.format, frame.length)
+    return true
+  }
+
+  private finish(session: Session): void {
+    // An early close of its socket within the cork leaves nothing to do.
+    if (session.state === CLOSED) return
+    session.stalledSinceMs = 0
+    this.sessions.delete(session)
+    this.live.turnLive(session)
+  }
+}

@@ -1,0 +1,320 @@
+import type { LogEntry } from '../log/entry.ts'
+import type { EventLog } from '../log/event-log.ts'
+import { seqInTail } from '../log/position.ts'
+import type { Meters } from '../meters.ts'
+import { CatchUp, type CatchUpLimits } from './catch-up.ts'
+import { accepts, type Predicate } from './predicate.ts'
+import type { Audience, Group } from './room.ts'
+import { BEHIND, CLOSED, FALLEN, LIVE, type Session } from './session.ts'
+
+/**
+ * Events delivered in one turn of the event loop. uWS batches up to 32 messages for a socket and flushes the batch in
+ * the middle of a publish when a 33rd comes; kept below that, sockets drop only in the flush at the turn's end, when
+ * nothing is half published. A first delivery, straight from the source's callback, may share its turn with the one
+ * after it, so it takes half.
+ */
+const EVENTS_PER_TURN = 32
+
+/** What a session joins: rooms, and what it wants of them. */
+export interface Membership {
+  readonly room: string
+  readonly predicate: Predicate | undefined
+}
+
+/**
+ * Rooms, and who is in them: takes events off the log and publishes each to the native topics of its rooms, once per
+ * wire format in use. Sessions whose socket is full leave live delivery and are fed by `CatchUp`.
+ */
+export class Hub {
+  readonly catchUp: CatchUp
+  /** Everything up to this sequence has gone out to live sessions. */
+  liveSeq = 0
+  private readonly log: EventLog
+  private readonly meters: Meters
+  private fallen: Session[] = []
+  private scheduled = false
+
+  constructor(log: EventLog, meters: Meters, limits: CatchUpLimits) {
+    this.log = log
+    this.meters = meters
+    this.catchUp = new CatchUp(log, meters, limits, {
+      headSeq: () => this.liveSeq,
+      turnLive: (session) => this.turnLive(session),
+    })
+    log.onAppend = () => this.schedule()
+    log.onReset = () => {
+      this.liveSeq = log.headSeq
+      this.catchUp.reset()
+    }
+  }
+
+  /** Call once the log is warm. */
+  start(): void {
+    this.liveSeq = this.log.headSeq
+  }
+
+  /** Adds a session that is in no room yet. */
+  open(session: Session): void {
+    session.audience.addUser(session)
+  }
+
+  /** Joins rooms from now on. A room that the session is in already: its predicate is replaced. */
+  join(session: Session, memberships: readonly Membership[]): void {
+    this.settle()
+    for (const { room, predicate } of memberships) {
+      const before = session.groupIn(room)
+      this.enter(session, room, predicate)
+      // Behind: events between its cursor and now came before it joined.
+      if (before === undefined && session.state !== LIVE) this.floorsOf(session).set(room, this.liveSeq)
+    }
+  }
+
+  /**
+   * Joins rooms and replays what they had after `sinceSeq`. Events of the session's other rooms go on where they were;
+   * the session sees all in order of position.
+   */
+  joinSince(session: Session, memberships: readonly Membership[], sinceSeq: number): void {
+    this.settle()
+    if (session.state === CLOSED) return
+    const deliveredSeq = session.state === LIVE ? this.liveSeq : session.cursor
+    if (session.state === LIVE) this.takeOffTopics(session)
+    const floors = this.floorsOf(session)
+    for (const { room } of session.groups) floors.set(room.name, Math.max(floors.get(room.name) ?? 0, deliveredSeq))
+    for (const { room, predicate } of memberships) {
+      session.state = BEHIND
+      this.enter(session, room, predicate)
+      floors.set(room, sinceSeq)
+    }
+    session.cursor = Math.min(deliveredSeq, sinceSeq)
+    this.catchUp.add(session)
+  }
+
+  leave(session: Session, rooms: readonly string[]): void {
+    this.settle()
+    for (const room of rooms) {
+      const group = session.groupIn(room)
+      if (group) this.exit(session, group)
+    }
+  }
+
+  /** Replaces the predicates of all its rooms, for example after its token changed. */
+  rejoin(session: Session, predicateOf: (before: Predicate | undefined) => Predicate | undefined): void {
+    this.join(
+      session,
+      session.groups.map((group) => ({ room: group.room.name, predicate: predicateOf(group.predicate) })),
+    )
+  }
+
+  close(session: Session): void {
+    if (session.state === CLOSED) return
+    const wasLive = session.state === LIVE || session.state === FALLEN
+    session.state = CLOSED
+    for (const group of session.groups) this.remove(session, group, wasLive)
+    session.groups = []
+    session.audience.removeUser(session)
+    this.catchUp.remove(session)
+  }
+
+  /**
+   * uWS dropped a frame for this session's socket, which is over its limit. From the first lost event on it is fed
+   * from the log. Nothing may be subscribed, published or closed in here.
+   */
+  dropped(session: Session, frame: Uint8Array): void {
+    const seq = seqInTail(frame, this.log.epochBytes)
+    if (seq === undefined) return
+    this.meters.drops++
+    if (session.state === LIVE) {
+      session.state = FALLEN
+      session.cursor = seq - 1
+      this.fallen.push(session)
+      if (this.fallen.length === 1) setImmediate(() => this.settle())
+    } else if (seq <= session.cursor) {
+      session.cursor = seq - 1
+    }
+  }
+
+  /** The socket took some of what it had queued. */
+  drained(session: Session): void {
+    this.settle()
+    this.catchUp.drained(session)
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return
+    this.scheduled = true
+    this.advance(EVENTS_PER_TURN / 2)
+    let turns = 0
+    const turn = () => {
+      if (this.log.next() === undefined) this.scheduled = false
+      else {
+        this.advance(turns++ === 0 ? EVENTS_PER_TURN / 2 : EVENTS_PER_TURN)
+        setImmediate(turn)
+      }
+    }
+    setImmediate(turn)
+  }
+
+  private advance(eventsMax: number): void {
+    for (let n = 0; n < eventsMax; n++) {
+      const entry = this.log.next()
+      if (entry === undefined) break
+      this.settle()
+      try {
+        this.deliver(entry)
+      } catch (error) {
+        this.meters.unencodable(entry, error)
+      }
+      this.liveSeq = entry.seq
+      this.log.delivered(entry)
+    }
+    if (this.log.next() === undefined) this.liveSeq = this.log.headSeq
+    this.catchUp.advanced()
+  }
+
+  private deliver(entry: LogEntry): void {
+    const { route } = entry
+    const audience = route.audience as Audience
+    const bytesBefore = entry.bytes
+    if (route.users !== undefined) this.deliverToUsers(entry, audience, route.users)
+    else if (route.rooms.length === 1) this.deliverToRoom(entry, audience, route.rooms[0] as string)
+    else this.deliverToRooms(entry, audience, route.rooms)
+    if (entry.bytes !== bytesBefore) this.log.ring.grew(entry.bytes - bytesBefore)
+    this.meters.published(entry.timeMs)
+  }
+
+  private deliverToRoom(entry: LogEntry, audience: Audience, name: string): void {
+    const room = audience.rooms.get(name)
+    if (room === undefined) return
+    for (const group of room.groups) {
+      if (group.predicate === undefined || accepts(group.predicate, entry.route.facets)) this.publish(entry, group)
+    }
+  }
+
+  private publish(entry: LogEntry, group: Group): void {
+    for (const topic of group.topics) {
+      if (topic.live === 0) continue
+      const frame = entry.frame(topic.wire)
+      topic.wire.publish(topic.name, frame)
+      this.meters.delivered(topic.wire.format, topic.live, frame.length)
+    }
+  }
+
+  /** uWS does not know who is in two rooms: the largest is published natively, the others are walked. */
+  private deliverToRooms(entry: LogEntry, audience: Audience, names: readonly string[]): void {
+    const rooms = names.map((name) => audience.rooms.get(name)).filter((room) => room !== undefined)
+    rooms.sort((a, b) => b.size - a.size)
+    const [largest, ...others] = rooms
+    if (largest === undefined) return
+    this.deliverToRoom(entry, audience, largest.name)
+    others.forEach((room, index) => {
+      const seen = rooms.slice(0, index + 1)
+      for (const group of room.groups) {
+        if (group.predicate !== undefined && !accepts(group.predicate, entry.route.facets)) continue
+        for (const session of group.members) {
+          if (!seen.some((earlier) => isReachedIn(session, earlier.name, entry))) this.publishToOne(session, entry)
+        }
+      }
+    })
+  }
+
+  private deliverToUsers(entry: LogEntry, audience: Audience, users: readonly string[]): void {
+    for (const user of users) {
+      for (let session = audience.firstOfUser(user); session !== undefined; session = session.nextOfUser) {
+        if (entry.route.rooms.some((room) => isReachedIn(session as Session, room, entry))) this.publishToOne(session, entry)
+      }
+    }
+  }
+
+  /** By a topic of its own rather than `send`, so that the event stands in line with those of its rooms. */
+  private publishToOne(session: Session, entry: LogEntry): void {
+    if (session.state !== LIVE) return
+    const { wire } = session
+    if (!session.ownTopic) {
+      session.peer.subscribe(ownTopicOf(session))
+      session.ownTopic = true
+    }
+    const frame = entry.frame(wire)
+    wire.publish(ownTopicOf(session), frame)
+    this.meters.delivered(wire.format, 1, frame.length)
+  }
+
+  /** Takes sessions that dropped an event off their topics, before anything else can be published to them. */
+  private settle(): void {
+    if (this.fallen.length === 0) return
+    const fallen = this.fallen
+    this.fallen = []
+    for (const session of fallen) {
+      if (session.state !== FALLEN) continue
+      this.takeOffTopics(session)
+      this.meters.fallen++
+      this.catchUp.add(session)
+    }
+  }
+
+  private takeOffTopics(session: Session): void {
+    for (const group of session.groups) {
+      const topic = group.topicOf(session.wire)
+      session.peer.unsubscribe(topic.name)
+      topic.live--
+    }
+    if (session.ownTopic) session.peer.unsubscribe(ownTopicOf(session))
+    session.ownTopic = false
+    session.state = BEHIND
+  }
+
+  private turnLive(session: Session): void {
+    session.state = LIVE
+    session.floors = undefined
+    for (const group of session.groups) {
+      const topic = group.topicOf(session.wire)
+      session.peer.subscribe(topic.name)
+      topic.live++
+    }
+  }
+
+  private enter(session: Session, roomName: string, predicate: Predicate | undefined): void {
+    const before = session.groupIn(roomName)
+    if (before !== undefined && before.predicate?.key === predicate?.key) return
+    const group = session.audience.room(roomName).groupOf(predicate)
+    group.members.add(session)
+    if (session.state === LIVE) {
+      const topic = group.topicOf(session.wire)
+      session.peer.subscribe(topic.name)
+      topic.live++
+    }
+    if (before === undefined) session.groups.push(group)
+    else {
+      session.groups[session.groups.indexOf(before)] = group
+      this.remove(session, before, session.state === LIVE)
+      if (session.state === LIVE) session.peer.unsubscribe(before.topicOf(session.wire).name)
+    }
+  }
+
+  private exit(session: Session, group: Group): void {
+    session.groups.splice(session.groups.indexOf(group), 1)
+    session.floors?.delete(group.room.name)
+    if (session.state === LIVE) session.peer.unsubscribe(group.topicOf(session.wire).name)
+    this.remove(session, group, session.state === LIVE)
+  }
+
+  private remove(session: Session, group: Group, wasLive: boolean): void {
+    group.members.delete(session)
+    if (wasLive) group.topicOf(session.wire).live--
+    if (group.members.size === 0) group.room.forget(group)
+  }
+
+  private floorsOf(session: Session): Map<string, number> {
+    session.floors ??= new Map()
+    return session.floors
+  }
+}
+
+function ownTopicOf(session: Session): string {
+  return `s${session.id}`
+}
+
+/** Whether the session gets this event by its membership in that room. */
+function isReachedIn(session: Session, room: string, entry: LogEntry): boolean {
+  const group = session.groupIn(room)
+  return group !== undefined && (group.predicate === undefined || accepts(group.predicate, entry.route.facets))
+}

@@ -1,0 +1,51 @@
+/**
+ * What a connection wants of a room's events, compiled: a list of clauses, each "this facet of the event carries none,
+ * or one of these values". Connections with equal predicates are one interest group.
+ */
+export interface Predicate {
+  /** Equal for equal predicates. */
+  readonly key: string
+  /** The filters as the client set them; the clauses also hold what its token allows. */
+  readonly filters: readonly Clause[]
+  readonly clauses: readonly Clause[]
+}
+
+export interface Clause {
+  /** Index into an event's facets. */
+  readonly facet: number
+  readonly allowed: ReadonlySet<string>
+}
+
+export type Facets = readonly (readonly string[] | undefined)[]
+
+/** @param access what the token allows @param filters what the client asked for @returns undefined: everything */
+export function compilePredicate(access: readonly Clause[], filters: readonly Clause[]): Predicate | undefined {
+  const clauses = [...access, ...filters]
+  if (clauses.length === 0) return undefined
+  const key = clauses
+    .map(({ facet, allowed }) => JSON.stringify([facet, ...[...allowed].sort()]))
+    .sort()
+    .join('')
+  return { key, filters, clauses }
+}
+
+/** Whether an event with these facets is wanted. */
+export function accepts(predicate: Predicate, facets: Facets): boolean {
+  for (const { facet, allowed } of predicate.clauses) {
+    const values = facets[facet]
+    if (values !== undefined && !anyOf(values, allowed)) return false
+  }
+  return true
+}
+
+function anyOf(values: readonly string[], allowed: ReadonlySet<string>): boolean {
+  for (const value of values) if (allowed.has(value)) return true
+  return false
+}
+
+/** A field's values as predicates see them. @returns undefined where the event carries none */
+export function facetValues(value: unknown): readonly string[] | undefined {
+  if (value === undefined || value === null) return undefined
+  if (Array.isArray(value)) return value.map(String)
+  return [String(value)]
+}

@@ -1,0 +1,103 @@
+import type { Predicate } from './predicate.ts'
+import type { Session } from './session.ts'
+import type { Wire } from './wire.ts'
+
+let groups = 0
+
+/** One native topic: a group's live members on one wire. */
+export interface Topic {
+  readonly wire: Wire
+  readonly name: string
+  /** Live members, that is subscribers of the native topic. */
+  live: number
+}
+
+/** The members of a room that want the same of it: one native topic per wire, one predicate evaluation per event. */
+export class Group {
+  readonly room: Room
+  readonly predicate: Predicate | undefined
+  readonly members = new Set<Session>()
+  readonly topics: Topic[] = []
+  private readonly id = (groups++).toString(36)
+
+  constructor(room: Room, predicate: Predicate | undefined) {
+    this.room = room
+    this.predicate = predicate
+  }
+
+  topicOf(wire: Wire): Topic {
+    for (const topic of this.topics) if (topic.wire === wire) return topic
+    const topic = { wire, name: `${wire.id}/${this.id}`, live: 0 }
+    this.topics.push(topic)
+    return topic
+  }
+}
+
+/** A room: who gets the events that name it. */
+export class Room {
+  readonly name: string
+  readonly groups: Group[] = []
+  private readonly audience: Audience
+
+  constructor(name: string, audience: Audience) {
+    this.name = name
+    this.audience = audience
+  }
+
+  get size(): number {
+    let size = 0
+    for (const group of this.groups) size += group.members.size
+    return size
+  }
+
+  groupOf(predicate: Predicate | undefined): Group {
+    const key = predicate?.key
+    for (const group of this.groups) if (group.predicate?.key === key) return group
+    const group = new Group(this, predicate)
+    this.groups.push(group)
+    return group
+  }
+
+  /** Forgets a group, and the room with its last one. */
+  forget(group: Group): void {
+    this.groups.splice(this.groups.indexOf(group), 1)
+    if (this.groups.length === 0) this.audience.rooms.delete(this.name)
+  }
+}
+
+/** Everyone who listens to one application: its rooms, and its sessions by user. */
+export class Audience {
+  readonly app: string
+  readonly rooms = new Map<string, Room>()
+  /** First session of each user; the rest hang on `nextOfUser`. */
+  private readonly users = new Map<string, Session>()
+
+  constructor(app: string) {
+    this.app = app
+  }
+
+  room(name: string): Room {
+    let room = this.rooms.get(name)
+    if (!room) this.rooms.set(name, (room = new Room(name, this)))
+    return room
+  }
+
+  addUser(session: Session): void {
+    session.nextOfUser = this.users.get(session.userId)
+    this.users.set(session.userId, session)
+  }
+
+  removeUser(session: Session): void {
+    let at = this.users.get(session.userId)
+    if (at === session) {
+      if (session.nextOfUser) this.users.set(session.userId, session.nextOfUser)
+      else this.users.delete(session.userId)
+    }
+    for (; at; at = at.nextOfUser) if (at.nextOfUser === session) at.nextOfUser = session.nextOfUser
+    session.nextOfUser = undefined
+  }
+
+  firstOfUser(userId: string): Session | undefined {
+    return this.users.get(userId)
+  }
+}

@@ -1,0 +1,72 @@
+import type { LogEntry } from '../log/entry.ts'
+import { accepts } from './predicate.ts'
+import type { Audience, Group } from './room.ts'
+import type { Peer, Wire } from './wire.ts'
+
+/**
+ * How a session gets its events.
+ * `live`: native topics, no JavaScript per delivery.
+ * `fallen`: its socket was full and dropped an event; it is taken off its topics before anything else can be published.
+ * `behind`: a cursor into the log, fed by direct sends as fast as the socket drains, until it reaches the head.
+ */
+export const LIVE = 0
+export const FALLEN = 1
+export const BEHIND = 2
+export const CLOSED = 3
+
+let sessions = 0
+
+/** One client's membership in one application: where it is in the log, and which rooms it is in. */
+export class Session {
+  readonly id = (sessions++).toString(36)
+  readonly audience: Audience
+  readonly wire: Wire
+  readonly userId: string
+  peer: Peer
+  groups: Group[] = []
+  state: typeof LIVE | typeof FALLEN | typeof BEHIND | typeof CLOSED = LIVE
+  /** While not live: everything up to this sequence was delivered. */
+  cursor = 0
+  /** While behind: by room, events up to this sequence are not for this session (it joined later, or had them). */
+  floors: Map<string, number> | undefined
+  /** Since when its socket takes nothing, ms; 0: it does. */
+  stalledSinceMs = 0
+  /** Whether it waits its turn to be fed. */
+  queued = false
+  /** Whether it is subscribed to the topic that only it has. */
+  ownTopic = false
+  nextOfUser: Session | undefined
+
+  constructor(audience: Audience, wire: Wire, userId: string, peer: Peer) {
+    this.audience = audience
+    this.wire = wire
+    this.userId = userId
+    this.peer = peer
+  }
+
+  groupIn(room: string): Group | undefined {
+    for (const group of this.groups) if (group.room.name === room) return group
+    return undefined
+  }
+
+  /** Whether an event is for this session, seen from its cursor. */
+  wants(entry: LogEntry): boolean {
+    const { route } = entry
+    if (route.audience !== this.audience) return false
+    if (route.users !== undefined && !route.users.includes(this.userId)) return false
+    for (const room of route.rooms) {
+      const group = this.groupIn(room)
+      if (group === undefined) continue
+      if (this.floors !== undefined && entry.seq <= (this.floors.get(room) ?? 0)) continue
+      if (group.predicate === undefined || accepts(group.predicate, route.facets)) return true
+    }
+    return false
+  }
+
+  /** The sequence from which on nothing is held back by floors. */
+  get floorSeq(): number {
+    let highest = 0
+    if (this.floors !== undefined) for (const seq of this.floors.values()) if (seq > highest) highest = seq
+    return highest
+  }
+}

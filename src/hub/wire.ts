@@ -1,0 +1,27 @@
+import type { Encoder } from '../log/entry.ts'
+
+/**
+ * One wire format of one endpoint: how its events look, and the uWS app that its sockets live in. Events are encoded
+ * once per wire, and only for wires that somebody in the room uses.
+ */
+export interface Wire extends Encoder {
+  /** Short and unique within the process; the first part of topic names. */
+  readonly id: string
+  /** Label of metrics: `json`, `msgpack`, `socketio`. */
+  readonly format: string
+  readonly binary: boolean
+  /** Publishes to a native topic. */
+  publish(topic: string, frame: Uint8Array): void
+}
+
+/** What the hub needs of a connection; a uWS WebSocket is one. */
+export interface Peer {
+  /** 0: queued, 1: sent, 2: dropped. */
+  send(frame: Uint8Array, binary?: boolean): number
+  getBufferedAmount(): number
+  subscribe(topic: string): boolean
+  unsubscribe(topic: string): boolean
+  cork(callback: () => void): unknown
+  /** Closes at once, without a close frame. */
+  close(): unknown
+}

@@ -1,0 +1,136 @@
+import type { Bounds, Consumption, Sink, Source } from '../source/source.ts'
+import { Backfill, type Chunk } from './backfill.ts'
+import type { LogEntry } from './entry.ts'
+import type { StoredMessage } from './event.ts'
+import { formatPosition } from './position.ts'
+import { Ring } from './ring.ts'
+
+export interface EventLogOptions {
+  readonly source: Source
+  readonly ringEvents: number
+  readonly ringBytes: number
+  readonly backfillBytes: number
+  /** Reads and routes a stored message. @returns undefined for one that is nobody's event */
+  readonly route: (message: StoredMessage, position: string) => LogEntry | undefined
+}
+
+/** Live delivery further behind than this part of the ring: reading pauses until it has caught up. */
+const PAUSE_PART = 0.25
+
+/**
+ * The log: the stream, with its newest part in memory. Live delivery walks it with `next`; clients that are behind
+ * walk it with cursors, first what is older than the ring (`older`), then the ring.
+ */
+export class EventLog {
+  readonly ring: Ring
+  epoch = ''
+  epochBytes: Uint8Array = new Uint8Array()
+  /** Sequence of the newest message seen, event or not. */
+  headSeq = 0
+  /** Called when events were added. */
+  onAppend: () => void = () => {}
+  /** Called when the stream is another one: positions of before no longer mean anything. */
+  onReset: () => void = () => {}
+  private readonly options: EventLogOptions
+  private readonly backfill: Backfill
+  private consumption: Consumption | undefined
+  private paused = false
+  private warmedUp = false
+  private asking: Promise<Bounds> | undefined
+
+  constructor(options: EventLogOptions) {
+    this.options = options
+    this.ring = new Ring(options.ringEvents, options.ringBytes)
+    this.backfill = new Backfill(options.source, options.backfillBytes, (message) => options.route(message, this.position(message.seq)))
+  }
+
+  position(seq: number): string {
+    return formatPosition(this.epoch, seq)
+  }
+
+  /** Fills the ring with the newest part of the stream, then goes on live. Resolves when the ring is warm. */
+  async start(): Promise<void> {
+    const bounds = await this.options.source.bounds()
+    const afterSeq = Math.max(bounds.firstSeq - 1, bounds.lastSeq - this.options.ringEvents)
+    this.begin(bounds.epoch, afterSeq)
+    await new Promise<void>((resolve) => {
+      const warm = () => {
+        this.warmedUp = true
+        resolve()
+      }
+      if (afterSeq >= bounds.lastSeq) warm()
+      const sink: Sink = {
+        message: (message) => {
+          this.append(message)
+          if (this.warmedUp) this.onAppend()
+          else this.ring.delivered()
+          if (!this.warmedUp && message.seq >= bounds.lastSeq) warm()
+        },
+        reset: (anew) => {
+          this.begin(anew.epoch, anew.firstSeq - 1)
+          if (!this.warmedUp) warm()
+          this.onReset()
+        },
+      }
+      this.consumption = this.options.source.consume(afterSeq, sink)
+    })
+  }
+
+  /** The next event for live delivery. */
+  next(): LogEntry | undefined {
+    return this.ring.next()
+  }
+
+  /** Live delivery is done with `next()`. */
+  delivered(entry: LogEntry): void {
+    entry.forget()
+    this.ring.delivered()
+    if (this.paused && this.ring.backlog < (this.options.ringEvents * PAUSE_PART) / 2) {
+      this.paused = false
+      this.consumption?.resume()
+    }
+    this.ring.shrink()
+  }
+
+  /** The stream's bounds now; callers at the same time share one question. The ring forgets what the stream forgot. */
+  bounds(): Promise<Bounds> {
+    this.asking ??= this.options.source
+      .bounds()
+      .then((bounds) => {
+        if (bounds.epoch === this.epoch) this.ring.dropBefore(bounds.firstSeq)
+        return bounds
+      })
+      .finally(() => {
+        this.asking = undefined
+      })
+    return this.asking
+  }
+
+  /** The next chunk of events after `seq`, which is older than the ring (`ring.completeAfter`). */
+  older(seq: number): Promise<Chunk> {
+    return this.backfill.after(seq, this.ring.completeAfter)
+  }
+
+  async stop(): Promise<void> {
+    await this.consumption?.stop()
+  }
+
+  private begin(epoch: string, floorSeq: number): void {
+    this.epoch = epoch
+    this.epochBytes = Buffer.from(epoch)
+    this.headSeq = floorSeq
+    this.ring.reset(floorSeq)
+    this.backfill.clear()
+  }
+
+  private append(message: StoredMessage): void {
+    this.headSeq = message.seq
+    const entry = this.options.route(message, this.position(message.seq))
+    if (!entry) return
+    this.ring.append(entry)
+    if (!this.paused && this.warmedUp && this.ring.backlog > this.options.ringEvents * PAUSE_PART) {
+      this.paused = true
+      this.consumption?.pause()
+    }
+  }
+}

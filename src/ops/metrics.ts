@@ -1,0 +1,97 @@
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
+import type { Hub } from '../hub/hub.ts'
+import type { EventLog } from '../log/event-log.ts'
+import { LATENCY_BUCKETS_MS, type Meters } from '../meters.ts'
+import type { Source } from '../source/source.ts'
+
+export interface Figures {
+  readonly meters: Meters
+  readonly hub: Hub
+  readonly log: EventLog
+  readonly source: Source
+  readonly roomCount: () => number
+}
+
+/** The broker's figures for Prometheus. They are read off `Meters` when asked for; the data path knows no registry. */
+export class Metrics {
+  private readonly registry = new Registry()
+  private readonly figures: Figures
+
+  constructor(figures: Figures) {
+    this.figures = figures
+    const { meters, hub, log, source } = figures
+    collectDefaultMetrics({ register: this.registry })
+    const lag = () => hub.catchUp.lag(Date.now())
+    this.gauge('connections', 'Open connections', () => meters.connections)
+    this.gauge('rooms', 'Rooms with members', () => figures.roomCount())
+    this.gauge('source_connected', '1 while the source of events is in reach', () => (source.connected ? 1 : 0))
+    this.gauge('sessions_behind', 'Sessions fed from the log because their socket is slow or they came back', () => hub.catchUp.sessions.size)
+    this.gauge('lag_events', 'Events that the furthest session is behind', () => lag().events)
+    this.gauge('lag_seconds', 'Age of the next event of the furthest session behind', () => lag().seconds)
+    this.gauge('live_backlog_events', 'Events read from the source and not yet delivered live', () => log.ring.backlog)
+    this.gauge('ring_events', 'Events in the ring', () => log.ring.size)
+    this.gauge('ring_bytes', 'Memory of the ring, frames included', () => log.ring.bytes)
+    this.counter('connections_opened_total', 'Connections since start', () => meters.connectionsOpened)
+    this.counter('events_total', 'Events read', () => meters.events)
+    this.counter('event_bytes_total', 'Bytes of events read', () => meters.eventBytes)
+    this.counter('bad_events_total', 'Bodies that were no events', () => meters.badEvents)
+    this.counter('unknown_events_total', 'Events that no contract knows', () => meters.unknownEvents)
+    this.counter('drops_total', 'Frames that full sockets dropped; each was sent again from the log', () => meters.drops)
+    this.counter('sessions_fallen_total', 'Times that a slow session left live delivery', () => meters.fallen)
+    this.labelled('deliveries_total', 'Events delivered live', ['format'], () => meters.deliveries)
+    this.labelled('catch_up_deliveries_total', 'Events delivered from the log', ['format'], () => meters.catchUpDeliveries)
+    this.labelled('delivered_bytes_total', 'Bytes of delivered events', ['format'], () => meters.deliveredBytes)
+    this.labelled('commands_total', 'Commands', ['app', 'command'], () => meters.commands)
+    this.labelled('errors_total', 'Errors that clients were told', ['code'], () => meters.errors)
+  }
+
+  get contentType(): string {
+    return this.registry.contentType
+  }
+
+  async text(): Promise<string> {
+    return (await this.registry.metrics()) + this.latencyText()
+  }
+
+  /** The histogram is counted by ourselves, so it is written by ourselves too. */
+  private latencyText(): string {
+    const { latency, latencySumMs } = this.figures.meters
+    const name = 'roomcast_publish_to_socket_seconds'
+    let count = 0
+    const buckets = latency.map((n, i) => {
+      count += n
+      const bound = LATENCY_BUCKETS_MS[i]
+      return `${name}_bucket{le="${bound === undefined ? '+Inf' : bound / 1000}"} ${count}`
+    })
+    return [`# HELP ${name} Time from an event's storage to its publication to sockets`, `# TYPE ${name} histogram`, ...buckets, `${name}_sum ${latencySumMs / 1000}`, `${name}_count ${count}`, ''].join('\n')
+  }
+
+  private gauge(name: string, help: string, read: () => number): void {
+    const gauge: Gauge = new Gauge({ name: `roomcast_${name}`, help, registers: [this.registry], collect: () => gauge.set(read()) })
+  }
+
+  private counter(name: string, help: string, read: () => number): void {
+    const counter: Counter = new Counter({
+      name: `roomcast_${name}`,
+      help,
+      registers: [this.registry],
+      collect: () => {
+        counter.reset()
+        counter.inc(read())
+      },
+    })
+  }
+
+  private labelled(name: string, help: string, labelNames: string[], read: () => ReadonlyMap<string, number>): void {
+    const counter: Counter = new Counter({
+      name: `roomcast_${name}`,
+      help,
+      labelNames,
+      registers: [this.registry],
+      collect: () => {
+        counter.reset()
+        for (const [key, n] of read()) counter.inc(Object.fromEntries(key.split(' ').map((value, i) => [labelNames[i] as string, value])), n)
+      },
+    })
+  }
+}

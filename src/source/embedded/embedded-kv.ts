@@ -1,0 +1,65 @@
+import type { KeyValue, KeyValueEntry } from '../source.ts'
+
+interface Kept extends KeyValueEntry {
+  readonly expiresMs: number
+}
+
+const SWEEP_MS = 1_000
+
+export class EmbeddedKeyValue implements KeyValue {
+  private readonly ttlMs: number
+  private readonly kept = new Map<string, Kept>()
+  private readonly watchers: ((key: string, value: Uint8Array | undefined) => void)[] = []
+  private revision = 0
+  private readonly sweeper: NodeJS.Timeout
+
+  constructor(ttlMs: number) {
+    this.ttlMs = ttlMs
+    this.sweeper = setInterval(() => this.sweep(), SWEEP_MS)
+    this.sweeper.unref()
+  }
+
+  async get(key: string): Promise<KeyValueEntry | undefined> {
+    const entry = this.kept.get(key)
+    return entry && entry.expiresMs > Date.now() ? entry : undefined
+  }
+
+  async put(key: string, value: Uint8Array): Promise<number> {
+    const revision = ++this.revision
+    // Deleted first, so that the map stays in order of writing and the sweep can stop early.
+    this.kept.delete(key)
+    this.kept.set(key, { key, value, revision, expiresMs: Date.now() + this.ttlMs })
+    for (const watcher of this.watchers) watcher(key, value)
+    return revision
+  }
+
+  async create(key: string, value: Uint8Array): Promise<number | undefined> {
+    return (await this.get(key)) ? undefined : this.put(key, value)
+  }
+
+  async update(key: string, value: Uint8Array, revision: number): Promise<number | undefined> {
+    return (await this.get(key))?.revision === revision ? this.put(key, value) : undefined
+  }
+
+  async delete(key: string): Promise<void> {
+    if (this.kept.delete(key)) for (const watcher of this.watchers) watcher(key, undefined)
+  }
+
+  async watch(changed: (key: string, value: Uint8Array | undefined) => void): Promise<void> {
+    for (const entry of this.kept.values()) changed(entry.key, entry.value)
+    this.watchers.push(changed)
+  }
+
+  close(): void {
+    clearInterval(this.sweeper)
+  }
+
+  private sweep(): void {
+    const now = Date.now()
+    for (const [key, entry] of this.kept) {
+      if (entry.expiresMs > now) return
+      this.kept.delete(key)
+      for (const watcher of this.watchers) watcher(key, undefined)
+    }
+  }
+}

@@ -1,0 +1,123 @@
+import { randomBytes } from 'node:crypto'
+import { BrokerError } from '../../errors.ts'
+import type { StoredMessage } from '../../log/event.ts'
+import type { Bounds, Consumption, KeyValue, PublishOptions, Sink, Source } from '../source.ts'
+import { EmbeddedKeyValue } from './embedded-kv.ts'
+
+/** Window of deduplication by message id, as JetStream's default. */
+const DUPLICATE_WINDOW_MS = 120_000
+const EVENTS_MAX = 100_000
+const BYTES_MAX = 64 * 1024 * 1024
+
+/**
+ * The source for a machine with nothing but Node: a bounded list and a map in this process. It survives no restart
+ * and serves one process; there are no services behind it.
+ */
+export class EmbeddedSource implements Source {
+  readonly kind = 'embedded'
+  readonly connected = true
+  private readonly epoch = `e${randomBytes(5).toString('hex')}`
+  private readonly messages: StoredMessage[] = []
+  private bytes = 0
+  private lastSeq = 0
+  private readonly seen = new Map<string, { seq: number; timeMs: number }>()
+  private readonly readers = new Set<Reader>()
+  private readonly buckets = new Map<string, EmbeddedKeyValue>()
+
+  async bounds(): Promise<Bounds> {
+    return { epoch: this.epoch, firstSeq: this.messages[0]?.seq ?? this.lastSeq + 1, lastSeq: this.lastSeq }
+  }
+
+  consume(afterSeq: number, sink: Sink): Consumption {
+    const reader = new Reader(this.messages, afterSeq, sink, () => this.readers.delete(reader))
+    this.readers.add(reader)
+    reader.resume()
+    return reader
+  }
+
+  async read(afterSeq: number, limit: number): Promise<StoredMessage[]> {
+    const from = firstAfter(this.messages, afterSeq)
+    return this.messages.slice(from, from + limit)
+  }
+
+  async publish(subject: string, body: Uint8Array, { messageId, msgpack = false }: PublishOptions = {}): Promise<number> {
+    const timeMs = Date.now()
+    const before = messageId === undefined ? undefined : this.remembered(messageId, timeMs)
+    if (before !== undefined) return before
+    const message = { seq: ++this.lastSeq, timeMs, subject, body, msgpack }
+    if (messageId !== undefined) this.seen.set(messageId, { seq: message.seq, timeMs })
+    this.messages.push(message)
+    this.bytes += body.length
+    while (this.messages.length > EVENTS_MAX || (this.bytes > BYTES_MAX && this.messages.length > 1)) {
+      this.bytes -= (this.messages.shift() as StoredMessage).body.length
+    }
+    for (const reader of this.readers) reader.pump()
+    return message.seq
+  }
+
+  async request(): Promise<Uint8Array> {
+    throw new BrokerError('SERVICE_UNAVAILABLE', 'No service answers here: the embedded source has none. Set NATS_URL to reach services')
+  }
+
+  async keyValue(bucket: string, ttlMs: number): Promise<KeyValue> {
+    let kv = this.buckets.get(bucket)
+    if (!kv) this.buckets.set(bucket, (kv = new EmbeddedKeyValue(ttlMs)))
+    return kv
+  }
+
+  async close(): Promise<void> {
+    for (const reader of this.readers) await reader.stop()
+    for (const kv of this.buckets.values()) kv.close()
+  }
+
+  private remembered(messageId: string, nowMs: number): number | undefined {
+    for (const [id, { timeMs }] of this.seen) {
+      if (nowMs - timeMs < DUPLICATE_WINDOW_MS) break
+      this.seen.delete(id)
+    }
+    return this.seen.get(messageId)?.seq
+  }
+}
+
+class Reader implements Consumption {
+  private readonly messages: readonly StoredMessage[]
+  private readonly sink: Sink
+  private readonly gone: () => void
+  private lastSeq: number
+  private running = false
+
+  constructor(messages: readonly StoredMessage[], afterSeq: number, sink: Sink, gone: () => void) {
+    this.messages = messages
+    this.lastSeq = afterSeq
+    this.sink = sink
+    this.gone = gone
+  }
+
+  pump(): void {
+    for (let i = firstAfter(this.messages, this.lastSeq); this.running && i < this.messages.length; i++) {
+      const message = this.messages[i] as StoredMessage
+      this.lastSeq = message.seq
+      this.sink.message(message)
+    }
+  }
+
+  pause(): void {
+    this.running = false
+  }
+
+  resume(): void {
+    this.running = true
+    setImmediate(() => this.pump())
+  }
+
+  async stop(): Promise<void> {
+    this.running = false
+    this.gone()
+  }
+}
+
+/** Index of the first message after `seq`; sequences here have no gaps. */
+function firstAfter(messages: readonly StoredMessage[], seq: number): number {
+  const first = messages[0]
+  return first === undefined ? 0 : Math.max(0, seq + 1 - first.seq)
+}

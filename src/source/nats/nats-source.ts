@@ -1,0 +1,232 @@
+import { readFileSync } from 'node:fs'
+import { connect, credsAuthenticator, type ConnectionOptions, ErrorCode, Events, type JetStreamClient, type JetStreamManager, type KV, type NatsConnection, NatsError, headers } from 'nats'
+import type { Logger } from 'pino'
+import { BrokerError, reasonOf } from '../../errors.ts'
+import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
+import type { Bounds, Consumption, KeyValue, PublishOptions, Sink, Source } from '../source.ts'
+import { NatsKeyValue } from './nats-kv.ts'
+import { NatsConsumption } from './nats-consumption.ts'
+import { boundsOf, ensureStream, type StreamOptions } from './stream.ts'
+import { readRange } from './read-range.ts'
+
+export interface NatsSourceOptions {
+  /** Comma separated. */
+  readonly url: string
+  /** Path of a credentials file, or empty. */
+  readonly creds: string
+  readonly stream: StreamOptions
+  readonly log: Logger
+}
+
+const CONNECT_TIMEOUT_MS = 5_000
+const PUBLISH_TIMEOUT_MS = 5_000
+/** A server that stopped answering without closing its connection is noticed within about two of these. */
+const PROBE_MS = 1_000
+
+/** NATS with JetStream. It reconnects for ever; only the first connect must succeed. */
+export class NatsSource implements Source {
+  readonly kind = 'nats'
+  private readonly options: NatsSourceOptions
+  private readonly nc: NatsConnection
+  private readonly js: JetStreamClient
+  private readonly jsm: JetStreamManager
+  private up = true
+  private answering = true
+  private closed = false
+  private readonly prober: NodeJS.Timeout
+  private readonly consumptions = new Set<NatsConsumption>()
+  private readonly buckets = new Map<string, Promise<NatsKeyValue>>()
+
+  /** @throws BrokerError SOURCE_UNREACHABLE, SOURCE_REFUSED or SOURCE_UNFIT, saying what to do */
+  static async open(options: NatsSourceOptions): Promise<NatsSource> {
+    const nc = await connectOnce(options)
+    try {
+      const jsm = await nc.jetstreamManager()
+      await ensureStream(jsm, options.stream, options.log)
+      return new NatsSource(options, nc, jsm)
+    } catch (error) {
+      await nc.close()
+      throw error instanceof BrokerError ? error : unfit(error, options.url)
+    }
+  }
+
+  private constructor(options: NatsSourceOptions, nc: NatsConnection, jsm: JetStreamManager) {
+    this.options = options
+    this.nc = nc
+    this.jsm = jsm
+    this.js = nc.jetstream({ timeout: PUBLISH_TIMEOUT_MS })
+    void this.followStatus()
+    this.prober = setInterval(() => void this.probe(), PROBE_MS)
+    this.prober.unref()
+  }
+
+  get connected(): boolean {
+    return this.up && this.answering
+  }
+
+  async bounds(): Promise<Bounds> {
+    this.mustBeUp()
+    try {
+      return await boundsOf(this.jsm, this.options.stream.name)
+    } catch (error) {
+      throw translate(error)
+    }
+  }
+
+  consume(afterSeq: number, sink: Sink): Consumption {
+    const { stream, log } = this.options
+    const consumption = new NatsConsumption({ js: this.js, jsm: this.jsm, stream, log, sink, afterSeq, connected: () => this.up })
+    this.consumptions.add(consumption)
+    return consumption
+  }
+
+  async read(afterSeq: number, limit: number): Promise<StoredMessage[]> {
+    this.mustBeUp()
+    try {
+      return await readRange(this.js, this.options.stream.name, afterSeq, limit)
+    } catch (error) {
+      throw translate(error)
+    }
+  }
+
+  async publish(subject: string, body: Uint8Array, { messageId, msgpack = false }: PublishOptions = {}): Promise<number> {
+    this.mustBeUp()
+    try {
+      const header = msgpack ? headers() : undefined
+      header?.set('Content-Type', MSGPACK_TYPE)
+      const ack = await this.js.publish(subject, body, { ...(messageId === undefined ? undefined : { msgID: messageId }), ...(header ? { headers: header } : undefined) })
+      return ack.seq
+    } catch (error) {
+      throw translate(error)
+    }
+  }
+
+  async request(subject: string, body: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+    this.mustBeUp()
+    try {
+      return (await this.nc.request(subject, body, { timeout: timeoutMs })).data
+    } catch (error) {
+      throw translate(error)
+    }
+  }
+
+  async keyValue(bucket: string, ttlMs: number): Promise<KeyValue> {
+    let kv = this.buckets.get(bucket)
+    if (!kv) {
+      this.mustBeUp()
+      kv = this.js.views
+        .kv(bucket, { history: 1, ttl: ttlMs })
+        .then((opened: KV) => new NatsKeyValue(opened, this.options.log, () => this.mustBeUp()))
+      this.buckets.set(bucket, kv)
+      kv.catch(() => this.buckets.delete(bucket))
+    }
+    try {
+      return await kv
+    } catch (error) {
+      throw translate(error)
+    }
+  }
+
+  async close(): Promise<void> {
+    this.closed = true
+    clearInterval(this.prober)
+    for (const consumption of this.consumptions) await consumption.stop()
+    for (const bucket of this.buckets.values()) (await bucket).close()
+    await this.nc.close()
+  }
+
+  private mustBeUp(): void {
+    if (!this.up) throw new BrokerError('SERVICE_UNAVAILABLE', 'NATS is out of reach at the moment')
+  }
+
+  private async followStatus(): Promise<void> {
+    for await (const status of this.nc.status()) {
+      if (status.type === Events.Disconnect) {
+        this.up = false
+        if (!this.closed) this.options.log.warn('NATS lost; clients stay, reconnecting')
+        for (const consumption of this.consumptions) consumption.interrupt()
+      } else if (status.type === Events.Reconnect) {
+        this.up = this.answering = true
+        this.options.log.info('NATS is back')
+        for (const consumption of this.consumptions) consumption.interrupt()
+      }
+    }
+  }
+
+  private async probe(): Promise<void> {
+    if (!this.up || !this.answering) return
+    const late = setTimeout(() => {
+      this.answering = false
+    }, PROBE_MS)
+    await this.nc.flush().catch(() => {})
+    clearTimeout(late)
+    this.answering = true
+  }
+}
+
+async function connectOnce({ url, creds, log }: NatsSourceOptions): Promise<NatsConnection> {
+  const servers = url.split(',').map((server) => server.trim())
+  const options: ConnectionOptions = {
+    servers,
+    name: 'roomcast',
+    timeout: CONNECT_TIMEOUT_MS,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 250,
+    reconnectJitter: 250,
+    ignoreAuthErrorAbort: true,
+    pingInterval: 10_000,
+    ...credentialsIn(servers),
+  }
+  if (creds !== '') options.authenticator = credsAuthenticator(readCreds(creds))
+  try {
+    const nc = await connect(options)
+    log.info({ server: nc.getServer(), version: nc.info?.version }, 'connected to NATS')
+    return nc
+  } catch (error) {
+    const shown = servers.map(withoutCredentials).join(', ')
+    if (error instanceof NatsError && (error.code === ErrorCode.AuthorizationViolation || error.code === ErrorCode.AuthenticationExpired || error.isAuthError())) {
+      throw new BrokerError('SOURCE_REFUSED', `The NATS server at ${shown} refused the credentials: check NATS_CREDS, or the user and password in NATS_URL`)
+    }
+    throw new BrokerError('SOURCE_UNREACHABLE', `No NATS server answers at ${shown} (${reasonOf(error)}): check NATS_URL, and that nats-server runs`)
+  }
+}
+
+/** User and password, or token, of `nats://user:password@host`. */
+function credentialsIn(servers: readonly string[]): Partial<ConnectionOptions> {
+  for (const server of servers) {
+    const match = /^(?:[a-z]+:\/\/)?([^:@/]+)(?::([^@/]*))?@/.exec(server)
+    if (match) {
+      const [, user, pass] = match.map((part) => (part === undefined ? undefined : decodeURIComponent(part)))
+      return pass === undefined ? { token: user } : { user, pass }
+    }
+  }
+  return {}
+}
+
+function withoutCredentials(server: string): string {
+  return server.replace(/\/\/[^@/]*@/, '//').replace(/^[^@/]*@/, '')
+}
+
+function readCreds(path: string): Uint8Array {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    throw new BrokerError('CONFIG_INVALID', `NATS_CREDS=${path}: ${reasonOf(error)}`)
+  }
+}
+
+function unfit(error: unknown, url: string): BrokerError {
+  const shown = url.split(',').map((server) => withoutCredentials(server.trim())).join(', ')
+  if (error instanceof NatsError && (error.code === ErrorCode.JetStreamNotEnabled || error.code === ErrorCode.NoResponders || error.code === ErrorCode.Timeout || error.code === '503')) {
+    return new BrokerError('SOURCE_UNFIT', `The NATS server at ${shown} has no JetStream, which keeps the events: start it with -js (or a jetstream block in its configuration)`)
+  }
+  return new BrokerError('SOURCE_UNFIT', `The NATS server at ${shown} cannot hold the events: ${reasonOf(error)}`)
+}
+
+function translate(error: unknown): BrokerError {
+  if (error instanceof BrokerError) return error
+  const code = error instanceof NatsError ? error.code : ''
+  if (code === ErrorCode.Timeout) return new BrokerError('TIMEOUT')
+  if (code === ErrorCode.NoResponders || code === '503') return new BrokerError('SERVICE_UNAVAILABLE')
+  return new BrokerError('SERVICE_UNAVAILABLE', `NATS: ${reasonOf(error)}`)
+}

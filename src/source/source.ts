@@ -1,0 +1,76 @@
+import type { StoredMessage } from '../log/event.ts'
+
+/** How far the stream reaches. An empty stream has `firstSeq = lastSeq + 1`. */
+export interface Bounds {
+  readonly epoch: string
+  readonly firstSeq: number
+  readonly lastSeq: number
+}
+
+/** Who reads the stream. Called synchronously, in order. */
+export interface Sink {
+  message(message: StoredMessage): void
+  /** The stream is another one now (deleted and made again, or cut short): what was read before no longer counts. */
+  reset(bounds: Bounds): void
+}
+
+/** A reading of the stream that goes on for ever, over outages, without a gap or a repetition. */
+export interface Consumption {
+  /** No messages until `resume`; those already on their way still arrive. */
+  pause(): void
+  resume(): void
+  stop(): Promise<void>
+}
+
+export interface PublishOptions {
+  /** Deduplicates within the stream's window. */
+  readonly messageId?: string
+  /** The body is msgpack; otherwise JSON. */
+  readonly msgpack?: boolean
+}
+
+export interface KeyValueEntry {
+  readonly key: string
+  readonly value: Uint8Array
+  readonly revision: number
+}
+
+/** A bucket of keys, shared by all brokers. Keys: `[-/_=.a-zA-Z0-9]+`. */
+export interface KeyValue {
+  get(key: string): Promise<KeyValueEntry | undefined>
+  /** @returns the revision */
+  put(key: string, value: Uint8Array): Promise<number>
+  /** Writes only where the key does not exist. @returns the revision, or undefined where it does */
+  create(key: string, value: Uint8Array): Promise<number | undefined>
+  /** Writes only over that revision. @returns the new revision, or undefined where another was first */
+  update(key: string, value: Uint8Array, revision: number): Promise<number | undefined>
+  delete(key: string): Promise<void>
+  /**
+   * Calls `changed` for every key there is, then for every change; `value` undefined: the key is gone.
+   * Resolves once what there was has been seen. Goes on over outages.
+   */
+  watch(changed: (key: string, value: Uint8Array | undefined) => void): Promise<void>
+}
+
+/**
+ * Where events, commands and shared state live: NATS, or the process itself. Both pass one conformance suite
+ * (`test/conformance/`). Failures are BrokerErrors: SERVICE_UNAVAILABLE while it is out of reach, TIMEOUT.
+ */
+export interface Source {
+  readonly kind: 'nats' | 'embedded'
+  readonly connected: boolean
+  /** Bounds of the stream now. */
+  bounds(): Promise<Bounds>
+  consume(afterSeq: number, sink: Sink): Consumption
+  /** Up to `limit` stored messages after `afterSeq`, in order; fewer only at the stream's end. */
+  read(afterSeq: number, limit: number): Promise<StoredMessage[]>
+  /** Stores an event. @returns its sequence, once it is stored */
+  publish(subject: string, body: Uint8Array, options?: PublishOptions): Promise<number>
+  /** Asks a service. */
+  request(subject: string, body: Uint8Array, timeoutMs: number): Promise<Uint8Array>
+  /** Opens a bucket, made when missing. Keys go `ttlMs` after their last write. */
+  keyValue(bucket: string, ttlMs: number): Promise<KeyValue>
+  close(): Promise<void>
+}
+
+export const EVENT_SUBJECTS = 'events.>'
