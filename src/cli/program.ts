@@ -26,6 +26,7 @@ export async function run(argv: readonly string[]): Promise<void> {
   } catch (error) {
     if (!(error instanceof BrokerError)) throw error
     console.error(`roomcast: ${error.message}`)
-    process.exitCode = 1
+    // Not by exitCode: a start that failed half-way has connections open.
+    process.exit(1)
   }
 }

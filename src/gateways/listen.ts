@@ -1,5 +1,5 @@
-import { createServer } from 'node:net'
-import { App, SSLApp, type TemplatedApp, us_listen_socket_close, us_socket_local_port } from 'uWebSockets.js'
+import { type AddressInfo, createServer } from 'node:net'
+import { App, SSLApp, type TemplatedApp, type us_listen_socket, us_listen_socket_close } from 'uWebSockets.js'
 import { BrokerError } from '../errors.ts'
 
 export interface Tls {
@@ -7,8 +7,6 @@ export interface Tls {
   readonly keyFile: string
 }
 
-/** uWS' LIBUS_LISTEN_EXCLUSIVE_PORT, which its types leave out: without it a second start would share the port. */
-const EXCLUSIVE_PORT = 1
 /** uWS refuses larger request headers; long tokens in the query want more than its 4 KB. Read when an app is made. */
 const HEADERS_BYTES_MAX = '16384'
 
@@ -23,32 +21,39 @@ export interface Listening {
   stop(): void
 }
 
-type ListenExclusive = (host: string, port: number, options: number, callback: (socket: unknown) => void) => void
-
 /**
  * Listens on one port, for this process alone.
+ *
+ * uWS shares ports (SO_REUSEPORT), so a second broker would start without a word and take half the clients. Its
+ * exclusive mode, and its port 0, leave SO_REUSEADDR out as well, and then a killed broker cannot come back to its port
+ * while connections of before linger. So Node tries the port first: it fails where another process listens, and finds a
+ * free one for 0.
  * @throws BrokerError CONFIG_INVALID where the port is taken or not allowed
  */
-export async function listen(app: TemplatedApp, host: string, port: number, option: string): Promise<Listening> {
-  const socket = await new Promise<unknown>((resolve) => {
-    ;(app.listen as unknown as ListenExclusive).call(app, host, port, EXCLUSIVE_PORT, resolve)
+export async function listen(app: TemplatedApp, host: string, wanted: number, option: string): Promise<Listening> {
+  const refused = (reason: string) => new BrokerError('CONFIG_INVALID', `${option}=${wanted}: cannot listen on ${host}:${wanted} (${reason})`)
+  const port = await tryPort(host, wanted).catch((error: NodeJS.ErrnoException) => {
+    throw refused(error.code === 'EADDRINUSE' ? 'another program uses it' : (error.code ?? error.message))
   })
-  if (!socket) throw new BrokerError('CONFIG_INVALID', `${option}=${port}: cannot listen on ${host}:${port} (${await whyNot(host, port)})`)
+  const socket = await new Promise<us_listen_socket | false>((resolve) => app.listen(host, port, resolve))
+  if (!socket) throw refused('it was refused')
   let open = true
   return {
-    port: us_socket_local_port(socket as never),
+    port,
     stop: () => {
-      if (open) us_listen_socket_close(socket as never)
+      if (open) us_listen_socket_close(socket)
       open = false
     },
   }
 }
 
-/** uWS says only that it failed; Node says why. */
-async function whyNot(host: string, port: number): Promise<string> {
+async function tryPort(host: string, wanted: number): Promise<number> {
   const server = createServer()
-  return new Promise((resolve) => {
-    server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'EADDRINUSE' ? 'another program uses it' : (error.code ?? error.message)))
-    server.listen(port, host, () => server.close(() => resolve('it was refused')))
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(wanted, host, () => {
+      const { port } = server.address() as AddressInfo
+      server.close(() => resolve(port))
+    })
   })
 }

@@ -20,8 +20,7 @@ export class EmbeddedKeyValue implements KeyValue {
   }
 
   async get(key: string): Promise<KeyValueEntry | undefined> {
-    const entry = this.kept.get(key)
-    return entry && entry.expiresMs > Date.now() ? entry : undefined
+    return this.current(key)
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
@@ -34,11 +33,12 @@ export class EmbeddedKeyValue implements KeyValue {
   }
 
   async create(key: string, value: Uint8Array): Promise<number | undefined> {
-    return (await this.get(key)) ? undefined : this.put(key, value)
+    // Looked up and written in one go: nobody comes in between.
+    return this.current(key) ? undefined : this.put(key, value)
   }
 
   async update(key: string, value: Uint8Array, revision: number): Promise<number | undefined> {
-    return (await this.get(key))?.revision === revision ? this.put(key, value) : undefined
+    return this.current(key)?.revision === revision ? this.put(key, value) : undefined
   }
 
   async delete(key: string): Promise<void> {
@@ -52,6 +52,11 @@ export class EmbeddedKeyValue implements KeyValue {
 
   close(): void {
     clearInterval(this.sweeper)
+  }
+
+  private current(key: string): Kept | undefined {
+    const entry = this.kept.get(key)
+    return entry && entry.expiresMs > Date.now() ? entry : undefined
   }
 
   private sweep(): void {

@@ -93,13 +93,18 @@ export class NatsConsumption implements Consumption {
     // Deleting the stream under a consumer tells it nothing: its end shows in the consumer's missing heartbeats.
     void this.stopWhenStreamGoes(messages, jsm)
     await messages.closed()
+    // Left behind, it would stay on the server for minutes, one for each pause.
+    if (this.options.connected()) void consumer.delete().catch(() => {})
   }
 
   private async stopWhenStreamGoes(messages: ConsumerMessages, jsm: JetStreamManager): Promise<void> {
     for await (const status of await messages.status()) {
       if (status.type !== 'heartbeats_missed' && status.type !== 'stream_not_found' && status.type !== 'consumer_not_found' && status.type !== 'consumer_deleted') continue
       const bounds = await boundsOf(jsm, this.options.stream.name).catch(() => undefined)
-      if (bounds?.epoch !== this.epoch) messages.stop()
+      if (bounds?.epoch === this.epoch) continue
+      // A server tells of the deletion before it is done with it: made again at once, the stream could inherit files.
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+      messages.stop()
     }
   }
 

@@ -46,9 +46,14 @@ export class NatsKeyValue implements KeyValue {
     await new Promise<void>((resolve) => void this.watchForEver(changed, resolve))
   }
 
+  /** The connection is back: watches start anew at once, instead of when their heartbeats have been missed. */
+  rewatch(): void {
+    for (const watch of this.watches) watch.stop()
+  }
+
   close(): void {
     this.closed = true
-    for (const watch of this.watches) watch.stop()
+    this.rewatch()
   }
 
   private async watchForEver(changed: (key: string, value: Uint8Array | undefined) => void, seen: () => void): Promise<void> {

@@ -149,6 +149,7 @@ export class NatsSource implements Source {
         this.up = this.answering = true
         this.options.log.info('NATS is back')
         for (const consumption of this.consumptions) consumption.interrupt()
+        for (const bucket of this.buckets.values()) void bucket.then((kv) => kv.rewatch()).catch(() => {})
       }
     }
   }
@@ -166,8 +167,9 @@ export class NatsSource implements Source {
 
 async function connectOnce({ url, creds, log }: NatsSourceOptions): Promise<NatsConnection> {
   const servers = url.split(',').map((server) => server.trim())
+  const addresses = servers.map(withoutCredentials)
   const options: ConnectionOptions = {
-    servers,
+    servers: addresses,
     name: 'roomcast',
     timeout: CONNECT_TIMEOUT_MS,
     maxReconnectAttempts: -1,
@@ -183,7 +185,7 @@ async function connectOnce({ url, creds, log }: NatsSourceOptions): Promise<Nats
     log.info({ server: nc.getServer(), version: nc.info?.version }, 'connected to NATS')
     return nc
   } catch (error) {
-    const shown = servers.map(withoutCredentials).join(', ')
+    const shown = addresses.join(', ')
     if (error instanceof NatsError && (error.code === ErrorCode.AuthorizationViolation || error.code === ErrorCode.AuthenticationExpired || error.isAuthError())) {
       throw new BrokerError('SOURCE_REFUSED', `The NATS server at ${shown} refused the credentials: check NATS_CREDS, or the user and password in NATS_URL`)
     }
@@ -191,20 +193,28 @@ async function connectOnce({ url, creds, log }: NatsSourceOptions): Promise<Nats
   }
 }
 
-/** User and password, or token, of `nats://user:password@host`. */
+/** User and password, or token, of `nats://user:password@host`. The last @ ends them, whatever characters they hold. */
 function credentialsIn(servers: readonly string[]): Partial<ConnectionOptions> {
   for (const server of servers) {
-    const match = /^(?:[a-z]+:\/\/)?([^:@/]+)(?::([^@/]*))?@/.exec(server)
+    const match = /^(?:[a-z]+:\/\/)?([^:]*)(?::(.*))?@[^@]*$/.exec(server)
     if (match) {
-      const [, user, pass] = match.map((part) => (part === undefined ? undefined : decodeURIComponent(part)))
+      const [, user, pass] = match.map((part) => (part === undefined ? undefined : decoded(part)))
       return pass === undefined ? { token: user } : { user, pass }
     }
   }
   return {}
 }
 
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return part
+  }
+}
+
 function withoutCredentials(server: string): string {
-  return server.replace(/\/\/[^@/]*@/, '//').replace(/^[^@/]*@/, '')
+  return server.replace(/^([a-z]+:\/\/)?.*@/, '$1')
 }
 
 function readCreds(path: string): Uint8Array {

@@ -1,0 +1,104 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import type { Answer, Call, Calls } from './calls.ts'
+import type { Core } from './cores.ts'
+
+/** Those that have not ended. */
+const running = new Set<ChildProcess>()
+let watching = false
+const LEAVE_MS = 5_000
+
+export interface ChildOptions {
+  /** For errors: "the broker". */
+  readonly name: string
+  readonly command: string
+  readonly args: readonly string[]
+  readonly core: Core | undefined
+  readonly env?: Readonly<Record<string, string>>
+  readonly cwd?: string
+}
+
+/**
+ * A process of the bench. None outlives it, and a bench that loses one measures nothing: its unexpected end is
+ * thrown where nobody catches it.
+ */
+export class Child<T extends Calls<T> = Record<never, never>> {
+  /** What it wrote on stdout and stderr. */
+  output = ''
+  readonly name: string
+  private readonly process: ChildProcess
+  private readonly waiting = new Map<number, (result: unknown) => void>()
+  private watchers: (() => void)[] = []
+  private calls = 0
+  private stopping = false
+
+  constructor({ name, command, args, core, env = {}, cwd }: ChildOptions) {
+    this.name = name
+    killAllOnExit()
+    const [file, ...rest] = core === undefined ? [command, ...args] : ['taskset', '-c', String(core), command, ...args]
+    this.process = spawn(file as string, rest, { cwd, env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+    running.add(this.process)
+    const hear = (chunk: Buffer) => {
+      this.output += chunk.toString()
+      for (const watcher of this.watchers) watcher()
+    }
+    this.process.stdout?.on('data', hear)
+    this.process.stderr?.on('data', hear)
+    this.process.on('message', ({ id, result }: Answer) => {
+      this.waiting.get(id)?.(result)
+      this.waiting.delete(id)
+    })
+    this.process.on('error', (error) => {
+      throw new Error(`${name} cannot be started: ${error.message}`)
+    })
+    // Not `exit`: by `close` its last words have been read.
+    this.process.on('close', (code, signal) => {
+      running.delete(this.process)
+      if (!this.stopping) throw new Error(`${name} ended with ${code ?? signal}:\n${this.output.slice(-4_000)}`)
+    })
+  }
+
+  get pid(): number {
+    return this.process.pid as number
+  }
+
+  /** Waits for something in its output. */
+  async says(pattern: RegExp): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(this.output)
+      if (match) return match
+      await new Promise<void>((resolve) => this.watchers.push(resolve))
+      this.watchers = []
+    }
+  }
+
+  /** Calls what the process answers with `answerCalls`. */
+  async call<K extends keyof T & string>(name: K, ...args: Parameters<T[K]>): Promise<Awaited<ReturnType<T[K]>>> {
+    const id = this.calls++
+    return new Promise<Awaited<ReturnType<T[K]>>>((resolve) => {
+      this.waiting.set(id, resolve as (result: unknown) => void)
+      this.process.send({ id, name, args } satisfies Call)
+    })
+  }
+
+  /** Ends it; one that answers calls leaves by itself, so that Node writes its profile. */
+  async stop(): Promise<void> {
+    this.stopping = true
+    if (!running.has(this.process)) return
+    const gone = new Promise((resolve) => this.process.once('close', resolve))
+    this.process.disconnect()
+    const late = setTimeout(() => this.process.kill('SIGKILL'), LEAVE_MS)
+    await gone
+    clearTimeout(late)
+  }
+}
+
+function killAllOnExit(): void {
+  if (watching) return
+  watching = true
+  process.on('exit', () => {
+    for (const child of running) child.kill('SIGKILL')
+  })
+  process.on('SIGINT', () => process.exit(130))
+  process.on('SIGTERM', () => process.exit(143))
+  process.on('SIGHUP', () => process.exit(129))
+}

@@ -1,0 +1,83 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { pinning } from './cores.ts'
+import { machine } from './machine.ts'
+import { endProgress } from './progress.ts'
+import { PAYLOAD_BYTES_MIN } from './event-data.ts'
+import { compare, type Round } from './comparison.ts'
+import { report } from './report.ts'
+import { startNats } from './servers/nats.ts'
+import { type Load, measure } from './side.ts'
+import { filesMax } from './usage.ts'
+
+const RESULTS = fileURLToPath(new URL('results', import.meta.url))
+/** Files that a process needs beside its connections. */
+const OTHER_FILES = 100
+
+interface Flags {
+  readonly subscribers: number
+  readonly payload: number
+  readonly rate: number
+  readonly seconds: number
+  readonly warmup: number
+  readonly rounds: number
+  readonly check?: true
+  readonly profile?: string
+}
+
+/** `fanout`: one room, every event to everybody in it; the broker beside a raw uWebSockets.js server. */
+export function addFanout(program: Command): void {
+  program
+    .command('fanout')
+    .description('one room, every event to everybody: Roomcast beside a raw uWebSockets.js server')
+    .addOption(number('--subscribers <n>', 'connections, all in the room', 5_000, 1))
+    .addOption(number('--payload <bytes>', "length of each event's data", 200, PAYLOAD_BYTES_MIN))
+    .addOption(number('--rate <events>', 'events a second', 20, 0.1))
+    .addOption(number('--seconds <s>', 'measured time of each side of a round', 10, 1))
+    .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
+    .addOption(number('--rounds <n>', 'both sides, one after the other, this many times', 3, 1))
+    .option('--check', 'exit code 1 when a threshold is not met')
+    .option('--profile <folder>', 'write CPU profiles of the servers there; the figures include what that costs')
+    .action(async (flags: Flags, command: Command) => {
+      if (process.platform !== 'linux') command.error('this bench reads /proc, so it needs Linux')
+      const connectionsMax = filesMax() - OTHER_FILES
+      if (flags.subscribers > connectionsMax) command.error(`--subscribers: a process may open ${filesMax()} files here (ulimit -n), which is enough for ${connectionsMax} subscribers`)
+      const met = await run(flags)
+      if (flags.check && !met) process.exit(1)
+    })
+}
+
+/** @returns whether all thresholds are met */
+async function run(flags: Flags): Promise<boolean> {
+  const started = new Date()
+  const load: Load = { subscribers: flags.subscribers, payloadBytes: flags.payload, perSecond: flags.rate, seconds: flags.seconds, warmupSeconds: flags.warmup }
+  const where = machine()
+  const cores = pinning()
+  const nats = await startNats(cores?.rest)
+  const place = { nats, cores, profile: flags.profile }
+  const rounds: Round[] = []
+  for (let round = 1; round <= flags.rounds; round++) {
+    const label = (side: string) => `round ${round} of ${flags.rounds}, ${side}`
+    rounds.push({ raw: await measure('raw', load, place, label('raw')), roomcast: await measure('roomcast', load, place, label('roomcast')) })
+  }
+  endProgress()
+  const comparison = compare(rounds)
+  const settings = { ...load, rounds: flags.rounds, pinned: cores !== undefined }
+  console.log(report(where, settings, rounds, comparison))
+  mkdirSync(RESULTS, { recursive: true })
+  const file = join(RESULTS, `${started.toISOString().replaceAll(':', '-').slice(0, 19)}-fanout.json`)
+  writeFileSync(file, `${JSON.stringify({ scenario: 'fanout', started, machine: where, settings, comparison, rounds }, null, 2)}\n`)
+  console.log(`\nwritten to ${file}`)
+  return comparison.thresholds.every(({ met }) => met)
+}
+
+function number(flags: string, about: string, fallback: number, min: number): Option {
+  const whole = Number.isInteger(min)
+  return new Option(flags, about).default(fallback).argParser((text) => {
+    const value = Number(text)
+    if (!(value >= min) || (whole && !Number.isInteger(value))) throw new InvalidArgumentError(`It wants a ${whole ? 'whole ' : ''}number from ${min} on.`)
+    return value
+  })
+}

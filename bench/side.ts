@@ -1,0 +1,104 @@
+import { fileURLToPath } from 'node:url'
+import type { Calls } from './calls.ts'
+import { Child } from './child.ts'
+import type { Latency, LoadClient, Tally } from './client/main.ts'
+import type { Pinning } from './cores.ts'
+import { progress } from './progress.ts'
+import type { Publisher } from './publisher.ts'
+import type { Nats } from './servers/nats.ts'
+import { type ServerOptions, type Side, startServer, subjectOf } from './servers/server.ts'
+import { cpuOf, residentBytes } from './usage.ts'
+
+/** What one server is put through. */
+export interface Load {
+  readonly subscribers: number
+  readonly payloadBytes: number
+  readonly perSecond: number
+  readonly seconds: number
+  readonly warmupSeconds: number
+}
+
+/** What one server did under it. */
+export interface Figures {
+  readonly cpuUs: number
+  readonly cpuUserUs: number
+  readonly cpuSystemUs: number
+  readonly latency: Latency
+  /** Growth of the resident memory from before any connection to after all subscribed, per connection. */
+  readonly connectionBytes: number
+  /** Of it: live JavaScript objects. */
+  readonly connectionHeapBytes: number
+  /** Of it: V8's space for new objects, which does not grow any further. */
+  readonly connectionYoungBytes: number
+  readonly deliveries: number
+  readonly missing: number
+  readonly twice: number
+  readonly disordered: number
+  readonly frameBytes: number
+  /** How late the publisher was at most; the latencies hold it. */
+  readonly lateMsMax: number
+}
+
+export interface Place {
+  readonly nats: Nats
+  readonly cores: Pinning | undefined
+  readonly profile: string | undefined
+}
+
+const APP = 'game-djinn'
+const TYPE = 'game_added'
+const JWT_SECRET = 'a-secret-for-benches-that-is-long-enough'
+const CONNECTING_AT_ONCE = 200
+/** Long enough for the slowest to get what is still on its way when the last event has been published. */
+const ARRIVAL_TIMEOUT_MS = 20_000
+
+/** Starts a server, connects everybody, publishes, measures; and ends all of it. */
+export async function measure(side: Side, load: Load, { nats, cores, profile }: Place, label: string): Promise<Figures> {
+  const { subscribers, perSecond, payloadBytes } = load
+  const serverOptions: ServerOptions = { natsUrl: nats.url, app: APP, type: TYPE, core: cores?.server, jwtSecret: JWT_SECRET, profile }
+  progress(`${label}: starting`)
+  await nats.resetStream()
+  const server = await startServer(side, serverOptions)
+  const client = script<LoadClient>('client/main.ts', cores)
+  const publisher = script<Publisher>('publisher.ts', cores)
+  const weigh = async () => ({ heap: await server.child.call('settle'), residentBytes: residentBytes(server.child.pid) })
+
+  const before = await weigh()
+  progress(`${label}: connecting ${subscribers}`)
+  await client.call('connect', { target: server.target, connections: subscribers, jwtSecret: JWT_SECRET, atOnce: CONNECTING_AT_ONCE })
+  const after = await weigh()
+
+  const publish = async (from: number, seconds: number) => {
+    const events = Math.round(seconds * perSecond)
+    const { lateMsMax } = await publisher.call('publish', { url: nats.url, subject: subjectOf(APP, TYPE), from, events, perSecond, dataBytes: payloadBytes })
+    await client.call('arrival', from + events - 1, ARRIVAL_TIMEOUT_MS)
+    return { last: from + events - 1, lateMsMax }
+  }
+  progress(`${label}: warming up for ${load.warmupSeconds} s`)
+  const { last: warm } = await publish(1, load.warmupSeconds)
+  await client.call('record')
+  progress(`${label}: measuring for ${load.seconds} s`)
+  const cpuBefore = cpuOf(server.child.pid)
+  const { last, lateMsMax } = await publish(warm + 1, load.seconds)
+  const cpuAfter = cpuOf(server.child.pid)
+  const tally: Tally = await client.call('tally', last)
+
+  for (const child of [client, publisher, server.child]) await child.stop()
+  const cpuUserUs = (cpuAfter.userUs - cpuBefore.userUs) / tally.deliveries
+  const cpuSystemUs = (cpuAfter.systemUs - cpuBefore.systemUs) / tally.deliveries
+  return {
+    cpuUs: cpuUserUs + cpuSystemUs,
+    cpuUserUs,
+    cpuSystemUs,
+    connectionBytes: (after.residentBytes - before.residentBytes) / subscribers,
+    connectionHeapBytes: (after.heap.usedBytes - before.heap.usedBytes) / subscribers,
+    connectionYoungBytes: (after.heap.youngBytes - before.heap.youngBytes) / subscribers,
+    ...tally,
+    lateMsMax,
+  }
+}
+
+function script<T extends Calls<T>>(path: string, cores: Pinning | undefined): Child<T> {
+  const file = fileURLToPath(new URL(path, import.meta.url))
+  return new Child<T>({ name: path, command: process.execPath, args: ['--import=tsx', file], core: cores?.rest })
+}

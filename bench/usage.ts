@@ -1,0 +1,36 @@
+import { readFileSync } from 'node:fs'
+
+/** What a process has used of the machine, read from Linux' /proc. */
+
+/** User and system time are counted in these. The kernel shows all programs 100 a second (USER_HZ). */
+const TICK_US = 10_000
+
+export interface Cpu {
+  readonly userUs: number
+  readonly systemUs: number
+}
+
+/** CPU time of all threads since the process began, to 10 ms. */
+export function cpuOf(pid: number): Cpu {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  // proc(5): utime and stime are fields 14 and 15. Field 2 is the name in parentheses, which may hold spaces.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return { userUs: Number(fields[11]) * TICK_US, systemUs: Number(fields[12]) * TICK_US }
+}
+
+/** Resident memory, bytes. */
+export function residentBytes(pid: number): number {
+  return field(`/proc/${pid}/status`, /^VmRSS:\s+(\d+) kB$/m) * 1024
+}
+
+/** How many files a process started here may open. */
+export function filesMax(): number {
+  // Node raises its soft limit to the hard one.
+  return field('/proc/self/limits', /^Max open files\s+\S+\s+(\d+)/m)
+}
+
+function field(path: string, pattern: RegExp): number {
+  const text = pattern.exec(readFileSync(path, 'utf8'))?.[1]
+  if (text === undefined) throw new Error(`${path} does not say ${pattern.source}`)
+  return Number(text)
+}
