@@ -50,9 +50,9 @@ export class Child<T extends Calls<T> = Record<never, never>> {
     this.process.on('error', (error) => {
       throw new Error(`${name} cannot be started: ${error.message}`)
     })
-    // Not `exit`: by `close` its last words have been read.
+    this.process.on('exit', () => running.delete(this.process))
+    // Unlike at `exit`, its last words have been read. It does not come where this side disconnected first.
     this.process.on('close', (code, signal) => {
-      running.delete(this.process)
       if (!this.stopping) throw new Error(`${name} ended with ${code ?? signal}:\n${this.output.slice(-4_000)}`)
     })
   }
@@ -84,7 +84,7 @@ export class Child<T extends Calls<T> = Record<never, never>> {
   async stop(): Promise<void> {
     this.stopping = true
     if (!running.has(this.process)) return
-    const gone = new Promise((resolve) => this.process.once('close', resolve))
+    const gone = new Promise((resolve) => this.process.once('exit', resolve))
     this.process.disconnect()
     const late = setTimeout(() => this.process.kill('SIGKILL'), LEAVE_MS)
     await gone

@@ -75,6 +75,7 @@ function summary(all: readonly Figures[]): Figures {
     twice: sumOf(({ twice }) => twice),
     disordered: sumOf(({ disordered }) => disordered),
     frameBytes: medianOf(({ frameBytes }) => frameBytes),
+    clientBusy: medianOf(({ clientBusy }) => clientBusy),
     lateMsMax: Math.max(...all.map(({ lateMsMax }) => lateMsMax)),
   }
 }

@@ -35,6 +35,7 @@ const ROWS: readonly Row[] = [
   { about: 'memory per connection', of: ({ connectionBytes }) => connectionBytes, unit: kb, compared: { of: memoryDifferenceBytes, unit: moreKb } },
   { about: '  live JavaScript objects', of: ({ connectionHeapBytes }) => connectionHeapBytes, unit: kb, compared: { of: ({ raw, roomcast }) => roomcast.connectionHeapBytes - raw.connectionHeapBytes, unit: moreKb } },
   { about: "  V8's space for new ones", of: ({ connectionYoungBytes }) => connectionYoungBytes, unit: kb, compared: { of: ({ raw, roomcast }) => roomcast.connectionYoungBytes - raw.connectionYoungBytes, unit: moreKb } },
+  { about: 'load client busy', of: ({ clientBusy }) => clientBusy, unit: (value) => `${Math.round(value * 100)} %` },
   { about: 'bytes of a frame', of: ({ frameBytes }) => frameBytes, unit: (value) => value.toFixed(1) },
   { about: 'deliveries', of: ({ deliveries }) => deliveries, unit: count },
   { about: '  missing', of: ({ missing }) => missing, unit: count },

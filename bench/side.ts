@@ -2,12 +2,13 @@ import { fileURLToPath } from 'node:url'
 import type { Calls } from './calls.ts'
 import { Child } from './child.ts'
 import type { Latency, LoadClient, Tally } from './client/main.ts'
+import { monotonicUs } from './clock.ts'
 import type { Pinning } from './cores.ts'
 import { progress } from './progress.ts'
 import type { Publisher } from './publisher.ts'
 import type { Nats } from './servers/nats.ts'
 import { type ServerOptions, type Side, startServer, subjectOf } from './servers/server.ts'
-import { cpuOf, residentBytes } from './usage.ts'
+import { type Cpu, cpuOf, residentBytes } from './usage.ts'
 
 /** What one server is put through. */
 export interface Load {
@@ -35,6 +36,8 @@ export interface Figures {
   readonly twice: number
   readonly disordered: number
   readonly frameBytes: number
+  /** Part of the time that the load client computed: near 1 it could not follow, and the latencies are its own. */
+  readonly clientBusy: number
   /** How late the publisher was at most; the latencies hold it. */
   readonly lateMsMax: number
 }
@@ -78,14 +81,14 @@ export async function measure(side: Side, load: Load, { nats, cores, profile }: 
   const { last: warm } = await publish(1, load.warmupSeconds)
   await client.call('record')
   progress(`${label}: measuring for ${load.seconds} s`)
-  const cpuBefore = cpuOf(server.child.pid)
+  const start = { server: cpuOf(server.child.pid), client: cpuOf(client.pid), us: monotonicUs() }
   const { last, lateMsMax } = await publish(warm + 1, load.seconds)
-  const cpuAfter = cpuOf(server.child.pid)
+  const end = { server: cpuOf(server.child.pid), client: cpuOf(client.pid), us: monotonicUs() }
   const tally: Tally = await client.call('tally', last)
 
   for (const child of [client, publisher, server.child]) await child.stop()
-  const cpuUserUs = (cpuAfter.userUs - cpuBefore.userUs) / tally.deliveries
-  const cpuSystemUs = (cpuAfter.systemUs - cpuBefore.systemUs) / tally.deliveries
+  const cpuUserUs = (end.server.userUs - start.server.userUs) / tally.deliveries
+  const cpuSystemUs = (end.server.systemUs - start.server.systemUs) / tally.deliveries
   return {
     cpuUs: cpuUserUs + cpuSystemUs,
     cpuUserUs,
@@ -94,11 +97,16 @@ export async function measure(side: Side, load: Load, { nats, cores, profile }: 
     connectionHeapBytes: (after.heap.usedBytes - before.heap.usedBytes) / subscribers,
     connectionYoungBytes: (after.heap.youngBytes - before.heap.youngBytes) / subscribers,
     ...tally,
+    clientBusy: (totalOf(end.client) - totalOf(start.client)) / (end.us - start.us),
     lateMsMax,
   }
 }
 
+function totalOf({ userUs, systemUs }: Cpu): number {
+  return userUs + systemUs
+}
+
 function script<T extends Calls<T>>(path: string, cores: Pinning | undefined): Child<T> {
   const file = fileURLToPath(new URL(path, import.meta.url))
-  return new Child<T>({ name: path, command: process.execPath, args: ['--import=tsx', file], core: cores?.rest })
+  return new Child<T>({ name: path, command: process.execPath, args: [...(process.env.CPROF ? ['--cpu-prof','--cpu-prof-interval=500','--cpu-prof-dir=/tmp/prof'] : []), '--import=tsx', file], core: cores?.rest })
 }

@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { build } from 'esbuild'
 import { BrokerError, reasonOf } from '../errors.ts'
 import type { Contract } from './contract.ts'
 
@@ -16,6 +15,8 @@ const PACKAGE_ENTRY = new URL(import.meta.url.endsWith('.ts') ? '../index.ts' : 
 export async function loadContract(path: string): Promise<Contract> {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-contract-'))
   try {
+    // Here, so that a broker with built-in contracts alone starts without a compiler.
+    const { build } = await import('esbuild')
     const { outputFiles } = await build({
       entryPoints: [resolve(path)],
       bundle: true,

@@ -1,0 +1,96 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { TestBroker, token } from '../support/broker.ts'
+import { TestClient } from '../support/client.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'roomcast-contracts-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+
+/** The contract of docs/contracts.md, as printed there. */
+function documented(): string {
+  const text = readFileSync(new URL('../../docs/contracts.md', import.meta.url), 'utf8')
+  return (/```ts\n([\s\S]*?)```/.exec(text) as RegExpExecArray)[1] as string
+}
+
+for (const name of ['shop.ts', 'shop.mjs']) {
+  t.test(`the documented contract works as ${name}: rooms, access, events`, async (t) => {
+    const file = join(folder, name)
+    writeFileSync(file, documented())
+    const broker = await TestBroker.start({ CONTRACTS: file })
+    t.teardown(() => broker.stop())
+    const client = await TestClient.connect(broker.url('/shop'), { token: token('ann', { project_access: ['7', '8'] }) })
+    client.send({ type: 'subscribe', data: { rooms: ['store:7', 'store:8'], events: ['sale_started'] }, id: 1 })
+    t.match(await client.type('subscribed'), { data: { rooms: ['store:7', 'store:8'], events: ['sale_started'], filters: {} }, id: 1 })
+    client.send({ type: 'subscribe', data: { rooms: ['store:9'] }, id: 2 })
+    t.match(await client.next(({ id }) => (id as unknown) === 2), { type: 'error', data: { error_code: 'ROOM_ACCESS_DENIED' } })
+    client.send({ type: 'subscribe', data: { rooms: ['warehouse'] }, id: 3 })
+    t.match(await client.next(({ id }) => (id as unknown) === 3), { type: 'error', data: { error_code: 'INVALID_ROOM' } })
+    client.send({ type: 'subscribe', data: { events: ['order_placed'] }, id: 4 })
+    t.match(await client.next(({ id }) => (id as unknown) === 4), { type: 'error', data: { error_code: 'UNKNOWN_EVENT' } }, 'an event with rooms is had by its rooms')
+
+    await broker.publish('shop', 'order_placed', { data: { store_id: 7, n: 1 } })
+    await broker.publish('shop', 'order_placed', { data: { store_id: 9, n: 2 } })
+    await broker.publish('shop', 'order_placed', { data: { n: 3 }, rooms: ['store:7', 'store:8', 'store:9'] })
+    await broker.publish('shop', 'sale_started', { data: { n: 4 } })
+    await client.next(({ data }) => data.n === 4)
+    const got = () => client.frames.filter(({ data }) => data.n !== undefined).map(({ data }) => data.n)
+    t.same(got(), [1, 3, 4], 'an event that names several of its rooms arrives once')
+
+    client.send({ type: 'unsubscribe', data: { rooms: ['store:7'] } })
+    await client.type('unsubscribed')
+    await broker.publish('shop', 'order_placed', { data: { store_id: 7, n: 5 } })
+    await broker.publish('shop', 'order_placed', { data: { store_id: 8, n: 6 } })
+    await client.next(({ data }) => data.n === 6)
+    t.same(got(), [1, 3, 4, 6])
+    await client.close()
+  })
+}
+
+t.test('an event of several rooms reaches each socket once, in order with events of single rooms', async (t) => {
+  const file = join(folder, 'rooms.mjs')
+  writeFileSync(file, `import { defineContract } from 'roomcast'
+export default defineContract({ app: 'rooms', endpoints: [{ transport: 'websocket', path: '/rooms' }], events: { e: { rooms: ({ data }) => data.to } }, rooms: { '{id}': {} } })`)
+  const broker = await TestBroker.start({ CONTRACTS: file })
+  t.teardown(() => broker.stop())
+  const memberships = [['a'], ['b'], ['a', 'b'], ['a', 'b', 'c'], ['c'], ['d']]
+  const clients = await Promise.all(memberships.map((_, i) => TestClient.connect(broker.url('/rooms'), i % 2 ? { format: 'msgpack' } : {})))
+  for (const [i, client] of clients.entries()) {
+    client.send({ type: 'subscribe', data: { rooms: memberships[i] } })
+    await client.type('subscribed')
+  }
+  const sent: string[][] = []
+  const rooms = ['a', 'b', 'c']
+  for (let n = 0; n < 200; n++) {
+    const to = rooms.filter((_, i) => (n >> i) & 1)
+    sent.push([...to, ...(n % 7 === 0 ? ['d'] : [])])
+  }
+  for (const [n, to] of sent.entries()) await broker.publish('rooms', 'e', { data: { n, to } })
+  await broker.publish('rooms', 'e', { data: { n: 'end', to: ['a', 'b', 'c', 'd'] } })
+  for (const [i, client] of clients.entries()) {
+    await client.next(({ data }) => data.n === 'end')
+    const expected = [...sent.keys()].filter((n) => sent[n]?.some((room) => memberships[i]?.includes(room)))
+    t.same(client.events.map(({ data }) => data.n), [...expected, 'end'], `member of ${memberships[i]}`)
+  }
+  // And from the log, as from live topics.
+  const first = clients[3]?.events[0]?.id as string
+  const back = await TestClient.connect(broker.url('/rooms'))
+  back.send({ type: 'subscribe', data: { rooms: ['a', 'b', 'c'], since: first } })
+  await back.next(({ data }) => data.n === 'end')
+  t.same(back.events.map(({ data }) => data.n), clients[3]?.events.slice(1).map(({ data }) => data.n))
+})
+
+t.test('a contract whose functions throw costs its own events alone', async (t) => {
+  const file = join(folder, 'throws.mjs')
+  writeFileSync(file, `import { defineContract } from 'roomcast'
+export default defineContract({ app: 'throws', endpoints: [{ transport: 'websocket', path: '/throws' }], events: { e: { rooms: ({ data }) => data.nothing.there }, ok: {} } })`)
+  const broker = await TestBroker.start({ CONTRACTS: file })
+  t.teardown(() => broker.stop())
+  const client = await TestClient.connect(broker.url('/throws'))
+  await client.subscribe(['ok'])
+  t.equal((await broker.publish('throws', 'e', { data: {} })).status, 202)
+  await broker.publish('throws', 'ok', { data: {} })
+  await client.type('ok')
+  t.equal(await broker.metric('bad_events_total'), 1)
+})
