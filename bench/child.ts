@@ -4,6 +4,12 @@ import type { Core } from './cores.ts'
 
 /** Those that have not ended. */
 const running = new Set<ChildProcess>()
+
+/** Processes of the bench that run now. */
+export function childPids(): number[] {
+  return [...running].flatMap(({ pid }) => pid ?? [])
+}
+
 let watching = false
 const LEAVE_MS = 5_000
 

@@ -76,6 +76,7 @@ function summary(all: readonly Figures[]): Figures {
     disordered: sumOf(({ disordered }) => disordered),
     frameBytes: medianOf(({ frameBytes }) => frameBytes),
     clientBusy: medianOf(({ clientBusy }) => clientBusy),
+    othersBusy: medianOf(({ othersBusy }) => othersBusy),
     lateMsMax: Math.max(...all.map(({ lateMsMax }) => lateMsMax)),
   }
 }

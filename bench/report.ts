@@ -23,6 +23,7 @@ const ms: Unit = (value) => `${value.toFixed(1)} ms`
 const kb: Unit = (bytes) => `${(bytes / 1024).toFixed(2)} KB`
 const moreKb: Unit = (bytes) => `${bytes < 0 ? '-' : '+'}${kb(Math.abs(bytes))}`
 const count: Unit = (value) => value.toLocaleString('en')
+const percent: Unit = (part) => `${Math.round(part * 100)} %`
 const ratio: Unit = (value) => value.toFixed(3)
 
 const ROWS: readonly Row[] = [
@@ -35,7 +36,8 @@ const ROWS: readonly Row[] = [
   { about: 'memory per connection', of: ({ connectionBytes }) => connectionBytes, unit: kb, compared: { of: memoryDifferenceBytes, unit: moreKb } },
   { about: '  live JavaScript objects', of: ({ connectionHeapBytes }) => connectionHeapBytes, unit: kb, compared: { of: ({ raw, roomcast }) => roomcast.connectionHeapBytes - raw.connectionHeapBytes, unit: moreKb } },
   { about: "  V8's space for new ones", of: ({ connectionYoungBytes }) => connectionYoungBytes, unit: kb, compared: { of: ({ raw, roomcast }) => roomcast.connectionYoungBytes - raw.connectionYoungBytes, unit: moreKb } },
-  { about: 'load client busy', of: ({ clientBusy }) => clientBusy, unit: (value) => `${Math.round(value * 100)} %` },
+  { about: 'load client, of its core', of: ({ clientBusy }) => clientBusy, unit: percent },
+  { about: 'other programs, of a core', of: ({ othersBusy }) => othersBusy, unit: percent },
   { about: 'bytes of a frame', of: ({ frameBytes }) => frameBytes, unit: (value) => value.toFixed(1) },
   { about: 'deliveries', of: ({ deliveries }) => deliveries, unit: count },
   { about: '  missing', of: ({ missing }) => missing, unit: count },

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import type { Calls } from './calls.ts'
-import { Child } from './child.ts'
+import { Child, childPids } from './child.ts'
 import type { Latency, LoadClient, Tally } from './client/main.ts'
 import { monotonicUs } from './clock.ts'
 import type { Pinning } from './cores.ts'
@@ -8,7 +8,7 @@ import { progress } from './progress.ts'
 import type { Publisher } from './publisher.ts'
 import type { Nats } from './servers/nats.ts'
 import { type ServerOptions, type Side, startServer, subjectOf } from './servers/server.ts'
-import { type Cpu, cpuOf, residentBytes } from './usage.ts'
+import { type Cpu, cpuOf, machineCpuUs, residentBytes } from './usage.ts'
 
 /** What one server is put through. */
 export interface Load {
@@ -38,6 +38,8 @@ export interface Figures {
   readonly frameBytes: number
   /** Part of the time that the load client computed: near 1 it could not follow, and the latencies are its own. */
   readonly clientBusy: number
+  /** Cores' worth of time that programs beside the bench used; above 0 they disturbed it. */
+  readonly othersBusy: number
   /** How late the publisher was at most; the latencies hold it. */
   readonly lateMsMax: number
 }
@@ -81,9 +83,10 @@ export async function measure(side: Side, load: Load, { nats, cores, profile }: 
   const { last: warm } = await publish(1, load.warmupSeconds)
   await client.call('record')
   progress(`${label}: measuring for ${load.seconds} s`)
-  const start = { server: cpuOf(server.child.pid), client: cpuOf(client.pid), us: monotonicUs() }
+  const used = () => ({ server: cpuOf(server.child.pid), clientUs: totalOf(cpuOf(client.pid)), othersUs: othersCpuUs(), us: monotonicUs() })
+  const start = used()
   const { last, lateMsMax } = await publish(warm + 1, load.seconds)
-  const end = { server: cpuOf(server.child.pid), client: cpuOf(client.pid), us: monotonicUs() }
+  const end = used()
   const tally: Tally = await client.call('tally', last)
 
   for (const child of [client, publisher, server.child]) await child.stop()
@@ -97,9 +100,15 @@ export async function measure(side: Side, load: Load, { nats, cores, profile }: 
     connectionHeapBytes: (after.heap.usedBytes - before.heap.usedBytes) / subscribers,
     connectionYoungBytes: (after.heap.youngBytes - before.heap.youngBytes) / subscribers,
     ...tally,
-    clientBusy: (totalOf(end.client) - totalOf(start.client)) / (end.us - start.us),
+    clientBusy: (end.clientUs - start.clientUs) / (end.us - start.us),
+    othersBusy: Math.max(0, end.othersUs - start.othersUs) / (end.us - start.us),
     lateMsMax,
   }
+}
+
+/** CPU time of everything on the machine that is not the bench. */
+function othersCpuUs(): number {
+  return [process.pid, ...childPids()].reduce((left, pid) => left - totalOf(cpuOf(pid)), machineCpuUs())
 }
 
 function totalOf({ userUs, systemUs }: Cpu): number {
@@ -108,5 +117,5 @@ function totalOf({ userUs, systemUs }: Cpu): number {
 
 function script<T extends Calls<T>>(path: string, cores: Pinning | undefined): Child<T> {
   const file = fileURLToPath(new URL(path, import.meta.url))
-  return new Child<T>({ name: path, command: process.execPath, args: [...(process.env.CPROF ? ['--cpu-prof','--cpu-prof-interval=500','--cpu-prof-dir=/tmp/prof'] : []), '--import=tsx', file], core: cores?.rest })
+  return new Child<T>({ name: path, command: process.execPath, args: ['--import=tsx', file], core: cores?.rest })
 }

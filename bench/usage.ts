@@ -18,6 +18,13 @@ export function cpuOf(pid: number): Cpu {
   return { userUs: Number(fields[11]) * TICK_US, systemUs: Number(fields[12]) * TICK_US }
 }
 
+/** CPU time of all processes of the machine since it began, µs. */
+export function machineCpuUs(): number {
+  // proc(5): user, nice, system, idle, iowait, irq, softirq, steal.
+  const [user, nice, system, , , irq, softirq, steal] = readFileSync('/proc/stat', 'utf8').split('\n', 1).join().split(/\s+/).slice(1).map(Number)
+  return ((user as number) + (nice as number) + (system as number) + (irq as number) + (softirq as number) + (steal as number)) * TICK_US
+}
+
 /** Resident memory, bytes. */
 export function residentBytes(pid: number): number {
   return field(`/proc/${pid}/status`, /^VmRSS:\s+(\d+) kB$/m) * 1024

@@ -142,7 +142,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
       rss_bytes: process.memoryUsage.rss(),
     }),
     pageSettings: () => ({
-      apps: [...registry.contracts.values()].map(({ app: name, contract }) => ({ app: name, path: contract.endpoints[0]?.path, names: Object.keys(contract.groups ?? {}).concat(Object.keys(contract.events)), rooms: Object.keys(contract.rooms ?? {}) })),
+      apps: [...registry.contracts.values()].map(({ app: name, contract }) => ({ app: name, path: contract.endpoints[0]?.path, names: Object.keys(contract.groups ?? {}).concat(Object.keys(contract.events).filter((type) => !contract.events[type]?.rooms)), rooms: Object.keys(contract.rooms ?? {}) })),
       port: listening[1]?.port,
       tls: tls !== undefined,
       token: development?.token(),

@@ -1,8 +1,11 @@
 import { Packr } from 'msgpackr'
 import { type Codec, eventFields, messageFields } from './codec.ts'
 
-/** Plain maps, no record extension: any msgpack library reads them. */
-const packr = new Packr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number' })
+/**
+ * Plain maps, no record extension: any msgpack library reads them. No references (`structuredClone`): with them a
+ * client's few hundred bytes unfold into gigabytes of JSON.
+ */
+const packr = new Packr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number', structuredClone: false })
 
 export const msgpack: Codec = {
   name: 'msgpack',

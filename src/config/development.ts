@@ -2,7 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { hasKey } from './load.ts'
+import { BrokerError } from '../errors.ts'
 import type { Config } from './options.ts'
+
+const LOOPBACK = ['', '127.0.0.1', 'localhost', '::1'] as const
 
 /** Keys that a broker without configured ones makes for itself, so that the first run needs no set-up. */
 interface DevelopmentKeys {
@@ -16,9 +19,12 @@ interface DevelopmentKeys {
  */
 export function withDevelopmentKeys(config: Config): { config: Config; development: boolean } {
   if (hasKey(config)) return { config, development: false }
+  if (!(LOOPBACK as readonly string[]).includes(config.host)) {
+    throw new BrokerError('CONFIG_INVALID', `HOST=${config.host}: without a key the broker listens on 127.0.0.1 alone, since it hands out tokens; set JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URL`)
+  }
   const keys = readOrMake(join(process.cwd(), '.roomcast'))
   return {
-    config: { ...config, jwtSecret: keys.jwtSecret, publishKey: config.publishKey || keys.publishKey, host: config.host || '127.0.0.1' },
+    config: { ...config, jwtSecret: keys.jwtSecret, publishKey: config.publishKey || keys.publishKey, host: config.host || LOOPBACK[1] },
     development: true,
   }
 }

@@ -57,14 +57,8 @@ export class CompiledContract {
     if (event === undefined) return undefined
     const facets = this.facetsOf.map((of) => facetValues(of(envelope.data)))
     const users = this.usersOf(event, envelope)
-    return {
-      audience: this.audience,
-      type: envelope.type,
-      rooms: envelope.rooms ?? event.rooms?.(envelope) ?? [envelope.type],
-      users,
-      facets,
-      latestKey: latestKeyOf(event, envelope, users, facets),
-    }
+    const rooms = envelope.rooms ?? event.rooms?.(envelope) ?? [envelope.type]
+    return { audience: this.audience, type: envelope.type, rooms, users, facets, latestKey: latestKeyOf(event, envelope, rooms, users, facets) }
   }
 
   /** Event types that a name in `subscribe` stands for. @throws BrokerError UNKNOWN_EVENT */
@@ -123,9 +117,9 @@ export class CompiledContract {
  * The key under which a newer event replaces an older one for whoever catches up. It holds all that decides who sees
  * the event, so that nobody loses the last one that is for them.
  */
-function latestKeyOf(event: EventContract, envelope: EventEnvelope, users: readonly string[] | undefined, facets: Facets): string | undefined {
+function latestKeyOf(event: EventContract, envelope: EventEnvelope, rooms: readonly string[], users: readonly string[] | undefined, facets: Facets): string | undefined {
   const key = event.latest?.(envelope.data)
-  return key === undefined || key === null ? undefined : JSON.stringify([envelope.type, key, users, facets, envelope.rooms])
+  return key === undefined || key === null ? undefined : JSON.stringify([envelope.type, key, users, facets, rooms])
 }
 
 function matching(types: readonly string[], patterns: readonly string[], group: string, app: string): readonly string[] {

@@ -1,6 +1,7 @@
 import type { LogEntry } from '../log/entry.ts'
 import type { Chunk } from '../log/backfill.ts'
 import type { EventLog } from '../log/event-log.ts'
+import { formatPosition } from '../log/position.ts'
 import type { Meters } from '../meters.ts'
 import { BEHIND, CLOSED, type Session } from './session.ts'
 
@@ -74,9 +75,9 @@ export class CatchUp {
   }
 
   /** The stream is another one: cursors of before mean nothing, everybody goes on from its head. */
-  reset(): void {
+  reset(epochBefore: string): void {
     for (const session of this.sessions) {
-      const before = this.log.position(session.cursor)
+      const before = formatPosition(epochBefore, session.cursor)
       session.cursor = this.live.headSeq()
       session.floors = undefined
       this.onMissed(session, before, session.cursor + 1)
@@ -164,7 +165,10 @@ export class CatchUp {
     let chunk: Chunk | undefined
     let firstSeq = 0
     try {
-      firstSeq = (await this.log.bounds()).firstSeq
+      const bounds = await this.log.bounds()
+      // The log is about to notice: until then another stream's events would come under positions of this one.
+      if (bounds.epoch !== this.log.epoch) throw new Error('the stream is another one')
+      firstSeq = bounds.firstSeq
       if (firstSeq <= cursor + 1) chunk = await this.log.older(cursor)
     } catch {
       // The source is out of reach: the session waits with it.

@@ -42,9 +42,10 @@ export class Hub {
       turnLive: (session) => this.turnLive(session),
     })
     log.onAppend = () => this.schedule()
-    log.onReset = () => {
+    log.onReset = (epochBefore) => {
+      this.settle()
       this.liveSeq = log.headSeq
-      this.catchUp.reset()
+      this.catchUp.reset(epochBefore)
     }
   }
 

@@ -16,6 +16,9 @@ export interface EventLogOptions {
 
 /** Live delivery further behind than this part of the ring: reading pauses until it has caught up. */
 const PAUSE_PART = 0.25
+/** The same for a ring that is over its bytes: events that may wait however large they are. */
+const LARGE_EVENTS = 256
+const WARM_UP_LOOK_MS = 500
 
 /**
  * The log: the stream, with its newest part in memory. Live delivery walks it with `next`; clients that are behind
@@ -29,13 +32,14 @@ export class EventLog {
   headSeq = 0
   /** Called when events were added. */
   onAppend: () => void = () => {}
-  /** Called when the stream is another one: positions of before no longer mean anything. */
-  onReset: () => void = () => {}
+  /** Called when the stream is another one: positions of before, of that epoch, no longer mean anything. */
+  onReset: (epochBefore: string) => void = () => {}
   private readonly options: EventLogOptions
   private readonly backfill: Backfill
   private consumption: Consumption | undefined
   private paused = false
   private warmedUp = false
+  private stopped = false
   private asking: Promise<Bounds> | undefined
 
   constructor(options: EventLogOptions) {
@@ -61,18 +65,20 @@ export class EventLog {
       if (afterSeq >= bounds.lastSeq) warm()
       const sink: Sink = {
         message: (message) => {
-          this.append(message)
-          if (this.warmedUp) this.onAppend()
-          else this.ring.delivered()
-          if (!this.warmedUp && message.seq >= bounds.lastSeq) warm()
+          const isEvent = this.append(message)
+          if (this.warmedUp) return this.onAppend()
+          if (isEvent) this.ring.delivered()
+          if (message.seq >= bounds.lastSeq) warm()
         },
         reset: (anew) => {
+          const { epoch } = this
           this.begin(anew.epoch, anew.firstSeq - 1)
           if (!this.warmedUp) warm()
-          this.onReset()
+          this.onReset(epoch)
         },
       }
       this.consumption = this.options.source.consume(afterSeq, sink)
+      void this.warmAtEnd(warm)
     })
   }
 
@@ -85,11 +91,11 @@ export class EventLog {
   delivered(entry: LogEntry): void {
     entry.forget()
     this.ring.delivered()
-    if (this.paused && this.ring.backlog < (this.options.ringEvents * PAUSE_PART) / 2) {
+    this.ring.shrink()
+    if (this.paused && !this.isBehind(PAUSE_PART / 2)) {
       this.paused = false
       this.consumption?.resume()
     }
-    this.ring.shrink()
   }
 
   /** The stream's bounds now; callers at the same time share one question. The ring forgets what the stream forgot. */
@@ -112,7 +118,19 @@ export class EventLog {
   }
 
   async stop(): Promise<void> {
+    this.stopped = true
     await this.consumption?.stop()
+  }
+
+  /** Where the stream ends in messages that are not ours, or were deleted, none of them tells that this was all. */
+  private async warmAtEnd(warm: () => void): Promise<void> {
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, WARM_UP_LOOK_MS))
+      if (this.warmedUp || this.stopped) return
+      const { headSeq } = this
+      const rest = await this.options.source.read(headSeq, 1).catch(() => undefined)
+      if (rest?.length === 0 && this.headSeq === headSeq) warm()
+    }
   }
 
   private begin(epoch: string, floorSeq: number): void {
@@ -123,14 +141,22 @@ export class EventLog {
     this.backfill.clear()
   }
 
-  private append(message: StoredMessage): void {
+  /** @returns whether it is somebody's event */
+  private append(message: StoredMessage): boolean {
     this.headSeq = message.seq
     const entry = this.options.route(message, this.position(message.seq))
-    if (!entry) return
+    if (!entry) return false
     this.ring.append(entry)
-    if (!this.paused && this.warmedUp && this.ring.backlog > this.options.ringEvents * PAUSE_PART) {
+    if (!this.paused && this.warmedUp && this.isBehind(PAUSE_PART)) {
       this.paused = true
       this.consumption?.pause()
     }
+    return true
+  }
+
+  /** Whether live delivery is: by this part of the ring, or by large events that fill more than all of it. */
+  private isBehind(part: number): boolean {
+    const { backlog, bytes } = this.ring
+    return backlog > this.options.ringEvents * part || (backlog > LARGE_EVENTS * part && bytes > this.options.ringBytes)
   }
 }

@@ -8,6 +8,7 @@ export const PAGE = `<!doctype html>
   :root { color-scheme: light dark; --line: #8884; --soft: #888; --good: #2a9d5c; --bad: #d1495b; }
   body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 1100px; padding: 1rem; }
   header { display: flex; align-items: baseline; gap: 1rem; flex-wrap: wrap; }
+  [hidden] { display: none !important; }
   h1 { font-size: 1.4rem; margin: 0; }
   .state::before { content: "● "; color: var(--bad); }
   .state.good::before { color: var(--good); }

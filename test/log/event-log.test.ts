@@ -116,6 +116,23 @@ t.test('live delivery far behind pauses the reading, and loses nothing', async (
   t.same(seen, range(1, 500))
 })
 
+t.test('large events wait in the source, not in memory, while live delivery is behind', async (t) => {
+  const source = new EmbeddedSource()
+  const log = new EventLog({ source, ringEvents: 100_000, ringBytes: 100_000, backfillBytes: 1_000_000, route })
+  await log.start()
+  t.teardown(() => log.stop())
+  const large = 'x'.repeat(10_000)
+  for (let n = 0; n < 300; n++) await publish(source, large)
+  t.ok(log.ring.backlog < 100, `${log.ring.backlog} events of 10 KB wait in a ring of 100 KB`)
+  const seen: number[] = []
+  await eventually(() => {
+    seen.push(...deliver(log))
+    return seen.length >= 300
+  })
+  t.same(seen, range(1, 300))
+  t.ok(log.ring.bytes <= 100_000)
+})
+
 t.test('another stream under the same name empties the log, and gives it another epoch', async (t) => {
   const nats = await TestNats.start()
   const source = await openNats(t, nats)
