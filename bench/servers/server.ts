@@ -51,7 +51,7 @@ export function subjectOf(app: string, type: string): string {
 
 function launch(name: string, program: readonly string[], env: Readonly<Record<string, string>>, { core, profile }: ServerOptions): Child<Probe> {
   const profiling = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-interval=200', `--cpu-prof-dir=${profile}`]
-  return new Child<Probe>({ name, command: process.execPath, args: ['--expose-gc', ...profiling, '--import', compiled('probe'), ...program], core, env })
+  return new Child<Probe>({ name, command: process.execPath, args: ['--expose-gc', '--import', '/tmp/ssg.mjs', ...profiling, '--import', compiled('probe'), ...program], core, env })
 }
 
 async function portOf(child: Child<Probe>): Promise<number> {

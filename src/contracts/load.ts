@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { BrokerError, reasonOf } from '../errors.ts'
+import { checkContract } from './check.ts'
+import { CompiledContract } from './compiled.ts'
 import type { Contract } from './contract.ts'
 
 /** What `import … from 'roomcast'` means in a contract, wherever its file lies: this very package. */
@@ -37,6 +39,9 @@ export async function loadContract(path: string): Promise<Contract> {
     writeFileSync(file, outputFiles[0]?.contents ?? '')
     const module = (await import(pathToFileURL(file).href)) as { default?: Contract }
     if (module.default === undefined) throw new Error('it has no default export; write: export default defineContract({…})')
+    checkContract(module.default)
+    // Compiled to find its faults while the file's name is known.
+    new CompiledContract(module.default, {}, () => [])
     return module.default
   } catch (error) {
     throw new BrokerError('CONTRACT_INVALID', `${path}: ${reasonOf(error)}`)

@@ -2,6 +2,7 @@ import type { Meters } from '../meters.ts'
 import { BrokerError } from '../errors.ts'
 import { LogEntry } from '../log/entry.ts'
 import { decodeEnvelope, type StoredMessage } from '../log/event.ts'
+import { checkContract } from './check.ts'
 import { CompiledContract, type ParticipantsOf } from './compiled.ts'
 import type { CommandContract, Contract } from './contract.ts'
 
@@ -17,7 +18,7 @@ export class Registry {
   constructor(contracts: readonly Contract[], builtIn: Readonly<Record<string, CommandContract>>, participantsOf: ParticipantsOf, meters: Meters) {
     this.meters = meters
     for (const contract of contracts) {
-      check(contract)
+      checkContract(contract)
       if (this.contracts.has(contract.app)) throw new BrokerError('CONTRACT_INVALID', `Two contracts serve the application "${contract.app}"`)
       this.contracts.set(contract.app, new CompiledContract(contract, builtIn, participantsOf))
     }
@@ -51,18 +52,4 @@ export class Registry {
     if (!contract) throw new BrokerError('UNKNOWN_APP', `No contract serves "${app}"; there are ${[...this.contracts.keys()].join(', ')}`)
     return { contract, type: subject.slice(dot + 1) }
   }
-}
-
-function check(contract: Contract): void {
-  const fail = (reason: string): never => {
-    throw new BrokerError('CONTRACT_INVALID', `Contract ${typeof contract?.app === 'string' ? contract.app : '(no app)'}: ${reason}`)
-  }
-  if (typeof contract !== 'object' || contract === null) fail('the file exports no contract; export default defineContract({…})')
-  if (typeof contract.app !== 'string' || !/^[a-z0-9][a-z0-9-]{0,63}$/.test(contract.app)) fail('`app` wants lower case letters, digits and dashes')
-  if (!Array.isArray(contract.endpoints) || contract.endpoints.length === 0) fail('`endpoints` names no endpoint')
-  for (const endpoint of contract.endpoints) {
-    if (endpoint.transport !== 'websocket') fail(`there is no transport "${String(endpoint.transport)}"`)
-    if (typeof endpoint.path !== 'string' || !endpoint.path.startsWith('/')) fail('an endpoint\'s `path` wants a leading slash')
-  }
-  if (typeof contract.events !== 'object' || contract.events === null || Object.keys(contract.events).length === 0) fail('`events` names no event')
 }

@@ -39,7 +39,7 @@ if (browser !== undefined) {
     // Its address is the default port; this broker has another.
     await page.addInitScript((port) => {
       const Real = WebSocket
-      // @ts-ignore: stands in for the browser's own
+      // @ts-expect-error: stands in for the browser's own
       window.WebSocket = class extends Real {
         constructor(url: string) {
           super(url.replace('localhost:8000', `127.0.0.1:${port}`))

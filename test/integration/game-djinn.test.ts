@@ -22,7 +22,6 @@ t.teardown(async () => {
 })
 
 const publish = (type: string, data: object, rest: object = {}) => js.publish(`events.game-djinn.${type}`, codec.encode({ data, ...rest }))
-const types = (client: TestClient) => client.events.map(({ type }) => type)
 const numbers = (client: TestClient) => client.events.map(({ data }) => data.n)
 let barriers = 0
 

@@ -25,7 +25,8 @@ async function setUp(t: { teardown(f: () => unknown): void }, env: Record<string
 const numbers = (client: TestClient) => client.events.map(({ data }) => data.n)
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i)
 
-for (const [name, env] of Object.entries({ 'a ring that holds more': {}, 'a ring that holds less': { LOG_RING_EVENTS: 16 } })) {
+const rings: [string, Record<string, number>][] = [['a ring that holds more', {}], ['a ring that holds less', { LOG_RING_EVENTS: 16 }]]
+for (const [name, env] of rings) {
   t.test(`further back than the stream keeps: events_missed, what is still stored, then live (${name})`, async (t) => {
     const { broker, publish } = await setUp(t, env)
     const first = await TestClient.connect(broker.url())

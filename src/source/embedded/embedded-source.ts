@@ -94,8 +94,10 @@ class Reader implements Consumption {
   }
 
   pump(): void {
-    for (let i = firstAfter(this.messages, this.lastSeq); this.running && i < this.messages.length; i++) {
-      const message = this.messages[i] as StoredMessage
+    while (this.running) {
+      // Looked up each time: the sink may publish, which pumps and drops old messages.
+      const message = this.messages[firstAfter(this.messages, this.lastSeq)]
+      if (message === undefined) return
       this.lastSeq = message.seq
       this.sink.message(message)
     }

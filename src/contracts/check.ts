@@ -1,0 +1,20 @@
+import { BrokerError } from '../errors.ts'
+import type { Contract } from './contract.ts'
+
+/**
+ * Whether it has a contract's shape; what it holds is checked as it is compiled.
+ * @throws BrokerError CONTRACT_INVALID
+ */
+export function checkContract(contract: Contract): void {
+  const fail = (reason: string): never => {
+    throw new BrokerError('CONTRACT_INVALID', `Contract ${typeof contract?.app === 'string' ? contract.app : '(no app)'}: ${reason}`)
+  }
+  if (typeof contract !== 'object' || contract === null) fail('the file exports no contract; export default defineContract({…})')
+  if (typeof contract.app !== 'string' || !/^[a-z0-9][a-z0-9-]{0,63}$/.test(contract.app)) fail('`app` wants lower case letters, digits and dashes')
+  if (!Array.isArray(contract.endpoints) || contract.endpoints.length === 0) fail('`endpoints` names no endpoint')
+  for (const endpoint of contract.endpoints) {
+    if (endpoint.transport !== 'websocket') fail(`there is no transport "${String(endpoint.transport)}"`)
+    if (typeof endpoint.path !== 'string' || !endpoint.path.startsWith('/')) fail('an endpoint\'s `path` wants a leading slash')
+  }
+  if (typeof contract.events !== 'object' || contract.events === null || Object.keys(contract.events).length === 0) fail('`events` names no event')
+}
