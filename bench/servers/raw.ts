@@ -14,7 +14,8 @@ const TOPIC = 't'
 const app = App().ws('/*', {
   maxBackpressure: Number(MAX_BACKPRESSURE_BYTES),
   idleTimeout: Number(IDLE_TIMEOUT_S),
-  open: (ws) => {
+  message: (ws) => {
+    ws.send('{"type":"subscribed"}')
     ws.subscribe(TOPIC)
   },
 })

@@ -34,7 +34,7 @@ export async function startServer(side: Side, options: ServerOptions): Promise<S
   const env = { ...LIMITS, NATS_URL: natsUrl }
   if (side === 'raw') {
     const child = launch('the raw server', [compiled('raw')], { ...env, SUBJECT: subjectOf(app, type) }, options)
-    return { child, target: { port: await portOf(child), path: '/ws' } }
+    return { child, target: { port: await portOf(child), path: '/ws', subscribe: JSON.stringify({ type: 'subscribe', data: { events: [type] } }) } }
   }
   const child = launch(
     'the broker',
@@ -51,7 +51,7 @@ export function subjectOf(app: string, type: string): string {
 
 function launch(name: string, program: readonly string[], env: Readonly<Record<string, string>>, { core, profile }: ServerOptions): Child<Probe> {
   const profiling = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-interval=200', `--cpu-prof-dir=${profile}`]
-  return new Child<Probe>({ name, command: process.execPath, args: ['--expose-gc', '--import', '/tmp/ssg.mjs', ...profiling, '--import', compiled('probe'), ...program], core, env })
+  return new Child<Probe>({ name, command: process.execPath, args: ['--expose-gc', ...profiling, '--import', compiled('probe'), ...program], core, env })
 }
 
 async function portOf(child: Child<Probe>): Promise<number> {

@@ -18,7 +18,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
 }
 
 function read(option: Option, raw: string | undefined, faults: string[]): unknown {
-  const text = raw === undefined || raw === '' ? String(option.default) : raw.trim()
+  const text = raw?.trim() || String(option.default)
   switch (option.type) {
     case 'string':
       return text

@@ -95,7 +95,8 @@ export class TokenVerifier {
     return createVerifier({
       key,
       algorithms: [algorithm],
-      requiredClaims: ['sub', 'exp'],
+      // The checks of iss and aud below pass over tokens that have none.
+      requiredClaims: ['sub', 'exp', ...(issuer === '' ? [] : ['iss']), ...(audience === '' ? [] : ['aud'])],
       cache: true,
       ...(issuer === '' ? undefined : { allowedIss: issuer }),
       ...(audience === '' ? undefined : { allowedAud: audience }),

@@ -1,0 +1,71 @@
+import t from 'tap'
+import { accepts, type Clause, compilePredicate, facetValues, type Facets, type Predicate } from '../../src/hub/predicate.ts'
+
+const clause = (facet: number, ...allowed: string[]): Clause => ({ facet, allowed: new Set(allowed) })
+const compiled = (access: readonly Clause[], filters: readonly Clause[]) => compilePredicate(access, filters) as Predicate
+
+t.test('who asks for nothing in particular gets everything, without a predicate', async (t) => {
+  t.equal(compilePredicate([], []), undefined)
+})
+
+t.test('an event is wanted when every clause finds one of its values, or the event carries none', async (t) => {
+  const predicate = compiled([clause(0, 'lib-1', 'lib-2')], [clause(2, 'rpg')])
+  const cases: readonly (readonly [Facets, boolean])[] = [
+    [[['lib-1'], undefined, ['rpg']], true],
+    [[['lib-2'], undefined, ['action', 'rpg']], true],
+    [[['lib-3'], undefined, ['rpg']], false],
+    [[['lib-1'], undefined, ['action']], false],
+    [[undefined, undefined, undefined], true],
+    [[undefined, ['whatever'], ['rpg']], true],
+    [[['lib-1'], undefined, undefined], true],
+    [[['lib-1'], undefined, []], false],
+    [[], true],
+  ]
+  for (const [facets, expected] of cases) t.equal(accepts(predicate, facets), expected, JSON.stringify(facets))
+})
+
+t.test('a clause that allows nothing lets only events through that carry no value', async (t) => {
+  const predicate = compiled([clause(0)], [])
+  t.equal(accepts(predicate, [['a']]), false)
+  t.equal(accepts(predicate, [undefined]), true)
+})
+
+t.test('equal wishes are one interest group, in whatever order they were said', async (t) => {
+  const key = compiled([clause(0, 'a', 'b')], [clause(1, 'x', 'y')]).key
+  t.equal(compiled([clause(0, 'b', 'a')], [clause(1, 'y', 'x')]).key, key)
+  t.equal(compiled([], [clause(1, 'y', 'x'), clause(0, 'b', 'a')]).key, key)
+})
+
+t.test('different wishes are different groups, whatever characters the values hold', async (t) => {
+  const wishes = [
+    compiled([clause(0, 'a', 'b')], []),
+    compiled([clause(1, 'a', 'b')], []),
+    compiled([clause(0, 'a')], []),
+    compiled([clause(0, 'a,b')], []),
+    compiled([clause(0, 'a","b')], []),
+    compiled([clause(0, 'a'), clause(0, 'b')], []),
+    compiled([clause(0, 'a'), clause(1, 'b')], []),
+    compiled([clause(0)], []),
+    compiled([clause(0, '')], []),
+    compiled([clause(10)], []),
+    compiled([clause(1), clause(0)], []),
+  ]
+  t.equal(new Set(wishes.map(({ key }) => key)).size, wishes.length)
+})
+
+t.test('the filters stay known apart from what the token allows', async (t) => {
+  const filters = [clause(1, 'x')]
+  const predicate = compiled([clause(0, 'a')], filters)
+  t.equal(predicate.filters, filters)
+  t.equal(predicate.clauses.length, 2)
+})
+
+t.test('values are compared as text, one or many', async (t) => {
+  t.same(facetValues('a'), ['a'])
+  t.same(facetValues(7), ['7'])
+  t.same(facetValues(false), ['false'])
+  t.same(facetValues(['a', 7]), ['a', '7'])
+  t.same(facetValues([]), [])
+  t.equal(facetValues(undefined), undefined)
+  t.equal(facetValues(null), undefined)
+})

@@ -1,0 +1,117 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { basename, dirname, join, relative, resolve } from 'node:path'
+import t from 'tap'
+
+const SRC = resolve(import.meta.dirname, '..', 'src')
+const LINES_MAX = 400
+
+/**
+ * What each part of src may import, beside itself: the arrows of the design, source → log → router → hub → gateways.
+ * A part is a folder, or a file where it stands alone. A new part needs a row; a row that asks for more than before
+ * needs a reason.
+ */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  'errors.ts': [],
+  // What is stored: the words that source and log have in common.
+  'log/event.ts': ['errors.ts'],
+  'source': ['errors.ts', 'log/event.ts'],
+  'log': ['log/event.ts', 'source'],
+  'meters.ts': ['log'],
+  'codecs': ['log/event.ts'],
+  'hub': ['log', 'meters.ts'],
+  'contracts': ['errors.ts', 'log', 'log/event.ts', 'meters.ts', 'hub'],
+  'guard': ['errors.ts', 'contracts'],
+  'commands': ['errors.ts', 'source', 'log', 'log/event.ts', 'meters.ts', 'hub', 'contracts'],
+  'gateways': ['errors.ts', 'source', 'log', 'log/event.ts', 'meters.ts', 'codecs', 'hub', 'contracts', 'guard', 'commands'],
+  'ops': ['source', 'log', 'meters.ts', 'hub'],
+  'config': ['errors.ts'],
+  'broker.ts': ['source', 'log', 'meters.ts', 'hub', 'contracts', 'guard', 'commands', 'gateways', 'ops', 'config'],
+  'cli': ['errors.ts', 'contracts', 'ops', 'config', 'broker.ts'],
+  'main.ts': ['cli'],
+  'index.ts': ['errors.ts', 'contracts'],
+}
+
+/** What only these parts may take from outside. */
+const ONLY_IN: Readonly<Record<string, readonly string[]>> = {
+  'nats': ['source'],
+  'uWebSockets.js': ['gateways', 'ops'],
+  'fast-jwt': ['guard', 'cli'],
+  'commander': ['cli'],
+  'prom-client': ['ops'],
+  'esbuild': ['contracts'],
+}
+
+const FILES = readdirSync(SRC, { recursive: true }).map(String).filter((file) => file.endsWith('.ts')).sort()
+const text = (file: string): string => readFileSync(join(SRC, file), 'utf8')
+
+/** Everything that a file imports, types included. */
+function importsOf(file: string): string[] {
+  return [...text(file).matchAll(/(?:^|\s)(?:from|import)\s*\(?\s*'([^']+)'/g)].map(([, specifier = '']) => specifier)
+}
+
+function partOf(file: string): string {
+  return file in MAY_IMPORT ? file : (file.split('/')[0] as string)
+}
+
+/** The imports within src that cross from one part to another: `a.ts → b.ts`. */
+const CROSSINGS = FILES.flatMap((file) =>
+  importsOf(file)
+    .filter((specifier) => specifier.startsWith('.'))
+    .map((specifier) => relative(SRC, resolve(SRC, dirname(file), specifier)))
+    .map((target) => ({ file, target, from: partOf(file), to: partOf(target) })),
+).filter(({ from, to }) => from !== to)
+
+t.test('every file of src belongs to a part that the table of imports knows', async (t) => {
+  for (const file of FILES) t.ok(partOf(file) in MAY_IMPORT, file)
+})
+
+t.test('imports go the way of the events, as the table says', async (t) => {
+  for (const { file, target, from, to } of CROSSINGS) t.ok(MAY_IMPORT[from]?.includes(to), `${file} imports ${target}`)
+})
+
+t.test('the table of imports allows nothing that nobody needs', async (t) => {
+  for (const [from, allowed] of Object.entries(MAY_IMPORT)) {
+    for (const to of allowed) t.ok(CROSSINGS.some((crossing) => crossing.from === from && crossing.to === to), `${from} → ${to}`)
+  }
+})
+
+t.test('no two parts import each other, however far around', async (t) => {
+  const reaches = (from: string, to: string, seen = new Set<string>()): boolean => {
+    if (seen.has(from)) return false
+    seen.add(from)
+    return (MAY_IMPORT[from] ?? []).some((next) => next === to || reaches(next, to, seen))
+  }
+  for (const part of Object.keys(MAY_IMPORT)) t.notOk(reaches(part, part), part)
+})
+
+t.test('packages stay in the parts that wrap them', async (t) => {
+  for (const file of FILES) {
+    for (const specifier of importsOf(file)) {
+      const parts = ONLY_IN[specifier]
+      if (parts !== undefined) t.ok(parts.includes(partOf(file)), `${file} imports ${specifier}`)
+    }
+  }
+})
+
+t.test(`no file of src has more than ${LINES_MAX} lines`, async (t) => {
+  for (const file of FILES) {
+    const lines = text(file).split('\n').length
+    t.ok(lines <= LINES_MAX, `${file}: ${lines}`)
+  }
+})
+
+t.test('no file has a name that says nothing', async (t) => {
+  for (const file of FILES) t.notMatch(basename(file), /\b(utils?|helpers?|common|misc|managers?)\b/i, file)
+})
+
+t.test('nothing in src is left to do', async (t) => {
+  for (const file of FILES) t.notMatch(text(file), /\b(TODO|FIXME|XXX|HACK)\b/, file)
+})
+
+t.test('src has named exports only', async (t) => {
+  for (const file of FILES) t.notMatch(text(file), /^export default\b|^export \{[^}]*\bas default\b/m, file)
+})
+
+t.test('only entry points pass on what others export', async (t) => {
+  for (const file of FILES.filter((name) => name !== 'index.ts')) t.notMatch(text(file), /^export \* from/m, file)
+})
