@@ -5,12 +5,14 @@ import { Participants } from './commands/participants.ts'
 import { hasKey } from './config/load.ts'
 import type { Config } from './config/options.ts'
 import { gameDjinn } from './contracts/game-djinn.ts'
+import { sweAgent } from './contracts/swe-agent.ts'
 import { loadContract } from './contracts/load.ts'
 import { Registry } from './contracts/registry.ts'
 import { HttpApi } from './gateways/http.ts'
 import { type Listening, listen, makeApp, type Tls } from './gateways/listen.ts'
 import { WebSocketGateway } from './gateways/websocket.ts'
-import type { WebSocketClient } from './gateways/websocket-client.ts'
+import { Namespaces } from './gateways/socketio/namespaces.ts'
+import { Recovery } from './gateways/socketio/recovery.ts'
 import { TokenVerifier } from './guard/jwt.ts'
 import { Hub } from './hub/hub.ts'
 import { EventLog } from './log/event-log.ts'
@@ -33,6 +35,13 @@ export interface Broker {
   stop(): Promise<void>
 }
 
+interface Gateway {
+  /** Ends sessions whose token has expired. */
+  sweep(nowMs: number): void
+  /** Sends everybody away, spread over the time; resolves when all are gone. */
+  drain(drainMs: number): Promise<void>
+}
+
 const SWEEP_MS = 1_000
 const BAD_EVENT_LOG_MS = 60_000
 const BAD_SUBJECTS_MAX = 1_000
@@ -48,7 +57,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     { secret: config.jwtSecret, publicKey: config.jwtPublicKey, jwksUrl: config.jwksUrl, issuer: config.jwtIssuer, audience: config.jwtAudience },
     log,
   )
-  const contracts = [gameDjinn, ...(await Promise.all(config.contracts.map(loadContract)))]
+  const contracts = [gameDjinn, sweAgent, ...(await Promise.all(config.contracts.map(loadContract)))]
   const source = await openSource(config, log)
   const participants = await Participants.open(source)
   const registry = new Registry(contracts, BUILT_IN_COMMANDS, participants.of, meters)
@@ -77,38 +86,40 @@ export async function startBroker(config: Config, log: Logger, development: { to
     commandTimeoutMs: config.commandTimeoutMs,
     roomsMax: config.maxRooms,
   }
-  const gateways = [...registry.contracts.values()].flatMap((contract) =>
-    contract.contract.endpoints.map(
-      (endpoint) =>
-        new WebSocketGateway(app, {
-          contract,
-          endpoint,
-          services,
-          meters,
-          verify: (token) => verifier.verify(token),
-          limits: {
-            payloadBytes: config.maxPayloadBytes,
-            backpressureBytes: config.maxBackpressureBytes,
-            idleTimeoutS: config.idleTimeoutS,
-            connections: config.maxConnections,
-            commandsPerMinute: config.commandsPerMinute,
-          },
-          origins: config.corsOrigins,
-          nodeId: randomBytes(4).toString('hex'),
-        }),
+  const verify = (token: string | undefined) => verifier.verify(token)
+  const contractsHere = [...registry.contracts.values()]
+  const limits = {
+    payloadBytes: config.maxPayloadBytes,
+    backpressureBytes: config.maxBackpressureBytes,
+    idleTimeoutS: config.idleTimeoutS,
+    connections: config.maxConnections,
+    commandsPerMinute: config.commandsPerMinute,
+  }
+  const nodeId = randomBytes(4).toString('hex')
+  const gateways: Gateway[] = contractsHere.flatMap((contract) =>
+    contract.contract.endpoints.flatMap((endpoint) =>
+      endpoint.transport === 'websocket' ? [new WebSocketGateway(app, { contract, endpoint, services, meters, verify, limits, origins: config.corsOrigins, nodeId })] : [],
     ),
   )
-  hub.catchUp.onStalled = (session) => (session as WebSocketClient).end('SLOW_CONSUMER')
-  hub.catchUp.onMissed = (session, since, firstSeq) => {
-    for (const gateway of gateways) if (gateway.miss(session, since, eventLog.position(firstSeq))) return
-  }
+  gateways.push(
+    new Namespaces(app, contractsHere, services, meters, await Recovery.open(source, eventLog), verify, {
+      pingIntervalMs: config.socketioPingIntervalMs,
+      pingTimeoutMs: config.socketioPingTimeoutMs,
+      upgradeTimeoutMs: config.socketioUpgradeTimeoutMs,
+      connectTimeoutMs: config.socketioConnectTimeoutMs,
+      payloadBytes: config.maxPayloadBytes,
+      backpressureBytes: config.maxBackpressureBytes,
+      connectionsMax: config.maxConnections,
+      origins: config.corsOrigins,
+    }),
+  )
   const stats = async () => ({ connections: meters.connections, rooms: roomsOf(registry) })
   new HttpApi(app, {
     registry,
     source,
     log: eventLog,
     meters,
-    verify: (token) => verifier.verify(token),
+    verify,
     publishKey: config.publishKey,
     bodyBytesMax: config.maxPayloadBytes,
     origins: config.corsOrigins,
@@ -134,7 +145,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
       events: meters.events,
       bad_events: meters.badEvents + meters.unknownEvents,
       deliveries: sum(meters.deliveries) + sum(meters.catchUpDeliveries),
-      behind: hub.catchUp.sessions.size,
+      behind: hub.catchUp.behind,
       lag_events: hub.catchUp.lag(Date.now()).events,
       ring_events: eventLog.ring.size,
       ring_bytes: eventLog.ring.bytes,
@@ -142,7 +153,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
       rss_bytes: process.memoryUsage.rss(),
     }),
     pageSettings: () => ({
-      apps: [...registry.contracts.values()].map(({ app: name, contract }) => ({ app: name, path: contract.endpoints[0]?.path, names: Object.keys(contract.groups ?? {}).concat(Object.keys(contract.events).filter((type) => !contract.events[type]?.rooms)), rooms: Object.keys(contract.rooms ?? {}) })),
+      apps: contractsHere.filter(({ contract }) => contract.endpoints.some(({ transport }) => transport === 'websocket')).map(({ app: name, contract }) => ({ app: name, path: contract.endpoints.find((endpoint) => endpoint.transport === 'websocket')?.path, names: Object.keys(contract.groups ?? {}).concat(Object.keys(contract.events).filter((type) => !contract.events[type]?.rooms)), rooms: Object.keys(contract.rooms ?? {}) })),
       port: listening[1]?.port,
       tls: tls !== undefined,
       token: development?.token(),

@@ -17,6 +17,7 @@ export {
   type LimitsContract,
   type Message,
   type RoomContract,
+  type SocketIoEndpoint,
   type WebSocketEndpoint,
 } from './contracts/contract.ts'
 export { BrokerError, ERRORS, type ErrorCode } from './errors.ts'

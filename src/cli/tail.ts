@@ -45,8 +45,9 @@ export function addTail(program: Command): void {
         ...(flags.rooms ? { rooms: flags.rooms.split(',') } : undefined),
         filters: filtersOf(flags.filter),
       }
-      const path = contract.endpoints.find(({ transport }) => transport === 'websocket')?.path ?? '/'
-      await follow(`ws://${flags.host}:${flags.port}${path}`, token, subscribe, flags.since, flags.json === true)
+      const endpoint = contract.endpoints.find((candidate) => candidate.transport === 'websocket')
+      if (!endpoint) throw new BrokerError('UNKNOWN_APP', `${app} has no raw WebSocket endpoint, and tail speaks no Socket.IO yet`)
+      await follow(`ws://${flags.host}:${flags.port}${endpoint.path}`, token, subscribe, flags.since, flags.json === true)
     })
 }
 

@@ -16,5 +16,5 @@ export function authenticate(caller: Caller, command: Command<{ token: string }>
   if (claims.sub !== caller.claims.sub) throw new BrokerError('AUTH_FAILED', 'The token is another user\'s')
   caller.renew(claims)
   hub.rejoin(caller.session, (before) => caller.contract.withAccess(claims, before?.filters ?? []))
-  caller.reply({ type: 'authenticated', data: { user_id: claims.sub, expires_at: new Date(claims.exp * 1000).toISOString() } }, command.id)
+  caller.reply({ type: 'authenticated', data: { user_id: claims.sub, expires_at: new Date(claims.exp * 1000).toISOString() } }, command)
 }

@@ -1,5 +1,5 @@
 import type { CompiledContract } from '../contracts/compiled.ts'
-import type { Claims, Message } from '../contracts/contract.ts'
+import type { Claims, Command, Message } from '../contracts/contract.ts'
 import type { BrokerError } from '../errors.ts'
 import type { EventLog } from '../log/event-log.ts'
 import type { Hub } from '../hub/hub.ts'
@@ -15,9 +15,12 @@ export interface Caller {
   /** Unique over all brokers. */
   readonly connectionId: string
   readonly closed: boolean
-  /** Answers a command. Waits where the socket is full; never lost while the connection lasts. */
-  reply(message: Message, id?: string | number): void
-  fail(error: BrokerError, id?: string | number): void
+  /** Sends a message, as the answer to a command where one is given. Waits where the socket is full; never lost while the connection lasts. */
+  reply(message: Message, command?: Command): void
+  /** Says what was wrong, with a command where one is given. */
+  fail(error: BrokerError, command?: Command): void
+  /** The rooms that the session is in have changed. Resolves once that would survive this broker. */
+  remember?(): Promise<void>
   /** Goes on with other claims of the same user. */
   renew(claims: Claims): void
 }

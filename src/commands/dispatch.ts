@@ -6,6 +6,7 @@ import type { Meters } from '../meters.ts'
 import { authenticate } from './authenticate.ts'
 import type { Caller, Services } from './caller.ts'
 import { forward } from './forward.ts'
+import { join, leave } from './join.ts'
 import { subscribe, unsubscribe } from './subscribe.ts'
 
 const names = Type.Array(Type.String({ minLength: 1, maxLength: 256 }), { maxItems: 256 })
@@ -28,14 +29,26 @@ export const BUILT_IN_COMMANDS: Readonly<Record<string, CommandContract>> = {
 }
 
 /**
- * Carries out a message from a client.
+ * Carries out a message from a raw client.
  * @returns a promise where what the client sends next has to wait for it
  */
-export function dispatch(caller: Caller, message: unknown, services: Services, meters: Meters): Promise<void> | undefined {
-  let id: string | number | undefined
+export function dispatchMessage(caller: Caller, message: unknown, services: Services, meters: Meters): Promise<void> | undefined {
+  let command: Command
   try {
-    const command = read(message)
-    id = command.id
+    command = read(message)
+  } catch (error) {
+    fail(caller, undefined, meters, error)
+    return undefined
+  }
+  return dispatch(caller, command, services, meters)
+}
+
+/**
+ * Carries out a command.
+ * @returns a promise where what the client sends next has to wait for it
+ */
+export function dispatch(caller: Caller, command: Command, services: Services, meters: Meters): Promise<void> | undefined {
+  try {
     const { contract } = caller
     const known = contract.commands.get(command.type)
     if (!known) throw new BrokerError('UNKNOWN_TYPE', `There is no command "${command.type.slice(0, 100)}"`, { known: [...contract.commands.keys()] })
@@ -45,23 +58,28 @@ export function dispatch(caller: Caller, message: unknown, services: Services, m
     const { effect } = known
     switch (effect.use) {
       case 'subscribe':
-        return failing(caller, id, meters, subscribe(caller, command, services))
+        return failing(caller, command, meters, subscribe(caller, command, services))
       case 'unsubscribe':
         unsubscribe(caller, command, services)
         return undefined
       case 'authenticate':
         authenticate(caller, command, services)
         return undefined
+      case 'join':
+        return failing(caller, command, meters, join(caller, command, effect, services))
+      case 'leave':
+        return failing(caller, command, meters, leave(caller, command, effect, services))
       case 'echo':
-        caller.reply(effect.reply(command))
+        if (effect.reply) caller.reply(effect.reply(command))
+        if (effect.acknowledgement) command.acknowledge?.(effect.acknowledgement(command))
         return undefined
       case 'forward':
         // What comes next does not wait for the service.
-        void failing(caller, id, meters, forward(caller, command, effect, services))
+        void failing(caller, command, meters, forward(caller, command, effect, services))
         return undefined
     }
   } catch (error) {
-    fail(caller, id, meters, error)
+    fail(caller, command, meters, error)
     return undefined
   }
 }
@@ -74,12 +92,12 @@ function read(message: unknown): Command {
   return { type, data, ...(typeof id === 'string' || typeof id === 'number' ? { id } : undefined) }
 }
 
-function failing(caller: Caller, id: string | number | undefined, meters: Meters, outcome: Promise<void> | undefined): Promise<void> | undefined {
-  return outcome?.catch((error: unknown) => fail(caller, id, meters, error))
+function failing(caller: Caller, command: Command, meters: Meters, outcome: Promise<void> | undefined): Promise<void> | undefined {
+  return outcome?.catch((error: unknown) => fail(caller, command, meters, error))
 }
 
-function fail(caller: Caller, id: string | number | undefined, meters: Meters, error: unknown): void {
+function fail(caller: Caller, command: Command | undefined, meters: Meters, error: unknown): void {
   const known = error instanceof BrokerError ? error : new BrokerError('INTERNAL', reasonOf(error))
   meters.error(known.code)
-  if (!caller.closed) caller.fail(known, id)
+  if (!caller.closed) caller.fail(known, command)
 }

@@ -24,7 +24,7 @@ export function subscribe(caller: Caller, command: Command<SubscribeData>, servi
   if (session.groups.length + added > services.roomsMax) {
     throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `A connection may be in ${services.roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`)
   }
-  const answer = () => caller.reply({ type: 'subscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined), filters } }, command.id)
+  const answer = () => caller.reply({ type: 'subscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined), filters } }, command)
   if (since === undefined || since === null) {
     answer()
     services.hub.join(session, memberships)
@@ -57,7 +57,7 @@ export function unsubscribe(caller: Caller, command: Command<SubscribeData>, { h
   const { events = [], rooms = [] } = command.data
   const types = events.flatMap((name) => caller.contract.typesOf(name))
   hub.leave(caller.session, [...types, ...rooms])
-  caller.reply({ type: 'unsubscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined) } }, command.id)
+  caller.reply({ type: 'unsubscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined) } }, command)
 }
 
 function membershipsOf({ contract, claims }: Caller, events: readonly string[], rooms: readonly string[], filters: Readonly<Record<string, unknown>>): Membership[] {

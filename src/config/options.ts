@@ -55,6 +55,11 @@ export const OPTIONS = {
   slowClientTimeoutMs: integer('SLOW_CLIENT_TIMEOUT_MS', 'limits', 120_000, 1_000, 86_400_000, 'ms', 'Hard limit: a connection that is behind and took nothing for this long is closed (4008).'),
   idleTimeoutS: integer('IDLE_TIMEOUT_S', 'limits', 120, 8, 960, 's', 'A connection that is silent for this long, pongs included, is closed. Pings go out by themselves.'),
 
+  socketioPingIntervalMs: integer('SOCKETIO_PING_INTERVAL_MS', 'socket.io', 25_000, 100, 3_600_000, 'ms', 'Time between two heartbeats.'),
+  socketioPingTimeoutMs: integer('SOCKETIO_PING_TIMEOUT_MS', 'socket.io', 60_000, 100, 3_600_000, 'ms', 'How long a client may take to answer one; looked at when the next is due.'),
+  socketioUpgradeTimeoutMs: integer('SOCKETIO_UPGRADE_TIMEOUT_MS', 'socket.io', 10_000, 100, 3_600_000, 'ms', 'How long the change from long-polling to WebSocket may take.'),
+  socketioConnectTimeoutMs: integer('SOCKETIO_CONNECT_TIMEOUT_MS', 'socket.io', 45_000, 100, 3_600_000, 'ms', 'A client that has connected to no namespace by then is closed.'),
+
   logRingBytes: integer('LOG_RING_BYTES', 'log', 67_108_864, 65_536, 68_719_476_736, 'bytes', 'Memory of the ring of newest events, encoded frames included.'),
   logRingEvents: integer('LOG_RING_EVENTS', 'log', 100_000, 16, 100_000_000, 'events', 'Events in the ring.'),
   backfillBytes: integer('BACKFILL_BYTES', 'log', 16_777_216, 65_536, 68_719_476_736, 'bytes', 'Memory for events older than the ring, read from JetStream for clients that are further back.'),

@@ -13,8 +13,11 @@ export function checkContract(contract: Contract): void {
   if (typeof contract.app !== 'string' || !/^[a-z0-9][a-z0-9-]{0,63}$/.test(contract.app)) fail('`app` wants lower case letters, digits and dashes')
   if (!Array.isArray(contract.endpoints) || contract.endpoints.length === 0) fail('`endpoints` names no endpoint')
   for (const endpoint of contract.endpoints) {
-    if (endpoint.transport !== 'websocket') fail(`there is no transport "${String(endpoint.transport)}"`)
-    if (typeof endpoint.path !== 'string' || !endpoint.path.startsWith('/')) fail('an endpoint\'s `path` wants a leading slash')
+    if (endpoint.transport === 'websocket') {
+      if (typeof endpoint.path !== 'string' || !endpoint.path.startsWith('/')) fail('an endpoint\'s `path` wants a leading slash')
+    } else if (endpoint.transport === 'socketio') {
+      if (typeof endpoint.namespace !== 'string' || !endpoint.namespace.startsWith('/')) fail('an endpoint\'s `namespace` wants a leading slash')
+    } else fail(`there is no transport "${String((endpoint as { transport: unknown }).transport)}"; there are websocket and socketio`)
   }
   if (typeof contract.events !== 'object' || contract.events === null || Object.keys(contract.events).length === 0) fail('`events` names no event')
 }

@@ -70,13 +70,18 @@ export class CompiledContract {
 
   /** @throws BrokerError INVALID_ROOM where no pattern of the contract fits, ROOM_ACCESS_DENIED where the token does not allow it */
   checkRoom(claims: Claims, room: string): void {
+    const { allows, id } = this.checkRoomName(room)
+    if (allows === undefined || claims.roles?.includes('admin') || allows(claims, id)) return
+    throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to room ${room}`, { room })
+  }
+
+  /** @throws BrokerError INVALID_ROOM */
+  checkRoomName(room: string): { allows: RoomContract['allows']; id: string } {
     for (const { pattern, allows } of this.rooms) {
       const match = pattern.exec(room)
-      if (match === null) continue
-      if (allows === undefined || claims.roles?.includes('admin') || allows(claims, match[1] ?? '')) return
-      throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to room ${room}`, { room })
+      if (match !== null) return { allows, id: match[1] ?? '' }
     }
-    throw new BrokerError('INVALID_ROOM', 'There is no room of this name', { room: room.slice(0, 100) })
+    throw new BrokerError('INVALID_ROOM', undefined, { room: room.slice(0, 200) })
   }
 
   /** What a client that asks for these filters gets to see. @throws BrokerError UNKNOWN_FILTER */
@@ -133,7 +138,7 @@ function matching(types: readonly string[], patterns: readonly string[], group: 
 /** `store:{id}` → a pattern that catches the id. */
 function roomPattern(pattern: string): RegExp {
   const parts = pattern.split(/\{[^}]*\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
-  return new RegExp(`^${parts.join('([A-Za-z0-9_.-]{1,128})')}$`)
+  return new RegExp(`^${parts.join('([A-Za-z0-9_-]{1,128})')}$`)
 }
 
 const ALWAYS_RIGHT: Check = () => NONE

@@ -11,7 +11,7 @@ export interface Contract {
   /** One line for people. */
   readonly about?: string
   /** Where clients connect. */
-  readonly endpoints: readonly WebSocketEndpoint[]
+  readonly endpoints: readonly (WebSocketEndpoint | SocketIoEndpoint)[]
   /** What producers publish, by event type. Anything else is counted and kept out of rooms. */
   readonly events: Readonly<Record<string, EventContract>>
   /** Names that stand for several events in `subscribe`; `sync_*` means every type that starts so. */
@@ -34,6 +34,40 @@ export interface WebSocketEndpoint {
   readonly path: string
   /** `features` of `connection_established`. Default: the names of `groups`, else of `events`. */
   readonly features?: readonly string[]
+}
+
+/** A Socket.IO namespace. Clients connect to the port's `/socket.io/`, by WebSocket or long-polling. */
+export interface SocketIoEndpoint {
+  readonly transport: 'socketio'
+  /** For example `/ws`, or with a parameter: `/project/{name}`. */
+  readonly namespace: string
+  /** Nobody needs a token here. Default: clients need one, in `auth.token` or `?token=`. */
+  readonly anonymous?: boolean
+  /** Whether this user may connect. @param parameter what stands in the namespace's braces */
+  readonly allows?: (claims: Claims, parameter: string) => boolean
+  /** Rooms that a client is in by connecting. */
+  readonly joins?: (claims: Claims, parameter: string) => readonly string[]
+  /** What handlers of an event get. Default: `[data]`. The event's position follows as the last argument. */
+  readonly handlerArguments?: (event: AnyEvent, position: string) => readonly unknown[]
+  /** What a client gets first. */
+  readonly welcome?: (client: ConnectedClient) => Message
+  /** `data` of the `connect_error` of a client that is refused. */
+  readonly refusal?: (failure: Failure) => unknown
+  /** What a client gets for a command that failed: the values of its acknowledgement, or a message. */
+  readonly failed?: (failure: Failure, command: Command) => { readonly acknowledgement?: readonly unknown[]; readonly message?: Message }
+}
+
+export interface ConnectedClient {
+  readonly claims: Claims
+  readonly connectionId: string
+  /** What the client sent with CONNECT. */
+  readonly auth: Readonly<Record<string, unknown>>
+}
+
+export interface Failure {
+  readonly code: string
+  readonly message: string
+  readonly details?: unknown
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: producers decide what data holds; `event()` gives it a type.
@@ -88,20 +122,44 @@ export interface CommandContract<D = Data> {
 export interface Command<D = Data> {
   readonly type: string
   readonly data: D
+  /** Raw WebSocket: comes back in the answer. */
   readonly id?: string | number
+  /** Socket.IO: all arguments of the event; `data` is the first. */
+  readonly args?: readonly unknown[]
+  /** Socket.IO: answers the client's acknowledgement callback. */
+  readonly acknowledge?: (values: readonly unknown[]) => void
 }
 
-/** A message to one client, or to a room, that is no stored event. */
+/** A message to one client that is no stored event. */
 export interface Message {
   readonly type: string
-  readonly data: Readonly<Record<string, unknown>>
+  readonly data: unknown
+  /** Socket.IO: all arguments, where there is not exactly one. */
+  readonly args?: readonly unknown[]
 }
 
 /** What a command does. Each is a file of its own in `src/commands/`. */
 export type Effect<D = Data> =
   | { readonly use: 'subscribe' | 'unsubscribe' | 'authenticate' }
-  | { readonly use: 'echo'; readonly reply: (command: Command<D>) => Message }
+  | EchoEffect<D>
+  | RoomEffect<D>
   | ForwardEffect<D>
+
+export interface EchoEffect<D = Data> {
+  /** Answers by itself. */
+  readonly use: 'echo'
+  readonly reply?: (command: Command<D>) => Message
+  /** Values of the acknowledgement. */
+  readonly acknowledgement?: (command: Command<D>) => readonly unknown[]
+}
+
+export interface RoomEffect<D = Data> {
+  /** Joins or leaves one room of the contract's `rooms`, which also say who may. */
+  readonly use: 'join' | 'leave'
+  readonly room: (data: D) => unknown
+  readonly reply?: (room: string, command: Command<D>) => Message
+  readonly acknowledgement?: (room: string, command: Command<D>) => readonly unknown[]
+}
 
 export interface ForwardEffect<D = Data> {
   /** Sends the command to its service: a NATS request on `commands.<app>.<type>`. */
@@ -109,7 +167,7 @@ export interface ForwardEffect<D = Data> {
   /** The conversation that the sender takes part in from now on (24 h, on all nodes). */
   readonly participates?: (data: D) => string | undefined
   /** What the sender gets when there is no service, no answer, or a refusal. */
-  readonly failed: (failure: { readonly code: string; readonly message: string }, command: Command<D>) => Message
+  readonly failed: (failure: Failure, command: Command<D>) => Message
   /** What the sender gets from a reply `{ok: true, data}`. Default: nothing; the service publishes events. */
   readonly succeeded?: (data: unknown, command: Command<D>) => Message
 }

@@ -20,7 +20,7 @@ export class Registry {
     for (const contract of contracts) {
       checkContract(contract)
       if (this.contracts.has(contract.app)) throw new BrokerError('CONTRACT_INVALID', `Two contracts serve the application "${contract.app}"`)
-      this.contracts.set(contract.app, new CompiledContract(contract, builtIn, participantsOf))
+      this.contracts.set(contract.app, new CompiledContract(contract, contract.endpoints.some(({ transport }) => transport === 'websocket') ? builtIn : {}, participantsOf))
     }
   }
 

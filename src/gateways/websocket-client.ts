@@ -1,12 +1,14 @@
 import type { WebSocket } from 'uWebSockets.js'
 import type { Codec } from '../codecs/codec.ts'
 import type { Caller } from '../commands/caller.ts'
+import { missed } from '../commands/subscribe.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
-import type { Claims, Message } from '../contracts/contract.ts'
+import type { Claims, Command, Message } from '../contracts/contract.ts'
 import { type BrokerError, ERRORS, type ErrorCode } from '../errors.ts'
 import type { RateState } from '../guard/rate-limit.ts'
 import { CLOSED, Session } from '../hub/session.ts'
 import type { Peer, Wire } from '../hub/wire.ts'
+import { Lane } from './lane.ts'
 
 /** uWS copies these properties onto its own socket object, so there is only one. */
 export interface UserData {
@@ -21,21 +23,15 @@ export interface Refusal {
   readonly codec: Codec
 }
 
-/** Answers and commands that wait for a full socket; more, and the connection is closed as too slow. */
-const WAITING_MAX = 1_024
-
 /** One raw WebSocket connection: its session in the hub, its identity, and what waits for its socket to drain. */
 export class WebSocketClient extends Session implements Caller, RateState {
   readonly contract: CompiledContract
   readonly codec: Codec
   readonly nodeId: string
-  readonly bufferBytesMax: number
   claims: Claims
   windowStartMs = 0
   used = 0
-  private outbox: Uint8Array[] | undefined
-  private waiting: (() => Promise<void> | undefined)[] | undefined
-  private busy = false
+  readonly lane: Lane
 
   constructor(contract: CompiledContract, wire: Wire, codec: Codec, claims: Claims, nodeId: string, bufferBytesMax: number) {
     super(contract.audience, wire, claims.sub, NO_PEER)
@@ -43,7 +39,7 @@ export class WebSocketClient extends Session implements Caller, RateState {
     this.codec = codec
     this.claims = claims
     this.nodeId = nodeId
-    this.bufferBytesMax = bufferBytesMax
+    this.lane = new Lane(bufferBytesMax, () => this.end('SLOW_CONSUMER'))
   }
 
   get session(): Session {
@@ -62,12 +58,20 @@ export class WebSocketClient extends Session implements Caller, RateState {
     return this.peer as unknown as Socket
   }
 
-  reply(message: Message, id?: string | number): void {
-    this.send(encode(this.codec, message, id))
+  reply(message: Message, command?: Command): void {
+    if (!this.closed) this.lane.send(this.peer, encode(this.codec, message, command?.id), this.codec.binary)
   }
 
-  fail({ code, message, details }: BrokerError, id?: string | number): void {
-    this.reply({ type: 'error', data: { error_code: code, message, details: details ?? null } }, id)
+  fail({ code, message, details }: BrokerError, command?: Command): void {
+    this.reply({ type: 'error', data: { error_code: code, message, details: details ?? null } }, command)
+  }
+
+  override stalled(): void {
+    this.end('SLOW_CONSUMER')
+  }
+
+  override missed(since: string, oldest: string): void {
+    this.reply(missed(since, oldest))
   }
 
   renew(claims: Claims): void {
@@ -76,65 +80,15 @@ export class WebSocketClient extends Session implements Caller, RateState {
 
   /** Says something that may be left out where the socket is full. */
   mention(message: Message): void {
-    if (!this.closed && this.peer.getBufferedAmount() <= this.bufferBytesMax / 2) this.peer.send(encode(this.codec, message), this.codec.binary)
-  }
-
-  /**
-   * Runs a command, now or once the ones before it are done and the socket can take its answer.
-   */
-  run(command: () => Promise<void> | undefined): void {
-    if (!this.busy && this.waiting === undefined && !this.full) {
-      const outcome = command()
-      if (outcome) this.waitFor(outcome)
-      return
-    }
-    this.waiting ??= []
-    this.waiting.push(command)
-    if (this.waiting.length > WAITING_MAX) this.end('SLOW_CONSUMER')
-  }
-
-  /** The socket drained, or a command ended: goes on with what waits. */
-  proceed(): void {
-    while (this.outbox !== undefined && !this.full && !this.closed) {
-      this.peer.send(this.outbox.shift() as Uint8Array, this.codec.binary)
-      if (this.outbox.length === 0) this.outbox = undefined
-    }
-    while (this.waiting !== undefined && !this.busy && !this.full && !this.closed) {
-      const outcome = (this.waiting.shift() as () => Promise<void> | undefined)()
-      if (this.waiting.length === 0) this.waiting = undefined
-      if (outcome) this.waitFor(outcome)
-    }
+    if (!this.closed) this.lane.mention(this.peer, encode(this.codec, message), this.codec.binary)
   }
 
   /** Ends the connection by an error of the table. A socket that takes nothing is closed without a word. */
   end(code: ErrorCode, message?: Message): void {
     if (this.closed) return
     if (message) this.mention(message)
-    if (this.full) this.socket.close()
+    if (this.lane.isFull(this.peer)) this.socket.close()
     else this.socket.end((ERRORS[code] as { close?: number }).close ?? 1011, code)
-  }
-
-  private get full(): boolean {
-    return this.peer.getBufferedAmount() > this.bufferBytesMax
-  }
-
-  private send(frame: Uint8Array): void {
-    if (this.closed) return
-    if (this.outbox === undefined && !this.full) {
-      this.peer.send(frame, this.codec.binary)
-      return
-    }
-    this.outbox ??= []
-    this.outbox.push(frame)
-    if (this.outbox.length > WAITING_MAX) this.end('SLOW_CONSUMER')
-  }
-
-  private waitFor(outcome: Promise<void>): void {
-    this.busy = true
-    void outcome.finally(() => {
-      this.busy = false
-      if (!this.closed) this.proceed()
-    })
   }
 }
 

@@ -3,13 +3,12 @@ import type { Codec } from '../codecs/codec.ts'
 import { json } from '../codecs/json.ts'
 import { msgpack } from '../codecs/msgpack.ts'
 import type { Services } from '../commands/caller.ts'
-import { dispatch } from '../commands/dispatch.ts'
-import { missed } from '../commands/subscribe.ts'
+import { dispatchMessage } from '../commands/dispatch.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
 import type { Claims, WebSocketEndpoint } from '../contracts/contract.ts'
 import { BrokerError, ERRORS, reasonOf } from '../errors.ts'
 import { countCommand, type RateLimits, WINDOW_MS } from '../guard/rate-limit.ts'
-import { CLOSED, type Session } from '../hub/session.ts'
+import { CLOSED } from '../hub/session.ts'
 import type { Wire } from '../hub/wire.ts'
 import type { Meters } from '../meters.ts'
 import { allowsOrigin, bearerOf } from './upgrade.ts'
@@ -84,13 +83,6 @@ export class WebSocketGateway {
     }
   }
 
-  /** Tells a client that the log no longer has all it needs. */
-  miss(session: Session, since: string, oldest: string): boolean {
-    if (!(session instanceof WebSocketClient) || !this.clients.has(session)) return false
-    session.reply(missed(since, oldest))
-    return true
-  }
-
   private mount(app: TemplatedApp): void {
     const { endpoint, limits, services } = this.options
     const { hub } = services
@@ -122,7 +114,7 @@ export class WebSocketGateway {
         const client = ws.getUserData().user
         if (!(client instanceof WebSocketClient)) return
         hub.drained(client)
-        client.proceed()
+        client.lane.proceed(client.peer)
       },
       close: (ws) => {
         const client = ws.getUserData().user
@@ -181,7 +173,7 @@ export class WebSocketGateway {
       client.fail(new BrokerError('INVALID_MESSAGE', `Not ${client.codec.name}: ${reasonOf(error)}`))
       return
     }
-    client.run(() => dispatch(client, message, services, meters))
+    client.lane.run(client.peer, () => dispatchMessage(client, message, services, meters))
   }
 
   private withinRate(client: WebSocketClient, rates: RateLimits): boolean {

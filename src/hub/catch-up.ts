@@ -28,19 +28,15 @@ const SOURCE_RETRY_MS = 500
  * Reaching the head, a session turns live in the same tick, so that nothing is missed and nothing comes twice.
  */
 export class CatchUp {
-  /** Sessions that are behind. */
+  /** Sessions that are fed from the log. */
   readonly sessions = new Set<Session>()
-  /** Asks for a session's end; the gateway knows how. */
-  onStalled: (session: Session) => void = () => {}
-  /** The log no longer has what a session needs. */
-  onMissed: (session: Session, since: string, firstSeq: number) => void = () => {}
   private readonly log: EventLog
   private readonly meters: Meters
   private readonly limits: CatchUpLimits
   private readonly live: Live
   private readonly ready: Session[] = []
   private scheduled = false
-  /** Sessions that have everything there is and wait for the head to reach a floor of theirs. */
+  /** Sessions that have everything there is and wait for more: long-polling ones, and those with a floor ahead. */
   private readonly ahead = new Set<Session>()
 
   constructor(log: EventLog, meters: Meters, limits: CatchUpLimits, live: Live) {
@@ -80,7 +76,7 @@ export class CatchUp {
       const before = formatPosition(epochBefore, session.cursor)
       session.cursor = this.live.headSeq()
       session.floors = undefined
-      this.onMissed(session, before, session.cursor + 1)
+      session.missed(before, this.log.position(session.cursor + 1))
       this.enqueue(session)
     }
   }
@@ -90,8 +86,15 @@ export class CatchUp {
     for (const session of this.sessions) {
       if (session.peer.getBufferedAmount() <= this.limits.bufferBytes) continue
       if (session.stalledSinceMs === 0) session.stalledSinceMs = nowMs
-      else if (nowMs - session.stalledSinceMs > this.limits.stallMs) this.onStalled(session)
+      else if (nowMs - session.stalledSinceMs > this.limits.stallMs) session.stalled()
     }
+  }
+
+  /** Sessions that do not have everything yet. */
+  get behind(): number {
+    let count = 0
+    for (const { native, cursor } of this.sessions) if (native || cursor < this.live.headSeq()) count++
+    return count
   }
 
   /** How far the furthest session is behind. */
@@ -153,7 +156,11 @@ export class CatchUp {
       }
       if (session.cursor < head) this.enqueue(session)
       else if (session.floorSeq > head) this.ahead.add(session)
-      else this.finish(session)
+      else if (session.native) this.finish(session)
+      else {
+        session.floors = undefined
+        this.ahead.add(session)
+      }
     })
     return looked + 1
   }
@@ -187,7 +194,7 @@ export class CatchUp {
   private miss(session: Session, firstSeq: number): void {
     const { cursor } = session
     session.cursor = firstSeq - 1
-    this.onMissed(session, this.log.position(cursor), firstSeq)
+    session.missed(this.log.position(cursor), this.log.position(firstSeq))
   }
 
   private feedChunk(session: Session, { entries, upToSeq }: Chunk): void {

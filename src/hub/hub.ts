@@ -57,6 +57,10 @@ export class Hub {
   /** Adds a session that is in no room yet. */
   open(session: Session): void {
     session.audience.addUser(session)
+    if (session.native) return
+    session.state = BEHIND
+    session.cursor = this.liveSeq
+    this.catchUp.add(session)
   }
 
   /** Joins rooms from now on. A room that the session is in already: its predicate is replaced. */
@@ -119,19 +123,34 @@ export class Hub {
   /**
    * uWS dropped a frame for this session's socket, which is over its limit. From the first lost event on it is fed
    * from the log. Nothing may be subscribed, published or closed in here.
+   * @param siblings the sessions that share the socket, if it has several: they lose what comes after, too
    */
-  dropped(session: Session, frame: Uint8Array): void {
+  dropped(session: Session, frame: Uint8Array, siblings?: Iterable<Session>): void {
     const seq = seqInTail(frame, this.log.epochBytes)
     if (seq === undefined) return
     this.meters.drops++
+    this.fall(session, seq - 1)
+    if (siblings === undefined) return
+    for (const sibling of siblings) if (sibling !== session) this.fall(sibling, this.cameBefore(sibling, session, seq) ? seq : seq - 1)
+  }
+
+  private fall(session: Session, deliveredSeq: number): void {
     if (session.state === LIVE) {
       session.state = FALLEN
-      session.cursor = seq - 1
+      session.cursor = deliveredSeq
       this.fallen.push(session)
       if (this.fallen.length === 1) setImmediate(() => this.settle())
-    } else if (seq <= session.cursor) {
-      session.cursor = seq - 1
+    } else if (deliveredSeq < session.cursor) {
+      session.cursor = deliveredSeq
     }
+  }
+
+  /** Whether an event was published to one session of a socket before it was published to another. */
+  private cameBefore(one: Session, other: Session, seq: number): boolean {
+    const entry = this.log.ring.at(this.log.ring.indexAfter(seq - 1))
+    if (entry?.seq !== seq || !one.wants(entry)) return true
+    const indexOf = (session: Session) => entry.route.rooms.findIndex((room) => session.groupIn(room) !== undefined)
+    return indexOf(one) < indexOf(other)
   }
 
   /** The socket took some of what it had queued. */

@@ -36,6 +36,8 @@ export class Session {
   /** Whether it is subscribed to the topic that only it has. */
   ownTopic = false
   nextOfUser: Session | undefined
+  /** Whether its connection can hold native topics. Otherwise (long-polling) it is fed from the log for ever. */
+  native = true
 
   constructor(audience: Audience, wire: Wire, userId: string, peer: Peer) {
     this.audience = audience
@@ -62,6 +64,12 @@ export class Session {
     }
     return false
   }
+
+  /** Its socket took nothing for too long: the gateway ends it. */
+  stalled(): void {}
+
+  /** The log no longer has what it needs. @param oldest the oldest position still stored */
+  missed(_since: string, _oldest: string): void {}
 
   /** The sequence from which on nothing is held back by floors. */
   get floorSeq(): number {

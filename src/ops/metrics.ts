@@ -25,7 +25,7 @@ export class Metrics {
     this.gauge('connections', 'Open connections', () => meters.connections)
     this.gauge('rooms', 'Rooms with members', () => figures.roomCount())
     this.gauge('source_connected', '1 while the source of events is in reach', () => (source.connected ? 1 : 0))
-    this.gauge('sessions_behind', 'Sessions fed from the log because their socket is slow or they came back', () => hub.catchUp.sessions.size)
+    this.gauge('sessions_behind', 'Sessions fed from the log because their socket is slow or they came back', () => hub.catchUp.behind)
     this.gauge('lag_events', 'Events that the furthest session is behind', () => lag().events)
     this.gauge('lag_seconds', 'Age of the next event of the furthest session behind', () => lag().seconds)
     this.gauge('live_backlog_events', 'Events read from the source and not yet delivered live', () => log.ring.backlog)

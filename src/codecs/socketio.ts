@@ -1,0 +1,21 @@
+import type { AnyEvent } from '../contracts/contract.ts'
+
+/**
+ * Socket.IO events as WebSocket text frames: an Engine.IO message packet (`4`) with a Socket.IO EVENT packet (`2`):
+ * `42/ws,["project.updated",{…},"<position>"]`. The position is the last argument, where clients look for the offset
+ * of their recovery.
+ * @param prefix `eventPrefix()` of the namespace
+ */
+export function encodeSocketIoEvent(prefix: string, type: string, args: readonly unknown[], position: string): Uint8Array {
+  return Buffer.from(`${prefix}${JSON.stringify([type, ...args, position])}`)
+}
+
+/** What event frames of a namespace begin with. */
+export function eventPrefix(namespace: string): string {
+  return namespace === '/' ? '42' : `42${namespace},`
+}
+
+export type HandlerArguments = (event: AnyEvent, position: string) => readonly unknown[]
+
+/** Handlers get the event's bare `data`, unless a contract says otherwise. */
+export const bareData: HandlerArguments = ({ data }) => [data]

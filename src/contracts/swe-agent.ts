@@ -1,0 +1,140 @@
+import { Type } from 'typebox'
+import { type AnyEvent, defineContract, type EventContract, event, type Failure } from './contract.ts'
+
+/** SWE Agent: specs/swe-agent.md, read by the rules of specs/README.md, "swe-agent". */
+
+const text = Type.String()
+const number = Type.Number()
+const list = Type.Array(Type.Unknown())
+const record = Type.Record(Type.String(), Type.Unknown())
+const optional = Type.Optional
+
+/** Rooms exactly as the document's **Room** lines; an id that the event lacks names no room. */
+const room = (kind: string, id: unknown): string[] => (typeof id === 'string' || typeof id === 'number' ? [`${kind}:${id}`] : [])
+const projectOrGlobal = ({ data }: AnyEvent) => (data.project_id == null ? ['global'] : room('project', data.project_id))
+const agentAndGlobal = ({ data }: AnyEvent) => [...room('agent', data.agent_id), 'global']
+const project = ({ data }: AnyEvent) => room('project', data.project_id)
+
+const agent = Type.Object({
+  agent_id: text,
+  agent_name: optional(text),
+  status: optional(Type.Union(['online', 'offline', 'busy', 'idle', 'error'].map((value) => Type.Literal(value)))),
+  availability: optional(number),
+  metadata: optional(record),
+})
+const workflow = Type.Object({
+  workflow_id: text,
+  project_id: optional(text),
+  status: optional(Type.Union(['pending', 'running', 'completed', 'failed', 'cancelled'].map((value) => Type.Literal(value)))),
+  progress: optional(number),
+  current_step: optional(text),
+  total_steps: optional(number),
+  estimated_time_remaining: optional(number),
+  logs: optional(list),
+  errors: optional(list),
+})
+const pullRequest = Type.Object({
+  pr_id: text,
+  project_id: text,
+  title: optional(text),
+  description: optional(text),
+  author: optional(text),
+  branch: optional(text),
+  github_url: optional(text),
+  status: optional(text),
+  created_at: optional(text),
+})
+const issue = Type.Object({
+  issue_id: text,
+  project_id: text,
+  title: optional(text),
+  description: optional(text),
+  status: optional(Type.Union(['open', 'in_progress', 'closed', 'blocked'].map((value) => Type.Literal(value)))),
+  priority: optional(Type.Union(['low', 'medium', 'high', 'critical'].map((value) => Type.Literal(value)))),
+  assigned_to: optional(text),
+  updated_at: optional(text),
+})
+const suggestion = Type.Object({
+  suggestion_id: optional(text),
+  project_id: optional(text),
+  target_type: optional(text),
+  target_id: optional(text),
+  category: optional(text),
+  title: optional(text),
+  description: optional(text),
+  severity: optional(text),
+  confidence: optional(number),
+  suggested_action: optional(text),
+  metadata: optional(record),
+})
+
+const agentEvent: EventContract = event(agent, { rooms: agentAndGlobal })
+const workflowEvent: EventContract = event(workflow, { rooms: projectOrGlobal })
+const pullRequestEvent: EventContract = event(pullRequest, { rooms: project })
+const issueEvent: EventContract = event(issue, { rooms: ({ data }) => [...room('project', data.project_id), ...room('user', data.assigned_to)] })
+const aiEvent: EventContract = event(suggestion, { rooms: projectOrGlobal })
+
+const connectionError = ({ code, message }: Failure) => ({
+  type: 'connection.error',
+  timestamp: new Date().toISOString(),
+  data: { error_code: code === 'AUTH_EXPIRED' ? 'AUTH_FAILED' : code, error_message: message, connection_id: null },
+})
+
+export const sweAgent = defineContract({
+  app: 'swe-agent',
+  about: 'Projects, agents, workflows, pull requests and issues',
+  endpoints: [
+    {
+      transport: 'socketio',
+      namespace: '/ws',
+      joins: ({ sub }) => [`user:${sub}`, 'global'],
+      handlerArguments: ({ type, timestamp, source, data }, id) => [{ type, timestamp, ...(source === undefined ? undefined : { source }), data, id }],
+      welcome: ({ claims, connectionId }) => ({
+        type: 'connection_established',
+        data: { type: 'connection.established', timestamp: new Date().toISOString(), data: { connection_id: connectionId, user_id: claims.sub, protocol_version: '1.0' } },
+      }),
+      refusal: connectionError,
+      failed: ({ code, message }, { data }) => ({ acknowledgement: [{ status: 'error', error_code: code, error_message: message, room: data?.room ?? null }] }),
+    },
+  ],
+
+  events: {
+    'project.updated': event(
+      Type.Object({ project_id: text, project_name: optional(text), repository_url: optional(text), status: optional(text), updated_by: optional(text), changes: optional(record) }),
+      { rooms: ({ data }) => [...room('project', data.project_id), ...room('user', data.updated_by)] },
+    ),
+    'project.deleted': event(Type.Object({ project_id: text, deleted_by: optional(text) }), { rooms: ({ data }) => [...room('project', data.project_id), ...room('user', data.deleted_by)] }),
+    'agent.status_changed': agentEvent,
+    'agent.connected': agentEvent,
+    'agent.disconnected': agentEvent,
+    'workflow.progress': workflowEvent,
+    'workflow.started': workflowEvent,
+    'workflow.completed': workflowEvent,
+    'workflow.failed': workflowEvent,
+    'pr.created': pullRequestEvent,
+    'pr.updated': pullRequestEvent,
+    'pr.closed': pullRequestEvent,
+    'issue.updated': issueEvent,
+    'issue.created': issueEvent,
+    'issue.closed': issueEvent,
+    'ai.suggestion': aiEvent,
+    'ai.analysis_complete': aiEvent,
+  },
+
+  rooms: {
+    'project:{id}': { allows: ({ project_access }, id) => allowed(project_access, id, false) },
+    'agent:{id}': { allows: ({ agent_access }, id) => allowed(agent_access, id, true) },
+    'user:{id}': { allows: ({ sub }, id) => sub === id },
+    global: {},
+  },
+
+  commands: {
+    subscribe: { effect: { use: 'join', room: ({ room: name }) => name, acknowledgement: (name) => [{ status: 'success', room: name }] } },
+    unsubscribe: { effect: { use: 'leave', room: ({ room: name }) => name, acknowledgement: (name) => [{ status: 'success', room: name }] } },
+    ping: { effect: { use: 'echo', acknowledgement: () => [{ status: 'pong' }] } },
+  },
+})
+
+function allowed(list: readonly string[] | undefined, id: string, absent: boolean): boolean {
+  return list === undefined ? absent : list.includes('*') || list.includes(id)
+}

@@ -1,0 +1,88 @@
+/** Answers and commands that wait for a full socket; more, and the connection is closed as too slow. */
+const WAITING_MAX = 1_024
+
+/** A socket, as far as a lane needs it. */
+export interface LaneSocket {
+  getBufferedAmount(): number
+  send(frame: Uint8Array | string, binary?: boolean): number
+}
+
+type Task = () => Promise<void> | undefined
+
+/**
+ * What waits for a connection: answers while its socket is full, commands while the ones before them are at work or the
+ * socket cannot take their answer. Answers are never lost while the connection lasts; what would wait is bounded.
+ */
+export class Lane {
+  private readonly bytesMax: number
+  private readonly overflow: () => void
+  private frames: [frame: Uint8Array | string, binary: boolean][] | undefined
+  private tasks: Task[] | undefined
+  private busy = false
+
+  /** @param overflow ends the connection; called once what waits is too much */
+  constructor(bytesMax: number, overflow: () => void) {
+    this.bytesMax = bytesMax
+    this.overflow = overflow
+  }
+
+  isFull(socket: LaneSocket): boolean {
+    return socket.getBufferedAmount() > this.bytesMax
+  }
+
+  /** Sends an answer, now or once the socket has drained. */
+  send(socket: LaneSocket, frame: Uint8Array | string, binary: boolean): void {
+    if (this.frames === undefined && !this.isFull(socket)) {
+      socket.send(frame, binary)
+      return
+    }
+    this.frames ??= []
+    this.frames.push([frame, binary])
+    if (this.frames.length > WAITING_MAX) this.overflow()
+  }
+
+  /** Says something that may be left out where the socket is full. */
+  mention(socket: LaneSocket, frame: Uint8Array | string, binary: boolean): void {
+    if (socket.getBufferedAmount() <= this.bytesMax / 2) socket.send(frame, binary)
+  }
+
+  /** Runs a command, now or once the ones before it are done and the socket can take its answer. */
+  run(socket: LaneSocket, task: Task): void {
+    if (!this.busy && this.tasks === undefined && !this.isFull(socket)) {
+      const outcome = task()
+      if (outcome) this.waitFor(socket, outcome)
+      return
+    }
+    this.tasks ??= []
+    this.tasks.push(task)
+    if (this.tasks.length > WAITING_MAX) this.overflow()
+  }
+
+  /** The socket drained, or a command ended: goes on with what waits. */
+  proceed(socket: LaneSocket): void {
+    while (this.frames !== undefined && !this.isFull(socket)) {
+      const [frame, binary] = this.frames.shift() as [Uint8Array | string, boolean]
+      if (this.frames.length === 0) this.frames = undefined
+      socket.send(frame, binary)
+    }
+    while (this.tasks !== undefined && !this.busy && !this.isFull(socket)) {
+      const task = this.tasks.shift() as Task
+      if (this.tasks.length === 0) this.tasks = undefined
+      const outcome = task()
+      if (outcome) this.waitFor(socket, outcome)
+    }
+  }
+
+  /** The connection is closed: nothing waits any more. */
+  clear(): void {
+    this.frames = this.tasks = undefined
+  }
+
+  private waitFor(socket: LaneSocket, outcome: Promise<void>): void {
+    this.busy = true
+    void outcome.finally(() => {
+      this.busy = false
+      this.proceed(socket)
+    })
+  }
+}

@@ -1,0 +1,161 @@
+import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser'
+import { BrokerError } from '../../errors.ts'
+import type { Namespace, Namespaces } from './namespaces.ts'
+import type { EngineSession } from './engine-session.ts'
+import { Lane } from '../lane.ts'
+import { NamespaceSession } from './namespace-session.ts'
+
+const encoder = new Encoder()
+const RESERVED = new Set(['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener'])
+
+/**
+ * The Socket.IO 5 side of one Engine.IO session: packets to and from the namespaces that the client is connected to.
+ */
+export class Connection {
+  readonly engine: EngineSession
+  readonly query: URLSearchParams
+  readonly lane: Lane
+  readonly sessions = new Map<string, NamespaceSession>()
+  private readonly namespaces: Namespaces
+  private readonly connecting = new Set<string>()
+  /** Only connections that send binary attachments have one. */
+  private decoder: Decoder | undefined
+
+  constructor(engine: EngineSession, query: URLSearchParams, namespaces: Namespaces) {
+    this.engine = engine
+    this.query = query
+    this.namespaces = namespaces
+    this.lane = new Lane(namespaces.options.backpressureBytes, () => engine.close())
+  }
+
+  /** Connected to no namespace. */
+  get idle(): boolean {
+    return this.sessions.size === 0 && this.connecting.size === 0
+  }
+
+  /** A message of the client: an encoded packet, or a binary attachment of the one before. */
+  receive(message: string | Buffer): void {
+    try {
+      this.decoderFor(message)?.add(message)
+    } catch {
+      this.namespaces.meters.error('INVALID_MESSAGE')
+      this.engine.close()
+    }
+  }
+
+  send(packet: Packet): void {
+    if (this.engine.closed) return
+    for (const part of encoder.encode(packet) as (string | Buffer)[]) {
+      if (typeof part === 'string') this.lane.send(this.engine, `4${part}`, false)
+      else this.lane.send(this.engine, part, true)
+    }
+  }
+
+  /** Takes a client off one namespace, and tells it so: it does not come back by itself. */
+  disconnect(session: NamespaceSession): void {
+    this.send({ type: PacketType.DISCONNECT, nsp: session.name })
+    this.leave(session)
+  }
+
+  /** The WebSocket took over from polling: its sessions can be live. */
+  upgraded(): void {
+    for (const session of this.sessions.values()) session.turnNative()
+  }
+
+  dropped(frame: Uint8Array): void {
+    for (const session of this.sessions.values()) {
+      if (session.namespace.sent(frame)) return this.namespaces.services.hub.dropped(session, frame, this.sessions.values())
+    }
+  }
+
+  drained(): void {
+    for (const session of this.sessions.values()) this.namespaces.services.hub.drained(session)
+    this.lane.proceed(this.engine)
+  }
+
+  ended(): void {
+    for (const session of [...this.sessions.values()]) this.leave(session)
+    this.lane.clear()
+  }
+
+  private decoderFor(message: string | Buffer): Decoder | undefined {
+    // A packet with attachments, or one of them: 5 BINARY_EVENT, 6 BINARY_ACK.
+    if (this.decoder || typeof message !== 'string' || message[0] === '5' || message[0] === '6') {
+      if (!this.decoder) {
+        this.decoder = new Decoder()
+        this.decoder.on('decoded', (packet) => this.handle(packet))
+      }
+      return this.decoder
+    }
+    shared.connection = this
+    return shared.decoder
+  }
+
+  handle(packet: Packet): void {
+    const { nsp, type } = packet
+    if (type === PacketType.CONNECT) return this.connect(nsp, packet.data)
+    const session = this.sessions.get(nsp)
+    if (!session) {
+      // Sent right behind CONNECT, it waits for the outcome; otherwise it is out of order.
+      if (this.connecting.has(nsp)) this.lane.run(this.engine, () => this.handleLater(packet))
+      else if (type !== PacketType.DISCONNECT) this.engine.close()
+      return
+    }
+    switch (type) {
+      case PacketType.EVENT:
+      case PacketType.BINARY_EVENT:
+        if (typeof packet.data[0] !== 'string' || RESERVED.has(packet.data[0])) throw new BrokerError('INVALID_MESSAGE')
+        return session.receive(packet.data[0], packet.data.slice(1), packet.id)
+      case PacketType.ACK:
+      case PacketType.BINARY_ACK:
+        return
+      case PacketType.DISCONNECT:
+        return this.leave(session)
+      default:
+        throw new BrokerError('INVALID_MESSAGE')
+    }
+  }
+
+  private handleLater(packet: Packet): undefined {
+    if (this.sessions.has(packet.nsp) && !this.engine.closed) this.handle(packet)
+    return undefined
+  }
+
+  private connect(name: string, data: unknown): void {
+    if (this.sessions.has(name) || this.connecting.has(name)) throw new BrokerError('INVALID_MESSAGE')
+    const auth = typeof data === 'object' && data !== null ? (data as Record<string, unknown>) : {}
+    const found = this.namespaces.find(name)
+    if (!found) return this.refuse(name, { message: 'Invalid namespace' })
+    this.connecting.add(name)
+    this.lane.run(this.engine, () => this.enter(found, auth))
+  }
+
+  private enter(found: Namespace, auth: Record<string, unknown>): Promise<void> | undefined {
+    const settle = (outcome: NamespaceSession | { message: string; data?: unknown }) => {
+      this.connecting.delete(found.name)
+      if (this.engine.closed) return
+      if (outcome instanceof NamespaceSession) {
+        this.sessions.set(found.name, outcome)
+        outcome.begin()
+      } else this.refuse(found.name, outcome)
+    }
+    const outcome = this.namespaces.admit(this, found, auth)
+    if (!(outcome instanceof Promise)) return void settle(outcome)
+    return outcome.then(settle)
+  }
+
+  private refuse(name: string, data: { message: string; data?: unknown }): void {
+    this.send({ type: PacketType.CONNECT_ERROR, nsp: name, data })
+  }
+
+  private leave(session: NamespaceSession): void {
+    if (this.sessions.get(session.name) !== session) return
+    this.sessions.delete(session.name)
+    session.finish()
+  }
+}
+
+/** Text packets stand alone, so one decoder serves all connections. */
+const shared: { decoder: Decoder; connection: Connection | undefined } = { decoder: new Decoder(), connection: undefined }
+shared.decoder.on('decoded', (packet) => shared.connection?.handle(packet))
+

@@ -1,0 +1,120 @@
+import type { Packet } from 'engine.io-parser'
+import type { WebSocket } from 'uWebSockets.js'
+import type { Peer } from '../../hub/wire.ts'
+import type { Connection } from './connection.ts'
+import { Polling } from './polling.ts'
+
+/** uWS copies these properties onto its own socket object. */
+export interface EngineSocketData {
+  /** The session that the socket carries, or will carry once its probe is done. */
+  readonly session: EngineSession
+  readonly probing: boolean
+}
+
+export type EngineSocket = WebSocket<EngineSocketData>
+
+const CLOSE_BEHIND_BYTES = 16_384
+
+/**
+ * One Engine.IO session: a WebSocket, or long-polling, or the one after the other. To the hub it is a socket like any
+ * other; only a WebSocket can hold native topics.
+ */
+export class EngineSession implements Peer {
+  readonly sid: string
+  /** Turn of the heartbeat at which it is pinged. */
+  readonly beat: number
+  readonly connection: Connection
+  readonly openedMs = Date.now()
+  /** Pings sent since the last pong. */
+  unanswered = 0
+  closed = false
+  polling: Polling | undefined = new Polling()
+  socket: EngineSocket | undefined
+  /** A WebSocket that has yet to take over from polling. */
+  probe: EngineSocket | undefined
+  private readonly onClose: (session: EngineSession) => void
+
+  constructor(sid: string, beat: number, makeConnection: (session: EngineSession) => Connection, onClose: (session: EngineSession) => void) {
+    this.sid = sid
+    this.beat = beat
+    this.onClose = onClose
+    this.connection = makeConnection(this)
+  }
+
+  /** Whether it can hold native topics. */
+  get native(): boolean {
+    return this.socket !== undefined
+  }
+
+  /** Sends an encoded packet: text with its type in front, or a binary attachment. */
+  send(frame: Uint8Array | string, binary = false): number {
+    if (this.closed) return 2
+    if (this.socket) return this.socket.send(frame, binary)
+    this.polling?.push(packetOf(frame, binary))
+    return 1
+  }
+
+  getBufferedAmount(): number {
+    return this.socket ? this.socket.getBufferedAmount() : (this.polling?.bytes ?? 0)
+  }
+
+  subscribe(topic: string): boolean {
+    return this.socket?.subscribe(topic) ?? false
+  }
+
+  unsubscribe(topic: string): boolean {
+    return this.socket?.unsubscribe(topic) ?? false
+  }
+
+  cork(callback: () => void): void {
+    if (this.socket) this.socket.cork(callback)
+    else callback()
+  }
+
+  /** The WebSocket takes over: what waits for polling goes through it. */
+  upgrade(socket: EngineSocket): void {
+    const { polling } = this
+    this.probe = undefined
+    this.socket = socket
+    this.polling = undefined
+    for (const packet of polling?.take() ?? []) socket.send(frameOf(packet), typeof packet.data !== 'string' && packet.data !== undefined)
+    // A poll that is still open must not stay so.
+    polling?.push({ type: 'noop' })
+    polling?.flush()
+    this.connection.upgraded()
+  }
+
+  /** Ends the session; the client sees `transport close` and comes back. */
+  close(): void {
+    if (this.closed) return
+    const { socket, polling, probe } = this
+    this.ended()
+    probe?.close()
+    if (socket) {
+      // A close frame would be dropped behind a long queue.
+      if (socket.getBufferedAmount() > CLOSE_BEHIND_BYTES) socket.close()
+      else socket.end(1012)
+    }
+    polling?.push({ type: 'close' })
+    polling?.flush()
+  }
+
+  /** Its transport is gone, or the client closed it. */
+  ended(): void {
+    if (this.closed) return
+    this.closed = true
+    this.connection.ended()
+    this.onClose(this)
+  }
+}
+
+function packetOf(frame: Uint8Array | string, binary: boolean): Packet {
+  if (binary) return { type: 'message', data: Buffer.from(frame as Uint8Array) }
+  const text = typeof frame === 'string' ? frame : Buffer.from(frame).toString()
+  return text[0] === '2' ? { type: 'ping' } : { type: 'message', data: text.slice(1) }
+}
+
+function frameOf({ type, data }: Packet): string | Uint8Array {
+  if (type === 'ping') return '2'
+  return typeof data === 'string' ? `4${data}` : (data as Uint8Array)
+}

@@ -1,0 +1,66 @@
+import type { EngineSession } from './engine-session.ts'
+
+export interface HeartbeatOptions {
+  readonly pingIntervalMs: number
+  readonly pingTimeoutMs: number
+  readonly connectTimeoutMs: number
+}
+
+/** Parts of a ping interval; the sessions of one part are pinged together. */
+const BEATS = 20
+
+/**
+ * The heartbeat of all sessions of a port, by one timer: in each part of the interval the sessions that opened in it are
+ * pinged, WebSockets by one native publish. No timer per connection.
+ */
+export class Heartbeat {
+  private readonly options: HeartbeatOptions
+  private readonly publish: (topic: string) => void
+  private readonly sessions: Set<EngineSession>[] = Array.from({ length: BEATS }, () => new Set())
+  private readonly timer: NodeJS.Timeout
+  private readonly unansweredMax: number
+  private beat = 0
+
+  constructor(options: HeartbeatOptions, publish: (topic: string) => void) {
+    this.options = options
+    this.publish = publish
+    // A pong is late once the timeout has passed; looked at when the next ping is due.
+    this.unansweredMax = Math.ceil(options.pingTimeoutMs / options.pingIntervalMs)
+    this.timer = setInterval(() => this.tick(), Math.max(1, options.pingIntervalMs / BEATS))
+    this.timer.unref()
+  }
+
+  /** The part of the interval that it is now; a session that opens in it gets its first ping an interval later. */
+  get now(): number {
+    return this.beat
+  }
+
+  topicOf({ beat }: EngineSession): string {
+    return `beat/${beat}`
+  }
+
+  add(session: EngineSession): void {
+    this.sessions[session.beat]?.add(session)
+  }
+
+  remove(session: EngineSession): void {
+    this.sessions[session.beat]?.delete(session)
+  }
+
+  stop(): void {
+    clearInterval(this.timer)
+  }
+
+  private tick(): void {
+    this.beat = (this.beat + 1) % BEATS
+    const connectBeforeMs = Date.now() - this.options.connectTimeoutMs
+    for (const session of this.sessions[this.beat] as Set<EngineSession>) {
+      if (session.unanswered >= this.unansweredMax || (session.connection.idle && session.openedMs < connectBeforeMs)) session.close()
+      else {
+        session.unanswered++
+        if (!session.native) session.send('2')
+      }
+    }
+    this.publish(`beat/${this.beat}`)
+  }
+}

@@ -1,0 +1,177 @@
+import type { TemplatedApp } from 'uWebSockets.js'
+import { bareData, encodeSocketIoEvent, eventPrefix } from '../../codecs/socketio.ts'
+import type { Services } from '../../commands/caller.ts'
+import type { CompiledContract } from '../../contracts/compiled.ts'
+import type { Claims, SocketIoEndpoint } from '../../contracts/contract.ts'
+import { BrokerError } from '../../errors.ts'
+import type { Wire } from '../../hub/wire.ts'
+import type { Meters } from '../../meters.ts'
+import { Connection } from './connection.ts'
+import { Engine, type EngineOptions } from './engine.ts'
+import { NamespaceSession } from './namespace-session.ts'
+import type { Recovery } from './recovery.ts'
+
+/** One namespace that clients are in: an endpoint, its parameter filled in. */
+export interface Namespace {
+  readonly name: string
+  readonly parameter: string
+  readonly endpoint: SocketIoEndpoint
+  readonly contract: CompiledContract
+  readonly wire: Wire
+  /** Whether an event frame is of this namespace. */
+  sent(frame: Uint8Array): boolean
+}
+
+export interface NamespacesOptions extends Omit<EngineOptions, 'makeConnection' | 'admits'> {
+  readonly connectionsMax: number
+}
+
+interface Pattern {
+  readonly pattern: RegExp
+  readonly endpoint: SocketIoEndpoint
+  readonly contract: CompiledContract
+}
+
+interface Refusal {
+  readonly message: string
+  readonly data?: unknown
+}
+
+/** Whoever connects to an endpoint that wants no token. */
+const ANONYMOUS: Claims = { sub: 'anonymous', exp: Number.MAX_SAFE_INTEGER }
+
+/** The Socket.IO namespaces of one port, whichever contracts they are of, behind one Engine.IO server. */
+export class Namespaces {
+  readonly services: Services
+  readonly meters: Meters
+  readonly recovery: Recovery
+  readonly options: NamespacesOptions
+  private readonly app: TemplatedApp
+  private readonly engine: Engine
+  private readonly verify: (token: string | undefined) => Claims
+  private readonly patterns: Pattern[]
+  private readonly used = new Map<string, { namespace: Namespace; sessions: Set<NamespaceSession> }>()
+
+  constructor(app: TemplatedApp, contracts: readonly CompiledContract[], services: Services, meters: Meters, recovery: Recovery, verify: (token: string | undefined) => Claims, options: NamespacesOptions) {
+    this.app = app
+    this.services = services
+    this.meters = meters
+    this.recovery = recovery
+    this.verify = verify
+    this.options = options
+    this.patterns = contracts.flatMap((contract) =>
+      contract.contract.endpoints.flatMap((endpoint) => (endpoint.transport === 'socketio' ? [{ pattern: patternOf(endpoint.namespace), endpoint, contract }] : [])),
+    )
+    this.engine = new Engine(app, {
+      ...options,
+      makeConnection: (session, query) => {
+        meters.connections++
+        meters.connectionsOpened++
+        return new Connection(session, query, this)
+      },
+      admits: () => meters.connections < options.connectionsMax,
+    })
+  }
+
+  /** The namespace of a name. @returns undefined where no contract declares it */
+  find(name: string): Namespace | undefined {
+    const known = this.used.get(name)
+    if (known) return known.namespace
+    for (const { pattern, endpoint, contract } of this.patterns) {
+      const match = pattern.exec(name)
+      if (match) return this.make(name, match[1] ?? '', endpoint, contract)
+    }
+    return undefined
+  }
+
+  /** Lets a client into a namespace, or says why not. A promise where it wants to recover. */
+  admit(connection: Connection, namespace: Namespace, auth: Record<string, unknown>): NamespaceSession | Refusal | Promise<NamespaceSession | Refusal> {
+    const { endpoint, parameter } = namespace
+    let claims: Claims
+    try {
+      claims = this.claimsOf(endpoint, connection, auth)
+      if (endpoint.allows && !claims.roles?.includes('admin') && !endpoint.allows(claims, parameter)) throw new BrokerError('ACCESS_DENIED')
+    } catch (error) {
+      const { code, message } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
+      this.meters.error(code)
+      const data = endpoint.refusal?.({ code, message })
+      return { message, ...(data === undefined ? undefined : { data }) }
+    }
+    const { pid, offset, ...own } = auth
+    const rooms = endpoint.joins?.(claims, parameter) ?? []
+    const anew = () => {
+      const issued = this.recovery.issue(this.services.hub.liveSeq)
+      return new NamespaceSession(this, namespace, connection, claims, own, { pid: issued, sid: this.recovery.sidOf(issued), rooms, sinceSeq: undefined })
+    }
+    if (typeof pid !== 'string') return anew()
+    return this.recovery.find(pid, offset, claims.sub).then((found) => {
+      if (!found) return anew()
+      const before = found.rooms === undefined ? rooms : [...new Set([...rooms, ...found.rooms.filter((room) => this.mayStay(namespace.contract, claims, room))])]
+      return new NamespaceSession(this, namespace, connection, claims, own, { pid, sid: this.recovery.sidOf(pid), rooms: before, sinceSeq: found.sinceSeq })
+    })
+  }
+
+  opened(session: NamespaceSession): void {
+    const used = this.used.get(session.name) ?? { namespace: session.namespace, sessions: new Set() }
+    this.used.set(session.name, used)
+    used.sessions.add(session)
+  }
+
+  closed(session: NamespaceSession): void {
+    const used = this.used.get(session.name)
+    used?.sessions.delete(session)
+    if (used?.sessions.size === 0) this.used.delete(session.name)
+  }
+
+  /** Ends sessions whose token has expired. */
+  sweep(nowMs: number): void {
+    for (const { sessions } of this.used.values()) {
+      for (const session of sessions) if (session.claims.exp * 1000 <= nowMs) session.expire()
+    }
+  }
+
+  /** Sends everybody away, spread evenly over the time. */
+  async drain(drainMs: number): Promise<void> {
+    const sessions = [...this.engine.sessions.values()]
+    const startMs = Date.now()
+    for (let index = 0; index < sessions.length; ) {
+      while (index < sessions.length && (index * drainMs) / sessions.length <= Date.now() - startMs) sessions[index++]?.close()
+      if (index < sessions.length) await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    this.engine.stop()
+  }
+
+  private claimsOf(endpoint: SocketIoEndpoint, connection: Connection, auth: Record<string, unknown>): Claims {
+    if (endpoint.anonymous) return ANONYMOUS
+    const token = auth.token ?? connection.query.get('token') ?? undefined
+    return this.verify(typeof token === 'string' ? token.replace(/^Bearer /i, '') : undefined)
+  }
+
+  private mayStay(contract: CompiledContract, claims: Claims, room: string): boolean {
+    try {
+      contract.checkRoom(claims, room)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  private make(name: string, parameter: string, endpoint: SocketIoEndpoint, contract: CompiledContract): Namespace {
+    const prefix = eventPrefix(name)
+    const start = Buffer.from(`${prefix}[`)
+    const handlerArguments = endpoint.handlerArguments ?? bareData
+    const wire: Wire = {
+      id: `sio${name}`,
+      format: 'socketio',
+      binary: false,
+      encodeEvent: (event, position) => encodeSocketIoEvent(prefix, event.type, handlerArguments({ ...event }, position), position),
+      publish: (topic, frame) => this.app.publish(topic, frame, false, false),
+    }
+    return { name, parameter, endpoint, contract, wire, sent: (frame) => start.equals(frame.subarray(0, start.length)) }
+  }
+}
+
+/** `/project/{name}` → a pattern that catches the name. */
+function patternOf(namespace: string): RegExp {
+  return new RegExp(`^${namespace.split(/\{[^}]*\}/).map((part) => part.replace(/[.*+?^$()|[\]\\]/g, '\\$&')).join('([^/]{1,128})')}$`)
+}

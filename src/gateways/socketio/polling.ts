@@ -1,0 +1,57 @@
+import { encodePayload, type Packet } from 'engine.io-parser'
+import type { HttpResponse } from 'uWebSockets.js'
+
+/** Writes one HTTP answer, whole, with the headers that this request's origin needs. */
+export type Answer = (res: HttpResponse, status: string, type: string, body: string) => void
+
+/** A long-polling transport: what waits to be fetched, and the request that waits for it. */
+export class Polling {
+  /** Characters that wait. */
+  bytes = 0
+  private packets: Packet[] = []
+  private waiting: { res: HttpResponse; answer: Answer } | undefined
+  private scheduled = false
+
+  get polled(): boolean {
+    return this.waiting !== undefined
+  }
+
+  /** Queues a packet; it goes with the others of this turn of the event loop. */
+  push(packet: Packet): void {
+    this.packets.push(packet)
+    this.bytes += typeof packet.data === 'string' ? packet.data.length : (packet.data?.byteLength ?? 0)
+    if (this.waiting === undefined || this.scheduled) return
+    this.scheduled = true
+    setImmediate(() => {
+      this.scheduled = false
+      this.flush()
+    })
+  }
+
+  /** A GET request waits for packets. */
+  wait(res: HttpResponse, answer: Answer): void {
+    this.waiting = { res, answer }
+    if (this.packets.length > 0) this.flush()
+  }
+
+  /** The waiting request went away. */
+  forget(): void {
+    this.waiting = undefined
+  }
+
+  /** Answers the waiting request with what there is. */
+  flush(): void {
+    const { waiting } = this
+    if (waiting === undefined || this.packets.length === 0) return
+    this.waiting = undefined
+    encodePayload(this.take(), (body) => waiting.answer(waiting.res, '200 OK', 'text/plain; charset=UTF-8', body))
+  }
+
+  /** Takes what waits, for another transport. */
+  take(): Packet[] {
+    const { packets } = this
+    this.packets = []
+    this.bytes = 0
+    return packets
+  }
+}

@@ -1,0 +1,64 @@
+import { createHash, randomBytes } from 'node:crypto'
+import type { EventLog } from '../../log/event-log.ts'
+import { parsePosition } from '../../log/position.ts'
+import type { KeyValue, Source } from '../../source/source.ts'
+
+const BUCKET = 'roomcast_recovery'
+/** How long a session's rooms are kept after they last changed. */
+const KEPT_MS = 24 * 3_600_000
+
+export interface Recovered {
+  readonly sinceSeq: number
+  /** The rooms that it was in. Undefined: those it had by connecting. */
+  readonly rooms: readonly string[] | undefined
+}
+
+/**
+ * Connection state recovery (Socket.IO 4.6) from the log, on any broker: the client's `offset` says where it was, its
+ * `pid` finds its rooms in the key-value store. A `pid` names the position at which it was given, so that a client
+ * that received nothing yet recovers as well.
+ */
+export class Recovery {
+  private readonly kv: KeyValue
+  private readonly log: EventLog
+
+  static async open(source: Source, log: EventLog): Promise<Recovery> {
+    return new Recovery(await source.keyValue(BUCKET, KEPT_MS), log)
+  }
+
+  private constructor(kv: KeyValue, log: EventLog) {
+    this.kv = kv
+    this.log = log
+  }
+
+  /** A new session's private id. */
+  issue(seq: number): string {
+    return `${randomBytes(12).toString('base64url')}.${this.log.position(seq)}`
+  }
+
+  /** The public id that belongs to a private one; the same on every broker. */
+  sidOf(pid: string): string {
+    return createHash('sha256').update(pid).digest('base64url').slice(0, 20)
+  }
+
+  /** Keeps the rooms of a session. Without the store in reach, it recovers into those that it has by connecting. */
+  async keep(pid: string, userId: string, rooms: readonly string[]): Promise<void> {
+    await this.kv.put(pid, Buffer.from(JSON.stringify({ userId, rooms }))).catch(() => {})
+  }
+
+  /** @returns undefined where nothing is to be recovered: an unknown id, another user's, or history that is gone */
+  async find(pid: unknown, offset: unknown, userId: string): Promise<Recovered | undefined> {
+    if (typeof pid !== 'string' || !/^[A-Za-z0-9_-]{16}\.[A-Za-z0-9]{1,40}-\d{1,16}$/.test(pid)) return undefined
+    const position = parsePosition(typeof offset === 'string' ? offset : pid.slice(17))
+    if (!position) return undefined
+    try {
+      const [bounds, kept] = await Promise.all([this.log.bounds(), this.kv.get(pid)])
+      if (position.epoch !== bounds.epoch || position.seq > bounds.lastSeq || position.seq + 1 < bounds.firstSeq) return undefined
+      const state = kept && (JSON.parse(Buffer.from(kept.value).toString()) as { userId: string; rooms: string[] })
+      if (state && state.userId !== userId) return undefined
+      return { sinceSeq: position.seq, rooms: state?.rooms }
+    } catch {
+      return undefined
+    }
+  }
+}
