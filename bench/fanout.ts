@@ -23,6 +23,7 @@ interface Flags {
   readonly seconds: number
   readonly warmup: number
   readonly rounds: number
+  readonly rawByMessage?: true
   readonly check?: true
   readonly profile?: string
 }
@@ -38,12 +39,14 @@ export function addFanout(program: Command): void {
     .addOption(number('--seconds <s>', 'measured time of each side of a round', 10, 1))
     .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
     .addOption(number('--rounds <n>', 'both sides, one after the other, this many times', 3, 1))
+    .option('--raw-by-message', "the raw server's clients subscribe by message too: shows what that alone costs a connection ever after")
     .option('--check', 'exit code 1 when a threshold is not met')
     .option('--profile <folder>', 'write CPU profiles of the servers there; the figures include what that costs')
     .action(async (flags: Flags, command: Command) => {
-      if (process.platform !== 'linux') command.error('this bench reads /proc, so it needs Linux')
+      if (process.platform !== 'linux') command.error('error: this bench reads /proc, so it needs Linux')
       const connectionsMax = filesMax() - OTHER_FILES
-      if (flags.subscribers > connectionsMax) command.error(`--subscribers: a process may open ${filesMax()} files here (ulimit -n), which is enough for ${connectionsMax} subscribers`)
+      if (flags.subscribers > connectionsMax) command.error(`error: --subscribers: a process may open ${filesMax()} files here (ulimit -n), which is enough for ${connectionsMax} subscribers`)
+      if (flags.rate * flags.seconds < 1) command.error('error: --rate and --seconds: not one event would be measured')
       const met = await run(flags)
       if (flags.check && !met) process.exit(1)
     })
@@ -52,7 +55,7 @@ export function addFanout(program: Command): void {
 /** @returns whether all thresholds are met */
 async function run(flags: Flags): Promise<boolean> {
   const started = new Date()
-  const load: Load = { subscribers: flags.subscribers, payloadBytes: flags.payload, perSecond: flags.rate, seconds: flags.seconds, warmupSeconds: flags.warmup }
+  const load: Load = { subscribers: flags.subscribers, payloadBytes: flags.payload, perSecond: flags.rate, seconds: flags.seconds, warmupSeconds: flags.warmup, rawByMessage: flags.rawByMessage === true }
   const where = machine()
   const cores = pinning()
   const nats = await startNats(cores?.rest)

@@ -45,9 +45,14 @@ const ROWS: readonly Row[] = [
   { about: '  out of order', of: ({ disordered }) => disordered, unit: count },
 ]
 
+/** Part of a core that others may use before the reader is warned. */
+const DISTURBED = 0.1
+
 /** The result as text for a terminal. */
 export function report(machine: Machine, settings: Settings, rounds: readonly Round[], { raw, roomcast, thresholds }: Comparison): string {
   const head = ['', 'raw uWS', 'Roomcast', 'Roomcast : raw', ...rounds.map((_, index) => `round ${index + 1}`)]
+  const othersBusy = Math.max(...rounds.flatMap((round) => [round.raw.othersBusy, round.roomcast.othersBusy]))
+  const disturbed = othersBusy > DISTURBED
   const rows = ROWS.map(({ about, of, unit, compared }) => {
     const cells = [about, unit(of(raw)), unit(of(roomcast))]
     if (compared === undefined) return cells
@@ -60,15 +65,16 @@ export function report(machine: Machine, settings: Settings, rounds: readonly Ro
     table([head, ...rows]),
     '',
     'Medians of the rounds; maximum and counts are of all rounds. Memory: what RSS grew by, garbage collected before and after.',
+    ...(disturbed ? [`Other programs used up to ${percent(othersBusy)} of a core: rounds differ by that more than by the servers.`] : []),
     '',
     table(thresholds.map(({ about, value, max, met }) => [about, Number.isInteger(value) ? count(value) : value.toFixed(3), `<= ${max}`, met ? 'met' : 'NOT MET'])),
   ].join('\n')
 }
 
 function described({ cpu, cores, memory_gb, kernel, node, nats_server, load, commit }: Machine, settings: Settings): string {
-  const { subscribers, payloadBytes, perSecond, seconds, warmupSeconds, rounds, pinned } = settings
+  const { subscribers, payloadBytes, perSecond, seconds, warmupSeconds, rounds, pinned, rawByMessage } = settings
   return [
-    `fanout: ${count(subscribers)} subscribers, ${perSecond} events/s of ${payloadBytes} B data, ${seconds} s after ${warmupSeconds} s of warm-up, ${rounds} rounds`,
+    `fanout: ${count(subscribers)} subscribers, ${perSecond} events/s of ${payloadBytes} B data, ${seconds} s after ${warmupSeconds} s of warm-up, ${rounds} rounds${rawByMessage ? ', raw clients subscribe by message' : ''}`,
     `${cpu}, ${cores} cores, ${memory_gb} GB, ${kernel}, Node ${node}, nats-server ${nats_server}, commit ${commit}`,
     `${pinned ? 'pinned: the server has a core, the clients, the publisher and nats-server share another' : 'not pinned: the processes share all cores'}; load before the run ${load}`,
   ].join('\n')

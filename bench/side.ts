@@ -17,6 +17,8 @@ export interface Load {
   readonly perSecond: number
   readonly seconds: number
   readonly warmupSeconds: number
+  /** Clients of the raw server subscribe by message, as Roomcast's do, instead of being subscribed as they open. */
+  readonly rawByMessage: boolean
 }
 
 /** What one server did under it. */
@@ -60,7 +62,7 @@ const ARRIVAL_TIMEOUT_MS = 20_000
 /** Starts a server, connects everybody, publishes, measures; and ends all of it. */
 export async function measure(side: Side, load: Load, { nats, cores, profile }: Place, label: string): Promise<Figures> {
   const { subscribers, perSecond, payloadBytes } = load
-  const serverOptions: ServerOptions = { natsUrl: nats.url, app: APP, type: TYPE, core: cores?.server, jwtSecret: JWT_SECRET, profile }
+  const serverOptions: ServerOptions = { natsUrl: nats.url, app: APP, type: TYPE, core: cores?.server, jwtSecret: JWT_SECRET, rawByMessage: load.rawByMessage, profile }
   progress(`${label}: starting`)
   await nats.resetStream()
   const server = await startServer(side, serverOptions)

@@ -6,7 +6,9 @@ import { App, us_socket_local_port } from 'uWebSockets.js'
  * Roomcast does, to whoever connects, and keeps no promise about them.
  */
 
-const { NATS_URL, SUBJECT = '', MAX_BACKPRESSURE_BYTES, IDLE_TIMEOUT_S } = process.env
+const { NATS_URL, SUBJECT = '', BY_MESSAGE, MAX_BACKPRESSURE_BYTES, IDLE_TIMEOUT_S } = process.env
+/** Clients ask to be subscribed, as they ask Roomcast, rather than being so from the start. */
+const byMessage = BY_MESSAGE !== undefined
 /** As long as a stream's epoch in Roomcast's positions. */
 const EPOCH = '0123456789'
 const TOPIC = 't'
@@ -14,8 +16,11 @@ const TOPIC = 't'
 const app = App().ws('/*', {
   maxBackpressure: Number(MAX_BACKPRESSURE_BYTES),
   idleTimeout: Number(IDLE_TIMEOUT_S),
+  open: (ws) => {
+    if (!byMessage) ws.subscribe(TOPIC)
+  },
   message: (ws) => {
-    ws.send('{"type":"subscribed"}')
+    ws.send(JSON.stringify({ type: 'subscribed' }))
     ws.subscribe(TOPIC)
   },
 })

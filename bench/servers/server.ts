@@ -20,6 +20,8 @@ export interface ServerOptions {
   readonly type: string
   readonly core: Core | undefined
   readonly jwtSecret: string
+  /** Clients subscribe to the raw server by message too. */
+  readonly rawByMessage: boolean
   /** Folder for a CPU profile, or undefined: none. */
   readonly profile: string | undefined
 }
@@ -30,11 +32,12 @@ const LIMITS = { IDLE_TIMEOUT_S: '120', MAX_BACKPRESSURE_BYTES: '262144' }
 
 /** Starts a server and waits until it listens. Both run as plain JavaScript, without a loader in the process. */
 export async function startServer(side: Side, options: ServerOptions): Promise<Server> {
-  const { natsUrl, app, type, jwtSecret } = options
+  const { natsUrl, app, type, jwtSecret, rawByMessage } = options
+  const subscribe = JSON.stringify({ type: 'subscribe', data: { events: [type] } })
   const env = { ...LIMITS, NATS_URL: natsUrl }
   if (side === 'raw') {
-    const child = launch('the raw server', [compiled('raw')], { ...env, SUBJECT: subjectOf(app, type) }, options)
-    return { child, target: { port: await portOf(child), path: '/ws', subscribe: JSON.stringify({ type: 'subscribe', data: { events: [type] } }) } }
+    const child = launch('the raw server', [compiled('raw')], { ...env, SUBJECT: subjectOf(app, type), ...(rawByMessage ? { BY_MESSAGE: '' } : undefined) }, options)
+    return { child, target: { port: await portOf(child), path: '/ws', ...(rawByMessage ? { subscribe } : undefined) } }
   }
   const child = launch(
     'the broker',
@@ -42,7 +45,7 @@ export async function startServer(side: Side, options: ServerOptions): Promise<S
     { ...env, JWT_SECRET: jwtSecret, HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0', MAX_CONNECTIONS: '1000000', LOG_LEVEL: 'warn' },
     options,
   )
-  return { child, target: { port: await portOf(child), path: '/ws', subscribe: JSON.stringify({ type: 'subscribe', data: { events: [type] } }) } }
+  return { child, target: { port: await portOf(child), path: '/ws', subscribe } }
 }
 
 export function subjectOf(app: string, type: string): string {

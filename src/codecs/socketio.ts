@@ -1,4 +1,4 @@
-import type { AnyEvent } from '../contracts/contract.ts'
+import type { EventEnvelope } from '../log/event.ts'
 
 /**
  * Socket.IO events as WebSocket text frames: an Engine.IO message packet (`4`) with a Socket.IO EVENT packet (`2`):
@@ -15,7 +15,7 @@ export function eventPrefix(namespace: string): string {
   return namespace === '/' ? '42' : `42${namespace},`
 }
 
-export type HandlerArguments = (event: AnyEvent, position: string) => readonly unknown[]
+export type HandlerArguments = (event: EventEnvelope, position: string) => readonly unknown[]
 
 /** Handlers get the event's bare `data`, unless a contract says otherwise. */
 export const bareData: HandlerArguments = ({ data }) => [data]

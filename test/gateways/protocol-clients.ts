@@ -5,6 +5,8 @@ import { eventually } from '../support/client.ts'
 /** Raw clients: they know how packets travel, and leave what they say to the tests. */
 
 const PATIENCE_MS = 10_000
+/** A pending GET may wait long: until the next ping. */
+const POLL_PATIENCE_MS = 60_000
 const SEPARATOR = '\x1e'
 
 export const TRANSPORTS = ['websocket', 'polling'] as const
@@ -33,6 +35,7 @@ interface Call {
   /** Whole, or in the parts in which it is to be written. */
   readonly body?: string | AsyncIterable<Buffer>
   readonly signal?: AbortSignal
+  readonly patienceMs?: number
 }
 
 export function sleep(ms: number): Promise<void> {
@@ -46,11 +49,11 @@ export function address(url: string, query: Readonly<Record<string, string | und
 }
 
 /** An HTTP request on a connection of its own. Rejects if the server closes it without an answer. */
-export function call(url: string, { method = 'GET', headers = {}, body, signal }: Call = {}): Promise<Answer> {
+export function call(url: string, { method = 'GET', headers = {}, body, signal, patienceMs = PATIENCE_MS }: Call = {}): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const req = request(url, { method, headers, agent: false, ...(signal ? { signal } : undefined) })
     req.once('error', reject)
-    req.setTimeout(PATIENCE_MS, () => req.destroy(new Error(`no answer to ${method} ${url}`)))
+    req.setTimeout(patienceMs, () => req.destroy(new Error(`no answer to ${method} ${url}`)))
     req.once('response', (res) => {
       const parts: Buffer[] = []
       res.on('data', (part: Buffer) => parts.push(part))
@@ -222,7 +225,7 @@ export class Polling {
   }
 
   poll(signal?: AbortSignal): Promise<Answer> {
-    return call(this.address, signal ? { signal } : {})
+    return call(this.address, { patienceMs: POLL_PATIENCE_MS, ...(signal ? { signal } : undefined) })
   }
 
   post(body: string): Promise<Answer> {

@@ -2,6 +2,7 @@ import t from 'tap'
 import type { Codec } from '../../src/codecs/codec.ts'
 import { json } from '../../src/codecs/json.ts'
 import { msgpack } from '../../src/codecs/msgpack.ts'
+import { encodeSocketIoEvent, eventPrefix } from '../../src/codecs/socketio.ts'
 import { formatPosition, parsePosition, seqInTail } from '../../src/log/position.ts'
 
 const EPOCH = 'a1b2c3d4e5'
@@ -38,6 +39,15 @@ t.test('data and ids that look like positions do not mislead', async (t) => {
   const data = { id: decoy, text: `"id":"${decoy}"}`, [decoy]: decoy, last: decoy }
   for (const codec of CODECS) {
     t.equal(seqInTail(codec.encodeEvent({ type: decoy, data, timestamp: decoy, id: decoy }, formatPosition(EPOCH, 42)), epochBytes), 42, codec.name)
+  }
+})
+
+t.test('a Socket.IO frame tells its event too, whatever its arguments look like', async (t) => {
+  const decoy = `${EPOCH}-777`
+  for (const namespace of ['/', '/ws', '/project/a-b-7']) {
+    for (const args of [[], [{ last: decoy }], [decoy, decoy], [777]]) {
+      t.equal(seqInTail(encodeSocketIoEvent(eventPrefix(namespace), decoy, args, formatPosition(EPOCH, 42)), epochBytes), 42, namespace)
+    }
   }
 })
 

@@ -5,14 +5,21 @@ import type { TestNats } from './nats.ts'
 
 const codec = StringCodec()
 
-/** Publishes numbered `game_added` events until it is stopped; the numbers have no gap, whatever NATS does meanwhile. */
+/** What the event of a number is. */
+export type EventOf = (n: number) => { readonly subject: string; readonly body: unknown }
+
+const gameAdded: EventOf = (n) => ({ subject: 'events.game-djinn.game_added', body: { data: { n } } })
+
+/** Publishes numbered events until it is stopped; the numbers have no gap, whatever NATS does meanwhile. */
 export class Publisher {
   /** Events that are surely stored. */
   stored = 0
   private stopping = false
+  private readonly eventOf: EventOf
   private readonly running: Promise<void>
 
-  constructor(nats: TestNats, perSecond: number) {
+  constructor(nats: TestNats, perSecond: number, eventOf: EventOf = gameAdded) {
+    this.eventOf = eventOf
     this.running = this.run(nats, perSecond)
   }
 
@@ -28,8 +35,9 @@ export class Publisher {
       const batch = Math.max(1, Math.round(perSecond / 50))
       for (let i = 0; i < batch; i++) {
         const n = this.stored
+        const { subject, body } = this.eventOf(n)
         // The same message id: an event whose acknowledgement was lost is not stored twice.
-        await js.publish('events.game-djinn.game_added', codec.encode(JSON.stringify({ data: { n } })), { msgID: `n-${n}`, timeout: 1_000 }).then(
+        await js.publish(subject, codec.encode(JSON.stringify(body)), { msgID: `n-${n}`, timeout: 1_000 }).then(
           () => this.stored++,
           () => new Promise((resolve) => setTimeout(resolve, 50)),
         )

@@ -76,6 +76,7 @@ export class Connection {
   ended(): void {
     for (const session of [...this.sessions.values()]) this.leave(session)
     this.lane.clear()
+    this.namespaces.meters.connections--
   }
 
   private decoderFor(message: string | Buffer): Decoder | undefined {
