@@ -1,5 +1,8 @@
 import type { Static, TSchema } from 'typebox'
+import type { Message } from '../hub/wire.ts'
 import type { EventEnvelope } from '../log/event.ts'
+
+export type { Message }
 
 /**
  * A contract: all that Roomcast knows of one application. Data and pure functions, compiled once at start-up;
@@ -128,14 +131,6 @@ export interface Command<D = Data> {
   readonly args?: readonly unknown[]
   /** Socket.IO: answers the client's acknowledgement callback. */
   readonly acknowledge?: (values: readonly unknown[]) => void
-}
-
-/** A message to one client that is no stored event. */
-export interface Message {
-  readonly type: string
-  readonly data: unknown
-  /** Socket.IO: all arguments, where there is not exactly one. */
-  readonly args?: readonly unknown[]
 }
 
 /** What a command does. Each is a file of its own in `src/commands/`. */
