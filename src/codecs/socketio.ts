@@ -1,4 +1,4 @@
-import type { AnyEvent } from '../contracts/contract.ts'
+import type { AnyEvent, Message } from '../contracts/contract.ts'
 
 /**
  * Socket.IO events as WebSocket text frames: an Engine.IO message packet (`4`) with a Socket.IO EVENT packet (`2`):
@@ -8,6 +8,15 @@ import type { AnyEvent } from '../contracts/contract.ts'
  */
 export function encodeSocketIoEvent(prefix: string, type: string, args: readonly unknown[], position: string): Uint8Array {
   return Buffer.from(`${prefix}${JSON.stringify([type, ...args, position])}`)
+}
+
+/** A message that is no stored event: it has no position. */
+export function encodeSocketIoMessage(prefix: string, message: Message): Uint8Array {
+  return Buffer.from(`${prefix}${JSON.stringify([message.type, ...argumentsOf(message)])}`)
+}
+
+export function argumentsOf({ data, args }: Message): readonly unknown[] {
+  return args ?? (data === undefined ? [] : [data])
 }
 
 /** What event frames of a namespace begin with. */

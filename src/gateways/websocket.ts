@@ -54,6 +54,7 @@ export class WebSocketGateway {
       format: codec.name,
       binary: codec.binary,
       encodeEvent: codec.encodeEvent,
+      encodeMessage: (message) => encode(codec, message),
       publish: (topic, frame) => app.publish(topic, frame, codec.binary, false),
     })
     this.wires = new Map([json, msgpack].map((codec) => [codec, wireOf(codec)]))

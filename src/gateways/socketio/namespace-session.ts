@@ -1,4 +1,5 @@
 import { PacketType } from 'socket.io-parser'
+import { argumentsOf } from '../../codecs/socketio.ts'
 import type { Caller } from '../../commands/caller.ts'
 import { dispatch } from '../../commands/dispatch.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
@@ -134,8 +135,7 @@ export class NamespaceSession extends Session implements Caller {
     this.connection.disconnect(this)
   }
 
-  private emit({ type, data, args }: Message, offset?: string): void {
-    const values = args ?? (data === undefined ? [] : [data])
-    this.connection.send({ type: PacketType.EVENT, nsp: this.name, data: [type, ...values, ...(offset === undefined ? [] : [offset])] })
+  private emit(message: Message, offset?: string): void {
+    this.connection.send({ type: PacketType.EVENT, nsp: this.name, data: [message.type, ...argumentsOf(message), ...(offset === undefined ? [] : [offset])] })
   }
 }

@@ -1,5 +1,5 @@
 import type { TemplatedApp } from 'uWebSockets.js'
-import { bareData, encodeSocketIoEvent, eventPrefix } from '../../codecs/socketio.ts'
+import { bareData, encodeSocketIoEvent, encodeSocketIoMessage, eventPrefix } from '../../codecs/socketio.ts'
 import type { Services } from '../../commands/caller.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { Claims, SocketIoEndpoint } from '../../contracts/contract.ts'
@@ -165,6 +165,7 @@ export class Namespaces {
       format: 'socketio',
       binary: false,
       encodeEvent: (event, position) => encodeSocketIoEvent(prefix, event.type, handlerArguments({ ...event }, position), position),
+      encodeMessage: (message) => encodeSocketIoMessage(prefix, message),
       publish: (topic, frame) => this.app.publish(topic, frame, false, false),
     }
     return { name, parameter, endpoint, contract, wire, sent: (frame) => start.equals(frame.subarray(0, start.length)) }
