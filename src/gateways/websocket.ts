@@ -160,6 +160,7 @@ export class WebSocketGateway {
 
   private receive(client: WebSocketClient, frame: ArrayBuffer, binary: boolean): void {
     const { limits, meters, services } = this.options
+    meters.bytesReceived += frame.byteLength
     if (frame.byteLength > limits.payloadBytes) {
       meters.error('PAYLOAD_TOO_LARGE')
       client.end('PAYLOAD_TOO_LARGE')
