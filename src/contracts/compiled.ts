@@ -64,7 +64,7 @@ export class CompiledContract {
     if (remembered !== undefined) this.facts.note(envelope.type, remembered, envelope.data, envelope.timestamp, seq)
     const facets = this.facetsOf.map((of) => facetValues(of(envelope.data)))
     const users = this.usersOf(event, envelope)
-    const rooms = envelope.rooms ?? event.rooms?.(envelope) ?? [envelope.type]
+    const rooms = (event.readsRooms ? undefined : envelope.rooms) ?? event.rooms?.(envelope) ?? [envelope.type]
     return { audience: this.audience, type: envelope.type, rooms, users, facets, latestKey: latestKeyOf(event, envelope, rooms, users, facets) }
   }
 
