@@ -2,9 +2,13 @@ import { randomBytes } from 'node:crypto'
 import type { Services } from './commands/caller.ts'
 import { BUILT_IN_COMMANDS } from './commands/dispatch.ts'
 import { Participants } from './commands/participants.ts'
+import { placeRoom } from './commands/place.ts'
+import { Presence } from './commands/presence.ts'
+import { hearOthers } from './commands/say.ts'
 import { hasKey } from './config/load.ts'
 import type { Config } from './config/options.ts'
 import { gameDjinn } from './contracts/game-djinn.ts'
+import { orchestratorPortal } from './contracts/orchestrator-portal.ts'
 import { sweAgent } from './contracts/swe-agent.ts'
 import { loadContract } from './contracts/load.ts'
 import { Registry } from './contracts/registry.ts'
@@ -13,12 +17,14 @@ import { type Listening, listen, makeApp, type Tls } from './gateways/listen.ts'
 import { WebSocketGateway } from './gateways/websocket.ts'
 import { Namespaces } from './gateways/socketio/namespaces.ts'
 import { Recovery } from './gateways/socketio/recovery.ts'
+import { Bans } from './guard/bans.ts'
 import { TokenVerifier } from './guard/jwt.ts'
 import { Hub } from './hub/hub.ts'
 import { EventLog } from './log/event-log.ts'
 import { Meters } from './meters.ts'
 import type { Logger } from './ops/logger.ts'
 import { Metrics } from './ops/metrics.ts'
+import { SystemFigureReader } from './ops/system-figures.ts'
 import { mountOps } from './ops/ops-server.ts'
 import { EmbeddedSource } from './source/embedded/embedded-source.ts'
 import { NatsSource } from './source/nats/nats-source.ts'
@@ -57,9 +63,11 @@ export async function startBroker(config: Config, log: Logger, development: { to
     { secret: config.jwtSecret, publicKey: config.jwtPublicKey, jwksUrl: config.jwksUrl, issuer: config.jwtIssuer, audience: config.jwtAudience },
     log,
   )
-  const contracts = [gameDjinn, sweAgent, ...(await Promise.all(config.contracts.map(loadContract)))]
+  const contracts = [gameDjinn, sweAgent, orchestratorPortal, ...(await Promise.all(config.contracts.map(loadContract)))]
   const source = await openSource(config, log)
   const participants = await Participants.open(source)
+  const nodeId = randomBytes(4).toString('hex')
+  const presence = await Presence.open(source, nodeId)
   const registry = new Registry(contracts, BUILT_IN_COMMANDS, participants.of, meters)
   registry.onBad = oncePerMinute((subject, error) => log.warn({ subject: subject.slice(0, 200), code: error.code, reason: error.message }, 'an event was left out'))
   meters.onUnencodable = (entry, error) => log.error({ position: entry.position, reason: String(error) }, 'an event cannot be written in a client\'s format and was left out')
@@ -82,6 +90,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     log: eventLog,
     source,
     participants,
+    presence,
     verify: (token) => verifier.verify(token),
     commandTimeoutMs: config.commandTimeoutMs,
     roomsMax: config.maxRooms,
@@ -95,14 +104,13 @@ export async function startBroker(config: Config, log: Logger, development: { to
     connections: config.maxConnections,
     commandsPerMinute: config.commandsPerMinute,
   }
-  const nodeId = randomBytes(4).toString('hex')
   const gateways: Gateway[] = contractsHere.flatMap((contract) =>
     contract.contract.endpoints.flatMap((endpoint) =>
       endpoint.transport === 'websocket' ? [new WebSocketGateway(app, { contract, endpoint, services, meters, verify, limits, origins: config.corsOrigins, nodeId })] : [],
     ),
   )
   gateways.push(
-    new Namespaces(app, contractsHere, services, meters, await Recovery.open(source, eventLog), verify, {
+    new Namespaces(app, contractsHere, services, meters, await Recovery.open(source, eventLog), await Bans.open(source), verify, {
       pingIntervalMs: config.socketioPingIntervalMs,
       pingTimeoutMs: config.socketioPingTimeoutMs,
       upgradeTimeoutMs: config.socketioUpgradeTimeoutMs,
@@ -113,6 +121,12 @@ export async function startBroker(config: Config, log: Logger, development: { to
       origins: config.corsOrigins,
     }),
   )
+  presence.onChange = (change, appName, place, userId) => {
+    const contract = registry.contracts.get(appName)
+    const message = contract?.contract.presence?.[change](userId, place)
+    if (contract && message) hub.say(contract.audience, placeRoom(place), message, (session) => session.userId === userId)
+  }
+  hearOthers(services, contractsHere)
   const stats = async () => ({ connections: meters.connections, rooms: roomsOf(registry) })
   new HttpApi(app, {
     registry,
@@ -171,6 +185,12 @@ export async function startBroker(config: Config, log: Logger, development: { to
     for (const gateway of gateways) gateway.sweep(now)
     hub.catchUp.sweep(now)
   }, SWEEP_MS)
+  const figures = new SystemFigureReader(meters)
+  const figureTimers = contractsHere.flatMap(({ app: name, audience, facts, contract: { figures: told } }) =>
+    told === undefined
+      ? []
+      : [setInterval(() => hub.say(audience, told.room, told.message(figures.read(presence.placeCount(name)), facts)), told.everyMs)],
+  )
   const hourly = setInterval(() => participants.sweep(Date.now()), 3_600_000)
 
   return {
@@ -181,6 +201,8 @@ export async function startBroker(config: Config, log: Logger, development: { to
       await Promise.all(gateways.map((gateway) => gateway.drain(config.drainMs)))
       clearInterval(sweeper)
       clearInterval(hourly)
+      for (const timer of figureTimers) clearInterval(timer)
+      await presence.close()
       await eventLog.stop()
       await source.close()
       verifier.close()

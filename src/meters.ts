@@ -18,6 +18,7 @@ export class Meters {
   readonly deliveries = new Map<string, number>()
   readonly deliveredBytes = new Map<string, number>()
   readonly catchUpDeliveries = new Map<string, number>()
+  bytesReceived = 0
   readonly commands = new Map<string, number>()
   readonly errors = new Map<string, number>()
   /** Time from storage to the socket's queue, by bucket; the last is for what is slower than all. */

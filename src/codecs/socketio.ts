@@ -1,3 +1,4 @@
+import type { Message } from '../hub/wire.ts'
 import type { EventEnvelope } from '../log/event.ts'
 
 /**
@@ -8,6 +9,15 @@ import type { EventEnvelope } from '../log/event.ts'
  */
 export function encodeSocketIoEvent(prefix: string, type: string, args: readonly unknown[], position: string): Uint8Array {
   return Buffer.from(`${prefix}${JSON.stringify([type, ...args, position])}`)
+}
+
+/** A message that is no stored event: it has no position. */
+export function encodeSocketIoMessage(prefix: string, message: Message): Uint8Array {
+  return Buffer.from(`${prefix}${JSON.stringify([message.type, ...argumentsOf(message)])}`)
+}
+
+export function argumentsOf({ data, args }: Message): readonly unknown[] {
+  return args ?? (data === undefined ? [] : [data])
 }
 
 /** What event frames of a namespace begin with. */

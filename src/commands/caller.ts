@@ -1,11 +1,12 @@
 import type { CompiledContract } from '../contracts/compiled.ts'
-import type { Claims, Command, Message } from '../contracts/contract.ts'
+import type { Claims, Command, Message, Sender } from '../contracts/contract.ts'
 import type { BrokerError } from '../errors.ts'
 import type { EventLog } from '../log/event-log.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { Session } from '../hub/session.ts'
 import type { Source } from '../source/source.ts'
 import type { Participants } from './participants.ts'
+import type { Presence } from './presence.ts'
 
 /** Who sent a command, as effects see it; each gateway implements it in its protocol. */
 export interface Caller {
@@ -15,6 +16,10 @@ export interface Caller {
   /** Unique over all brokers. */
   readonly connectionId: string
   readonly closed: boolean
+  /** Socket.IO: the namespace's endpoint pattern, its name, and what stands in its braces. */
+  readonly endpointName?: string
+  readonly namespaceName?: string
+  readonly parameter?: string
   /** Sends a message, as the answer to a command where one is given. Waits where the socket is full; never lost while the connection lasts. */
   reply(message: Message, command?: Command): void
   /** Says what was wrong, with a command where one is given. */
@@ -31,7 +36,12 @@ export interface Services {
   readonly log: EventLog
   readonly source: Source
   readonly participants: Participants
+  readonly presence: Presence
   readonly verify: (token: string) => Claims
   readonly commandTimeoutMs: number
   readonly roomsMax: number
+}
+
+export function senderOf({ claims, namespaceName = '', parameter = '' }: Caller): Sender {
+  return { userId: claims.sub, claims, namespace: namespaceName, parameter }
 }

@@ -7,6 +7,9 @@ import { authenticate } from './authenticate.ts'
 import type { Caller, Services } from './caller.ts'
 import { forward } from './forward.ts'
 import { join, leave } from './join.ts'
+import { enter, exit, select } from './place.ts'
+import { say } from './say.ts'
+import { store } from './store.ts'
 import { subscribe, unsubscribe } from './subscribe.ts'
 
 const names = Type.Array(Type.String({ minLength: 1, maxLength: 256 }), { maxItems: 256 })
@@ -51,7 +54,7 @@ export function dispatch(caller: Caller, command: Command, services: Services, m
   try {
     const { contract } = caller
     const known = contract.commands.get(command.type)
-    if (!known) throw new BrokerError('UNKNOWN_TYPE', `There is no command "${command.type.slice(0, 100)}"`, { known: [...contract.commands.keys()] })
+    if (!known || (known.namespaces && !known.namespaces.includes(caller.endpointName ?? ''))) throw new BrokerError('UNKNOWN_TYPE', `There is no command "${command.type.slice(0, 100)}"`, { known: [...contract.commands.keys()] })
     meters.command(contract.app, command.type)
     const faults = known.check(command.data)
     if (faults.length > 0) throw new BrokerError('INVALID_MESSAGE', `The data of "${command.type}" is not valid: ${faults[0]}`, { faults })
@@ -69,6 +72,17 @@ export function dispatch(caller: Caller, command: Command, services: Services, m
         return failing(caller, command, meters, join(caller, command, effect, services))
       case 'leave':
         return failing(caller, command, meters, leave(caller, command, effect, services))
+      case 'enter':
+        return failing(caller, command, meters, enter(caller, command, effect, services))
+      case 'exit':
+        return failing(caller, command, meters, exit(caller, command, effect, services))
+      case 'select':
+        return failing(caller, command, meters, select(caller, command, effect, services))
+      case 'store':
+        return failing(caller, command, meters, store(caller, command, effect, services))
+      case 'say':
+        say(caller, command, effect, services)
+        return undefined
       case 'echo':
         if (effect.reply) caller.reply(effect.reply(command))
         if (effect.acknowledgement) command.acknowledge?.(effect.acknowledgement(command))

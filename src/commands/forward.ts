@@ -3,7 +3,7 @@ import { BrokerError } from '../errors.ts'
 import { isRecord } from '../log/event.ts'
 import type { Caller, Services } from './caller.ts'
 
-type Outcome = { readonly ok: true; readonly data: unknown } | { readonly ok: false; readonly failure: { code: string; message: string } }
+export type Outcome = { readonly ok: true; readonly data: unknown } | { readonly ok: false; readonly failure: { code: string; message: string } }
 
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
@@ -19,10 +19,18 @@ export async function forward(caller: Caller, command: Command, effect: ForwardE
 }
 
 async function ask(caller: Caller, command: Command, effect: ForwardEffect, services: Services): Promise<Outcome> {
-  const { app } = caller.contract
   try {
     const conversation = effect.participates?.(command.data)
-    if (conversation !== undefined) await services.participants.add(app, conversation, caller.claims.sub)
+    if (conversation !== undefined) await services.participants.add(caller.contract.app, conversation, caller.claims.sub)
+  } catch (error) {
+    return failed(error)
+  }
+  return requestService(caller, command, services)
+}
+
+/** Asks the service behind a command, with the caller's identity. */
+export async function requestService(caller: Caller, command: Pick<Command, 'type' | 'data' | 'id'>, services: Services): Promise<Outcome> {
+  try {
     const request = {
       type: command.type,
       data: command.data,
@@ -31,11 +39,15 @@ async function ask(caller: Caller, command: Command, effect: ForwardEffect, serv
       connection_id: caller.connectionId,
       timestamp: new Date().toISOString(),
     }
-    return read(await services.source.request(`commands.${app}.${command.type}`, Buffer.from(JSON.stringify(request)), services.commandTimeoutMs))
+    return read(await services.source.request(`commands.${caller.contract.app}.${command.type}`, Buffer.from(JSON.stringify(request)), services.commandTimeoutMs))
   } catch (error) {
-    const { code, message } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
-    return { ok: false, failure: { code, message } }
+    return failed(error)
   }
+}
+
+function failed(error: unknown): Outcome {
+  const { code, message } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
+  return { ok: false, failure: { code, message } }
 }
 
 /** Reads `{ok: true, data?}` or `{ok: false, error: {code, message}}`; anything else is BAD_REPLY. */

@@ -5,13 +5,15 @@ import { type Clause, compilePredicate, facetValues, type Facets, type Predicate
 import { Audience } from '../hub/room.ts'
 import type { Route } from '../log/entry.ts'
 import type { EventEnvelope } from '../log/event.ts'
-import type { Claims, Contract, Effect, EventContract, RoomContract } from './contract.ts'
+import { Remembered, SUBJECTS } from './remembered.ts'
+import type { Claims, CommandContract, Contract, Effect, EventContract, RoomContract } from './contract.ts'
 
 export type Check = (value: unknown) => readonly string[]
 
 export interface CompiledCommand {
   readonly check: Check
   readonly effect: Effect
+  readonly namespaces: readonly string[] | undefined
 }
 
 /** Who took part in a conversation; see commands/participants.ts. */
@@ -24,6 +26,7 @@ export class CompiledContract {
   readonly app: string
   readonly contract: Contract
   readonly audience: Audience
+  readonly facts = new Remembered()
   readonly commands: ReadonlyMap<string, CompiledCommand>
   readonly eventChecks: ReadonlyMap<string, Check>
   private readonly facetsOf: ((data: unknown) => unknown)[]
@@ -32,7 +35,7 @@ export class CompiledContract {
   private readonly rooms: readonly { pattern: RegExp; allows: RoomContract['allows'] }[]
   private readonly participantsOf: ParticipantsOf
 
-  constructor(contract: Contract, builtIn: Readonly<Record<string, { schema?: TSchema; effect: Effect }>>, participantsOf: ParticipantsOf) {
+  constructor(contract: Contract, builtIn: Readonly<Record<string, CommandContract>>, participantsOf: ParticipantsOf) {
     this.app = contract.app
     this.contract = contract
     this.audience = new Audience(contract.app)
@@ -42,8 +45,8 @@ export class CompiledContract {
     for (const [name, { of }] of Object.entries(filters)) this.filters.set(name, this.facetsOf.push(of) - 1)
     for (const type of Object.keys(events)) if (!events[type]?.rooms) this.names.set(type, [type])
     for (const [name, patterns] of Object.entries(groups)) this.names.set(name, matching(Object.keys(events), patterns, name, contract.app))
-    this.rooms = Object.entries(contract.rooms ?? {}).map(([pattern, { allows }]) => ({ pattern: roomPattern(pattern), allows }))
-    this.commands = new Map(Object.entries({ ...builtIn, ...commands }).map(([type, { schema, effect }]) => [type, { check: checkOf(schema), effect }]))
+    this.rooms = Object.entries(contract.rooms ?? {}).map(([pattern, { allows }]) => ({ pattern: roomPattern(pattern, contract.idPattern), allows }))
+    this.commands = new Map(Object.entries({ ...builtIn, ...commands }).map(([type, { schema, effect, namespaces }]) => [type, { check: checkOf(schema), effect, namespaces }]))
     this.eventChecks = new Map(Object.entries(events).map(([type, { schema }]) => [type, checkOf(schema)]))
   }
 
@@ -52,12 +55,16 @@ export class CompiledContract {
   }
 
   /** Where an event goes. @returns undefined where the contract has no such event */
-  route(envelope: EventEnvelope): Route<Audience> | undefined {
+  route(envelope: EventEnvelope, seq: number): Route<Audience> | undefined {
     const event = this.event(envelope.type)
     if (event === undefined) return undefined
+    const subject = event.subject?.(envelope)
+    if (subject !== undefined) this.facts.note(SUBJECTS, subject, null, envelope.timestamp, seq)
+    const remembered = event.remember?.(envelope)
+    if (remembered !== undefined) this.facts.note(envelope.type, remembered, envelope.data, envelope.timestamp, seq)
     const facets = this.facetsOf.map((of) => facetValues(of(envelope.data)))
     const users = this.usersOf(event, envelope)
-    const rooms = envelope.rooms ?? event.rooms?.(envelope) ?? [envelope.type]
+    const rooms = (event.readsRooms ? undefined : envelope.rooms) ?? event.rooms?.(envelope) ?? [envelope.type]
     return { audience: this.audience, type: envelope.type, rooms, users, facets, latestKey: latestKeyOf(event, envelope, rooms, users, facets) }
   }
 
@@ -136,9 +143,9 @@ function matching(types: readonly string[], patterns: readonly string[], group: 
 }
 
 /** `store:{id}` → a pattern that catches the id. */
-function roomPattern(pattern: string): RegExp {
+function roomPattern(pattern: string, id = '[A-Za-z0-9_-]{1,128}'): RegExp {
   const parts = pattern.split(/\{[^}]*\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
-  return new RegExp(`^${parts.join('([A-Za-z0-9_-]{1,128})')}$`)
+  return new RegExp(`^${parts.join(`(${id})`)}$`)
 }
 
 const ALWAYS_RIGHT: Check = () => NONE

@@ -1,5 +1,8 @@
 import type { Static, TSchema } from 'typebox'
+import type { Message } from '../hub/wire.ts'
 import type { EventEnvelope } from '../log/event.ts'
+
+export type { Message }
 
 /**
  * A contract: all that Roomcast knows of one application. Data and pure functions, compiled once at start-up;
@@ -25,6 +28,35 @@ export interface Contract {
   /** What clients may send, beside what their endpoint's protocol has built in. */
   readonly commands?: Readonly<Record<string, CommandContract>>
   readonly limits?: LimitsContract
+  /** What ids look like in `rooms` patterns, as a regular expression. Default: `[A-Za-z0-9_-]{1,128}`. */
+  readonly idPattern?: string
+  /** What the others in a place hear when a user comes to it, or leaves it with their last connection. */
+  readonly presence?: { readonly joined: (userId: string, place: string) => Message; readonly left: (userId: string, place: string) => Message }
+  /** A room that hears the broker's own figures. */
+  readonly figures?: { readonly room: string; readonly everyMs: number; readonly message: (figures: SystemFigures, facts: Facts) => Message }
+}
+
+/** The broker's own figures (`figures`), of this process and its machine. */
+export interface SystemFigures {
+  readonly cpuPercent: number
+  readonly memoryPercent: number
+  readonly diskPercent: number
+  readonly bytesSent: number
+  readonly bytesReceived: number
+  readonly connections: number
+  /** Places with anybody in them, on all nodes. */
+  readonly places: number
+  /** Errors told to clients, per command received, since the figures of before. */
+  readonly errorRate: number
+  readonly uptimeS: number
+}
+
+/** What the log's newest part says: the latest event of each key that events `remember`. */
+export interface Facts {
+  of(type: string, key: string): { readonly data: Data; readonly timestamp: string } | undefined
+  all(type: string): Iterable<{ readonly data: Data; readonly timestamp: string }>
+  /** The time of the latest event of a subject (`subject` of events), whatever its type. */
+  latestTime(subject: string): string | undefined
 }
 
 /** A raw WebSocket endpoint, in the protocol of docs/protocol.md. */
@@ -53,8 +85,21 @@ export interface SocketIoEndpoint {
   readonly welcome?: (client: ConnectedClient) => Message
   /** `data` of the `connect_error` of a client that is refused. */
   readonly refusal?: (failure: Failure) => unknown
+  /** Lets clients connect without a token and authenticate by a command; nothing else works before. */
+  readonly lateAuthentication?: LateAuthentication
   /** What a client gets for a command that failed: the values of its acknowledgement, or a message. */
   readonly failed?: (failure: Failure, command: Command) => { readonly acknowledgement?: readonly unknown[]; readonly message?: Message }
+}
+
+export interface LateAuthentication {
+  /** The command, with `{token, user_id?}`. */
+  readonly command: string
+  /** A client that has not authenticated by then is disconnected. */
+  readonly timeoutMs: number
+  readonly succeeded: (claims: Claims) => Message
+  readonly failed: (failure: Failure) => Message
+  /** For any other command before, and where the user may not be here. */
+  readonly refused: (failure: Failure) => Message
 }
 
 export interface ConnectedClient {
@@ -80,6 +125,12 @@ export interface EventContract<D = Data> {
   readonly schema?: TSchema
   /** Rooms that the event goes to. Without it: to whoever subscribed to the event's type. */
   readonly rooms?: (event: AnyEvent<D>) => readonly string[]
+  /** `rooms` reads the producer's `rooms` itself, instead of being overridden by them. */
+  readonly readsRooms?: boolean
+  /** What the event is about, for `Facts.latestTime`. */
+  readonly subject?: (event: AnyEvent<D>) => string | undefined
+  /** The latest event of each such key is remembered, for `Facts`. */
+  readonly remember?: (event: AnyEvent<D>) => string | undefined
   /**
    * The conversation that the event belongs to. An event that has one, and no `user_id`, goes to the users who
    * took part in it (`participates` of the `forward` effect) alone.
@@ -116,6 +167,8 @@ export interface CommandContract<D = Data> {
   readonly about?: string
   readonly schema?: TSchema
   readonly effect: Effect<D>
+  /** Socket.IO: the namespaces that it is known in. Default: all of the contract's. */
+  readonly namespaces?: readonly string[]
 }
 
 /** A command as it arrived, checked against its schema. */
@@ -130,19 +183,15 @@ export interface Command<D = Data> {
   readonly acknowledge?: (values: readonly unknown[]) => void
 }
 
-/** A message to one client that is no stored event. */
-export interface Message {
-  readonly type: string
-  readonly data: unknown
-  /** Socket.IO: all arguments, where there is not exactly one. */
-  readonly args?: readonly unknown[]
-}
-
 /** What a command does. Each is a file of its own in `src/commands/`. */
 export type Effect<D = Data> =
   | { readonly use: 'subscribe' | 'unsubscribe' | 'authenticate' }
   | EchoEffect<D>
   | RoomEffect<D>
+  | PlaceEffect<D>
+  | SelectEffect<D>
+  | StoreEffect<D>
+  | SayEffect<D>
   | ForwardEffect<D>
 
 export interface EchoEffect<D = Data> {
@@ -161,6 +210,51 @@ export interface RoomEffect<D = Data> {
   readonly acknowledgement?: (room: string, command: Command<D>) => readonly unknown[]
 }
 
+/** Who sent a command. */
+export interface Sender {
+  readonly userId: string
+  readonly claims: Claims
+  /** Socket.IO: the namespace, and what stands in its braces. */
+  readonly namespace: string
+  readonly parameter: string
+}
+
+export interface PlaceEffect<D = Data> {
+  /** Comes to a place, or leaves it: presence over all nodes, and the place's events. */
+  readonly use: 'enter' | 'exit'
+  readonly place: (data: D, sender: Sender) => string
+  readonly allows: (claims: Claims, place: string) => boolean
+  /** The room of one event type in a place. `undefined`: not had this way. */
+  readonly room: (place: string, type: string, sender: Sender) => string | undefined
+  /** Event types that one gets by entering. */
+  readonly events: readonly string[]
+  readonly reply?: (place: string, users: number, facts: Facts) => Message
+}
+
+export interface SelectEffect<D = Data> {
+  /** Chooses the event types that one gets, of one place or of all that one is in. Replaces the choice of before. */
+  readonly use: 'select'
+  readonly events: (data: D) => readonly string[]
+  /** `undefined`: all places. */
+  readonly place: (data: D) => string | undefined
+  readonly room: PlaceEffect['room']
+}
+
+export interface StoreEffect<D = Data> {
+  /** Stores an event; everybody in its rooms gets it, the sender included. */
+  readonly use: 'store'
+  readonly event: (command: Command<D>, sender: Sender, id: string) => Message
+  /** A command for a service that goes with it, if any. */
+  readonly forward?: (event: Message, command: Command<D>, sender: Sender) => { readonly type: string; readonly data: unknown; readonly failed: (failure: Failure, tookMs: number) => Message } | undefined
+}
+
+export interface SayEffect<D = Data> {
+  /** Says something to the others in a room. Not stored. */
+  readonly use: 'say'
+  readonly room: (data: D, sender: Sender) => string
+  readonly message: (data: D, sender: Sender) => Message
+}
+
 export interface ForwardEffect<D = Data> {
   /** Sends the command to its service: a NATS request on `commands.<app>.<type>`. */
   readonly use: 'forward'
@@ -177,6 +271,15 @@ export interface LimitsContract {
   readonly commandsPerMinute?: number
   /** `rate_limit_warning` is sent when this many are left. Default: none is sent. */
   readonly warnAt?: number
+  /** Punishes floods: past it each command is refused, and the last strike bans the user. */
+  readonly burst?: {
+    readonly perSecond: number
+    readonly perMinute: number
+    readonly strikes: number
+    readonly banMs: number
+    readonly connectionsPerUser: number
+    readonly refused: (retryAfterS: number) => Message
+  }
 }
 
 /** The token's claims (specs/README.md, "Who may do what"). */

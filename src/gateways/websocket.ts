@@ -54,6 +54,7 @@ export class WebSocketGateway {
       format: codec.name,
       binary: codec.binary,
       encodeEvent: codec.encodeEvent,
+      encodeMessage: (message) => encode(codec, message),
       publish: (topic, frame) => app.publish(topic, frame, codec.binary, false),
     })
     this.wires = new Map([json, msgpack].map((codec) => [codec, wireOf(codec)]))
@@ -159,6 +160,7 @@ export class WebSocketGateway {
 
   private receive(client: WebSocketClient, frame: ArrayBuffer, binary: boolean): void {
     const { limits, meters, services } = this.options
+    meters.bytesReceived += frame.byteLength
     if (frame.byteLength > limits.payloadBytes) {
       meters.error('PAYLOAD_TOO_LARGE')
       client.end('PAYLOAD_TOO_LARGE')

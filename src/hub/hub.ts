@@ -4,7 +4,8 @@ import { seqInTail } from '../log/position.ts'
 import type { Meters } from '../meters.ts'
 import { CatchUp, type CatchUpLimits } from './catch-up.ts'
 import { accepts, type Predicate } from './predicate.ts'
-import type { Audience, Group } from './room.ts'
+import type { Audience, Group, Room } from './room.ts'
+import type { Message, Wire } from './wire.ts'
 import { BEHIND, CLOSED, FALLEN, LIVE, type Session } from './session.ts'
 
 /**
@@ -32,11 +33,13 @@ export class Hub {
   private readonly log: EventLog
   private readonly meters: Meters
   private fallen: Session[] = []
+  private readonly quietBytes: number
   private scheduled = false
 
   constructor(log: EventLog, meters: Meters, limits: CatchUpLimits) {
     this.log = log
     this.meters = meters
+    this.quietBytes = limits.bufferBytes
     this.catchUp = new CatchUp(log, meters, limits, {
       headSeq: () => this.liveSeq,
       turnLive: (session) => this.turnLive(session),
@@ -159,6 +162,23 @@ export class Hub {
     this.catchUp.drained(session)
   }
 
+  /**
+   * Says something to a room that is no event: not stored, and left out where a socket is full.
+   * @param except sessions that are not to hear it
+   */
+  say(audience: Audience, room: string, message: Message, except: (session: Session) => boolean = () => false): void {
+    const frames = new Map<Wire, Uint8Array>()
+    for (const group of audience.rooms.get(room)?.groups ?? []) {
+      for (const session of group.members) {
+        const { wire, peer } = session
+        if (session.state === FALLEN || peer.getBufferedAmount() > this.quietBytes || except(session)) continue
+        let frame = frames.get(wire)
+        if (frame === undefined) frames.set(wire, (frame = wire.encodeMessage(message)))
+        peer.send(frame, wire.binary)
+      }
+    }
+  }
+
   private schedule(): void {
     if (this.scheduled) return
     this.scheduled = true
@@ -219,22 +239,33 @@ export class Hub {
     }
   }
 
-  /** uWS does not know who is in two rooms: the largest is published natively, the others are walked. */
+  /**
+   * uWS does not know who is in two rooms: of rooms that may share sessions the largest is published natively, the others
+   * are walked. A session has one wire, so rooms without a wire in common share none.
+   */
   private deliverToRooms(entry: LogEntry, audience: Audience, names: readonly string[]): void {
-    const rooms = names.map((name) => audience.rooms.get(name)).filter((room) => room !== undefined)
-    rooms.sort((a, b) => b.size - a.size)
-    const [largest, ...others] = rooms
-    if (largest === undefined) return
-    this.deliverToRoom(entry, audience, largest.name)
-    others.forEach((room, index) => {
-      const seen = rooms.slice(0, index + 1)
-      for (const group of room.groups) {
+    const classes: Room[][] = []
+    for (const name of names) {
+      const room = audience.rooms.get(name)
+      if (room === undefined) continue
+      const overlapping = classes.find((others) => others.some((other) => other.sharesWireWith(room)))
+      if (overlapping) overlapping.push(room)
+      else classes.push([room])
+    }
+    for (const rooms of classes) this.deliverOnce(entry, audience, rooms)
+  }
+
+  private deliverOnce(entry: LogEntry, audience: Audience, rooms: Room[]): void {
+    if (rooms.length > 1) rooms.sort((a, b) => b.size - a.size)
+    this.deliverToRoom(entry, audience, (rooms[0] as Room).name)
+    for (let i = 1; i < rooms.length; i++) {
+      for (const group of (rooms[i] as Room).groups) {
         if (group.predicate !== undefined && !accepts(group.predicate, entry.route.facets)) continue
         for (const session of group.members) {
-          if (!seen.some((earlier) => isReachedIn(session, earlier.name, entry))) this.publishToOne(session, entry)
+          if (!isReachedInAny(session, rooms, i, entry)) this.publishToOne(session, entry)
         }
       }
-    })
+    }
   }
 
   private deliverToUsers(entry: LogEntry, audience: Audience, users: readonly string[]): void {
@@ -331,6 +362,12 @@ export class Hub {
 
 function ownTopicOf(session: Session): string {
   return `s${session.id}`
+}
+
+/** Whether the session gets this event by one of the first rooms of a list. */
+function isReachedInAny(session: Session, rooms: readonly Room[], count: number, entry: LogEntry): boolean {
+  for (let i = 0; i < count; i++) if (isReachedIn(session, (rooms[i] as Room).name, entry)) return true
+  return false
 }
 
 /** Whether the session gets this event by its membership in that room. */

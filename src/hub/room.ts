@@ -50,6 +50,14 @@ export class Room {
     return size
   }
 
+  /** Whether a session could be in both. */
+  sharesWireWith(other: Room): boolean {
+    for (const { topics } of this.groups) {
+      for (const { wire } of topics) if (other.groups.some((group) => group.topics.some((topic) => topic.wire === wire))) return true
+    }
+    return false
+  }
+
   groupOf(predicate: Predicate | undefined): Group {
     const key = predicate?.key
     for (const group of this.groups) if (group.predicate?.key === key) return group

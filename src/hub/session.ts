@@ -21,7 +21,7 @@ export class Session {
   readonly id = (sessions++).toString(36)
   readonly audience: Audience
   readonly wire: Wire
-  readonly userId: string
+  userId: string
   peer: Peer
   groups: Group[] = []
   state: typeof LIVE | typeof FALLEN | typeof BEHIND | typeof CLOSED = LIVE

@@ -1,5 +1,13 @@
 import type { Encoder } from '../log/entry.ts'
 
+/** A message that is no stored event. */
+export interface Message {
+  readonly type: string
+  readonly data: unknown
+  /** Socket.IO: all arguments, where there is not exactly one. */
+  readonly args?: readonly unknown[]
+}
+
 /**
  * One wire format of one endpoint: how its events look, and the uWS app that its sockets live in. Events are encoded
  * once per wire, and only for wires that somebody in the room uses.
@@ -10,6 +18,8 @@ export interface Wire extends Encoder {
   /** Label of metrics: `json`, `msgpack`, `socketio`. */
   readonly format: string
   readonly binary: boolean
+  /** A message that is no event. */
+  encodeMessage(message: Message): Uint8Array
   /** Publishes to a native topic. */
   publish(topic: string, frame: Uint8Array): void
 }

@@ -68,6 +68,10 @@ export interface Source {
   publish(subject: string, body: Uint8Array, options?: PublishOptions): Promise<number>
   /** Asks a service. */
   request(subject: string, body: Uint8Array, timeoutMs: number): Promise<Uint8Array>
+  /** Tells all other brokers something; not stored, and lost while the source is out of reach. */
+  tell(subject: string, body: Uint8Array): void
+  /** Hears what other brokers tell. */
+  hear(subject: string, heard: (body: Uint8Array) => void): void
   /** Opens a bucket, made when missing. Keys go `ttlMs` after their last write. */
   keyValue(bucket: string, ttlMs: number): Promise<KeyValue>
   close(): Promise<void>

@@ -35,6 +35,7 @@ export class Connection {
 
   /** A message of the client: an encoded packet, or a binary attachment of the one before. */
   receive(message: string | Buffer): void {
+    this.namespaces.meters.bytesReceived += message.length
     try {
       this.decoderFor(message)?.add(message)
     } catch {

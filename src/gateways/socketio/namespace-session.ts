@@ -1,22 +1,15 @@
 import { PacketType } from 'socket.io-parser'
+import { argumentsOf } from '../../codecs/socketio.ts'
 import type { Caller } from '../../commands/caller.ts'
 import { dispatch } from '../../commands/dispatch.ts'
+import { placeState, restorePlaces } from '../../commands/place.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
-import type { Claims, Command, Message } from '../../contracts/contract.ts'
+import type { Claims, Command, Failure, Message } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
-import type { Membership } from '../../hub/hub.ts'
 import { CLOSED, Session } from '../../hub/session.ts'
 import type { Connection } from './connection.ts'
 import type { Namespace, Namespaces } from './namespaces.ts'
-
-/** How a session begins: in which rooms, and with what it missed. */
-export interface Beginning {
-  readonly pid: string
-  readonly sid: string
-  readonly rooms: readonly string[]
-  /** What came after this sequence is replayed. Undefined: from now on. */
-  readonly sinceSeq: number | undefined
-}
+import type { Recovered } from './recovery.ts'
 
 /** A client in one namespace. */
 export class NamespaceSession extends Session implements Caller {
@@ -24,19 +17,29 @@ export class NamespaceSession extends Session implements Caller {
   readonly namespace: Namespace
   readonly connection: Connection
   readonly auth: Readonly<Record<string, unknown>>
+  readonly openedMs = Date.now()
   claims: Claims
   private readonly namespaces: Namespaces
-  private readonly beginning: Beginning
+  private readonly pid: string
+  private readonly recovered: Recovered | undefined
+  /** Connected, but who it is has yet to be said. */
+  private pending: boolean
 
-  constructor(namespaces: Namespaces, namespace: Namespace, connection: Connection, claims: Claims, auth: Readonly<Record<string, unknown>>, beginning: Beginning) {
-    super(namespace.contract.audience, namespace.wire, claims.sub, connection.engine)
+  /**
+   * @param claims undefined: it authenticates later
+   * @param recovered undefined: it begins from now on
+   */
+  constructor(namespaces: Namespaces, namespace: Namespace, connection: Connection, claims: Claims | undefined, auth: Readonly<Record<string, unknown>>, pid: string, recovered: Recovered | undefined) {
+    super(namespace.contract.audience, namespace.wire, claims?.sub ?? '', connection.engine)
     this.contract = namespace.contract
     this.namespaces = namespaces
     this.namespace = namespace
     this.connection = connection
-    this.claims = claims
+    this.claims = claims ?? NOBODY
+    this.pending = claims === undefined
     this.auth = auth
-    this.beginning = beginning
+    this.pid = pid
+    this.recovered = recovered
     this.native = connection.engine.native
   }
 
@@ -49,35 +52,55 @@ export class NamespaceSession extends Session implements Caller {
   }
 
   get connectionId(): string {
-    return this.beginning.sid
+    return this.namespaces.recovery.sidOf(this.pid)
   }
 
   get closed(): boolean {
     return this.state === CLOSED
   }
 
+  get endpointName(): string {
+    return this.namespace.endpoint.namespace
+  }
+
+  get namespaceName(): string {
+    return this.name
+  }
+
+  get parameter(): string {
+    return this.namespace.parameter
+  }
+
   /** CONNECT is answered; then what it missed, then live events. */
   begin(): void {
-    const { pid, sid, rooms, sinceSeq } = this.beginning
-    const { hub, log } = this.namespaces.services
-    const { endpoint } = this.namespace
+    this.connection.send({ type: PacketType.CONNECT, nsp: this.name, data: { sid: this.connectionId, pid: this.pid } })
     this.namespaces.opened(this)
-    hub.open(this)
-    this.connection.send({ type: PacketType.CONNECT, nsp: this.name, data: { sid, pid } })
-    const first = endpoint.welcome?.(this)
-    if (first) this.emit(first, log.position(sinceSeq ?? hub.liveSeq))
-    const memberships: Membership[] = rooms.map((room) => ({ room, predicate: this.contract.withAccess(this.claims, []) }))
-    if (sinceSeq === undefined) hub.join(this, memberships)
-    else hub.joinSince(this, memberships, sinceSeq)
+    if (!this.pending) this.enter()
   }
 
   /** The client is gone from the namespace. */
   finish(): void {
-    this.namespaces.services.hub.close(this)
+    const { hub, presence } = this.namespaces.services
     this.namespaces.closed(this)
+    if (this.pending) {
+      this.state = CLOSED
+      return
+    }
+    presence.drop(this)
+    hub.close(this)
+    this.namespaces.admission.leave(this.contract, this.userId, this.connection)
   }
 
   receive(type: string, args: unknown[], ackId: number | undefined): void {
+    const { services, meters, admission } = this.namespaces
+    const verdict = admission.count(this.contract, this.userId, this.connection, Date.now())
+    if (!verdict.pass) {
+      meters.error('RATE_LIMITED')
+      const message = this.contract.contract.limits?.burst?.refused(verdict.retryAfterS)
+      if (message) this.reply(message)
+      if (verdict.ban) this.connection.engine.close()
+      return
+    }
     const command: Command = {
       type,
       data: args[0] ?? {},
@@ -86,8 +109,11 @@ export class NamespaceSession extends Session implements Caller {
         ? undefined
         : { acknowledge: (values: readonly unknown[]) => this.connection.send({ type: PacketType.ACK, nsp: this.name, id: ackId, data: values }) }),
     }
-    const { services, meters } = this.namespaces
-    this.connection.lane.run(this.connection.engine, () => (this.closed ? undefined : dispatch(this, command, services, meters)))
+    this.connection.lane.run(this.connection.engine, () => {
+      if (this.closed) return undefined
+      if (this.pending) return void this.authenticate(command)
+      return dispatch(this, command, services, meters)
+    })
   }
 
   reply(message: Message): void {
@@ -95,12 +121,12 @@ export class NamespaceSession extends Session implements Caller {
   }
 
   fail(error: BrokerError, command?: Command): void {
-    const { code, message, details } = error
-    const failure = { code, message, details }
-    const answer = command && this.namespace.endpoint.failed?.(failure, command)
+    const failure = failureOf(error)
+    const { failed } = this.namespace.endpoint
+    const answer = command && failed?.(failure, command)
     if (answer?.acknowledgement) command?.acknowledge?.(answer.acknowledgement)
     if (answer?.message) this.emit(answer.message)
-    if (!this.namespace.endpoint.failed) this.emit({ type: 'error', data: failure })
+    if (!failed) this.emit({ type: 'error', data: failure })
   }
 
   renew(claims: Claims): void {
@@ -108,13 +134,13 @@ export class NamespaceSession extends Session implements Caller {
   }
 
   async remember(): Promise<void> {
-    await this.namespaces.recovery.keep(this.beginning.pid, this.userId, this.groups.map(({ room }) => room.name))
+    await this.namespaces.recovery.keep(this.pid, { userId: this.userId, rooms: this.groups.map(({ room }) => room.name), places: placeState(this, this.namespaces.services) })
   }
 
   /** Its connection can hold native topics now. */
   turnNative(): void {
     this.native = true
-    this.namespaces.services.hub.catchUp.add(this)
+    if (!this.pending) this.namespaces.services.hub.catchUp.add(this)
   }
 
   override stalled(): void {
@@ -126,16 +152,89 @@ export class NamespaceSession extends Session implements Caller {
     this.connection.engine.close()
   }
 
-  /** The token ran out. */
-  expire(): void {
-    const error = new BrokerError('AUTH_EXPIRED')
-    const { endpoint } = this.namespace
-    this.emit({ type: 'connection_error', data: endpoint.refusal?.({ code: error.code, message: error.message }) ?? { message: error.message } })
-    this.connection.disconnect(this)
+  /** Ends it where its token ran out, or where it has not authenticated in time. */
+  sweep(nowMs: number): void {
+    const late = this.namespace.endpoint.lateAuthentication
+    if (this.pending) {
+      if (late && nowMs - this.openedMs >= late.timeoutMs) this.connection.disconnect(this)
+    } else if (this.claims.exp * 1000 <= nowMs) {
+      const failure = failureOf(new BrokerError('AUTH_EXPIRED'))
+      this.emit(late ? late.refused(failure) : { type: 'connection_error', data: this.namespace.endpoint.refusal?.(failure) ?? failure })
+      this.connection.disconnect(this)
+    }
   }
 
-  private emit({ type, data, args }: Message, offset?: string): void {
-    const values = args ?? (data === undefined ? [] : [data])
-    this.connection.send({ type: PacketType.EVENT, nsp: this.name, data: [type, ...values, ...(offset === undefined ? [] : [offset])] })
+  private enter(): void {
+    const { hub, log } = this.namespaces.services
+    const { endpoint, parameter } = this.namespace
+    hub.open(this)
+    const first = endpoint.welcome?.(this)
+    if (first) this.emit(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq))
+    const rooms = new Set(endpoint.joins?.(this.claims, parameter))
+    for (const room of this.recovered?.rooms ?? []) if (this.mayBeIn(room)) rooms.add(room)
+    const memberships = [...rooms].map((room) => ({ room, predicate: this.contract.withAccess(this.claims, []) }))
+    if (this.recovered === undefined) hub.join(this, memberships)
+    else {
+      if (this.recovered.places) restorePlaces(this, this.recovered.places, this.namespaces.services)
+      hub.joinSince(this, memberships, this.recovered.sinceSeq)
+    }
   }
+
+  private mayBeIn(room: string): boolean {
+    try {
+      this.contract.checkRoom(this.claims, room)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** Before a client has said who it is, only that is heard. */
+  private authenticate({ type, data, acknowledge }: Command): void {
+    const late = this.namespace.endpoint.lateAuthentication
+    if (late === undefined) return
+    if (type !== late.command) {
+      this.namespaces.meters.error('AUTH_MISSING')
+      this.emit(late.refused(failureOf(new BrokerError('AUTH_MISSING', 'Authenticate first'))))
+      return
+    }
+    let claims: Claims
+    try {
+      const { token, user_id } = data as { token?: unknown; user_id?: unknown }
+      claims = this.namespaces.verify(typeof token === 'string' ? token : undefined)
+      if (user_id !== undefined && user_id !== null && user_id !== claims.sub) throw new BrokerError('AUTH_FAILED', 'The token is not this user\'s')
+      if (this.recovered?.userId !== undefined && this.recovered.userId !== claims.sub) throw new BrokerError('AUTH_FAILED', 'The session that was recovered is another user\'s')
+    } catch (error) {
+      const failure = failureOf(error)
+      this.namespaces.meters.error(failure.code)
+      this.emit(late.failed(failure))
+      return
+    }
+    try {
+      this.namespaces.checkAccess(this.namespace, claims)
+      this.namespaces.admission.enter(this.contract, claims.sub, this.connection)
+    } catch (error) {
+      this.emit(late.refused(failureOf(error)))
+      this.connection.disconnect(this)
+      return
+    }
+    this.claims = claims
+    this.userId = claims.sub
+    this.pending = false
+    this.emit(late.succeeded(claims))
+    acknowledge?.([{ status: 'success' }])
+    this.enter()
+  }
+
+  private emit(message: Message, offset?: string): void {
+    this.connection.send({ type: PacketType.EVENT, nsp: this.name, data: [message.type, ...argumentsOf(message), ...(offset === undefined ? [] : [offset])] })
+  }
+}
+
+/** Claims of whoever has yet to say who they are. */
+const NOBODY: Claims = { sub: '', exp: Number.MAX_SAFE_INTEGER }
+
+export function failureOf(error: unknown): Failure {
+  const { code, message, details } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
+  return { code, message, ...(details === undefined ? undefined : { details }) }
 }

@@ -1,15 +1,17 @@
 import type { TemplatedApp } from 'uWebSockets.js'
-import { bareData, encodeSocketIoEvent, eventPrefix } from '../../codecs/socketio.ts'
+import { bareData, encodeSocketIoEvent, encodeSocketIoMessage, eventPrefix } from '../../codecs/socketio.ts'
 import type { Services } from '../../commands/caller.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { Claims, SocketIoEndpoint } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
 import type { Wire } from '../../hub/wire.ts'
 import type { Meters } from '../../meters.ts'
+import type { Bans } from '../../guard/bans.ts'
+import { Admission } from './admission.ts'
 import { Connection } from './connection.ts'
 import { Engine, type EngineOptions } from './engine.ts'
-import { NamespaceSession } from './namespace-session.ts'
-import type { Recovery } from './recovery.ts'
+import { failureOf, NamespaceSession } from './namespace-session.ts'
+import type { Recovered, Recovery } from './recovery.ts'
 
 /** One namespace that clients are in: an endpoint, its parameter filled in. */
 export interface Namespace {
@@ -48,15 +50,17 @@ export class Namespaces {
   readonly options: NamespacesOptions
   private readonly app: TemplatedApp
   private readonly engine: Engine
-  private readonly verify: (token: string | undefined) => Claims
+  readonly admission: Admission
+  readonly verify: (token: string | undefined) => Claims
   private readonly patterns: Pattern[]
   private readonly used = new Map<string, { namespace: Namespace; sessions: Set<NamespaceSession> }>()
 
-  constructor(app: TemplatedApp, contracts: readonly CompiledContract[], services: Services, meters: Meters, recovery: Recovery, verify: (token: string | undefined) => Claims, options: NamespacesOptions) {
+  constructor(app: TemplatedApp, contracts: readonly CompiledContract[], services: Services, meters: Meters, recovery: Recovery, bans: Bans, verify: (token: string | undefined) => Claims, options: NamespacesOptions) {
     this.app = app
     this.services = services
     this.meters = meters
     this.recovery = recovery
+    this.admission = new Admission(bans)
     this.verify = verify
     this.options = options
     this.patterns = contracts.flatMap((contract) =>
@@ -86,29 +90,30 @@ export class Namespaces {
 
   /** Lets a client into a namespace, or says why not. A promise where it wants to recover. */
   admit(connection: Connection, namespace: Namespace, auth: Record<string, unknown>): NamespaceSession | Refusal | Promise<NamespaceSession | Refusal> {
-    const { endpoint, parameter } = namespace
-    let claims: Claims
+    let claims: Claims | undefined
     try {
-      claims = this.claimsOf(endpoint, connection, auth)
-      if (endpoint.allows && !claims.roles?.includes('admin') && !endpoint.allows(claims, parameter)) throw new BrokerError('ACCESS_DENIED')
+      claims = this.claimsOf(namespace.endpoint, connection, auth)
+      if (claims !== undefined) {
+        this.checkAccess(namespace, claims)
+        this.admission.enter(namespace.contract, claims.sub, connection)
+      }
     } catch (error) {
-      const { code, message } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
-      this.meters.error(code)
-      const data = endpoint.refusal?.({ code, message })
-      return { message, ...(data === undefined ? undefined : { data }) }
+      const failure = failureOf(error)
+      this.meters.error(failure.code)
+      const data = namespace.endpoint.refusal?.(failure)
+      return { message: failure.message, ...(data === undefined ? undefined : { data }) }
     }
     const { pid, offset, ...own } = auth
-    const rooms = endpoint.joins?.(claims, parameter) ?? []
-    const anew = () => {
-      const issued = this.recovery.issue(this.services.hub.liveSeq)
-      return new NamespaceSession(this, namespace, connection, claims, own, { pid: issued, sid: this.recovery.sidOf(issued), rooms, sinceSeq: undefined })
-    }
-    if (typeof pid !== 'string') return anew()
-    return this.recovery.find(pid, offset, claims.sub).then((found) => {
-      if (!found) return anew()
-      const before = found.rooms === undefined ? rooms : [...new Set([...rooms, ...found.rooms.filter((room) => this.mayStay(namespace.contract, claims, room))])]
-      return new NamespaceSession(this, namespace, connection, claims, own, { pid, sid: this.recovery.sidOf(pid), rooms: before, sinceSeq: found.sinceSeq })
-    })
+    const make = (recovered: Recovered | undefined) =>
+      new NamespaceSession(this, namespace, connection, claims, own, recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq) : (pid as string), recovered)
+    if (typeof pid !== 'string') return make(undefined)
+    return this.recovery.find(pid, offset, claims?.sub).then(make)
+  }
+
+  /** @throws BrokerError ACCESS_DENIED */
+  checkAccess({ endpoint, parameter }: Namespace, claims: Claims): void {
+    if (!endpoint.allows || claims.roles?.includes('admin') || endpoint.allows(claims, parameter)) return
+    throw new BrokerError('ACCESS_DENIED', 'Access denied to this namespace')
   }
 
   opened(session: NamespaceSession): void {
@@ -125,9 +130,7 @@ export class Namespaces {
 
   /** Ends sessions whose token has expired. */
   sweep(nowMs: number): void {
-    for (const { sessions } of this.used.values()) {
-      for (const session of sessions) if (session.claims.exp * 1000 <= nowMs) session.expire()
-    }
+    for (const { sessions } of this.used.values()) for (const session of sessions) session.sweep(nowMs)
   }
 
   /** Sends everybody away, spread evenly over the time. */
@@ -141,19 +144,12 @@ export class Namespaces {
     this.engine.stop()
   }
 
-  private claimsOf(endpoint: SocketIoEndpoint, connection: Connection, auth: Record<string, unknown>): Claims {
+  /** @returns undefined where the client may say later who it is */
+  private claimsOf(endpoint: SocketIoEndpoint, connection: Connection, auth: Record<string, unknown>): Claims | undefined {
     if (endpoint.anonymous) return ANONYMOUS
     const token = auth.token ?? connection.query.get('token') ?? undefined
+    if (token === undefined && endpoint.lateAuthentication) return undefined
     return this.verify(typeof token === 'string' ? token.replace(/^Bearer /i, '') : undefined)
-  }
-
-  private mayStay(contract: CompiledContract, claims: Claims, room: string): boolean {
-    try {
-      contract.checkRoom(claims, room)
-      return true
-    } catch {
-      return false
-    }
   }
 
   private make(name: string, parameter: string, endpoint: SocketIoEndpoint, contract: CompiledContract): Namespace {
@@ -165,6 +161,7 @@ export class Namespaces {
       format: 'socketio',
       binary: false,
       encodeEvent: (event, position) => encodeSocketIoEvent(prefix, event.type, handlerArguments({ ...event }, position), position),
+      encodeMessage: (message) => encodeSocketIoMessage(prefix, message),
       publish: (topic, frame) => this.app.publish(topic, frame, false, false),
     }
     return { name, parameter, endpoint, contract, wire, sent: (frame) => start.equals(frame.subarray(0, start.length)) }

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import type { PlaceState } from '../../commands/place.ts'
 import type { EventLog } from '../../log/event-log.ts'
 import { parsePosition } from '../../log/position.ts'
 import type { KeyValue, Source } from '../../source/source.ts'
@@ -9,8 +10,17 @@ const KEPT_MS = 24 * 3_600_000
 
 export interface Recovered {
   readonly sinceSeq: number
-  /** The rooms that it was in. Undefined: those it had by connecting. */
-  readonly rooms: readonly string[] | undefined
+  /** What was kept of it. Without: the rooms that it has by connecting. */
+  readonly userId?: string
+  readonly rooms?: readonly string[]
+  readonly places?: PlaceState
+}
+
+/** What is kept of a session. */
+export interface KeptState {
+  readonly userId: string
+  readonly rooms: readonly string[]
+  readonly places: PlaceState | undefined
 }
 
 /**
@@ -41,22 +51,25 @@ export class Recovery {
     return createHash('sha256').update(pid).digest('base64url').slice(0, 20)
   }
 
-  /** Keeps the rooms of a session. Without the store in reach, it recovers into those that it has by connecting. */
-  async keep(pid: string, userId: string, rooms: readonly string[]): Promise<void> {
-    await this.kv.put(pid, Buffer.from(JSON.stringify({ userId, rooms }))).catch(() => {})
+  /** Keeps what a session is in. Without the store in reach, it recovers into the rooms that it has by connecting. */
+  async keep(pid: string, state: KeptState): Promise<void> {
+    await this.kv.put(pid, Buffer.from(JSON.stringify(state))).catch(() => {})
   }
 
-  /** @returns undefined where nothing is to be recovered: an unknown id, another user's, or history that is gone */
-  async find(pid: unknown, offset: unknown, userId: string): Promise<Recovered | undefined> {
+  /**
+   * @param userId undefined: not known yet
+   * @returns undefined where nothing is to be recovered: an unknown id, another user's, or history that is gone
+   */
+  async find(pid: unknown, offset: unknown, userId: string | undefined): Promise<Recovered | undefined> {
     if (typeof pid !== 'string' || !/^[A-Za-z0-9_-]{16}\.[A-Za-z0-9]{1,40}-\d{1,16}$/.test(pid)) return undefined
     const position = parsePosition(typeof offset === 'string' ? offset : pid.slice(17))
     if (!position) return undefined
     try {
       const [bounds, kept] = await Promise.all([this.log.bounds(), this.kv.get(pid)])
       if (position.epoch !== bounds.epoch || position.seq > bounds.lastSeq || position.seq + 1 < bounds.firstSeq) return undefined
-      const state = kept && (JSON.parse(Buffer.from(kept.value).toString()) as { userId: string; rooms: string[] })
-      if (state && state.userId !== userId) return undefined
-      return { sinceSeq: position.seq, rooms: state?.rooms }
+      const state = kept && (JSON.parse(Buffer.from(kept.value).toString()) as KeptState)
+      if (state && userId !== undefined && state.userId !== userId) return undefined
+      return { sinceSeq: position.seq, ...state }
     } catch {
       return undefined
     }

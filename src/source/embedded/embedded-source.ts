@@ -59,6 +59,11 @@ export class EmbeddedSource implements Source {
     throw new BrokerError('SERVICE_UNAVAILABLE', 'No service answers here: the embedded source has none. Set NATS_URL to reach services')
   }
 
+  /** There are no other brokers. */
+  tell(): void {}
+
+  hear(): void {}
+
   async keyValue(bucket: string, ttlMs: number): Promise<KeyValue> {
     let kv = this.buckets.get(bucket)
     if (!kv) this.buckets.set(bucket, (kv = new EmbeddedKeyValue(ttlMs)))

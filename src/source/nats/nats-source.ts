@@ -110,6 +110,14 @@ export class NatsSource implements Source {
     }
   }
 
+  tell(subject: string, body: Uint8Array): void {
+    if (this.up) this.nc.publish(subject, body)
+  }
+
+  hear(subject: string, heard: (body: Uint8Array) => void): void {
+    this.nc.subscribe(subject, { callback: (error, message) => void (error ?? heard(message.data)) })
+  }
+
   async keyValue(bucket: string, ttlMs: number): Promise<KeyValue> {
     let kv = this.buckets.get(bucket)
     if (!kv) {
@@ -177,6 +185,8 @@ async function connectOnce({ url, creds, log }: NatsSourceOptions): Promise<Nats
     reconnectJitter: 250,
     ignoreAuthErrorAbort: true,
     pingInterval: 10_000,
+    // What this broker tells others it need not hear.
+    noEcho: true,
     ...credentialsIn(servers),
   }
   if (creds !== '') options.authenticator = credsAuthenticator(readCreds(creds))

@@ -1,0 +1,175 @@
+import type { Session } from '../hub/session.ts'
+import type { KeyValue, Source } from '../source/source.ts'
+
+const BUCKET = 'roomcast_presence'
+/** A node that is gone loses its users after this. */
+const LEASE_MS = 30_000
+const REFRESH_MS = 10_000
+const NOTHING = new Uint8Array()
+
+/** Told when a user comes to a place, or leaves it with the last of their connections on any node. */
+export type PresenceListener = (change: 'joined' | 'left', app: string, place: string, userId: string) => void
+
+/**
+ * Who is where, over all nodes: each node keeps a lease in the key-value store for each of its users in each place, and a
+ * copy of everybody's leases. A killed node's leases run out.
+ */
+export class Presence {
+  onChange: PresenceListener = () => {}
+  private readonly kv: KeyValue
+  private readonly source: Source
+  private readonly nodeId: string
+  /** By place: users, and by user the nodes and until when their leases last, ms. */
+  private readonly places = new Map<string, Map<string, Map<string, number>>>()
+  /** By lease of this node: its sessions. */
+  private readonly own = new Map<string, Set<Session>>()
+  private readonly leasesOf = new Map<Session, Set<string>>()
+  private readonly timers: NodeJS.Timeout[]
+  private sweepFromMs = 0
+
+  static async open(source: Source, nodeId: string): Promise<Presence> {
+    const presence = new Presence(await source.keyValue(BUCKET, LEASE_MS), source, nodeId)
+    await presence.kv.watch((key, value) => presence.seen(key, value !== undefined))
+    return presence
+  }
+
+  private constructor(kv: KeyValue, source: Source, nodeId: string) {
+    this.kv = kv
+    this.source = source
+    this.nodeId = nodeId
+    this.timers = [setInterval(() => this.refresh(), REFRESH_MS), setInterval(() => this.sweep(Date.now()), 1_000)]
+    for (const timer of this.timers) timer.unref()
+  }
+
+  /** A session comes to a place. Others hear of it where its user was not there yet. */
+  enter(session: Session, place: string): void {
+    const { app } = session.audience
+    const lease = leaseKey(app, place, session.userId, this.nodeId)
+    let leases = this.leasesOf.get(session)
+    if (!leases) this.leasesOf.set(session, (leases = new Set()))
+    if (leases.has(lease)) return
+    leases.add(lease)
+    const sessions = this.own.get(lease)
+    if (sessions) {
+      sessions.add(session)
+      return
+    }
+    this.own.set(lease, new Set([session]))
+    void this.kv.put(lease, NOTHING).catch(() => {})
+    this.note(lease, Number.POSITIVE_INFINITY)
+  }
+
+  leave(session: Session, place: string): void {
+    this.release(session, leaseKey(session.audience.app, place, session.userId, this.nodeId))
+  }
+
+  /** The session is gone from everywhere. */
+  drop(session: Session): void {
+    for (const lease of this.leasesOf.get(session) ?? []) this.release(session, lease)
+    this.leasesOf.delete(session)
+  }
+
+  isIn(session: Session, place: string): boolean {
+    return this.leasesOf.get(session)?.has(leaseKey(session.audience.app, place, session.userId, this.nodeId)) ?? false
+  }
+
+  /** Places that a session is in. */
+  placesOf(session: Session): string[] {
+    return [...(this.leasesOf.get(session) ?? [])].map((lease) => partsOf(lease).place)
+  }
+
+  /** Distinct users in a place, on all nodes. */
+  count(app: string, place: string): number {
+    return this.places.get(placeKey(app, place))?.size ?? 0
+  }
+
+  /** Places of an application with anybody in them. */
+  placeCount(app: string): number {
+    let count = 0
+    for (const key of this.places.keys()) if (key.startsWith(`${app}.`)) count++
+    return count
+  }
+
+  /** Gives this node's leases back, so that others need not wait for them to run out. */
+  async close(): Promise<void> {
+    for (const timer of this.timers) clearInterval(timer)
+    await Promise.all([...this.own.keys()].map((lease) => this.kv.delete(lease).catch(() => {})))
+  }
+
+  private release(session: Session, lease: string): void {
+    if (!this.leasesOf.get(session)?.delete(lease)) return
+    const sessions = this.own.get(lease)
+    sessions?.delete(session)
+    if (sessions === undefined || sessions.size > 0) return
+    this.own.delete(lease)
+    void this.kv.delete(lease).catch(() => {})
+    this.forget(lease)
+  }
+
+  private seen(lease: string, held: boolean): void {
+    if (partsOf(lease).node === this.nodeId) return
+    if (held) this.note(lease, Date.now() + LEASE_MS)
+    else this.forget(lease)
+  }
+
+  private note(lease: string, untilMs: number): void {
+    const { app, place, user, node } = partsOf(lease)
+    const key = placeKey(app, place)
+    let users = this.places.get(key)
+    if (!users) this.places.set(key, (users = new Map()))
+    const nodes = users.get(user)
+    if (nodes) {
+      nodes.set(node, untilMs)
+      return
+    }
+    users.set(user, new Map([[node, untilMs]]))
+    this.onChange('joined', app, place, user)
+  }
+
+  private forget(lease: string): void {
+    const { app, place, user, node } = partsOf(lease)
+    const key = placeKey(app, place)
+    const users = this.places.get(key)
+    const nodes = users?.get(user)
+    if (!users || !nodes?.delete(node) || nodes.size > 0) return
+    users.delete(user)
+    if (users.size === 0) this.places.delete(key)
+    this.onChange('left', app, place, user)
+  }
+
+  private refresh(): void {
+    for (const lease of this.own.keys()) void this.kv.put(lease, NOTHING).catch(() => {})
+  }
+
+  /** Forgets leases that ran out. While the store is out of reach, and until it has had time to be refreshed, nothing has. */
+  private sweep(nowMs: number): void {
+    if (!this.source.connected) this.sweepFromMs = nowMs + LEASE_MS
+    if (nowMs < this.sweepFromMs) return
+    for (const [key, users] of this.places) {
+      for (const [user, nodes] of users) {
+        for (const [node, untilMs] of nodes) if (untilMs < nowMs) this.forget(`${key}.${encode(user)}.${node}`)
+      }
+    }
+  }
+}
+
+function leaseKey(app: string, place: string, user: string, node: string): string {
+  return `${placeKey(app, place)}.${encode(user)}.${node}`
+}
+
+function placeKey(app: string, place: string): string {
+  return `${app}.${encode(place)}`
+}
+
+function partsOf(lease: string): { app: string; place: string; user: string; node: string } {
+  const [app, place, user, node] = lease.split('.') as [string, string, string, string]
+  return { app, place: decode(place), user: decode(user), node }
+}
+
+function encode(text: string): string {
+  return Buffer.from(text).toString('base64url')
+}
+
+function decode(text: string): string {
+  return Buffer.from(text, 'base64url').toString()
+}
