@@ -30,7 +30,7 @@ const compile = (contract: Contract = SHOP, participantsOf: ParticipantsOf = () 
 const shop = compile()
 
 function route(type: string, data: Record<string, unknown>, more: { user_id?: string; rooms?: string[] } = {}, contract = shop) {
-  const found = contract.route({ type, data, timestamp: '', ...more })
+  const found = contract.route({ type, data, timestamp: '', ...more }, 1)
   if (found === undefined) throw new Error(`there is no event ${type}`)
   return found
 }
@@ -67,7 +67,7 @@ t.test('an event goes to the rooms that the contract derives, or else to those o
   t.same(route('order_seen', {}).rooms, ['order_seen'])
   t.equal(route('order_seen', {}).users, undefined)
   t.equal(route('order_seen', {}).audience, shop.audience)
-  for (const type of ['nothing', 'constructor', '__proto__', 'toString']) t.equal(shop.route({ type, data: {}, timestamp: '' }), undefined, type)
+  for (const type of ['nothing', 'constructor', '__proto__', 'toString']) t.equal(shop.route({ type, data: {}, timestamp: '' }, 1), undefined, type)
 })
 
 t.test('the producer\'s rooms override those of the contract', async (t) => {
