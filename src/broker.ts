@@ -29,6 +29,7 @@ import { mountOps } from './ops/ops-server.ts'
 import { EmbeddedSource } from './source/embedded/embedded-source.ts'
 import { NatsSource } from './source/nats/nats-source.ts'
 import type { Source } from './source/source.ts'
+import { growYoungGenerationWhenBusy } from './young-generation.ts'
 
 export interface Ports {
   readonly port: number
@@ -180,8 +181,11 @@ export async function startBroker(config: Config, log: Logger, development: { to
   listening.push(await listen(app, host, config.port, 'PORT'))
   state = 'serving'
 
+  let eventsBefore = meters.events
   const sweeper = setInterval(() => {
     const now = Date.now()
+    growYoungGenerationWhenBusy(meters.events - eventsBefore)
+    eventsBefore = meters.events
     for (const gateway of gateways) gateway.sweep(now)
     hub.catchUp.sweep(now)
   }, SWEEP_MS)

@@ -1,4 +1,7 @@
 #!/usr/bin/env node
-import { run } from './cli/program.ts'
+import { keepYoungGenerationSmall } from './young-generation.ts'
 
+keepYoungGenerationSmall()
+
+const { run } = await import('./cli/program.ts')
 await run(process.argv)
