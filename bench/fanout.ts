@@ -6,10 +6,12 @@ import { pinning } from './cores.ts'
 import { machine } from './machine.ts'
 import { endProgress } from './progress.ts'
 import { PAYLOAD_BYTES_MIN } from './event-data.ts'
-import { compare, type Round } from './comparison.ts'
-import { report } from './report.ts'
+import { compare } from './comparison.ts'
+import { PROTOCOLS, type ProtocolName, type Side, SIDE_NAMES } from './protocol.ts'
+import { type Measured, report } from './report.ts'
+import type { Round } from './rounds.ts'
 import { startNats } from './servers/nats.ts'
-import { type Load, measure } from './side.ts'
+import { type Figures, type Load, measure, type Place } from './side.ts'
 import { filesMax } from './usage.ts'
 
 const RESULTS = fileURLToPath(new URL('results', import.meta.url))
@@ -17,6 +19,7 @@ const RESULTS = fileURLToPath(new URL('results', import.meta.url))
 const OTHER_FILES = 100
 
 interface Flags {
+  readonly protocol: ProtocolName
   readonly subscribers: number
   readonly payload: number
   readonly rate: number
@@ -28,17 +31,18 @@ interface Flags {
   readonly profile?: string
 }
 
-/** `fanout`: one room, every event to everybody in it; the broker beside a raw uWebSockets.js server. */
+/** `fanout`: one room, every event to everybody in it; the broker beside a raw uWebSockets.js server, and `socket.io`. */
 export function addFanout(program: Command): void {
   program
     .command('fanout')
-    .description('one room, every event to everybody: Roomcast beside a raw uWebSockets.js server')
+    .description('one room, every event to everybody: Roomcast beside a raw uWebSockets.js server, and the socket.io package')
+    .addOption(new Option('--protocol <name>', 'what the clients speak').choices(Object.keys(PROTOCOLS)).default('raw'))
     .addOption(number('--subscribers <n>', 'connections, all in the room', 5_000, 1))
     .addOption(number('--payload <bytes>', "length of each event's data", 200, PAYLOAD_BYTES_MIN))
     .addOption(number('--rate <events>', 'events a second', 20, 0.1))
     .addOption(number('--seconds <s>', 'measured time of each side of a round', 10, 1))
     .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
-    .addOption(number('--rounds <n>', 'both sides, one after the other, this many times', 3, 1))
+    .addOption(number('--rounds <n>', 'all sides, one after the other, this many times', 3, 1))
     .option('--raw-by-message', "the raw server's clients subscribe by message too: shows what that alone costs a connection ever after")
     .option('--check', 'exit code 1 when a threshold is not met')
     .option('--profile <folder>', 'write CPU profiles of the servers there; the figures include what that costs')
@@ -46,6 +50,7 @@ export function addFanout(program: Command): void {
       if (process.platform !== 'linux') command.error('error: this bench reads /proc, so it needs Linux')
       const connectionsMax = filesMax() - OTHER_FILES
       if (flags.subscribers > connectionsMax) command.error(`error: --subscribers: a process may open ${filesMax()} files here (ulimit -n), which is enough for ${connectionsMax} subscribers`)
+      if (flags.protocol !== 'raw' && flags.rawByMessage) command.error('error: --raw-by-message: only with --protocol raw')
       if (flags.rate * flags.seconds < 1) command.error('error: --rate and --seconds: not one event would be measured')
       const met = await run(flags)
       if (flags.check && !met) process.exit(1)
@@ -55,25 +60,40 @@ export function addFanout(program: Command): void {
 /** @returns whether all thresholds are met */
 async function run(flags: Flags): Promise<boolean> {
   const started = new Date()
-  const load: Load = { subscribers: flags.subscribers, payloadBytes: flags.payload, perSecond: flags.rate, seconds: flags.seconds, warmupSeconds: flags.warmup, rawByMessage: flags.rawByMessage === true }
+  const protocol = PROTOCOLS[flags.protocol]
+  const load: Load = { protocol, subscribers: flags.subscribers, payloadBytes: flags.payload, perSecond: flags.rate, seconds: flags.seconds, warmupSeconds: flags.warmup, rawByMessage: flags.rawByMessage === true }
   const where = machine()
   const cores = pinning()
   const nats = await startNats(cores?.rest)
-  const place = { nats, cores, profile: flags.profile }
-  const rounds: Round[] = []
-  for (let round = 1; round <= flags.rounds; round++) {
-    const label = (side: string) => `round ${round} of ${flags.rounds}, ${side}`
-    rounds.push({ raw: await measure('raw', load, place, label('raw')), roomcast: await measure('roomcast', load, place, label('roomcast')) })
-  }
+  const measured = await measureRounds(flags.rounds, load, { nats, cores, profile: flags.profile })
   endProgress()
-  const comparison = compare(rounds)
+  const comparison = compare(protocol, measured.rounds)
   const settings = { ...load, rounds: flags.rounds, pinned: cores !== undefined }
-  console.log(report(where, settings, rounds, comparison))
+  console.log(report(where, settings, measured, comparison))
   mkdirSync(RESULTS, { recursive: true })
-  const file = join(RESULTS, `${started.toISOString().replaceAll(':', '-').slice(0, 19)}-fanout.json`)
-  writeFileSync(file, `${JSON.stringify({ scenario: 'fanout', started, machine: where, settings, comparison, rounds }, null, 2)}\n`)
+  const file = join(RESULTS, `${started.toISOString().replaceAll(':', '-').slice(0, 19)}-fanout${protocol.name === 'raw' ? '' : `-${protocol.name}`}.json`)
+  writeFileSync(file, `${JSON.stringify({ scenario: 'fanout', started, machine: where, settings, comparison, ...measured }, null, 2)}\n`)
   console.log(`\nwritten to ${file}`)
   return comparison.thresholds.every(({ met }) => met)
+}
+
+/** All sides in turn, so many times. A peer may fail to connect everybody; the two that are compared may not. */
+async function measureRounds(count: number, load: Load, place: Place): Promise<Measured> {
+  const rounds: Round[] = []
+  const failures: string[] = []
+  for (let round = 1; round <= count; round++) {
+    const figures: Partial<Record<Side, Figures>> = {}
+    for (const side of load.protocol.sides) {
+      const label = `round ${round} of ${count}, ${SIDE_NAMES[side]}`
+      const outcome = await measure(side, load, place, label)
+      if ('notConnected' in outcome) failures.push(`${label}: ${outcome.notConnected}`)
+      else figures[side] = outcome
+    }
+    const { raw, roomcast } = figures
+    if (!raw || !roomcast) throw new Error(failures.join('\n'))
+    rounds.push({ ...figures, raw, roomcast })
+  }
+  return { rounds, failures }
 }
 
 function number(flags: string, about: string, fallback: number, min: number): Option {

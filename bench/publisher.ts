@@ -8,6 +8,8 @@ import { eventData } from './event-data.ts'
 export interface Schedule {
   readonly url: string
   readonly subject: string
+  /** Name of the id in the data. */
+  readonly idField: string
   /** Number of the first event. */
   readonly from: number
   readonly events: number
@@ -27,7 +29,7 @@ export interface Publisher {
   publish(schedule: Schedule): Promise<{ lateMsMax: number }>
 }
 
-async function publish({ url, subject, from, events, perSecond, dataBytes }: Schedule): Promise<{ lateMsMax: number }> {
+async function publish({ url, subject, idField, from, events, perSecond, dataBytes }: Schedule): Promise<{ lateMsMax: number }> {
   const nc = await connect({ servers: url })
   const js = nc.jetstream()
   const acks: Promise<unknown>[] = []
@@ -37,7 +39,7 @@ async function publish({ url, subject, from, events, perSecond, dataBytes }: Sch
     const dueUs = startUs + (i * 1e6) / perSecond
     for (let nowUs = monotonicUs(); nowUs < dueUs; nowUs = monotonicUs()) await new Promise((resolve) => setTimeout(resolve, (dueUs - nowUs) / 1000))
     // A failed ack rejects with nobody there to catch it: the process ends, and the bench with it.
-    acks.push(js.publish(subject, `{"data":${eventData(from + i, dueUs, dataBytes)}}`))
+    acks.push(js.publish(subject, `{"data":${eventData(idField, from + i, dueUs, dataBytes)}}`))
     lateUsMax = Math.max(lateUsMax, monotonicUs() - dueUs)
   }
   await Promise.all(acks)

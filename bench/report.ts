@@ -1,11 +1,19 @@
-import { type Comparison, cpuRatio, median, memoryDifferenceBytes, p99Ratio, type Round } from './comparison.ts'
+import type { Comparison } from './comparison.ts'
 import type { Machine } from './machine.ts'
+import { SIDE_NAMES } from './protocol.ts'
+import { cpuRatio, figuresOf, handshakeRatio, median, memoryDifferenceBytes, p99Ratio, type Round } from './rounds.ts'
 import type { Figures, Load } from './side.ts'
 
 export interface Settings extends Load {
   readonly rounds: number
   /** Whether the server had a core of its own. */
   readonly pinned: boolean
+}
+
+/** What was measured, and on which side nothing could be. */
+export interface Measured {
+  readonly rounds: readonly Round[]
+  readonly failures: readonly string[]
 }
 
 interface Row {
@@ -33,6 +41,8 @@ const ROWS: readonly Row[] = [
   { about: 'latency p50', of: ({ latency }) => latency.p50Ms, unit: ms, compared: { of: ({ raw, roomcast }) => roomcast.latency.p50Ms / raw.latency.p50Ms, unit: ratio } },
   { about: '  p99', of: ({ latency }) => latency.p99Ms, unit: ms, compared: { of: p99Ratio, unit: ratio } },
   { about: '  max', of: ({ latency }) => latency.maxMs, unit: ms },
+  { about: 'handshake CPU per connection', of: ({ handshakeUs }) => handshakeUs, unit: us, compared: { of: handshakeRatio, unit: ratio } },
+  { about: '  user space', of: ({ handshakeUserUs }) => handshakeUserUs, unit: us },
   { about: 'memory per connection', of: ({ connectionBytes }) => connectionBytes, unit: kb, compared: { of: memoryDifferenceBytes, unit: moreKb } },
   { about: '  live JavaScript objects', of: ({ connectionHeapBytes }) => connectionHeapBytes, unit: kb, compared: { of: ({ raw, roomcast }) => roomcast.connectionHeapBytes - raw.connectionHeapBytes, unit: moreKb } },
   { about: "  V8's space for new ones", of: ({ connectionYoungBytes }) => connectionYoungBytes, unit: kb, compared: { of: ({ raw, roomcast }) => roomcast.connectionYoungBytes - raw.connectionYoungBytes, unit: moreKb } },
@@ -49,12 +59,13 @@ const ROWS: readonly Row[] = [
 const DISTURBED = 0.1
 
 /** The result as text for a terminal. */
-export function report(machine: Machine, settings: Settings, rounds: readonly Round[], { raw, roomcast, thresholds }: Comparison): string {
-  const head = ['', 'raw uWS', 'Roomcast', 'Roomcast : raw', ...rounds.map((_, index) => `round ${index + 1}`)]
-  const othersBusy = Math.max(...rounds.flatMap((round) => [round.raw.othersBusy, round.roomcast.othersBusy]))
+export function report(machine: Machine, settings: Settings, { rounds, failures }: Measured, comparison: Comparison): string {
+  const { sides } = settings.protocol
+  const head = ['', ...sides.map((side) => SIDE_NAMES[side]), 'Roomcast : raw', ...rounds.map((_, index) => `round ${index + 1}`)]
+  const othersBusy = Math.max(...sides.flatMap((side) => figuresOf(side, rounds)).map((figures) => figures.othersBusy))
   const disturbed = othersBusy > DISTURBED
   const rows = ROWS.map(({ about, of, unit, compared }) => {
-    const cells = [about, unit(of(raw)), unit(of(roomcast))]
+    const cells = [about, ...sides.map((side) => shown(comparison[side], of, unit))]
     if (compared === undefined) return cells
     const values = rounds.map(compared.of)
     return [...cells, compared.unit(median(values)), ...values.map(compared.unit)]
@@ -66,15 +77,20 @@ export function report(machine: Machine, settings: Settings, rounds: readonly Ro
     '',
     'Medians of the rounds; maximum and counts are of all rounds. Memory: what RSS grew by, garbage collected before and after.',
     ...(disturbed ? [`Other programs used up to ${percent(othersBusy)} of a core: rounds differ by that more than by the servers.`] : []),
+    ...failures,
     '',
-    table(thresholds.map(({ about, value, max, met }) => [about, Number.isInteger(value) ? count(value) : value.toFixed(3), `<= ${max}`, met ? 'met' : 'NOT MET'])),
+    table(comparison.thresholds.map(({ about, value, max, met }) => [about, Number.isInteger(value) ? count(value) : value.toFixed(3), `<= ${max}`, met ? 'met' : 'NOT MET'])),
   ].join('\n')
 }
 
+function shown(figures: Figures | undefined, of: Row['of'], unit: Unit): string {
+  return figures === undefined ? '-' : unit(of(figures))
+}
+
 function described({ cpu, cores, memory_gb, kernel, node, nats_server, load, commit }: Machine, settings: Settings): string {
-  const { subscribers, payloadBytes, perSecond, seconds, warmupSeconds, rounds, pinned, rawByMessage } = settings
+  const { protocol, subscribers, payloadBytes, perSecond, seconds, warmupSeconds, rounds, pinned, rawByMessage } = settings
   return [
-    `fanout: ${count(subscribers)} subscribers, ${perSecond} events/s of ${payloadBytes} B data, ${seconds} s after ${warmupSeconds} s of warm-up, ${rounds} rounds${rawByMessage ? ', raw clients subscribe by message' : ''}`,
+    `fanout, ${protocol.name} protocol: ${count(subscribers)} subscribers, ${perSecond} events/s of ${payloadBytes} B data, ${seconds} s after ${warmupSeconds} s of warm-up, ${rounds} rounds${rawByMessage ? ', raw clients subscribe by message' : ''}`,
     `${cpu}, ${cores} cores, ${memory_gb} GB, ${kernel}, Node ${node}, nats-server ${nats_server}, commit ${commit}`,
     `${pinned ? 'pinned: the server has a core, the clients, the publisher and nats-server share another' : 'not pinned: the processes share all cores'}; load before the run ${load}`,
   ].join('\n')

@@ -5,13 +5,15 @@ import type { Latency, LoadClient, Tally } from './client/main.ts'
 import { monotonicUs } from './clock.ts'
 import type { Pinning } from './cores.ts'
 import { progress } from './progress.ts'
+import { type Protocol, type Side, subjectOf } from './protocol.ts'
 import type { Publisher } from './publisher.ts'
 import type { Nats } from './servers/nats.ts'
-import { type ServerOptions, type Side, startServer, subjectOf } from './servers/server.ts'
+import { type ServerOptions, startServer } from './servers/server.ts'
 import { type Cpu, cpuOf, machineCpuUs, residentBytes } from './usage.ts'
 
 /** What one server is put through. */
 export interface Load {
+  readonly protocol: Protocol
   readonly subscribers: number
   readonly payloadBytes: number
   readonly perSecond: number
@@ -27,6 +29,9 @@ export interface Figures {
   readonly cpuUserUs: number
   readonly cpuSystemUs: number
   readonly latency: Latency
+  /** CPU time of the server from the first connect until all get events, per connection. */
+  readonly handshakeUs: number
+  readonly handshakeUserUs: number
   /** Growth of the resident memory from before any connection to after all subscribed, per connection. */
   readonly connectionBytes: number
   /** Of it: live JavaScript objects. */
@@ -52,17 +57,21 @@ export interface Place {
   readonly profile: string | undefined
 }
 
-const APP = 'game-djinn'
-const TYPE = 'game_added'
 const JWT_SECRET = 'a-secret-for-benches-that-is-long-enough'
 const CONNECTING_AT_ONCE = 200
+const CONNECT_TIMEOUT_MS = 60_000
 /** Long enough for the slowest to get what is still on its way when the last event has been published. */
 const ARRIVAL_TIMEOUT_MS = 20_000
 
+/** A server that could not connect everybody in time, so nothing was measured. */
+export interface NotConnected {
+  readonly notConnected: string
+}
+
 /** Starts a server, connects everybody, publishes, measures; and ends all of it. */
-export async function measure(side: Side, load: Load, { nats, cores, profile }: Place, label: string): Promise<Figures> {
-  const { subscribers, perSecond, payloadBytes } = load
-  const serverOptions: ServerOptions = { natsUrl: nats.url, app: APP, type: TYPE, core: cores?.server, jwtSecret: JWT_SECRET, rawByMessage: load.rawByMessage, profile }
+export async function measure(side: Side, load: Load, { nats, cores, profile }: Place, label: string): Promise<Figures | NotConnected> {
+  const { protocol, subscribers, perSecond, payloadBytes } = load
+  const serverOptions: ServerOptions = { natsUrl: nats.url, protocol, core: cores?.server, jwtSecret: JWT_SECRET, rawByMessage: load.rawByMessage, profile }
   progress(`${label}: starting`)
   await nats.resetStream()
   const server = await startServer(side, serverOptions)
@@ -72,12 +81,21 @@ export async function measure(side: Side, load: Load, { nats, cores, profile }: 
 
   const before = await weigh()
   progress(`${label}: connecting ${subscribers}`)
-  await client.call('connect', { target: server.target, connections: subscribers, jwtSecret: JWT_SECRET, atOnce: CONNECTING_AT_ONCE })
+  const beforeConnecting = cpuOf(server.child.pid)
+  const connected = await client.call('connect', { target: server.target, connections: subscribers, jwtSecret: JWT_SECRET, atOnce: CONNECTING_AT_ONCE, timeoutMs: CONNECT_TIMEOUT_MS })
+  const connecting = cpuSince(beforeConnecting, cpuOf(server.child.pid))
+  const stop = async () => {
+    for (const child of [client, publisher, server.child]) await child.stop()
+  }
+  if (connected < subscribers) {
+    await stop()
+    return { notConnected: `did not connect ${subscribers} in ${CONNECT_TIMEOUT_MS / 1000} s, but ${connected}` }
+  }
   const after = await weigh()
 
   const publish = async (from: number, seconds: number) => {
     const events = Math.round(seconds * perSecond)
-    const { lateMsMax } = await publisher.call('publish', { url: nats.url, subject: subjectOf(APP, TYPE), from, events, perSecond, dataBytes: payloadBytes })
+    const { lateMsMax } = await publisher.call('publish', { url: nats.url, subject: subjectOf(protocol), idField: protocol.idField, from, events, perSecond, dataBytes: payloadBytes })
     await client.call('arrival', from + events - 1, ARRIVAL_TIMEOUT_MS)
     return { last: from + events - 1, lateMsMax }
   }
@@ -91,13 +109,14 @@ export async function measure(side: Side, load: Load, { nats, cores, profile }: 
   const end = used()
   const tally: Tally = await client.call('tally', last)
 
-  for (const child of [client, publisher, server.child]) await child.stop()
-  const cpuUserUs = (end.server.userUs - start.server.userUs) / tally.deliveries
-  const cpuSystemUs = (end.server.systemUs - start.server.systemUs) / tally.deliveries
+  await stop()
+  const delivering = cpuSince(start.server, end.server)
   return {
-    cpuUs: cpuUserUs + cpuSystemUs,
-    cpuUserUs,
-    cpuSystemUs,
+    cpuUs: totalOf(delivering) / tally.deliveries,
+    cpuUserUs: delivering.userUs / tally.deliveries,
+    cpuSystemUs: delivering.systemUs / tally.deliveries,
+    handshakeUs: totalOf(connecting) / subscribers,
+    handshakeUserUs: connecting.userUs / subscribers,
     connectionBytes: (after.residentBytes - before.residentBytes) / subscribers,
     connectionHeapBytes: (after.heap.usedBytes - before.heap.usedBytes) / subscribers,
     connectionYoungBytes: (after.heap.youngBytes - before.heap.youngBytes) / subscribers,
@@ -111,6 +130,10 @@ export async function measure(side: Side, load: Load, { nats, cores, profile }: 
 /** CPU time of everything on the machine that is not the bench. */
 function othersCpuUs(): number {
   return [process.pid, ...childPids()].reduce((left, pid) => left - totalOf(cpuOf(pid)), machineCpuUs())
+}
+
+function cpuSince(start: Cpu, end: Cpu): Cpu {
+  return { userUs: end.userUs - start.userUs, systemUs: end.systemUs - start.systemUs }
 }
 
 function totalOf({ userUs, systemUs }: Cpu): number {

@@ -1,7 +1,8 @@
 import { createHistogram } from 'node:perf_hooks'
 import { createSigner } from 'fast-jwt'
 import { answerCalls } from '../calls.ts'
-import { openConnection, type Target } from './connection.ts'
+import { openConnection } from './connection.ts'
+import { dialogueOf, type Target } from './dialogue.ts'
 import { type Faults, NumberReader, Order } from './order.ts'
 
 /** A process: thousands of connections, each of which must get every event once, in order. */
@@ -9,10 +10,11 @@ import { type Faults, NumberReader, Order } from './order.ts'
 export interface ConnectOptions {
   readonly target: Target
   readonly connections: number
-  /** Each connection has a token of its own, by a user of its own, appended to the path. */
+  /** Each connection has a token of its own, by a user of its own. */
   readonly jwtSecret: string
   /** Connections being opened at the same time. */
   readonly atOnce: number
+  readonly timeoutMs: number
 }
 
 export interface Latency {
@@ -31,7 +33,8 @@ export interface Tally extends Faults {
 }
 
 export interface LoadClient {
-  connect(options: ConnectOptions): Promise<void>
+  /** @returns how many were ready in time */
+  connect(options: ConnectOptions): Promise<number>
   /** From the next event on latencies count, and deliveries from 0. */
   record(): void
   /** Waits until every connection had this many events altogether, at most so long. */
@@ -52,19 +55,22 @@ let bytes = 0
 let awaited = { deliveries: Number.POSITIVE_INFINITY, resolve: () => {} }
 
 answerCalls<LoadClient>({
-  async connect({ target, connections: count, jwtSecret, atOnce }) {
+  async connect({ target, connections: count, jwtSecret, atOnce, timeoutMs }) {
     connections = count
     order = new Order(count)
     const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
     const exp = Math.floor(Date.now() / 1000) + 3_600
     let next = 0
+    let ready = 0
     const openSome = async () => {
       for (let index = next++; index < count; index = next++) {
-        const path = `${target.path}?token=${sign({ sub: `user-${index}`, exp })}`
-        await openConnection({ ...target, path }, (frame, start, end, arrivedUs) => take(index, frame, start, end, arrivedUs))
+        const dialogue = dialogueOf(target, sign({ sub: `user-${index}`, exp }))
+        await openConnection(target.port, dialogue, (frame, start, end, arrivedUs) => take(index, frame, start, end, arrivedUs))
+        ready++
       }
     }
-    await Promise.all(Array.from({ length: atOnce }, openSome))
+    await Promise.race([new Promise((resolve) => setTimeout(resolve, timeoutMs)), Promise.all(Array.from({ length: atOnce }, openSome))])
+    return ready
   },
   record() {
     recording = true

@@ -2,8 +2,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { buildSync } from 'esbuild'
 import { Child } from '../child.ts'
-import type { Target } from '../client/connection.ts'
+import type { Target } from '../client/dialogue.ts'
 import type { Core } from '../cores.ts'
+import { type Protocol, type Side, SIDE_NAMES, subjectOf } from '../protocol.ts'
 import type { Probe } from './probe.ts'
 
 /** A server under test. */
@@ -12,12 +13,9 @@ export interface Server {
   readonly target: Target
 }
 
-export type Side = 'raw' | 'roomcast'
-
 export interface ServerOptions {
   readonly natsUrl: string
-  readonly app: string
-  readonly type: string
+  readonly protocol: Protocol
   readonly core: Core | undefined
   readonly jwtSecret: string
   /** Clients subscribe to the raw server by message too. */
@@ -26,40 +24,44 @@ export interface ServerOptions {
   readonly profile: string | undefined
 }
 
+type Env = Readonly<Record<string, string>>
+
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-/** Limits that both sides run with: Roomcast's defaults. */
+/** Limits that all sides run with: Roomcast's defaults. */
 const LIMITS = { IDLE_TIMEOUT_S: '120', MAX_BACKPRESSURE_BYTES: '262144' }
+const ANY_PORTS = { PORT: '0', OPS_PORT: '0', CODING_ASSISTANT_PORT: '0', GEMINI_SESSIONS_PORT: '0' }
+const SOCKETIO_PATH = '/socket.io/?EIO=4&transport=websocket'
 
-/** Starts a server and waits until it listens. Both run as plain JavaScript, without a loader in the process. */
+/** Starts a server and waits until it listens. All run as plain JavaScript, without a loader in the process. */
 export async function startServer(side: Side, options: ServerOptions): Promise<Server> {
-  const { natsUrl, app, type, jwtSecret, rawByMessage } = options
-  const subscribe = JSON.stringify({ type: 'subscribe', data: { events: [type] } })
-  const env = { ...LIMITS, NATS_URL: natsUrl }
-  if (side === 'raw') {
-    const child = launch('the raw server', [compiled('raw')], { ...env, SUBJECT: subjectOf(app, type), ...(rawByMessage ? { BY_MESSAGE: '' } : undefined) }, options)
-    return { child, target: { port: await portOf(child), path: '/ws', ...(rawByMessage ? { subscribe } : undefined) } }
-  }
-  const child = launch(
-    'the broker',
-    [join(ROOT, 'dist', 'main.js'), 'serve', '--print-ports'],
-    { ...env, JWT_SECRET: jwtSecret, HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0', MAX_CONNECTIONS: '1000000', LOG_LEVEL: 'warn' },
-    options,
-  )
-  return { child, target: { port: await portOf(child), path: '/ws', subscribe } }
-}
-
-export function subjectOf(app: string, type: string): string {
-  return `events.${app}.${type}`
-}
-
-function launch(name: string, program: readonly string[], env: Readonly<Record<string, string>>, { core, profile }: ServerOptions): Child<Probe> {
-  const profiling = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-interval=200', `--cpu-prof-dir=${profile}`]
-  return new Child<Probe>({ name, command: process.execPath, args: ['--expose-gc', ...profiling, '--import', compiled('probe'), ...program], core, env })
-}
-
-async function portOf(child: Child<Probe>): Promise<number> {
+  const { protocol, rawByMessage } = options
+  const { namespace } = protocol
+  const child = launch(side, options)
   const [line] = await child.says(/^\{"port":.*\}$/m)
-  return JSON.parse(line).port
+  const port = JSON.parse(line).port
+  if (side !== 'raw' && namespace !== undefined) return { child, target: { port, path: SOCKETIO_PATH, namespace } }
+  const subscribe = JSON.stringify({ type: 'subscribe', data: { events: [protocol.type] } })
+  return { child, target: { port, path: '/ws', ...(side === 'raw' && !rawByMessage ? undefined : { subscribe }) } }
+}
+
+function launch(side: Side, options: ServerOptions): Child<Probe> {
+  const { natsUrl, protocol, jwtSecret, rawByMessage } = options
+  const { namespace, room } = protocol
+  const env = { ...LIMITS, NATS_URL: natsUrl, JWT_SECRET: jwtSecret }
+  const events = { SUBJECT: subjectOf(protocol), TYPE: protocol.type, ...(namespace === undefined ? undefined : { SOCKETIO_NAMESPACE: namespace }) }
+  switch (side) {
+    case 'raw':
+      return start(side, [compiled('raw')], { ...env, ...events, ...(rawByMessage ? { BY_MESSAGE: '' } : undefined) }, options)
+    case 'roomcast':
+      return start(side, [join(ROOT, 'dist', 'main.js'), 'serve', '--print-ports'], { ...env, ...ANY_PORTS, HOST: '127.0.0.1', MAX_CONNECTIONS: '1000000', LOG_LEVEL: 'warn' }, options)
+    default:
+      return start(side, [compiled('socketio')], { ...env, ...events, ROOM: room ?? '', ...(side === 'socketioUws' ? { ON_UWS: '' } : undefined) }, options)
+  }
+}
+
+function start(side: Side, program: readonly string[], env: Env, { core, profile }: ServerOptions): Child<Probe> {
+  const profiling = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-interval=200', `--cpu-prof-dir=${profile}`]
+  return new Child<Probe>({ name: `the server (${SIDE_NAMES[side]})`, command: process.execPath, args: ['--expose-gc', ...profiling, '--import', compiled('probe'), ...program], core, env })
 }
 
 /** Compiles a file beside this one. @returns the JavaScript's path, within the project so that it finds its packages */

@@ -22,6 +22,12 @@ export interface Membership {
   readonly predicate: Predicate | undefined
 }
 
+/** Which of two sessions an event is published to first. */
+interface Rehearsal {
+  readonly sessions: readonly Session[]
+  first: Session | undefined
+}
+
 /**
  * Rooms, and who is in them: takes events off the log and publishes each to the native topics of its rooms, once per
  * wire format in use. Sessions whose socket is full leave live delivery and are fed by `CatchUp`.
@@ -33,6 +39,8 @@ export class Hub {
   private readonly log: EventLog
   private readonly meters: Meters
   private fallen: Session[] = []
+  /** While set, nothing is published: see `cameBefore`. */
+  private rehearsal: Rehearsal | undefined
   private readonly quietBytes: number
   private scheduled = false
 
@@ -152,8 +160,12 @@ export class Hub {
   private cameBefore(one: Session, other: Session, seq: number): boolean {
     const entry = this.log.ring.at(this.log.ring.indexAfter(seq - 1))
     if (entry?.seq !== seq || !one.wants(entry)) return true
-    const indexOf = (session: Session) => entry.route.rooms.findIndex((room) => session.groupIn(room) !== undefined)
-    return indexOf(one) < indexOf(other)
+    // The same way through rooms and members as when it was published, looking who comes first.
+    const rehearsal: Rehearsal = { sessions: [one, other], first: undefined }
+    this.rehearsal = rehearsal
+    this.distribute(entry)
+    this.rehearsal = undefined
+    return rehearsal.first === one
   }
 
   /** The socket took some of what it had queued. */
@@ -212,14 +224,18 @@ export class Hub {
   }
 
   private deliver(entry: LogEntry): void {
+    const bytesBefore = entry.bytes
+    this.distribute(entry)
+    if (entry.bytes !== bytesBefore) this.log.ring.grew(entry.bytes - bytesBefore)
+    this.meters.published(entry.timeMs)
+  }
+
+  private distribute(entry: LogEntry): void {
     const { route } = entry
     const audience = route.audience as Audience
-    const bytesBefore = entry.bytes
     if (route.users !== undefined) this.deliverToUsers(entry, audience, route.users)
     else if (route.rooms.length === 1) this.deliverToRoom(entry, audience, route.rooms[0] as string)
     else this.deliverToRooms(entry, audience, route.rooms)
-    if (entry.bytes !== bytesBefore) this.log.ring.grew(entry.bytes - bytesBefore)
-    this.meters.published(entry.timeMs)
   }
 
   private deliverToRoom(entry: LogEntry, audience: Audience, name: string): void {
@@ -233,6 +249,11 @@ export class Hub {
   private publish(entry: LogEntry, group: Group): void {
     for (const topic of group.topics) {
       if (topic.live === 0) continue
+      if (this.rehearsal !== undefined) {
+        const { wire } = topic
+        this.rehearse((session) => session.wire === wire && group.members.has(session))
+        continue
+      }
       const frame = entry.frame(topic.wire)
       topic.wire.publish(topic.name, frame)
       this.meters.delivered(topic.wire.format, topic.live, frame.length)
@@ -278,6 +299,7 @@ export class Hub {
 
   /** By a topic of its own rather than `send`, so that the event stands in line with those of its rooms. */
   private publishToOne(session: Session, entry: LogEntry): void {
+    if (this.rehearsal !== undefined) return this.rehearse((other) => other === session)
     if (session.state !== LIVE) return
     const { wire } = session
     if (!session.ownTopic) {
@@ -287,6 +309,10 @@ export class Hub {
     const frame = entry.frame(wire)
     wire.publish(ownTopicOf(session), frame)
     this.meters.delivered(wire.format, 1, frame.length)
+  }
+
+  private rehearse(reaches: (session: Session) => boolean): void {
+    if (this.rehearsal) this.rehearsal.first ??= this.rehearsal.sessions.find(reaches)
   }
 
   /** Takes sessions that dropped an event off their topics, before anything else can be published to them. */

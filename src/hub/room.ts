@@ -26,7 +26,7 @@ export class Group {
   }
 
   topicOf(wire: Wire): Topic {
-    for (const topic of this.topics) if (topic.wire === wire) return topic
+    for (const topic of this.topics) if (topic.wire.id === wire.id) return topic
     const topic = { wire, name: `${wire.id}/${this.id}`, live: 0 }
     this.topics.push(topic)
     return topic

@@ -16,8 +16,8 @@ export interface EventLogOptions {
 
 /** Live delivery further behind than this part of the ring: reading pauses until it has caught up. */
 const PAUSE_PART = 0.25
-/** The same for a ring that is over its bytes: events that may wait however large they are. */
-const LARGE_EVENTS = 256
+/** No ring is taken to be smaller than this: to pause for a few events costs more than to hold them. */
+const RING_EVENTS_MIN = 256
 const WARM_UP_LOOK_MS = 500
 
 /**
@@ -157,6 +157,6 @@ export class EventLog {
   /** Whether live delivery is: by this part of the ring, or by large events that fill more than all of it. */
   private isBehind(part: number): boolean {
     const { backlog, bytes } = this.ring
-    return backlog > this.options.ringEvents * part || (backlog > LARGE_EVENTS * part && bytes > this.options.ringBytes)
+    return backlog > RING_EVENTS_MIN * part && (backlog > this.options.ringEvents * part || bytes > this.options.ringBytes)
   }
 }

@@ -77,13 +77,20 @@ export function code(answer: Answer): unknown {
   return JSON.parse(answer.body).code
 }
 
-/** Whether the server knows the session, asked in a way that does nothing to it: by the transport that it does not have. */
-export async function alive(url: string, sid: string, transport: Transport): Promise<boolean> {
-  return code(await call(address(url, { EIO: '4', transport: transport === 'polling' ? 'websocket' : 'polling', sid }))) !== 1
+/** Whether the server knows a session over websocket: asked by the transport that it does not have, which does nothing to it. */
+export async function alive(url: string, sid: string): Promise<boolean> {
+  return code(await call(address(url, { EIO: '4', transport: 'polling', sid }))) !== 1
 }
 
+/** Resolves once the server knows the session no more. For one over polling, no other GET may be pending. */
 export async function gone(url: string, sid: string, transport: Transport): Promise<void> {
-  await eventually(async () => !(await alive(url, sid, transport)), PATIENCE_MS)
+  if (transport === 'websocket') return eventually(async () => !(await alive(url, sid)), PATIENCE_MS)
+  return eventually(async () => {
+    const answer = await call(address(url, { EIO: '4', transport: 'polling', sid }))
+    if (answer.status === 200) return false
+    if (answer.status !== 400 || code(answer) !== 1) throw new Error(`neither gone nor well: ${answer.status} ${answer.body}`)
+    return true
+  }, PATIENCE_MS)
 }
 
 /** Packets in order of arrival, until the end. */

@@ -30,6 +30,11 @@ async function join(session: Session, namespace = ''): Promise<string> {
   return JSON.parse(String(connected).slice(prefix.length)).sid
 }
 
+/** A frame that begins so; the position that recovery starts from follows as the last argument. */
+function greeting(start: string): RegExp {
+  return new RegExp(`^${start.replace(/[[\]{}/.]/g, '\\$&')},"[a-z0-9]+-\\d+"\\]$`)
+}
+
 /** A session that is connected to these namespaces. */
 async function joined(t: Test, transport: Transport, ...namespaces: string[]): Promise<Session> {
   const session = await open(t, transport)
@@ -52,41 +57,42 @@ for (const transport of TRANSPORTS) {
     const connected = String(await session.next())
     t.match(connected, /^40\{/)
     const data = JSON.parse(connected.slice(2))
-    t.same(Object.keys(data), ['sid'])
+    // `pid` is for connection state recovery; the text knows `sid` alone.
+    t.same(Object.keys(data), ['sid', 'pid'])
     t.type(data.sid, 'string')
     t.not(data.sid, '')
-    t.equal(await session.next(), '42["auth",{}]')
+    t.match(await session.next(), greeting('42["auth",{}'))
     await works(t, session)
   })
 
   t.test(`${transport}: CONNECT to the main namespace may carry a payload`, async (t) => {
     const session = await open(t, transport)
     await session.send('40{"token":"123","more":{"a":[1,null]}}')
-    t.match(await session.next(), /^40\{"sid":"[^"]+"\}$/)
-    t.equal(await session.next(), '42["auth",{"token":"123","more":{"a":[1,null]}}]')
+    t.match(await session.next(), /^40\{"sid":"[^"]+","pid":"[^"]+"\}$/)
+    t.match(await session.next(), greeting('42["auth",{"token":"123","more":{"a":[1,null]}}'))
   })
 
   t.test(`${transport}: CONNECT to a custom namespace is answered in that namespace`, async (t) => {
     const session = await open(t, transport)
     await session.send('40/custom,')
-    t.match(await session.next(), /^40\/custom,\{"sid":"[^"]+"\}$/)
-    t.equal(await session.next(), '42/custom,["auth",{}]')
+    t.match(await session.next(), /^40\/custom,\{"sid":"[^"]+","pid":"[^"]+"\}$/)
+    t.match(await session.next(), greeting('42/custom,["auth",{}'))
     await works(t, session, '/custom,')
   })
 
   t.test(`${transport}: CONNECT to a custom namespace may carry a payload`, async (t) => {
     const session = await open(t, transport)
     await session.send('40/custom,{"token":"abc"}')
-    t.match(await session.next(), /^40\/custom,\{"sid":"[^"]+"\}$/)
-    t.equal(await session.next(), '42/custom,["auth",{"token":"abc"}]')
+    t.match(await session.next(), /^40\/custom,\{"sid":"[^"]+","pid":"[^"]+"\}$/)
+    t.match(await session.next(), greeting('42/custom,["auth",{"token":"abc"}'))
   })
 
   // The text writes the comma; the reference and its test-suite do without where nothing follows.
   t.test(`${transport}: the comma after a namespace may be missing where nothing follows`, async (t) => {
     const session = await open(t, transport)
     await session.send('40/custom')
-    t.match(await session.next(), /^40\/custom,\{"sid":"[^"]+"\}$/)
-    t.equal(await session.next(), '42/custom,["auth",{}]')
+    t.match(await session.next(), /^40\/custom,\{"sid":"[^"]+","pid":"[^"]+"\}$/)
+    t.match(await session.next(), greeting('42/custom,["auth",{}'))
   })
 
   t.test(`${transport}: a client may be connected to several namespaces over one connection`, async (t) => {

@@ -129,7 +129,9 @@ t.test('SIGTERM sends clients away, transport close, and they recover on another
   balancer.direct(brokers[1].port)
   t.equal(await brokers[0].kill('SIGTERM'), 0)
   await eventually(() => clients.every(({ connects }) => connects.length > 1), 60_000)
-  t.same(clients.filter(({ disconnects }) => disconnects[0] !== 'transport close').map(({ disconnects, transport }) => [transport, disconnects]), [])
+  // A poll of its own connection may reach the other broker already, which does not know the session.
+  const reasons = (i: number) => (transportsOf(i)[0] === 'polling' && transportsOf(i).length === 1 ? ['transport close', 'transport error'] : ['transport close'])
+  t.same(clients.filter(({ disconnects }, i) => !reasons(i).includes(disconnects[0] as string)).map(({ disconnects }) => disconnects), [])
   await everyoneHasAll(t, clients, await publisher.stop())
   everyoneRecovered(t, clients)
 })

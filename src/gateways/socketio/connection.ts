@@ -1,6 +1,6 @@
 import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser'
 import { BrokerError } from '../../errors.ts'
-import type { Namespace, Namespaces } from './namespaces.ts'
+import type { Entrance, Namespace, Namespaces, Refusal } from './namespaces.ts'
 import type { EngineSession } from './engine-session.ts'
 import { Lane } from '../lane.ts'
 import { NamespaceSession } from './namespace-session.ts'
@@ -34,13 +34,13 @@ export class Connection {
   }
 
   /** A message of the client: an encoded packet, or a binary attachment of the one before. */
-  receive(message: string | Buffer): void {
+  receive(message: string | Buffer = ''): void {
     this.namespaces.meters.bytesReceived += message.length
     try {
       this.decoderFor(message)?.add(message)
     } catch {
       this.namespaces.meters.error('INVALID_MESSAGE')
-      this.engine.close()
+      this.engine.discard()
     }
   }
 
@@ -61,6 +61,7 @@ export class Connection {
   /** The WebSocket took over from polling: its sessions can be live. */
   upgraded(): void {
     for (const session of this.sessions.values()) session.turnNative()
+    this.lane.proceed(this.engine)
   }
 
   dropped(frame: Uint8Array): void {
@@ -69,6 +70,7 @@ export class Connection {
     }
   }
 
+  /** Its transport took some of what it had queued. */
   drained(): void {
     for (const session of this.sessions.values()) this.namespaces.services.hub.drained(session)
     this.lane.proceed(this.engine)
@@ -100,7 +102,7 @@ export class Connection {
     if (!session) {
       // Sent right behind CONNECT, it waits for the outcome; otherwise it is out of order.
       if (this.connecting.has(nsp)) this.lane.run(this.engine, () => this.handleLater(packet))
-      else if (type !== PacketType.DISCONNECT) this.engine.close()
+      else this.engine.discard()
       return
     }
     switch (type) {
@@ -133,20 +135,21 @@ export class Connection {
   }
 
   private enter(found: Namespace, auth: Record<string, unknown>): Promise<void> | undefined {
-    const settle = (outcome: NamespaceSession | { message: string; data?: unknown }) => {
+    const settle = (entrance: Entrance) => {
       this.connecting.delete(found.name)
       if (this.engine.closed) return
+      const outcome = entrance()
       if (outcome instanceof NamespaceSession) {
         this.sessions.set(found.name, outcome)
         outcome.begin()
       } else this.refuse(found.name, outcome)
     }
-    const outcome = this.namespaces.admit(this, found, auth)
-    if (!(outcome instanceof Promise)) return void settle(outcome)
-    return outcome.then(settle)
+    const entrance = this.namespaces.admit(this, found, auth)
+    if (!(entrance instanceof Promise)) return void settle(entrance)
+    return entrance.then(settle)
   }
 
-  private refuse(name: string, data: { message: string; data?: unknown }): void {
+  private refuse(name: string, data: Refusal): void {
     this.send({ type: PacketType.CONNECT_ERROR, nsp: name, data })
   }
 

@@ -28,16 +28,21 @@ export class EngineSession implements Peer {
   /** Pings sent since the last pong. */
   unanswered = 0
   closed = false
-  polling: Polling | undefined = new Polling()
+  /** A POST request is on its way in. */
+  posting = false
+  polling: Polling | undefined = new Polling(() => this.connection.drained())
   socket: EngineSocket | undefined
   /** A WebSocket that has yet to take over from polling. */
   probe: EngineSocket | undefined
   private readonly onClose: (session: EngineSession) => void
+  private readonly onFarewell: (polling: Polling) => void
 
-  constructor(sid: string, beat: number, makeConnection: (session: EngineSession) => Connection, onClose: (session: EngineSession) => void) {
+  /** @param onFarewell its end is to be told to the next poll */
+  constructor(sid: string, beat: number, makeConnection: (session: EngineSession) => Connection, onClose: (session: EngineSession) => void, onFarewell: (polling: Polling) => void) {
     this.sid = sid
     this.beat = beat
     this.onClose = onClose
+    this.onFarewell = onFarewell
     this.connection = makeConnection(this)
   }
 
@@ -84,9 +89,22 @@ export class EngineSession implements Peer {
     this.connection.upgraded()
   }
 
-  /** Ends the session; the client sees `transport close` and comes back. */
+  /** Ends the session; the client sees `transport close` and comes back. One that polls is told by its next poll. */
   close(): void {
-    if (this.closed) return
+    const { polling } = this
+    if (this.end() && polling && !polling.polled) {
+      polling.push({ type: 'close' })
+      this.onFarewell(polling)
+    }
+  }
+
+  /** Ends a session that broke the protocol, or is dead: nothing of it is kept. */
+  discard(): void {
+    this.end()
+  }
+
+  private end(): boolean {
+    if (this.closed) return false
     const { socket, polling, probe } = this
     this.ended()
     probe?.close()
@@ -95,8 +113,11 @@ export class EngineSession implements Peer {
       if (socket.getBufferedAmount() > CLOSE_BEHIND_BYTES) socket.close()
       else socket.end(1012)
     }
-    polling?.push({ type: 'close' })
-    polling?.flush()
+    if (polling?.polled) {
+      polling.push({ type: 'close' })
+      polling.flush()
+    }
+    return true
   }
 
   /** Its transport is gone, or the client closed it. */

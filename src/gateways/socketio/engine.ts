@@ -5,6 +5,7 @@ import { allowsOrigin } from '../upgrade.ts'
 import type { Connection } from './connection.ts'
 import { EngineSession, type EngineSocketData } from './engine-session.ts'
 import { Heartbeat } from './heartbeat.ts'
+import type { Polling } from './polling.ts'
 
 export interface EngineOptions {
   readonly pingIntervalMs: number
@@ -32,10 +33,13 @@ const FAULTS = {
 
 const PATH = '/socket.io/'
 const TRANSPORT_PAYLOAD_FACTOR = 4
+const FAREWELL_MS = 5_000
 
 /** An Engine.IO 4 server on one port: handshake, both transports, the upgrade from one to the other, heartbeat. */
 export class Engine {
   readonly sessions = new Map<string, EngineSession>()
+  /** Long-polling sessions that were closed between two polls: the next one is told so, instead of failing. */
+  private readonly farewells = new Map<string, Polling>()
   private readonly options: EngineOptions
   private readonly heartbeat: Heartbeat
 
@@ -120,11 +124,18 @@ export class Engine {
       return
     }
     const session = this.sessions.get(sid)
-    if (!session) return this.refuse(res, req, FAULTS.sid)
+    if (!session) {
+      res.onAborted(() => {
+        res.aborted = true
+      })
+      this.farewells.get(sid)?.wait(res, answer)
+      this.farewells.delete(sid)
+      return
+    }
     const { polling } = session
     if (!polling || polling.polled) {
       this.refuse(res, req, FAULTS.request)
-      if (polling) session.close()
+      if (polling) session.discard()
       return
     }
     res.onAborted(() => {
@@ -143,8 +154,14 @@ export class Engine {
     const sid = query.get('sid')
     if (sid === null) return this.refuse(res, req, FAULTS.method)
     const session = this.sessions.get(sid)
-    if (!session) return this.refuse(res, req, FAULTS.sid)
-    if (!session.polling) return this.refuse(res, req, FAULTS.request)
+    // Its next poll tells it that the session is over.
+    if (!session) return answer(res, '200 OK', 'text/html', 'ok')
+    if (!session.polling || session.posting) {
+      this.refuse(res, req, FAULTS.request)
+      if (session.posting) session.discard()
+      return
+    }
+    session.posting = true
     const chunks: Buffer[] = []
     let bytes = 0
     res.onAborted(() => {
@@ -156,11 +173,13 @@ export class Engine {
       bytes += chunk.byteLength
       if (bytes > this.options.payloadBytes) {
         answer(res, '413 Payload Too Large', 'text/plain', '')
-        session.close()
+        session.discard()
         return
       }
       chunks.push(Buffer.from(chunk.slice(0)))
       if (!isLast) return
+      session.posting = false
+      if (session.closed) return answer(res, '400 Bad Request', 'application/json', FAULTS.sid)
       answer(res, '200 OK', 'text/html', 'ok')
       this.receivePayload(session, Buffer.concat(chunks).toString())
     })
@@ -178,14 +197,14 @@ export class Engine {
         if (type === 'close') {
           session.ended()
           polling?.flush()
-        } else session.close()
+        } else session.discard()
         return
       }
     }
   }
 
   private receive(session: EngineSession, frame: ArrayBuffer, binary: boolean): void {
-    if (frame.byteLength > this.options.payloadBytes) return session.close()
+    if (frame.byteLength > this.options.payloadBytes) return session.discard()
     // A copy: the frame is gone after this call.
     if (binary) return session.connection.receive(Buffer.from(frame.slice(0)))
     const text = Buffer.from(frame).toString()
@@ -197,7 +216,7 @@ export class Engine {
         return
       default:
         // `1` closes; anything else is no packet that a client may send.
-        return session.close()
+        return session.discard()
     }
   }
 
@@ -232,6 +251,10 @@ export class Engine {
         this.sessions.delete(session.sid)
         this.heartbeat.remove(session)
       },
+      (polling) => {
+        this.farewells.set(session.sid, polling)
+        setTimeout(() => this.farewells.delete(session.sid), FAREWELL_MS).unref()
+      },
     )
     this.sessions.set(session.sid, session)
     this.heartbeat.add(session)
@@ -249,7 +272,7 @@ export class Engine {
     if (!allowsOrigin(this.options.origins, req.getHeader('origin'))) return FAULTS.forbidden
     if (wanted !== transport) return FAULTS.request
     const sid = query.get('sid')
-    if (sid !== null) return this.sessions.has(sid) ? undefined : FAULTS.sid
+    if (sid !== null && !this.sessions.has(sid) && !this.farewells.has(sid)) return FAULTS.sid
     return query.get('EIO') === '4' ? undefined : FAULTS.version
   }
 

@@ -17,6 +17,8 @@ export class Heartbeat {
   private readonly options: HeartbeatOptions
   private readonly publish: (topic: string) => void
   private readonly sessions: Set<EngineSession>[] = Array.from({ length: BEATS }, () => new Set())
+  /** Sessions that have yet to connect to a namespace. */
+  private readonly unconnected = new Set<EngineSession>()
   private readonly timer: NodeJS.Timeout
   private readonly unansweredMax: number
   private beat = 0
@@ -26,7 +28,7 @@ export class Heartbeat {
     this.publish = publish
     // A pong is late once the timeout has passed; looked at when the next ping is due.
     this.unansweredMax = Math.ceil(options.pingTimeoutMs / options.pingIntervalMs)
-    this.timer = setInterval(() => this.tick(), Math.max(1, options.pingIntervalMs / BEATS))
+    this.timer = setInterval(() => this.tick(), options.pingIntervalMs / BEATS)
     this.timer.unref()
   }
 
@@ -41,10 +43,12 @@ export class Heartbeat {
 
   add(session: EngineSession): void {
     this.sessions[session.beat]?.add(session)
+    this.unconnected.add(session)
   }
 
   remove(session: EngineSession): void {
     this.sessions[session.beat]?.delete(session)
+    this.unconnected.delete(session)
   }
 
   stop(): void {
@@ -54,8 +58,12 @@ export class Heartbeat {
   private tick(): void {
     this.beat = (this.beat + 1) % BEATS
     const connectBeforeMs = Date.now() - this.options.connectTimeoutMs
+    for (const session of this.unconnected) {
+      if (!session.connection.idle) this.unconnected.delete(session)
+      else if (session.openedMs < connectBeforeMs) session.discard()
+    }
     for (const session of this.sessions[this.beat] as Set<EngineSession>) {
-      if (session.unanswered >= this.unansweredMax || (session.connection.idle && session.openedMs < connectBeforeMs)) session.close()
+      if (session.unanswered >= this.unansweredMax) session.discard()
       else {
         session.unanswered++
         if (!session.native) session.send('2')

@@ -34,10 +34,13 @@ interface Pattern {
   readonly contract: CompiledContract
 }
 
-interface Refusal {
+export interface Refusal {
   readonly message: string
   readonly data?: unknown
 }
+
+/** Makes the session of a client that may enter. To be called in one turn with the session's beginning. */
+export type Entrance = () => NamespaceSession | Refusal
 
 /** Whoever connects to an endpoint that wants no token. */
 const ANONYMOUS: Claims = { sub: 'anonymous', exp: Number.MAX_SAFE_INTEGER }
@@ -89,25 +92,28 @@ export class Namespaces {
   }
 
   /** Lets a client into a namespace, or says why not. A promise where it wants to recover. */
-  admit(connection: Connection, namespace: Namespace, auth: Record<string, unknown>): NamespaceSession | Refusal | Promise<NamespaceSession | Refusal> {
+  admit(connection: Connection, namespace: Namespace, auth: Record<string, unknown>): Entrance | Promise<Entrance> {
     let claims: Claims | undefined
     try {
       claims = this.claimsOf(namespace.endpoint, connection, auth)
-      if (claims !== undefined) {
-        this.checkAccess(namespace, claims)
-        this.admission.enter(namespace.contract, claims.sub, connection)
-      }
+      if (claims !== undefined) this.checkAccess(namespace, claims)
     } catch (error) {
-      const failure = failureOf(error)
-      this.meters.error(failure.code)
-      const data = namespace.endpoint.refusal?.(failure)
-      return { message: failure.message, ...(data === undefined ? undefined : { data }) }
+      const refusal = this.refusalOf(namespace, error)
+      return () => refusal
     }
     const { pid, offset, ...own } = auth
-    const make = (recovered: Recovered | undefined) =>
-      new NamespaceSession(this, namespace, connection, claims, own, recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq) : (pid as string), recovered)
-    if (typeof pid !== 'string') return make(undefined)
-    return this.recovery.find(pid, offset, claims?.sub).then(make)
+    const entrance = (recovered: Recovered | undefined): Entrance => () => {
+      try {
+        if (claims !== undefined) this.admission.enter(namespace.contract, claims.sub, connection)
+      } catch (error) {
+        return this.refusalOf(namespace, error)
+      }
+      // While this one was looked up, others may have opened the namespace: there is one wire for all of them.
+      const { namespace: current } = this.used.get(namespace.name) ?? { namespace }
+      return new NamespaceSession(this, current, connection, claims, own, recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq, claims?.sub) : (pid as string), recovered)
+    }
+    if (typeof pid !== 'string') return entrance(undefined)
+    return this.recovery.find(pid, offset, claims?.sub).then(entrance)
   }
 
   /** @throws BrokerError ACCESS_DENIED */
@@ -142,6 +148,13 @@ export class Namespaces {
       if (index < sessions.length) await new Promise((resolve) => setTimeout(resolve, 20))
     }
     this.engine.stop()
+  }
+
+  private refusalOf({ endpoint }: Namespace, error: unknown): Refusal {
+    const failure = failureOf(error)
+    this.meters.error(failure.code)
+    const data = endpoint.refusal?.(failure)
+    return { message: failure.message, ...(data === undefined ? undefined : { data }) }
   }
 
   /** @returns undefined where the client may say later who it is */

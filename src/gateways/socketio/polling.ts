@@ -8,9 +8,15 @@ export type Answer = (res: HttpResponse, status: string, type: string, body: str
 export class Polling {
   /** Characters that wait. */
   bytes = 0
+  private readonly drained: () => void
   private packets: Packet[] = []
   private waiting: { res: HttpResponse; answer: Answer } | undefined
   private scheduled = false
+
+  /** @param drained called when a request has taken what waited */
+  constructor(drained: () => void) {
+    this.drained = drained
+  }
 
   get polled(): boolean {
     return this.waiting !== undefined
@@ -45,6 +51,7 @@ export class Polling {
     if (waiting === undefined || this.packets.length === 0) return
     this.waiting = undefined
     encodePayload(this.take(), (body) => waiting.answer(waiting.res, '200 OK', 'text/plain; charset=UTF-8', body))
+    this.drained()
   }
 
   /** Takes what waits, for another transport. */

@@ -7,6 +7,8 @@ import type { KeyValue, Source } from '../../source/source.ts'
 const BUCKET = 'roomcast_recovery'
 /** How long a session's rooms are kept after they last changed. */
 const KEPT_MS = 24 * 3_600_000
+/** A private id: nonce, whose it is, the position at which it was given. */
+const PID = /^([A-Za-z0-9_-]{16})([A-Za-z0-9_-]{8})\.([A-Za-z0-9]{1,40}-\d{1,16})$/
 
 export interface Recovered {
   readonly sinceSeq: number
@@ -41,9 +43,10 @@ export class Recovery {
     this.log = log
   }
 
-  /** A new session's private id. */
-  issue(seq: number): string {
-    return `${randomBytes(12).toString('base64url')}.${this.log.position(seq)}`
+  /** A new session's private id. @param userId undefined: not known yet */
+  issue(seq: number, userId: string | undefined): string {
+    const nonce = randomBytes(12).toString('base64url')
+    return `${nonce}${ownerMark(nonce, userId)}.${this.log.position(seq)}`
   }
 
   /** The public id that belongs to a private one; the same on every broker. */
@@ -61,9 +64,10 @@ export class Recovery {
    * @returns undefined where nothing is to be recovered: an unknown id, another user's, or history that is gone
    */
   async find(pid: unknown, offset: unknown, userId: string | undefined): Promise<Recovered | undefined> {
-    if (typeof pid !== 'string' || !/^[A-Za-z0-9_-]{16}\.[A-Za-z0-9]{1,40}-\d{1,16}$/.test(pid)) return undefined
-    const position = parsePosition(typeof offset === 'string' ? offset : pid.slice(17))
-    if (!position) return undefined
+    const [, nonce = '', mark, issuedAt = ''] = (typeof pid === 'string' && PID.exec(pid)) || []
+    const position = parsePosition(typeof offset === 'string' ? offset : issuedAt)
+    if (!position || typeof pid !== 'string') return undefined
+    if (userId !== undefined && mark !== ownerMark(nonce, userId) && mark !== ownerMark(nonce, undefined)) return undefined
     try {
       const [bounds, kept] = await Promise.all([this.log.bounds(), this.kv.get(pid)])
       if (position.epoch !== bounds.epoch || position.seq > bounds.lastSeq || position.seq + 1 < bounds.firstSeq) return undefined
@@ -74,4 +78,9 @@ export class Recovery {
       return undefined
     }
   }
+}
+
+/** Tells that a private id is another user's, also where nothing was kept of the session. */
+function ownerMark(nonce: string, userId: string | undefined): string {
+  return createHash('sha256').update(`${nonce} ${userId ?? ''}`).digest('base64url').slice(0, 8)
 }

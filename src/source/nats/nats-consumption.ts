@@ -1,4 +1,4 @@
-import { type ConsumerMessages, DeliverPolicy, type JetStreamClient, type JetStreamManager, type JsMsg } from 'nats'
+import { type Consumer, type ConsumerMessages, DeliverPolicy, type JetStreamClient, type JetStreamManager, type JsMsg } from 'nats'
 import type { Logger } from 'pino'
 import { reasonOf } from '../../errors.ts'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
@@ -30,6 +30,7 @@ export class NatsConsumption implements Consumption {
   private stopped = false
   private paused = false
   private messages: ConsumerMessages | undefined
+  private consumer: Consumer | undefined
   private wake: () => void = () => {}
   private readonly running: Promise<void>
 
@@ -59,6 +60,7 @@ export class NatsConsumption implements Consumption {
     this.stopped = true
     this.interrupt()
     await this.running
+    if (this.options.connected()) this.replace(undefined)
   }
 
   private async run(): Promise<void> {
@@ -92,9 +94,14 @@ export class NatsConsumption implements Consumption {
     this.messages = messages
     // Deleting the stream under a consumer tells it nothing: its end shows in the consumer's missing heartbeats.
     void this.stopWhenStreamGoes(messages, jsm)
+    this.replace(consumer)
     await messages.closed()
-    // Left behind, it would stay on the server for minutes, one for each pause.
-    if (this.options.connected()) void consumer.delete().catch(() => {})
+  }
+
+  /** The consumer of before goes once the next one reads: left behind, it would stay on the server for minutes, one for each pause. */
+  private replace(next: Consumer | undefined): void {
+    void this.consumer?.delete().catch(() => {})
+    this.consumer = next
   }
 
   private async stopWhenStreamGoes(messages: ConsumerMessages, jsm: JetStreamManager): Promise<void> {
