@@ -3,8 +3,9 @@ import type { EventLog } from '../log/event-log.ts'
 import { seqInTail } from '../log/position.ts'
 import type { Meters } from '../meters.ts'
 import { CatchUp, type CatchUpLimits } from './catch-up.ts'
-import { accepts, type Predicate } from './predicate.ts'
-import type { Audience, Group, Room } from './room.ts'
+import { Delivery, ownTopicOf } from './delivery.ts'
+import type { Predicate } from './predicate.ts'
+import type { Audience, Group } from './room.ts'
 import type { Message, Wire } from './wire.ts'
 import { BEHIND, CLOSED, FALLEN, LIVE, type Session } from './session.ts'
 
@@ -22,12 +23,6 @@ export interface Membership {
   readonly predicate: Predicate | undefined
 }
 
-/** Which of two sessions an event is published to first. */
-interface Rehearsal {
-  readonly sessions: readonly Session[]
-  first: Session | undefined
-}
-
 /**
  * Rooms, and who is in them: takes events off the log and publishes each to the native topics of its rooms, once per
  * wire format in use. Sessions whose socket is full leave live delivery and are fed by `CatchUp`.
@@ -39,14 +34,14 @@ export class Hub {
   private readonly log: EventLog
   private readonly meters: Meters
   private fallen: Session[] = []
-  /** While set, nothing is published: see `cameBefore`. */
-  private rehearsal: Rehearsal | undefined
+  private readonly delivery: Delivery
   private readonly quietBytes: number
   private scheduled = false
 
   constructor(log: EventLog, meters: Meters, limits: CatchUpLimits) {
     this.log = log
     this.meters = meters
+    this.delivery = new Delivery(meters)
     this.quietBytes = limits.bufferBytes
     this.catchUp = new CatchUp(log, meters, limits, {
       headSeq: () => this.liveSeq,
@@ -121,8 +116,10 @@ export class Hub {
     )
   }
 
-  close(session: Session): void {
+  /** @param socketStays others share its socket, which goes on */
+  close(session: Session, socketStays = false): void {
     if (session.state === CLOSED) return
+    if (socketStays && (session.state === LIVE || session.state === FALLEN)) this.takeOffTopics(session)
     const wasLive = session.state === LIVE || session.state === FALLEN
     session.state = CLOSED
     for (const group of session.groups) this.remove(session, group, wasLive)
@@ -160,12 +157,7 @@ export class Hub {
   private cameBefore(one: Session, other: Session, seq: number): boolean {
     const entry = this.log.ring.at(this.log.ring.indexAfter(seq - 1))
     if (entry?.seq !== seq || !one.wants(entry)) return true
-    // The same way through rooms and members as when it was published, looking who comes first.
-    const rehearsal: Rehearsal = { sessions: [one, other], first: undefined }
-    this.rehearsal = rehearsal
-    this.distribute(entry)
-    this.rehearsal = undefined
-    return rehearsal.first === one
+    return this.delivery.reachesFirst(entry, one, other) === one
   }
 
   /** The socket took some of what it had queued. */
@@ -225,94 +217,9 @@ export class Hub {
 
   private deliver(entry: LogEntry): void {
     const bytesBefore = entry.bytes
-    this.distribute(entry)
+    this.delivery.distribute(entry)
     if (entry.bytes !== bytesBefore) this.log.ring.grew(entry.bytes - bytesBefore)
     this.meters.published(entry.timeMs)
-  }
-
-  private distribute(entry: LogEntry): void {
-    const { route } = entry
-    const audience = route.audience as Audience
-    if (route.users !== undefined) this.deliverToUsers(entry, audience, route.users)
-    else if (route.rooms.length === 1) this.deliverToRoom(entry, audience, route.rooms[0] as string)
-    else this.deliverToRooms(entry, audience, route.rooms)
-  }
-
-  private deliverToRoom(entry: LogEntry, audience: Audience, name: string): void {
-    const room = audience.rooms.get(name)
-    if (room === undefined) return
-    for (const group of room.groups) {
-      if (group.predicate === undefined || accepts(group.predicate, entry.route.facets)) this.publish(entry, group)
-    }
-  }
-
-  private publish(entry: LogEntry, group: Group): void {
-    for (const topic of group.topics) {
-      if (topic.live === 0) continue
-      if (this.rehearsal !== undefined) {
-        const { wire } = topic
-        this.rehearse((session) => session.wire === wire && group.members.has(session))
-        continue
-      }
-      const frame = entry.frame(topic.wire)
-      topic.wire.publish(topic.name, frame)
-      this.meters.delivered(topic.wire.format, topic.live, frame.length)
-    }
-  }
-
-  /**
-   * uWS does not know who is in two rooms: of rooms that may share sessions the largest is published natively, the others
-   * are walked. A session has one wire, so rooms without a wire in common share none.
-   */
-  private deliverToRooms(entry: LogEntry, audience: Audience, names: readonly string[]): void {
-    const classes: Room[][] = []
-    for (const name of names) {
-      const room = audience.rooms.get(name)
-      if (room === undefined) continue
-      const overlapping = classes.find((others) => others.some((other) => other.sharesWireWith(room)))
-      if (overlapping) overlapping.push(room)
-      else classes.push([room])
-    }
-    for (const rooms of classes) this.deliverOnce(entry, audience, rooms)
-  }
-
-  private deliverOnce(entry: LogEntry, audience: Audience, rooms: Room[]): void {
-    if (rooms.length > 1) rooms.sort((a, b) => b.size - a.size)
-    this.deliverToRoom(entry, audience, (rooms[0] as Room).name)
-    for (let i = 1; i < rooms.length; i++) {
-      for (const group of (rooms[i] as Room).groups) {
-        if (group.predicate !== undefined && !accepts(group.predicate, entry.route.facets)) continue
-        for (const session of group.members) {
-          if (!isReachedInAny(session, rooms, i, entry)) this.publishToOne(session, entry)
-        }
-      }
-    }
-  }
-
-  private deliverToUsers(entry: LogEntry, audience: Audience, users: readonly string[]): void {
-    for (const user of users) {
-      for (let session = audience.firstOfUser(user); session !== undefined; session = session.nextOfUser) {
-        if (entry.route.rooms.some((room) => isReachedIn(session as Session, room, entry))) this.publishToOne(session, entry)
-      }
-    }
-  }
-
-  /** By a topic of its own rather than `send`, so that the event stands in line with those of its rooms. */
-  private publishToOne(session: Session, entry: LogEntry): void {
-    if (this.rehearsal !== undefined) return this.rehearse((other) => other === session)
-    if (session.state !== LIVE) return
-    const { wire } = session
-    if (!session.ownTopic) {
-      session.peer.subscribe(ownTopicOf(session))
-      session.ownTopic = true
-    }
-    const frame = entry.frame(wire)
-    wire.publish(ownTopicOf(session), frame)
-    this.meters.delivered(wire.format, 1, frame.length)
-  }
-
-  private rehearse(reaches: (session: Session) => boolean): void {
-    if (this.rehearsal) this.rehearsal.first ??= this.rehearsal.sessions.find(reaches)
   }
 
   /** Takes sessions that dropped an event off their topics, before anything else can be published to them. */
@@ -384,20 +291,4 @@ export class Hub {
     session.floors ??= new Map()
     return session.floors
   }
-}
-
-function ownTopicOf(session: Session): string {
-  return `s${session.id}`
-}
-
-/** Whether the session gets this event by one of the first rooms of a list. */
-function isReachedInAny(session: Session, rooms: readonly Room[], count: number, entry: LogEntry): boolean {
-  for (let i = 0; i < count; i++) if (isReachedIn(session, (rooms[i] as Room).name, entry)) return true
-  return false
-}
-
-/** Whether the session gets this event by its membership in that room. */
-function isReachedIn(session: Session, room: string, entry: LogEntry): boolean {
-  const group = session.groupIn(room)
-  return group !== undefined && (group.predicate === undefined || accepts(group.predicate, entry.route.facets))
 }

@@ -87,7 +87,7 @@ export class NamespaceSession extends Session implements Caller {
       return
     }
     presence.drop(this)
-    hub.close(this)
+    hub.close(this, true)
     this.namespaces.admission.leave(this.contract, this.userId, this.connection)
   }
 
