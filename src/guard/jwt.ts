@@ -28,6 +28,8 @@ export class TokenVerifier {
   private readonly decode = createDecoder({ complete: true })
   private refresher: NodeJS.Timeout | undefined
   private refreshedMs = 0
+  /** The one verifier, where there is just one. */
+  private readonly only: ((token: string) => unknown) | undefined
 
   /** @throws BrokerError CONFIG_INVALID where a key cannot be read */
   static async open(options: JwtOptions, log: Logger): Promise<TokenVerifier> {
@@ -44,6 +46,8 @@ export class TokenVerifier {
       const { pem, algorithm } = readPublicKey(options.publicKey)
       this.byAlgorithm.set(algorithm, this.verifierOf(pem, algorithm))
     }
+    const [first, ...others] = this.byAlgorithm.values()
+    this.only = options.jwksUrl === '' && others.length === 0 ? first : undefined
   }
 
   /**
@@ -69,6 +73,8 @@ export class TokenVerifier {
   }
 
   private choose(token: string): (token: string) => unknown {
+    // The usual case needs no look at the header: the verifier itself refuses other algorithms.
+    if (this.only !== undefined) return this.only
     let header: { alg?: unknown; kid?: unknown }
     try {
       header = (this.decode(token) as { header: { alg?: unknown; kid?: unknown } }).header
@@ -97,7 +103,8 @@ export class TokenVerifier {
       algorithms: [algorithm],
       // The checks of iss and aud below pass over tokens that have none.
       requiredClaims: ['sub', 'exp', ...(issuer === '' ? [] : ['iss']), ...(audience === '' ? [] : ['aud'])],
-      cache: true,
+      // To find a token in the cache costs more than to verify it by HS256.
+      cache: algorithm !== 'HS256',
       ...(issuer === '' ? undefined : { allowedIss: issuer }),
       ...(audience === '' ? undefined : { allowedAud: audience }),
     })

@@ -71,6 +71,15 @@ export class TestBroker {
     return text.split('\n').filter((line) => line.startsWith(`roomcast_${name} `) || line.startsWith(`roomcast_${name}{`)).reduce((sum, line) => sum + Number(line.split(' ').pop()), 0)
   }
 
+  /** Whether so many sessions are behind and stay so: those that only trail for a moment do not count. */
+  async areBehind(sessions: number): Promise<boolean> {
+    for (let look = 0; look < 8; look++) {
+      if ((await this.metric('sessions_behind')) < sessions) return false
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    return true
+  }
+
   /** @returns the exit code */
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<number | null> {
     const child = this.process

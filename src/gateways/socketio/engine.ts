@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { decodePayload } from 'engine.io-parser'
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t } from 'uWebSockets.js'
 import { allowsOrigin } from '../upgrade.ts'
@@ -244,7 +244,7 @@ export class Engine {
 
   private open(query: URLSearchParams): EngineSession {
     const session: EngineSession = new EngineSession(
-      randomBytes(15).toString('base64url'),
+      randomUUID(),
       this.heartbeat.now,
       (made) => this.options.makeConnection(made, query),
       () => {

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import type { PlaceState } from '../../commands/place.ts'
 import type { EventLog } from '../../log/event-log.ts'
 import { parsePosition } from '../../log/position.ts'
@@ -7,8 +7,9 @@ import type { KeyValue, Source } from '../../source/source.ts'
 const BUCKET = 'roomcast_recovery'
 /** How long a session's rooms are kept after they last changed. */
 const KEPT_MS = 24 * 3_600_000
-/** A private id: nonce, whose it is, the position at which it was given. */
-const PID = /^([A-Za-z0-9_-]{16})([A-Za-z0-9_-]{8})\.([A-Za-z0-9]{1,40}-\d{1,16})$/
+/** A private id: nonce (which begins with the public id), whose it is, the position at which it was given. */
+const PID = /^([0-9a-f]{32})([0-9a-f]{8})\.([A-Za-z0-9]{1,40}-\d{1,16})$/
+const SID_LENGTH = 20
 
 export interface Recovered {
   readonly sinceSeq: number
@@ -45,13 +46,13 @@ export class Recovery {
 
   /** A new session's private id. @param userId undefined: not known yet */
   issue(seq: number, userId: string | undefined): string {
-    const nonce = randomBytes(12).toString('base64url')
+    const nonce = randomUUID().replaceAll('-', '')
     return `${nonce}${ownerMark(nonce, userId)}.${this.log.position(seq)}`
   }
 
   /** The public id that belongs to a private one; the same on every broker. */
   sidOf(pid: string): string {
-    return createHash('sha256').update(pid).digest('base64url').slice(0, 20)
+    return pid.slice(0, SID_LENGTH)
   }
 
   /** Keeps what a session is in. Without the store in reach, it recovers into the rooms that it has by connecting. */
@@ -80,7 +81,12 @@ export class Recovery {
   }
 }
 
-/** Tells that a private id is another user's, also where nothing was kept of the session. */
-function ownerMark(nonce: string, userId: string | undefined): string {
-  return createHash('sha256').update(`${nonce} ${userId ?? ''}`).digest('base64url').slice(0, 8)
+/**
+ * Tells that a private id is another user's, also where nothing was kept of the session. A mark, not a proof (FNV-1a): what
+ * a client gets to see is decided by its token alone.
+ */
+function ownerMark(nonce: string, userId = ''): string {
+  let hash = 0x811c9dc5
+  for (const text of [nonce, userId]) for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
+  return (hash >>> 0).toString(16).padStart(8, '0')
 }
