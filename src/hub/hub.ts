@@ -12,10 +12,10 @@ import { BEHIND, CLOSED, FALLEN, LIVE, type Session } from './session.ts'
 /**
  * Events delivered in one turn of the event loop. uWS batches up to 32 messages for a socket and flushes the batch in
  * the middle of a publish when a 33rd comes; kept below that, sockets drop only in the flush at the turn's end, when
- * nothing is half published. A first delivery, straight from the source's callback, may share its turn with the one
+ * nothing is half published; a heartbeat may be among them. A first delivery, straight from the source's callback, may share its turn with the one
  * after it, so it takes half.
  */
-const EVENTS_PER_TURN = 32
+const EVENTS_PER_TURN = 30
 
 /** What a session joins: rooms, and what it wants of them. */
 export interface Membership {
@@ -140,6 +140,15 @@ export class Hub {
     this.fall(session, seq - 1)
     if (siblings === undefined) return
     for (const sibling of siblings) if (sibling !== session) this.fall(sibling, this.cameBefore(sibling, session, seq) ? seq : seq - 1)
+  }
+
+  /**
+   * A frame that is no event was dropped from a native topic, and with it whatever was published to these sessions' socket
+   * after it.
+   * @param deliveredSeq the newest event that was published before it
+   */
+  droppedAfter(sessions: Iterable<Session>, deliveredSeq: number): void {
+    for (const session of sessions) this.fall(session, deliveredSeq)
   }
 
   private fall(session: Session, deliveredSeq: number): void {

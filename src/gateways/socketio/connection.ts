@@ -64,10 +64,13 @@ export class Connection {
     this.lane.proceed(this.engine)
   }
 
+  /** uWS dropped a frame of a native topic, and all that it held for this socket behind it: an event's, or a heartbeat's. */
   dropped(frame: Uint8Array): void {
+    const { hub } = this.namespaces.services
     for (const session of this.sessions.values()) {
-      if (session.namespace.sent(frame)) return this.namespaces.services.hub.dropped(session, frame, this.sessions.values())
+      if (session.namespace.sent(frame)) return hub.dropped(session, frame, this.sessions.values())
     }
+    if (frame.length === 1) hub.droppedAfter(this.sessions.values(), this.namespaces.beatSeq)
   }
 
   /** Its transport took some of what it had queued. */

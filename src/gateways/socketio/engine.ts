@@ -17,6 +17,8 @@ export interface EngineOptions {
   readonly backpressureBytes: number
   readonly origins: readonly string[]
   readonly makeConnection: (session: EngineSession, query: URLSearchParams) => Connection
+  /** Called before heartbeats go out. */
+  readonly onBeat: () => void
   /** Whether a further connection may come. */
   readonly admits: () => boolean
 }
@@ -45,7 +47,10 @@ export class Engine {
 
   constructor(app: TemplatedApp, options: EngineOptions) {
     this.options = options
-    this.heartbeat = new Heartbeat(options, (topic) => app.publish(topic, '2', false, false))
+    this.heartbeat = new Heartbeat(options, (topic) => {
+      options.onBeat()
+      app.publish(topic, '2', false, false)
+    })
     app.ws<EngineSocketData>(PATH, {
       maxPayloadLength: options.payloadBytes * TRANSPORT_PAYLOAD_FACTOR,
       maxBackpressure: options.backpressureBytes,

@@ -24,7 +24,7 @@ export interface Namespace {
   sent(frame: Uint8Array): boolean
 }
 
-export interface NamespacesOptions extends Omit<EngineOptions, 'makeConnection' | 'admits'> {
+export interface NamespacesOptions extends Omit<EngineOptions, 'makeConnection' | 'admits' | 'onBeat'> {
   readonly connectionsMax: number
 }
 
@@ -51,6 +51,8 @@ export class Namespaces {
   readonly meters: Meters
   readonly recovery: Recovery
   readonly options: NamespacesOptions
+  /** The newest event that was published before the last heartbeat. */
+  beatSeq = 0
   private readonly app: TemplatedApp
   private readonly engine: Engine
   readonly admission: Admission
@@ -75,6 +77,9 @@ export class Namespaces {
         meters.connections++
         meters.connectionsOpened++
         return new Connection(session, query, this)
+      },
+      onBeat: () => {
+        this.beatSeq = services.hub.liveSeq
       },
       admits: () => meters.connections < options.connectionsMax,
     })
