@@ -37,6 +37,7 @@ const SUBPROTOCOLS: Readonly<Record<string, Codec>> = { 'roomcast.msgpack': msgp
 /** Above this many times the payload limit the transport cuts the connection; up to it we can say why. */
 const TRANSPORT_PAYLOAD_FACTOR = 4
 const DRAIN_STEP_MS = 20
+const FIRST_TOPIC = 'first'
 
 /** A raw WebSocket endpoint of a contract: docs/protocol.md. */
 export class WebSocketGateway {
@@ -148,6 +149,9 @@ export class WebSocketGateway {
       return
     }
     client.peer = ws
+    // uWS makes a socket's subscriber with its first topic: made now, it lies in memory beside its socket.
+    ws.subscribe(FIRST_TOPIC)
+    ws.unsubscribe(FIRST_TOPIC)
     this.clients.add(client)
     meters.connections++
     meters.connectionsOpened++
