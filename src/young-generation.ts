@@ -12,8 +12,6 @@ let small = false
  */
 export function keepYoungGenerationSmall(): void {
   v8.setFlagsFromString('--semi-space-growth-factor=1')
-  // Nor does it need the collections by which V8 gives memory back when little happens: they stop everything for up to 30 ms.
-  v8.setFlagsFromString('--no-memory-reducer')
   small = true
 }
 
