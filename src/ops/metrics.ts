@@ -4,6 +4,8 @@ import type { EventLog } from '../log/event-log.ts'
 import { LATENCY_BUCKETS_MS, type Meters } from '../meters.ts'
 import type { Source } from '../source/source.ts'
 
+const EVENT_LOOP_PRECISION_MS = 250
+
 export interface Figures {
   readonly meters: Meters
   readonly hub: Hub
@@ -20,7 +22,8 @@ export class Metrics {
   constructor(figures: Figures) {
     this.figures = figures
     const { meters, hub, log, source } = figures
-    collectDefaultMetrics({ register: this.registry })
+    // Its default wakes an idle process a hundred times a second.
+    collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: EVENT_LOOP_PRECISION_MS })
     const lag = () => hub.catchUp.lag(Date.now())
     this.gauge('connections', 'Open connections', () => meters.connections)
     this.gauge('rooms', 'Rooms with members', () => figures.roomCount())
