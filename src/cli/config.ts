@@ -18,7 +18,7 @@ export function addCheckConfig(program: Command): void {
     for (const [name, option] of Object.entries(OPTIONS) as [keyof typeof OPTIONS, Option][]) {
       const value = config[name]
       if (String(value) === String(option.default)) continue
-      console.log(`${option.env}=${option.secret ? '(set)' : value}`)
+      console.log(`${option.env}=${option.secret ? '(set)' : String(value).replace(/\/\/.*@/, '//…@')}`)
     }
     for (const { app, events } of contracts) console.log(`# contract ${app}: ${Object.keys(events).length} events`)
     console.log(development ? '# The configuration is valid. No key is set: a development key is used, on 127.0.0.1 alone.' : '# The configuration is valid.')
