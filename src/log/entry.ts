@@ -61,10 +61,6 @@ export class LogEntry {
     return frame
   }
 
-  event(): EventEnvelope {
-    return this.envelope ?? this.read()
-  }
-
   /** Live delivery is over: the decoded event goes, body and frames stay. */
   forget(): void {
     this.envelope = undefined

@@ -195,16 +195,13 @@ export class Engine {
       if (session.closed) return
       if (type === 'message') session.connection.receive(data)
       else if (type === 'pong') session.unanswered = 0
-      else {
-        // Told by a NOOP, as the reference server does.
-        if (type === 'close') session.polling?.push({ type: 'noop' })
+      else if (type === 'close') {
         const { polling } = session
-        if (type === 'close') {
-          session.ended()
-          polling?.flush()
-        } else session.discard()
-        return
-      }
+        session.ended()
+        // Its open poll is told by a NOOP, as the reference server does.
+        polling?.push({ type: 'noop' })
+        polling?.flush()
+      } else session.discard()
     }
   }
 
