@@ -7,15 +7,15 @@ import { Presence } from './commands/presence.ts'
 import { hearOthers } from './commands/say.ts'
 import { hasKey } from './config/load.ts'
 import type { Config } from './config/options.ts'
+import type { ClientPortName } from './contracts/contract.ts'
 import { gameDjinn } from './contracts/game-djinn.ts'
 import { orchestratorPortal } from './contracts/orchestrator-portal.ts'
 import { sweAgent } from './contracts/swe-agent.ts'
 import { loadContract } from './contracts/load.ts'
 import { Registry } from './contracts/registry.ts'
 import { HttpApi } from './gateways/http.ts'
-import { type Listening, listen, makeApp, type Tls } from './gateways/listen.ts'
-import { WebSocketGateway } from './gateways/websocket.ts'
-import { Namespaces } from './gateways/socketio/namespaces.ts'
+import { ClientPort, type ClientPortOptions } from './gateways/client-port.ts'
+import { listen, makeApp, type Tls } from './gateways/listen.ts'
 import { Recovery } from './gateways/socketio/recovery.ts'
 import { Bans } from './guard/bans.ts'
 import { TokenVerifier } from './guard/jwt.ts'
@@ -31,22 +31,13 @@ import { NatsSource } from './source/nats/nats-source.ts'
 import type { Source } from './source/source.ts'
 import { growYoungGenerationWhenBusy } from './young-generation.ts'
 
-export interface Ports {
-  readonly port: number
-  readonly opsPort: number
-}
+/** Where it listens, by option. */
+export type Ports = Readonly<Record<ClientPortName | 'OPS_PORT', number>>
 
 export interface Broker {
   readonly ports: Ports
   /** Sends clients away over `DRAIN_MS` and leaves. */
   stop(): Promise<void>
-}
-
-interface Gateway {
-  /** Ends sessions whose token has expired. */
-  sweep(nowMs: number): void
-  /** Sends everybody away, spread over the time; resolves when all are gone. */
-  drain(drainMs: number): Promise<void>
 }
 
 const SWEEP_MS = 1_000
@@ -85,7 +76,6 @@ export async function startBroker(config: Config, log: Logger, development: { to
 
   const tls: Tls | undefined = config.tlsCertFile === '' ? undefined : { certFile: config.tlsCertFile, keyFile: config.tlsKeyFile }
   const host = config.host || (hasKey(config) ? '0.0.0.0' : '127.0.0.1')
-  const app = makeApp(tls)
   const services: Services = {
     hub,
     log: eventLog,
@@ -98,30 +88,9 @@ export async function startBroker(config: Config, log: Logger, development: { to
   }
   const verify = (token: string | undefined) => verifier.verify(token)
   const contractsHere = [...registry.contracts.values()]
-  const limits = {
-    payloadBytes: config.maxPayloadBytes,
-    backpressureBytes: config.maxBackpressureBytes,
-    idleTimeoutS: config.idleTimeoutS,
-    connections: config.maxConnections,
-    commandsPerMinute: config.commandsPerMinute,
-  }
-  const gateways: Gateway[] = contractsHere.flatMap((contract) =>
-    contract.contract.endpoints.flatMap((endpoint) =>
-      endpoint.transport === 'websocket' ? [new WebSocketGateway(app, { contract, endpoint, services, meters, verify, limits, origins: config.corsOrigins, nodeId })] : [],
-    ),
-  )
-  gateways.push(
-    new Namespaces(app, contractsHere, services, meters, await Recovery.open(source, eventLog), await Bans.open(source), verify, {
-      pingIntervalMs: config.socketioPingIntervalMs,
-      pingTimeoutMs: config.socketioPingTimeoutMs,
-      upgradeTimeoutMs: config.socketioUpgradeTimeoutMs,
-      connectTimeoutMs: config.socketioConnectTimeoutMs,
-      payloadBytes: config.maxPayloadBytes,
-      backpressureBytes: config.maxBackpressureBytes,
-      connectionsMax: config.maxConnections,
-      origins: config.corsOrigins,
-    }),
-  )
+  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), verify, nodeId }
+  const clientPorts = clientPortsOf(config, host, tls).map((options) => new ClientPort(options, contractsHere, shared))
+  const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
   presence.onChange = (change, appName, place, userId) => {
     const contract = registry.contracts.get(appName)
     const message = contract?.contract.presence?.[change](userId, place)
@@ -129,7 +98,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
   }
   hearOthers(services, contractsHere)
   const stats = async () => ({ connections: meters.connections, rooms: roomsOf(registry) })
-  new HttpApi(app, {
+  new HttpApi(mainPort.app, {
     registry,
     source,
     log: eventLog,
@@ -142,7 +111,6 @@ export async function startBroker(config: Config, log: Logger, development: { to
   })
 
   const opsApp = makeApp(undefined)
-  const listening: Listening[] = []
   mountOps(opsApp, {
     metrics: new Metrics({ meters, hub, log: eventLog, source, roomCount: () => Object.keys(roomsOf(registry)).length }),
     unready: () => {
@@ -169,16 +137,16 @@ export async function startBroker(config: Config, log: Logger, development: { to
     }),
     pageSettings: () => ({
       apps: contractsHere.filter(({ contract }) => contract.endpoints.some(({ transport }) => transport === 'websocket')).map(({ app: name, contract }) => ({ app: name, path: contract.endpoints.find((endpoint) => endpoint.transport === 'websocket')?.path, names: Object.keys(contract.groups ?? {}).concat(Object.keys(contract.events).filter((type) => !contract.events[type]?.rooms)), rooms: Object.keys(contract.rooms ?? {}) })),
-      port: listening[1]?.port,
+      port: mainPort.port,
       tls: tls !== undefined,
       token: development?.token(),
     }),
   })
-  listening.push(await listen(opsApp, host, config.opsPort, 'OPS_PORT'))
+  const opsListening = await listen(opsApp, host, config.opsPort, 'OPS_PORT')
 
   await eventLog.start()
   hub.start()
-  listening.push(await listen(app, host, config.port, 'PORT'))
+  for (const clientPort of clientPorts) await clientPort.open()
   state = 'serving'
 
   let eventsBefore = meters.events
@@ -186,7 +154,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     const now = Date.now()
     growYoungGenerationWhenBusy(meters.events - eventsBefore)
     eventsBefore = meters.events
-    for (const gateway of gateways) gateway.sweep(now)
+    for (const clientPort of clientPorts) clientPort.sweep(now)
     hub.catchUp.sweep(now)
   }, SWEEP_MS)
   const figures = new SystemFigureReader(meters)
@@ -198,11 +166,10 @@ export async function startBroker(config: Config, log: Logger, development: { to
   const hourly = setInterval(() => participants.sweep(Date.now()), 3_600_000)
 
   return {
-    ports: { port: listening[1]?.port as number, opsPort: listening[0]?.port as number },
+    ports: { ...Object.fromEntries(clientPorts.map(({ name, port }) => [name, port])), OPS_PORT: opsListening.port } as Ports,
     stop: async () => {
       state = 'draining'
-      listening[1]?.stop()
-      await Promise.all(gateways.map((gateway) => gateway.drain(config.drainMs)))
+      await Promise.all(clientPorts.map((clientPort) => clientPort.drain(config.drainMs)))
       clearInterval(sweeper)
       clearInterval(hourly)
       for (const timer of figureTimers) clearInterval(timer)
@@ -210,10 +177,53 @@ export async function startBroker(config: Config, log: Logger, development: { to
       await eventLog.stop()
       await source.close()
       verifier.close()
-      app.close()
+      for (const { app } of clientPorts) app.close()
       opsApp.close()
     },
   }
+}
+
+/** The ports for clients, the one with the HTTP API first. */
+function clientPortsOf(config: Config, host: string, tls: Tls | undefined): ClientPortOptions[] {
+  const common = {
+    host,
+    tls,
+    origins: config.corsOrigins,
+    webSocketLimits: {
+      payloadBytes: config.maxPayloadBytes,
+      backpressureBytes: config.maxBackpressureBytes,
+      idleTimeoutS: config.idleTimeoutS,
+      connections: config.maxConnections,
+      commandsPerMinute: config.commandsPerMinute,
+    },
+    socketIo: {
+      pingIntervalMs: config.socketioPingIntervalMs,
+      pingTimeoutMs: config.socketioPingTimeoutMs,
+      upgradeTimeoutMs: config.socketioUpgradeTimeoutMs,
+      connectTimeoutMs: config.socketioConnectTimeoutMs,
+      payloadBytes: config.maxPayloadBytes,
+      backpressureBytes: config.maxBackpressureBytes,
+      connectionsMax: config.maxConnections,
+      portConnectionsMax: config.maxConnections,
+    },
+  }
+  return [
+    { ...common, name: 'PORT', wanted: config.port },
+    {
+      ...common,
+      name: 'CODING_ASSISTANT_PORT',
+      wanted: config.codingAssistantPort,
+      origins: config.socketCorsOrigin.length > 0 ? config.socketCorsOrigin : config.corsOrigins,
+      socketIo: {
+        ...common.socketIo,
+        pingIntervalMs: config.socketPingInterval || config.socketioPingIntervalMs,
+        pingTimeoutMs: config.socketPingTimeout || config.socketioPingTimeoutMs,
+        upgradeTimeoutMs: config.socketUpgradeTimeout || config.socketioUpgradeTimeoutMs,
+        portConnectionsMax: config.socketMaxConnections || config.maxConnections,
+      },
+    },
+    { ...common, name: 'GEMINI_SESSIONS_PORT', wanted: config.geminiSessionsPort },
+  ]
 }
 
 async function openSource(config: Config, log: Logger): Promise<Source> {

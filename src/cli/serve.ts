@@ -15,9 +15,10 @@ export function addServe(program: Command): void {
       const log = makeLogger(config.logLevel)
       const token = () => mintToken(config.jwtSecret, 'dev', DEVELOPMENT_TOKEN_TTL_S, { name: 'Developer', roles: ['admin'] })
       const broker = await startBroker(config, log, development ? { token } : undefined)
-      const { port, opsPort } = broker.ports
-      log.info({ port, ops_port: opsPort, source: config.natsUrl === '' ? 'embedded' : 'nats' }, 'ready')
-      if (flags.printPorts) process.stdout.write(`${JSON.stringify({ port, ops_port: opsPort })}\n`)
+      const { PORT: port, OPS_PORT: opsPort, CODING_ASSISTANT_PORT, GEMINI_SESSIONS_PORT } = broker.ports
+      const ports = { port, coding_assistant_port: CODING_ASSISTANT_PORT, gemini_sessions_port: GEMINI_SESSIONS_PORT, ops_port: opsPort }
+      log.info({ ...ports, source: config.natsUrl === '' ? 'embedded' : 'nats' }, 'ready')
+      if (flags.printPorts) process.stdout.write(`${JSON.stringify(ports)}\n`)
       else if (development) console.log(welcome(port, opsPort, token(), config.publishKey))
 
       let stopping = false

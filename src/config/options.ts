@@ -42,6 +42,8 @@ export const OPTIONS = {
 
   host: text('HOST', 'listen', '', 'Address to listen on. Empty: 0.0.0.0, or 127.0.0.1 while no key is configured.'),
   port: integer('PORT', 'listen', 8000, 0, 65_535, 'port', 'game-djinn, swe-agent, orchestrator-portal and the HTTP API. 0: a free one.'),
+  codingAssistantPort: integer('CODING_ASSISTANT_PORT', 'listen', 3001, 0, 65_535, 'port', 'coding-assistant. 0: a free one.'),
+  geminiSessionsPort: integer('GEMINI_SESSIONS_PORT', 'listen', 3000, 0, 65_535, 'port', 'gemini-sessions. 0: a free one.'),
   opsPort: integer('OPS_PORT', 'listen', 9464, 0, 65_535, 'port', '/healthz, /readyz, /metrics and the page. 0: a free one.'),
   tlsCertFile: text('TLS_CERT_FILE', 'listen', '', 'PEM certificate chain. With TLS_KEY_FILE: the client ports speak TLS.'),
   tlsKeyFile: text('TLS_KEY_FILE', 'listen', '', 'PEM private key.'),
@@ -59,6 +61,12 @@ export const OPTIONS = {
   socketioPingTimeoutMs: integer('SOCKETIO_PING_TIMEOUT_MS', 'socket.io', 60_000, 100, 3_600_000, 'ms', 'How long a client may take to answer one; looked at when the next is due.'),
   socketioUpgradeTimeoutMs: integer('SOCKETIO_UPGRADE_TIMEOUT_MS', 'socket.io', 10_000, 100, 3_600_000, 'ms', 'How long the change from long-polling to WebSocket may take.'),
   socketioConnectTimeoutMs: integer('SOCKETIO_CONNECT_TIMEOUT_MS', 'socket.io', 45_000, 100, 3_600_000, 'ms', 'A client that has connected to no namespace by then is closed.'),
+
+  socketCorsOrigin: { env: 'SOCKET_CORS_ORIGIN', group: 'coding-assistant', type: 'list', default: '', about: 'CORS_ORIGINS of this port. Empty: the general ones.' },
+  socketMaxConnections: integer('SOCKET_MAX_CONNECTIONS', 'coding-assistant', 0, 0, 1_000_000, 'connections', 'Connections that this port accepts. 0: as many as MAX_CONNECTIONS.'),
+  socketPingTimeout: integer('SOCKET_PING_TIMEOUT', 'coding-assistant', 0, 0, 3_600_000, 'ms', 'SOCKETIO_PING_TIMEOUT_MS of this port. 0: the general one.'),
+  socketPingInterval: integer('SOCKET_PING_INTERVAL', 'coding-assistant', 0, 0, 3_600_000, 'ms', 'SOCKETIO_PING_INTERVAL_MS of this port. 0: the general one.'),
+  socketUpgradeTimeout: integer('SOCKET_UPGRADE_TIMEOUT', 'coding-assistant', 0, 0, 3_600_000, 'ms', 'SOCKETIO_UPGRADE_TIMEOUT_MS of this port. 0: the general one.'),
 
   logRingBytes: integer('LOG_RING_BYTES', 'log', 67_108_864, 65_536, 68_719_476_736, 'bytes', 'Memory of the ring of newest events, encoded frames included.'),
   logRingEvents: integer('LOG_RING_EVENTS', 'log', 100_000, 16, 100_000_000, 'events', 'Events in the ring.'),

@@ -1,5 +1,5 @@
 import { BrokerError } from '../errors.ts'
-import type { Contract } from './contract.ts'
+import { CLIENT_PORTS, type Contract } from './contract.ts'
 
 /**
  * Whether it has a contract's shape; what it holds is checked as it is compiled.
@@ -11,6 +11,7 @@ export function checkContract(contract: Contract): void {
   }
   if (typeof contract !== 'object' || contract === null) fail('the file exports no contract; export default defineContract({…})')
   if (typeof contract.app !== 'string' || !/^[a-z0-9][a-z0-9-]{0,63}$/.test(contract.app)) fail('`app` wants lower case letters, digits and dashes')
+  if (contract.port !== undefined && !CLIENT_PORTS.includes(contract.port)) fail(`there is no port "${String(contract.port)}"; there are ${CLIENT_PORTS.join(', ')}`)
   if (!Array.isArray(contract.endpoints) || contract.endpoints.length === 0) fail('`endpoints` names no endpoint')
   for (const endpoint of contract.endpoints) {
     if (endpoint.transport === 'websocket') {

@@ -13,6 +13,8 @@ export interface Contract {
   readonly app: string
   /** One line for people. */
   readonly about?: string
+  /** The option that names the endpoints' port. Default: `PORT`. */
+  readonly port?: ClientPortName
   /** Where clients connect. */
   readonly endpoints: readonly (WebSocketEndpoint | SocketIoEndpoint)[]
   /** What producers publish, by event type. Anything else is counted and kept out of rooms. */
@@ -35,6 +37,10 @@ export interface Contract {
   /** A room that hears the broker's own figures. */
   readonly figures?: { readonly room: string; readonly everyMs: number; readonly message: (figures: SystemFigures, facts: Facts) => Message }
 }
+
+/** The ports that clients connect to, by option. */
+export const CLIENT_PORTS = ['PORT', 'CODING_ASSISTANT_PORT', 'GEMINI_SESSIONS_PORT'] as const
+export type ClientPortName = (typeof CLIENT_PORTS)[number]
 
 /** The broker's own figures (`figures`), of this process and its machine. */
 export interface SystemFigures {

@@ -67,7 +67,7 @@ t.test('what is wrong is said, all of it, before anything starts', async (t) => 
 })
 
 t.test('a start without NATS in reach, with wrong credentials, or without JetStream fails clearly', async (t) => {
-  const ports = { PORT: '0', OPS_PORT: '0', JWT_SECRET: SECRET }
+  const ports = { PORT: '0', CODING_ASSISTANT_PORT: '0', GEMINI_SESSIONS_PORT: '0', OPS_PORT: '0', JWT_SECRET: SECRET }
   const gone = await roomcast(['serve'], { ...ports, NATS_URL: `nats://127.0.0.1:${await freePort()}` })
   t.equal(gone.code, 1)
   t.match(gone.err, /No NATS server answers at .*NATS_URL/s)
@@ -94,7 +94,7 @@ t.test('a second broker on the same port fails loudly', async (t) => {
 
 t.test('without a key: development mode, and token, publish and tail just work in the same folder', async (t) => {
   const [port, opsPort] = [await freePort(), await freePort()]
-  const server = start(['serve', '--port', String(port), '--ops-port', String(opsPort)])
+  const server = start(['serve', '--port', String(port), '--coding-assistant-port', '0', '--gemini-sessions-port', '0', '--ops-port', String(opsPort)])
   t.teardown(async () => {
     server.child.kill('SIGKILL')
     await server.ended

@@ -11,6 +11,8 @@ const ENTRY = new URL('../../dist/main.js', import.meta.url).pathname
 /** A broker in a process of its own: the built program, as users start it. */
 export class TestBroker {
   port = 0
+  codingAssistantPort = 0
+  geminiSessionsPort = 0
   opsPort = 0
   /** What it logged. */
   log = ''
@@ -25,12 +27,12 @@ export class TestBroker {
   }
 
   constructor(env: Readonly<Record<string, string | number>>) {
-    this.env = Object.fromEntries(Object.entries({ JWT_SECRET: SECRET, PUBLISH_KEY, HOST: '127.0.0.1', PORT: 0, OPS_PORT: 0, DRAIN_MS: 200, ...env }).map(([name, value]) => [name, String(value)]))
+    this.env = Object.fromEntries(Object.entries({ JWT_SECRET: SECRET, PUBLISH_KEY, HOST: '127.0.0.1', PORT: 0, CODING_ASSISTANT_PORT: 0, GEMINI_SESSIONS_PORT: 0, OPS_PORT: 0, DRAIN_MS: 200, ...env }).map(([name, value]) => [name, String(value)]))
   }
 
   /** Starts it, or starts it again, on the ports that it had. */
   async run(): Promise<void> {
-    const ports = this.port === 0 ? {} : { PORT: String(this.port), OPS_PORT: String(this.opsPort) }
+    const ports = this.port === 0 ? {} : { PORT: String(this.port), CODING_ASSISTANT_PORT: String(this.codingAssistantPort), GEMINI_SESSIONS_PORT: String(this.geminiSessionsPort), OPS_PORT: String(this.opsPort) }
     const child = spawn(process.execPath, [ENTRY, 'serve', '--print-ports'], { cwd: this.folder, env: { PATH: process.env.PATH, HOME: this.folder, ...this.env, ...ports }, stdio: ['ignore', 'pipe', 'pipe'] })
     this.process = child
     let out = ''
@@ -44,8 +46,10 @@ export class TestBroker {
       })
       child.once('exit', (code) => reject(new Error(`the broker ended with ${code}: ${this.log}`)))
     })
-    const { port, ops_port } = JSON.parse(out)
+    const { port, coding_assistant_port, gemini_sessions_port, ops_port } = JSON.parse(out)
     this.port = port
+    this.codingAssistantPort = coding_assistant_port
+    this.geminiSessionsPort = gemini_sessions_port
     this.opsPort = ops_port
   }
 

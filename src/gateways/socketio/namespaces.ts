@@ -25,7 +25,9 @@ export interface Namespace {
 }
 
 export interface NamespacesOptions extends Omit<EngineOptions, 'makeConnection' | 'admits' | 'onBeat'> {
+  /** Of the whole process, and of this port. */
   readonly connectionsMax: number
+  readonly portConnectionsMax: number
 }
 
 interface Pattern {
@@ -81,7 +83,7 @@ export class Namespaces {
       onBeat: () => {
         this.beatSeq = services.hub.liveSeq
       },
-      admits: () => meters.connections < options.connectionsMax,
+      admits: () => meters.connections < options.connectionsMax && this.engine.sessions.size < options.portConnectionsMax,
     })
   }
 

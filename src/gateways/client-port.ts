@@ -1,0 +1,83 @@
+import type { TemplatedApp } from 'uWebSockets.js'
+import type { Services } from '../commands/caller.ts'
+import type { CompiledContract } from '../contracts/compiled.ts'
+import type { ClientPortName, Claims } from '../contracts/contract.ts'
+import type { Bans } from '../guard/bans.ts'
+import type { Meters } from '../meters.ts'
+import { type Listening, listen, makeApp, type Tls } from './listen.ts'
+import { Namespaces, type NamespacesOptions } from './socketio/namespaces.ts'
+import type { Recovery } from './socketio/recovery.ts'
+import { type GatewayOptions, WebSocketGateway } from './websocket.ts'
+
+export interface ClientPortOptions {
+  readonly name: ClientPortName
+  readonly host: string
+  /** 0: a free one. */
+  readonly wanted: number
+  readonly tls: Tls | undefined
+  readonly origins: readonly string[]
+  readonly webSocketLimits: GatewayOptions['limits']
+  readonly socketIo: Omit<NamespacesOptions, 'origins'>
+}
+
+/** What the gateways of all ports share. */
+export interface ClientPortServices {
+  readonly services: Services
+  readonly meters: Meters
+  readonly recovery: Recovery
+  readonly bans: Bans
+  readonly verify: (token: string | undefined) => Claims
+  /** Names this process among all brokers. */
+  readonly nodeId: string
+}
+
+interface Gateway {
+  /** Ends sessions whose token has expired. */
+  sweep(nowMs: number): void
+  /** Sends everybody away, spread over the time; resolves when all are gone. */
+  drain(drainMs: number): Promise<void>
+}
+
+/** A port that clients connect to, with the endpoints of the contracts that are on it. */
+export class ClientPort {
+  readonly app: TemplatedApp
+  readonly name: ClientPortName
+  private readonly options: ClientPortOptions
+  private readonly gateways: Gateway[]
+  private listening: Listening | undefined
+
+  constructor(options: ClientPortOptions, contracts: readonly CompiledContract[], shared: ClientPortServices) {
+    const { services, meters, recovery, bans, verify, nodeId } = shared
+    const { origins } = options
+    this.options = options
+    this.name = options.name
+    this.app = makeApp(options.tls)
+    const here = contracts.filter(({ contract }) => (contract.port ?? 'PORT') === options.name)
+    this.gateways = here.flatMap((contract) =>
+      contract.contract.endpoints.flatMap((endpoint) =>
+        endpoint.transport === 'websocket' ? [new WebSocketGateway(this.app, { contract, endpoint, services, meters, verify, limits: options.webSocketLimits, origins, nodeId })] : [],
+      ),
+    )
+    this.gateways.push(new Namespaces(this.app, here, services, meters, recovery, bans, verify, { ...options.socketIo, origins }))
+  }
+
+  /** The port that it listens on. */
+  get port(): number | undefined {
+    return this.listening?.port
+  }
+
+  /** @throws BrokerError CONFIG_INVALID where the port is taken or not allowed */
+  async open(): Promise<void> {
+    this.listening = await listen(this.app, this.options.host, this.options.wanted, this.name)
+  }
+
+  sweep(nowMs: number): void {
+    for (const gateway of this.gateways) gateway.sweep(nowMs)
+  }
+
+  /** Accepts no more, and sends everybody away. */
+  async drain(drainMs: number): Promise<void> {
+    this.listening?.stop()
+    await Promise.all(this.gateways.map((gateway) => gateway.drain(drainMs)))
+  }
+}
