@@ -155,7 +155,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     growYoungGenerationWhenBusy(meters.events - eventsBefore)
     eventsBefore = meters.events
     for (const clientPort of clientPorts) clientPort.sweep(now)
-    hub.catchUp.sweep(now)
+    hub.sweep(now)
   }, SWEEP_MS)
   const figures = new SystemFigureReader(meters)
   const figureTimers = contractsHere.flatMap(({ app: name, audience, facts, contract: { figures: told } }) =>

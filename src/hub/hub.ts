@@ -8,6 +8,7 @@ import type { Predicate } from './predicate.ts'
 import type { Audience, Group } from './room.ts'
 import type { Message, Wire } from './wire.ts'
 import { BEHIND, CLOSED, FALLEN, LIVE, type Session } from './session.ts'
+import { VisitingOrder } from './visiting-order.ts'
 
 /**
  * Events delivered in one turn of the event loop. uWS batches up to 32 messages for a socket and flushes the batch in
@@ -35,6 +36,7 @@ export class Hub {
   private readonly meters: Meters
   private fallen: Session[] = []
   private readonly delivery: Delivery
+  private readonly visitingOrder = new VisitingOrder()
   private readonly quietBytes: number
   private scheduled = false
 
@@ -58,6 +60,12 @@ export class Hub {
   /** Call once the log is warm. */
   start(): void {
     this.liveSeq = this.log.headSeq
+  }
+
+  /** Looks after sessions that are behind, and large topics. Call every second or so. */
+  sweep(nowMs: number): void {
+    this.catchUp.sweep(nowMs)
+    this.visitingOrder.sweep()
   }
 
   /** Adds a session that is in no room yet. */
@@ -258,11 +266,7 @@ export class Hub {
   private turnLive(session: Session): void {
     session.state = LIVE
     session.floors = undefined
-    for (const group of session.groups) {
-      const topic = group.topicOf(session.wire)
-      session.peer.subscribe(topic.name)
-      topic.live++
-    }
+    for (const group of session.groups) this.subscribe(session, group)
   }
 
   private enter(session: Session, roomName: string, predicate: Predicate | undefined): void {
@@ -270,17 +274,20 @@ export class Hub {
     if (before !== undefined && before.predicate?.key === predicate?.key) return
     const group = session.audience.room(roomName).groupOf(predicate)
     group.members.add(session)
-    if (session.state === LIVE) {
-      const topic = group.topicOf(session.wire)
-      session.peer.subscribe(topic.name)
-      topic.live++
-    }
+    if (session.state === LIVE) this.subscribe(session, group)
     if (before === undefined) session.groups.push(group)
     else {
       session.groups[session.groups.indexOf(before)] = group
       this.remove(session, before, session.state === LIVE)
       if (session.state === LIVE) session.peer.unsubscribe(before.topicOf(session.wire).name)
     }
+  }
+
+  private subscribe(session: Session, group: Group): void {
+    const topic = group.topicOf(session.wire)
+    session.peer.subscribe(topic.name)
+    topic.live++
+    this.visitingOrder.subscribed(group, topic)
   }
 
   private exit(session: Session, group: Group): void {

@@ -10,6 +10,8 @@ export interface Topic {
   readonly name: string
   /** Live members, that is subscribers of the native topic. */
   live: number
+  /** Subscriptions since its subscribers were put in order (visiting-order.ts). */
+  outOfOrder: number
 }
 
 /** The members of a room that want the same of it: one native topic per wire, one predicate evaluation per event. */
@@ -27,7 +29,7 @@ export class Group {
 
   topicOf(wire: Wire): Topic {
     for (const topic of this.topics) if (topic.wire.id === wire.id) return topic
-    const topic = { wire, name: `${wire.id}/${this.id}`, live: 0 }
+    const topic = { wire, name: `${wire.id}/${this.id}`, live: 0, outOfOrder: 0 }
     this.topics.push(topic)
     return topic
   }

@@ -15,10 +15,18 @@ export const BEHIND = 2
 export const CLOSED = 3
 
 let sessions = 0
+let connections = 0
+
+/** The next connection's. */
+export function connectionOrder(): number {
+  return connections++
+}
 
 /** One client's membership in one application: where it is in the log, and which rooms it is in. */
 export class Session {
-  readonly id = (sessions++).toString(36)
+  readonly id: string
+  /** Grows with the time at which its connection was opened, and so does its place in memory. */
+  readonly order: number
   readonly audience: Audience
   readonly wire: Wire
   userId: string
@@ -39,7 +47,10 @@ export class Session {
   /** Whether its connection can hold native topics. Otherwise (long-polling) it is fed from the log for ever. */
   native = true
 
-  constructor(audience: Audience, wire: Wire, userId: string, peer: Peer) {
+  /** @param order of its connection, where that was opened before */
+  constructor(audience: Audience, wire: Wire, userId: string, peer: Peer, order = connectionOrder()) {
+    this.id = (sessions++).toString(36)
+    this.order = order
     this.audience = audience
     this.wire = wire
     this.userId = userId

@@ -1,5 +1,6 @@
 import type { Packet } from 'engine.io-parser'
 import type { WebSocket } from 'uWebSockets.js'
+import { connectionOrder } from '../../hub/session.ts'
 import type { Peer } from '../../hub/wire.ts'
 import type { Connection } from './connection.ts'
 import { Polling } from './polling.ts'
@@ -25,6 +26,7 @@ export class EngineSession implements Peer {
   readonly beat: number
   readonly connection: Connection
   readonly openedMs = Date.now()
+  readonly order = connectionOrder()
   /** Pings sent since the last pong. */
   unanswered = 0
   closed = false

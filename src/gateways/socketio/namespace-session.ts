@@ -30,7 +30,7 @@ export class NamespaceSession extends Session implements Caller {
    * @param recovered undefined: it begins from now on
    */
   constructor(namespaces: Namespaces, namespace: Namespace, connection: Connection, claims: Claims | undefined, auth: Readonly<Record<string, unknown>>, pid: string, recovered: Recovered | undefined) {
-    super(namespace.contract.audience, namespace.wire, claims?.sub ?? '', connection.engine)
+    super(namespace.contract.audience, namespace.wire, claims?.sub ?? '', connection.engine, connection.engine.order)
     this.contract = namespace.contract
     this.namespaces = namespaces
     this.namespace = namespace
