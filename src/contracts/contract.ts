@@ -104,7 +104,7 @@ export interface LateAuthentication {
   readonly timeoutMs: number
   readonly succeeded: (claims: Claims) => Message
   readonly failed: (failure: Failure) => Message
-  /** For any other command before, and where the user may not be here. */
+  /** For any other command that no authentication followed at once, and where the user may not be here. */
   readonly refused: (failure: Failure) => Message
 }
 

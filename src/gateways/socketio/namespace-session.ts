@@ -11,6 +11,13 @@ import type { Connection } from './connection.ts'
 import type { Namespace, Namespaces } from './namespaces.ts'
 import type { Recovered } from './recovery.ts'
 
+/**
+ * Commands that come before the client has said who it is wait this long for that: `socket.io-client` sends what it has
+ * buffered before its `connect` handlers run, and those are where the documents' clients authenticate.
+ */
+const EARLY_MS = 500
+const EARLY_MAX = 32
+
 /** A client in one namespace. */
 export class NamespaceSession extends Session implements Caller {
   readonly contract: CompiledContract
@@ -24,6 +31,9 @@ export class NamespaceSession extends Session implements Caller {
   private readonly recovered: Recovered | undefined
   /** Connected, but who it is has yet to be said. */
   private pending: boolean
+  /** Commands that came before that. */
+  private early: Command[] | undefined
+  private earlyTimer: NodeJS.Timeout | undefined
 
   /**
    * @param claims undefined: it authenticates later
@@ -82,6 +92,7 @@ export class NamespaceSession extends Session implements Caller {
   finish(): void {
     const { hub, presence } = this.namespaces.services
     this.namespaces.closed(this)
+    clearTimeout(this.earlyTimer)
     if (this.pending) {
       this.state = CLOSED
       return
@@ -111,7 +122,7 @@ export class NamespaceSession extends Session implements Caller {
     }
     this.connection.lane.run(this.connection.engine, () => {
       if (this.closed) return undefined
-      if (this.pending) return void this.authenticate(command)
+      if (this.pending) return this.authenticate(command)
       return dispatch(this, command, services, meters)
     })
   }
@@ -189,14 +200,14 @@ export class NamespaceSession extends Session implements Caller {
     }
   }
 
-  /** Before a client has said who it is, only that is heard. */
-  private authenticate({ type, data, acknowledge }: Command): void {
+  /** Before a client has said who it is, only that is heard. @returns a promise while commands are at work that waited for it */
+  private authenticate(command: Command): Promise<void> | undefined {
     const late = this.namespace.endpoint.lateAuthentication
-    if (late === undefined) return
+    if (late === undefined) return undefined
+    const { type, data, acknowledge } = command
     if (type !== late.command) {
-      this.namespaces.meters.error('AUTH_MISSING')
-      this.emit(late.refused(failureOf(new BrokerError('AUTH_MISSING', 'Authenticate first'))))
-      return
+      this.wait(command)
+      return undefined
     }
     let claims: Claims
     try {
@@ -208,7 +219,7 @@ export class NamespaceSession extends Session implements Caller {
       const failure = failureOf(error)
       this.namespaces.meters.error(failure.code)
       this.emit(late.failed(failure))
-      return
+      return undefined
     }
     try {
       this.namespaces.checkAccess(this.namespace, claims)
@@ -216,7 +227,7 @@ export class NamespaceSession extends Session implements Caller {
     } catch (error) {
       this.emit(late.refused(failureOf(error)))
       this.connection.disconnect(this)
-      return
+      return undefined
     }
     this.claims = claims
     this.userId = claims.sub
@@ -224,6 +235,33 @@ export class NamespaceSession extends Session implements Caller {
     this.emit(late.succeeded(claims))
     acknowledge?.([{ status: 'success' }])
     this.enter()
+    return this.early && this.runEarly()
+  }
+
+  private wait(command: Command): void {
+    this.early ??= []
+    this.early.push(command)
+    if (this.early.length === EARLY_MAX) this.refuseEarly()
+    else this.earlyTimer ??= setTimeout(() => this.refuseEarly(), EARLY_MS)
+  }
+
+  private takeEarly(): Command[] {
+    const { early = [] } = this
+    clearTimeout(this.earlyTimer)
+    this.early = this.earlyTimer = undefined
+    return early
+  }
+
+  private async runEarly(): Promise<void> {
+    for (const command of this.takeEarly()) if (!this.closed) await dispatch(this, command, this.namespaces.services, this.namespaces.meters)
+  }
+
+  private refuseEarly(): void {
+    const late = this.namespace.endpoint.lateAuthentication
+    for (const _ of this.takeEarly()) {
+      this.namespaces.meters.error('AUTH_MISSING')
+      if (late) this.emit(late.refused(failureOf(new BrokerError('AUTH_MISSING', 'Authenticate first'))))
+    }
   }
 
   private emit(message: Message, offset?: string): void {
