@@ -1,5 +1,6 @@
 import { PacketType } from 'socket.io-parser'
 import { argumentsOf } from '../../codecs/socketio.ts'
+import type { Askable } from '../../commands/ask.ts'
 import type { Caller } from '../../commands/caller.ts'
 import { dispatch } from '../../commands/dispatch.ts'
 import { placeState, restorePlaces } from '../../commands/place.ts'
@@ -9,6 +10,7 @@ import { BrokerError } from '../../errors.ts'
 import { CLOSED, Session } from '../../hub/session.ts'
 import type { Connection } from './connection.ts'
 import type { Namespace, Namespaces } from './namespaces.ts'
+import { Questions } from './questions.ts'
 import type { Recovered } from './recovery.ts'
 
 /**
@@ -19,7 +21,7 @@ const EARLY_MS = 500
 const EARLY_MAX = 32
 
 /** A client in one namespace. */
-export class NamespaceSession extends Session implements Caller {
+export class NamespaceSession extends Session implements Caller, Askable {
   readonly contract: CompiledContract
   readonly namespace: Namespace
   readonly connection: Connection
@@ -34,6 +36,7 @@ export class NamespaceSession extends Session implements Caller {
   /** Commands that came before that. */
   private early: Command[] | undefined
   private earlyTimer: NodeJS.Timeout | undefined
+  private questions: Questions | undefined
 
   /**
    * @param claims undefined: it authenticates later
@@ -90,14 +93,16 @@ export class NamespaceSession extends Session implements Caller {
 
   /** The client is gone from the namespace. */
   finish(): void {
-    const { hub, presence } = this.namespaces.services
+    const { hub, presence, askables } = this.namespaces.services
     this.namespaces.closed(this)
     clearTimeout(this.earlyTimer)
+    this.questions?.end()
     if (this.pending) {
       this.state = CLOSED
       return
     }
     presence.drop(this)
+    askables.remove(this)
     hub.close(this, true)
     this.namespaces.admission.leave(this.contract, this.userId, this.connection)
   }
@@ -125,6 +130,16 @@ export class NamespaceSession extends Session implements Caller {
       if (this.pending) return this.authenticate(command)
       return dispatch(this, command, services, meters)
     })
+  }
+
+  ask(type: string, data: unknown, timeoutMs: number): Promise<readonly unknown[]> {
+    this.questions ??= new Questions()
+    return this.questions.ask(timeoutMs, (id) => this.connection.send({ type: PacketType.EVENT, nsp: this.name, id, data: data === undefined ? [type] : [type, data] }))
+  }
+
+  /** The client acknowledged what it was asked. */
+  answered(id: number | undefined, values: readonly unknown[]): void {
+    this.questions?.answer(id, values)
   }
 
   reply(message: Message): void {
@@ -176,9 +191,10 @@ export class NamespaceSession extends Session implements Caller {
   }
 
   private enter(): void {
-    const { hub, log } = this.namespaces.services
+    const { hub, log, askables } = this.namespaces.services
     const { endpoint, parameter } = this.namespace
     hub.open(this)
+    askables.add(this)
     const first = endpoint.welcome?.(this)
     if (first) this.emit(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq))
     const rooms = new Set(endpoint.joins?.(this.claims, parameter))
