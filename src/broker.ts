@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { Askables, serveQuestions } from './commands/ask.ts'
 import type { Services } from './commands/caller.ts'
 import { BUILT_IN_COMMANDS } from './commands/dispatch.ts'
 import { Participants } from './commands/participants.ts'
@@ -82,6 +83,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     source,
     participants,
     presence,
+    askables: new Askables(),
     verify: (token) => verifier.verify(token),
     commandTimeoutMs: config.commandTimeoutMs,
     roomsMax: config.maxRooms,
@@ -97,6 +99,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     if (contract && message) hub.say(contract.audience, placeRoom(place), message, (session) => session.userId === userId)
   }
   hearOthers(services, contractsHere)
+  serveQuestions(services, contractsHere, nodeId)
   const stats = async () => ({ connections: meters.connections, rooms: roomsOf(registry) })
   new HttpApi(mainPort.app, {
     registry,

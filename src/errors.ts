@@ -27,6 +27,7 @@ export const ERRORS = {
   ROOM_ACCESS_DENIED: { message: 'Access denied to room', http: 403 },
   ACCESS_DENIED: { message: 'This token does not allow that', http: 403 },
   BANNED: { message: 'This user is banned for a while', http: 403 },
+  NOT_CONNECTED: { message: 'There is no such connection', http: 404 },
   NOT_FOUND: { message: 'There is nothing at this address', http: 404 },
   PAYLOAD_TOO_LARGE: { message: 'The message is larger than MAX_PAYLOAD_BYTES', http: 413, close: 1009 },
   TOO_MANY_CONNECTIONS: { message: 'This broker has reached MAX_CONNECTIONS', http: 503, close: 1013 },

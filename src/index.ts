@@ -16,6 +16,7 @@ export {
   type ForwardEffect,
   type LimitsContract,
   type Message,
+  type QuestionContract,
   type RoomContract,
   type SocketIoEndpoint,
   type WebSocketEndpoint,

@@ -5,6 +5,7 @@ import type { EventLog } from '../log/event-log.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { Session } from '../hub/session.ts'
 import type { Source } from '../source/source.ts'
+import type { Askables } from './ask.ts'
 import type { Participants } from './participants.ts'
 import type { Presence } from './presence.ts'
 
@@ -37,6 +38,7 @@ export interface Services {
   readonly source: Source
   readonly participants: Participants
   readonly presence: Presence
+  readonly askables: Askables
   readonly verify: (token: string) => Claims
   readonly commandTimeoutMs: number
   readonly roomsMax: number

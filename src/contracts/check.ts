@@ -21,4 +21,5 @@ export function checkContract(contract: Contract): void {
     } else fail(`there is no transport "${String((endpoint as { transport: unknown }).transport)}"; there are websocket and socketio`)
   }
   if (typeof contract.events !== 'object' || contract.events === null || Object.keys(contract.events).length === 0) fail('`events` names no event')
+  if (contract.questions && !contract.endpoints.some(({ transport }) => transport === 'socketio')) fail('`questions` are answered by Socket.IO clients, and there is no such endpoint')
 }

@@ -28,6 +28,7 @@ export class CompiledContract {
   readonly audience: Audience
   readonly facts = new Remembered()
   readonly commands: ReadonlyMap<string, CompiledCommand>
+  readonly questions: ReadonlyMap<string, Check>
   readonly eventChecks: ReadonlyMap<string, Check>
   private readonly facetsOf: ((data: unknown) => unknown)[]
   private readonly filters = new Map<string, number>()
@@ -40,13 +41,14 @@ export class CompiledContract {
     this.contract = contract
     this.audience = new Audience(contract.app)
     this.participantsOf = participantsOf
-    const { access = [], filters = {}, groups = {}, events, commands = {} } = contract
+    const { access = [], filters = {}, groups = {}, events, commands = {}, questions = {} } = contract
     this.facetsOf = access.map(({ of }) => of)
     for (const [name, { of }] of Object.entries(filters)) this.filters.set(name, this.facetsOf.push(of) - 1)
     for (const type of Object.keys(events)) if (!events[type]?.rooms) this.names.set(type, [type])
     for (const [name, patterns] of Object.entries(groups)) this.names.set(name, matching(Object.keys(events), patterns, name, contract.app))
     this.rooms = Object.entries(contract.rooms ?? {}).map(([pattern, { allows }]) => ({ pattern: roomPattern(pattern, contract.idPattern), allows }))
     this.commands = new Map(Object.entries({ ...builtIn, ...commands }).map(([type, { schema, effect, namespaces }]) => [type, { check: checkOf(schema), effect, namespaces }]))
+    this.questions = new Map(Object.entries(questions).map(([type, { schema }]) => [type, checkOf(schema)]))
     this.eventChecks = new Map(Object.entries(events).map(([type, { schema }]) => [type, checkOf(schema)]))
   }
 

@@ -29,6 +29,8 @@ export interface Contract {
   readonly access?: readonly AccessContract[]
   /** What clients may send, beside what their endpoint's protocol has built in. */
   readonly commands?: Readonly<Record<string, CommandContract>>
+  /** What services may ask a client, by event name; its acknowledgement is the answer. Socket.IO alone. */
+  readonly questions?: Readonly<Record<string, QuestionContract>>
   readonly limits?: LimitsContract
   /** What ids look like in `rooms` patterns, as a regular expression. Default: `[A-Za-z0-9_-]{1,128}`. */
   readonly idPattern?: string
@@ -104,7 +106,7 @@ export interface LateAuthentication {
   readonly timeoutMs: number
   readonly succeeded: (claims: Claims) => Message
   readonly failed: (failure: Failure) => Message
-  /** For any other command before, and where the user may not be here. */
+  /** For any other command that no authentication followed at once, and where the user may not be here. */
   readonly refused: (failure: Failure) => Message
 }
 
@@ -175,6 +177,12 @@ export interface CommandContract<D = Data> {
   readonly effect: Effect<D>
   /** Socket.IO: the namespaces that it is known in. Default: all of the contract's. */
   readonly namespaces?: readonly string[]
+}
+
+export interface QuestionContract {
+  readonly about?: string
+  /** What `data` must hold. */
+  readonly schema?: TSchema
 }
 
 /** A command as it arrived, checked against its schema. */

@@ -52,6 +52,9 @@ export interface KeyValue {
   watch(changed: (key: string, value: Uint8Array | undefined) => void): Promise<void>
 }
 
+/** What a request is answered. It does not fail. */
+export type Answer = (body: Uint8Array) => Promise<Uint8Array | undefined>
+
 /**
  * Where events, commands and shared state live: NATS, or the process itself. Both pass one conformance suite
  * (`test/conformance/`). Failures are BrokerErrors: SERVICE_UNAVAILABLE while it is out of reach, TIMEOUT.
@@ -68,6 +71,11 @@ export interface Source {
   publish(subject: string, body: Uint8Array, options?: PublishOptions): Promise<number>
   /** Asks a service. */
   request(subject: string, body: Uint8Array, timeoutMs: number): Promise<Uint8Array>
+  /**
+   * Answers requests on a subject. Of all brokers that serve it `one` gets each request; or `all` do, and whoever has nothing to
+   * say answers undefined. This broker's own requests need not come back to it.
+   */
+  serve(subject: string, to: 'one' | 'all', answer: Answer): void
   /** Tells all other brokers something; not stored, and lost while the source is out of reach. */
   tell(subject: string, body: Uint8Array): void
   /** Hears what other brokers tell. */

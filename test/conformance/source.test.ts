@@ -9,6 +9,9 @@ import { eventually } from '../support/client.ts'
 import { bytes, Collector, range } from '../support/collector.ts'
 import { TestNats } from '../support/nats.ts'
 
+/** Of sources that others can be beside. */
+const urls = new Map<Source, string>()
+
 /** What every source promises (src/source/source.ts), asked of each in the same words. */
 
 const SOURCES: Readonly<Record<string, (t: Test) => Promise<Source>>> = {
@@ -20,12 +23,34 @@ const SOURCES: Readonly<Record<string, (t: Test) => Promise<Source>>> = {
   nats: async (t) => {
     const nats = await TestNats.start()
     const source = await NatsSource.open({ url: nats.url, creds: '', stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 }, log: makeLogger('silent') })
+    urls.set(source, nats.url)
     t.teardown(async () => {
       await source.close()
       await nats.stop()
     })
     return source
   },
+}
+
+/** Another broker's view of the same: its source, or for a process alone its own. */
+async function beside(t: Test, source: Source): Promise<Source> {
+  const url = urls.get(source)
+  if (url === undefined) return source
+  const other = await NatsSource.open({ url, creds: '', stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 }, log: makeLogger('silent') })
+  t.teardown(() => other.close())
+  return other
+}
+
+/** Asks until the server knows that somebody serves the subject. */
+async function asked(source: Source, subject: string, body: string): Promise<Uint8Array> {
+  for (;;) {
+    try {
+      return await source.request(subject, bytes(body), 2_000)
+    } catch (error) {
+      if ((error as BrokerError).code !== 'SERVICE_UNAVAILABLE') throw error
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+  }
 }
 
 async function fill(source: Source, from: number, to: number): Promise<void> {
@@ -156,6 +181,25 @@ for (const [name, open] of Object.entries(SOURCES)) {
     const error = await source.request('commands.app.nobody', bytes('{}'), 2_000).catch((thrown: unknown) => thrown)
     t.ok(error instanceof BrokerError)
     t.equal((error as BrokerError).code, 'SERVICE_UNAVAILABLE')
+  })
+
+  t.test(`${name}: what is served on a subject answers the requests of others`, async (t) => {
+    const source = await open(t)
+    const other = await beside(t, source)
+    const heard: string[] = []
+    source.serve('ask.app', 'one', async (body) => {
+      heard.push(Buffer.from(body).toString())
+      return bytes(`${heard.length}: ${Buffer.from(body)}`)
+    })
+    source.serve('ask.app.silent', 'all', async () => undefined)
+    const request = async (subject: string, body: string) => Buffer.from(await asked(other, subject, body)).toString()
+    t.equal(await request('ask.app', 'first'), '1: first')
+    t.equal(await request('ask.app', ''), '2: ')
+    t.same(heard, ['first', ''])
+    for (const [subject, code] of [['ask.app.silent', 'TIMEOUT'], ['ask.another', 'SERVICE_UNAVAILABLE']] as const) {
+      const error = await other.request(subject, bytes(''), 200).catch((thrown: unknown) => thrown)
+      t.equal((error as BrokerError).code, code, subject)
+    }
   })
 
   t.test(`${name}: a key is written by whoever was first, and over the revision that was read`, async (t) => {

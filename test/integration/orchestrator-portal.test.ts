@@ -141,6 +141,19 @@ t.test('late authentication: nothing else works before, then as if at connect', 
   await outside.until(() => outside.disconnects.length === 1)
 })
 
+for (const [name, transports] of Object.entries(TRANSPORTS)) {
+  t.test(`what the client library sends ahead of authenticate waits for it, in order (${name})`, async (t) => {
+    const user = someone('eager')
+    const client = open(broker, '/portal', user, { token: null, transports })
+    // The library sends what was emitted before it had a connection, then tells of the connection.
+    client.socket.emit('join_project', { project_name: user })
+    const chosen = client.ask('subscribe_to_events', { events: ['task_update'], project_name: user })
+    client.socket.on('connect', () => client.socket.emit('authenticate', { token: token(user, claims) }))
+    t.same(await chosen, { status: 'success' })
+    t.same(client.arrivals.map(({ event }) => event), ['authenticated', 'joined_project'])
+  })
+}
+
 t.test('who never authenticates is disconnected after ten seconds', async (t) => {
   const client = await connect(broker, '/portal', 'nobody', { token: null })
   await client.until(() => client.disconnects.length > 0)

@@ -1,9 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
-import vm from 'node:vm'
-import { transform } from 'esbuild'
 import { StringCodec } from 'nats'
-import { io, type Socket } from 'socket.io-client'
 import t, { type Test } from 'tap'
 import { TestBroker, token } from '../support/broker.ts'
 import { eventually, seqOf } from '../support/client.ts'
@@ -289,80 +285,3 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     }
   })
 }
-
-/** Runs code of the document with our port in the place of its own. */
-async function runDocumented(file: string, loader: 'js' | 'ts', globals: Record<string, unknown>, sockets: Socket[], modules: Record<string, unknown> = {}): Promise<Record<string, unknown>> {
-  const source = readFileSync(new URL(file, import.meta.url), 'utf8')
-  const here = (url: string, options: object) => {
-    const socket = io(url.replace('localhost:8000', `127.0.0.1:${broker.port}`), { forceNew: true, ...options })
-    sockets.push(socket)
-    return socket
-  }
-  const known: Record<string, unknown> = { 'socket.io-client': { __esModule: true, default: here }, ...modules }
-  const module = { exports: {} }
-  vm.runInContext((await transform(source, { loader, format: 'cjs' })).code, vm.createContext({ module, require: (name: string) => known[name], Promise, ...globals }))
-  return module.exports
-}
-
-t.test('the document\'s JavaScript example runs unchanged', async (t) => {
-  const sockets: Socket[] = []
-  t.teardown(() => sockets.forEach((socket) => { socket.disconnect() }))
-  const said: unknown[][] = []
-  const say = (...words: unknown[]) => said.push(words)
-  const has = (fits: (words: unknown[]) => boolean) => eventually(() => said.some(fits))
-  const storage = (jwt: string) => ({ getItem: (name: string) => (name === 'jwt_token' ? jwt : null) })
-  const run = (jwt: string) => runDocumented('swe-agent-example.js', 'js', { console: { log: say, error: say }, localStorage: storage(jwt) }, sockets)
-  await run(token('ned', { project_access: [PROJECT] }))
-  await has(([word]) => word === 'Subscribed to project')
-  t.same(said[0], ['Connected:', sockets[0]?.id])
-  const [updated] = EXAMPLES
-  await publish('project.updated', updated?.data ?? {})
-  await publish('workflow.progress', { ...OF_PROJECT[0]?.data })
-  await has(([word]) => word === 'Progress:')
-  t.same(said.slice(-2), [['Project updated:', updated?.data], ['Progress:', '45%']])
-  sockets[0]?.disconnect()
-  t.same(said.slice(-1), [['Disconnected:', 'io client disconnect']])
-  await run('nonsense')
-  await has(([word, error]) => word === 'Connection error:' && (error as { data: { data: { error_code: string } } }).data.data.error_code === 'AUTH_FAILED')
-})
-
-t.test('the document\'s React hook runs unchanged', async (t) => {
-  const sockets: Socket[] = []
-  t.teardown(() => sockets.forEach((socket) => { socket.disconnect() }))
-  let connected = false
-  let unmount = () => {}
-  const useState = (first: boolean) => [first, (value: boolean) => (connected = value)]
-  const react = {
-    useRef: (current: unknown) => ({ current }),
-    useCallback: (callback: unknown) => callback,
-    useEffect: (effect: () => () => void) => {
-      unmount = effect()
-    },
-  }
-  const { useWebSocket } = await runDocumented('swe-agent-hook.txt', 'ts', { useState }, sockets, { react })
-  interface Hook { subscribe(room: string): Promise<unknown>; unsubscribe(room: string): Promise<unknown>; on(event: string, handler: (event: { data: { n: number } }) => void): void; off(event: string): void }
-  const hook = (useWebSocket as (token: string) => Hook)(token('oz', { project_access: [PROJECT] }))
-  await eventually(() => connected)
-  const room = `project:${PROJECT}`
-  const got: number[] = []
-  const heard: number[] = []
-  hook.on('pr.created', ({ data }) => got.push(data.n))
-  hook.on('agent.connected', ({ data }) => heard.push(data.n))
-  const created = async (n: number) => {
-    await publish('pr.created', { pr_id: 'x', project_id: PROJECT, n })
-    await publish('agent.connected', { agent_id: 'a', n })
-    await eventually(() => heard.includes(n))
-  }
-  await created(0)
-  t.same(await hook.subscribe(room), { status: 'success', room })
-  await created(1)
-  t.same(await hook.unsubscribe(room), { status: 'success', room })
-  await created(2)
-  t.match(await hook.subscribe('project:another'), { status: 'error', error_code: 'ROOM_ACCESS_DENIED' })
-  t.same(await hook.subscribe(room), { status: 'success', room })
-  hook.off('pr.created')
-  await created(3)
-  t.same(got, [1])
-  unmount()
-  await eventually(() => !connected)
-})

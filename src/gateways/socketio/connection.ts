@@ -115,7 +115,7 @@ export class Connection {
         return session.receive(packet.data[0], packet.data.slice(1), packet.id)
       case PacketType.ACK:
       case PacketType.BINARY_ACK:
-        return
+        return session.answered(packet.id, packet.data)
       case PacketType.DISCONNECT:
         return this.leave(session)
       default:

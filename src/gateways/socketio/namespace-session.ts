@@ -1,5 +1,6 @@
 import { PacketType } from 'socket.io-parser'
 import { argumentsOf } from '../../codecs/socketio.ts'
+import type { Askable } from '../../commands/ask.ts'
 import type { Caller } from '../../commands/caller.ts'
 import { dispatch } from '../../commands/dispatch.ts'
 import { placeState, restorePlaces } from '../../commands/place.ts'
@@ -9,10 +10,18 @@ import { BrokerError } from '../../errors.ts'
 import { CLOSED, Session } from '../../hub/session.ts'
 import type { Connection } from './connection.ts'
 import type { Namespace, Namespaces } from './namespaces.ts'
+import { Questions } from './questions.ts'
 import type { Recovered } from './recovery.ts'
 
+/**
+ * Commands that come before the client has said who it is wait this long for that: `socket.io-client` sends what it has
+ * buffered before its `connect` handlers run, and those are where the documents' clients authenticate.
+ */
+const EARLY_MS = 500
+const EARLY_MAX = 32
+
 /** A client in one namespace. */
-export class NamespaceSession extends Session implements Caller {
+export class NamespaceSession extends Session implements Caller, Askable {
   readonly contract: CompiledContract
   readonly namespace: Namespace
   readonly connection: Connection
@@ -24,6 +33,10 @@ export class NamespaceSession extends Session implements Caller {
   private readonly recovered: Recovered | undefined
   /** Connected, but who it is has yet to be said. */
   private pending: boolean
+  /** Commands that came before that. */
+  private early: Command[] | undefined
+  private earlyTimer: NodeJS.Timeout | undefined
+  private questions: Questions | undefined
 
   /**
    * @param claims undefined: it authenticates later
@@ -80,13 +93,16 @@ export class NamespaceSession extends Session implements Caller {
 
   /** The client is gone from the namespace. */
   finish(): void {
-    const { hub, presence } = this.namespaces.services
+    const { hub, presence, askables } = this.namespaces.services
     this.namespaces.closed(this)
+    clearTimeout(this.earlyTimer)
+    this.questions?.end()
     if (this.pending) {
       this.state = CLOSED
       return
     }
     presence.drop(this)
+    askables.remove(this)
     hub.close(this, true)
     this.namespaces.admission.leave(this.contract, this.userId, this.connection)
   }
@@ -111,9 +127,19 @@ export class NamespaceSession extends Session implements Caller {
     }
     this.connection.lane.run(this.connection.engine, () => {
       if (this.closed) return undefined
-      if (this.pending) return void this.authenticate(command)
+      if (this.pending) return this.authenticate(command)
       return dispatch(this, command, services, meters)
     })
+  }
+
+  ask(type: string, data: unknown, timeoutMs: number): Promise<readonly unknown[]> {
+    this.questions ??= new Questions()
+    return this.questions.ask(timeoutMs, (id) => this.connection.send({ type: PacketType.EVENT, nsp: this.name, id, data: data === undefined ? [type] : [type, data] }))
+  }
+
+  /** The client acknowledged what it was asked. */
+  answered(id: number | undefined, values: readonly unknown[]): void {
+    this.questions?.answer(id, values)
   }
 
   reply(message: Message): void {
@@ -165,9 +191,10 @@ export class NamespaceSession extends Session implements Caller {
   }
 
   private enter(): void {
-    const { hub, log } = this.namespaces.services
+    const { hub, log, askables } = this.namespaces.services
     const { endpoint, parameter } = this.namespace
     hub.open(this)
+    askables.add(this)
     const first = endpoint.welcome?.(this)
     if (first) this.emit(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq))
     const rooms = new Set(endpoint.joins?.(this.claims, parameter))
@@ -189,14 +216,14 @@ export class NamespaceSession extends Session implements Caller {
     }
   }
 
-  /** Before a client has said who it is, only that is heard. */
-  private authenticate({ type, data, acknowledge }: Command): void {
+  /** Before a client has said who it is, only that is heard. @returns a promise while commands are at work that waited for it */
+  private authenticate(command: Command): Promise<void> | undefined {
     const late = this.namespace.endpoint.lateAuthentication
-    if (late === undefined) return
+    if (late === undefined) return undefined
+    const { type, data, acknowledge } = command
     if (type !== late.command) {
-      this.namespaces.meters.error('AUTH_MISSING')
-      this.emit(late.refused(failureOf(new BrokerError('AUTH_MISSING', 'Authenticate first'))))
-      return
+      this.wait(command)
+      return undefined
     }
     let claims: Claims
     try {
@@ -208,7 +235,7 @@ export class NamespaceSession extends Session implements Caller {
       const failure = failureOf(error)
       this.namespaces.meters.error(failure.code)
       this.emit(late.failed(failure))
-      return
+      return undefined
     }
     try {
       this.namespaces.checkAccess(this.namespace, claims)
@@ -216,7 +243,7 @@ export class NamespaceSession extends Session implements Caller {
     } catch (error) {
       this.emit(late.refused(failureOf(error)))
       this.connection.disconnect(this)
-      return
+      return undefined
     }
     this.claims = claims
     this.userId = claims.sub
@@ -224,6 +251,33 @@ export class NamespaceSession extends Session implements Caller {
     this.emit(late.succeeded(claims))
     acknowledge?.([{ status: 'success' }])
     this.enter()
+    return this.early && this.runEarly()
+  }
+
+  private wait(command: Command): void {
+    this.early ??= []
+    this.early.push(command)
+    if (this.early.length === EARLY_MAX) this.refuseEarly()
+    else this.earlyTimer ??= setTimeout(() => this.refuseEarly(), EARLY_MS)
+  }
+
+  private takeEarly(): Command[] {
+    const { early = [] } = this
+    clearTimeout(this.earlyTimer)
+    this.early = this.earlyTimer = undefined
+    return early
+  }
+
+  private async runEarly(): Promise<void> {
+    for (const command of this.takeEarly()) if (!this.closed) await dispatch(this, command, this.namespaces.services, this.namespaces.meters)
+  }
+
+  private refuseEarly(): void {
+    const late = this.namespace.endpoint.lateAuthentication
+    for (const _ of this.takeEarly()) {
+      this.namespaces.meters.error('AUTH_MISSING')
+      if (late) this.emit(late.refused(failureOf(new BrokerError('AUTH_MISSING', 'Authenticate first'))))
+    }
   }
 
   private emit(message: Message, offset?: string): void {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { BrokerError } from '../../errors.ts'
 import type { StoredMessage } from '../../log/event.ts'
-import type { Bounds, Consumption, KeyValue, PublishOptions, Sink, Source } from '../source.ts'
+import type { Answer, Bounds, Consumption, KeyValue, PublishOptions, Sink, Source } from '../source.ts'
 import { EmbeddedKeyValue } from './embedded-kv.ts'
 
 /** Window of deduplication by message id, as JetStream's default. */
@@ -22,6 +22,7 @@ export class EmbeddedSource implements Source {
   private lastSeq = 0
   private readonly seen = new Map<string, { seq: number; timeMs: number }>()
   private readonly readers = new Set<Reader>()
+  private readonly served = new Map<string, Answer>()
   private readonly buckets = new Map<string, EmbeddedKeyValue>()
 
   async bounds(): Promise<Bounds> {
@@ -55,8 +56,17 @@ export class EmbeddedSource implements Source {
     return message.seq
   }
 
-  async request(): Promise<Uint8Array> {
-    throw new BrokerError('SERVICE_UNAVAILABLE', 'No service answers here: the embedded source has none. Set NATS_URL to reach services')
+  /** There are no services but what this process serves itself. */
+  async request(subject: string, body: Uint8Array): Promise<Uint8Array> {
+    const answer = this.served.get(subject)
+    if (!answer) throw new BrokerError('SERVICE_UNAVAILABLE', 'No service answers here: the embedded source has none. Set NATS_URL to reach services')
+    const reply = await answer(body)
+    if (reply === undefined) throw new BrokerError('TIMEOUT')
+    return reply
+  }
+
+  serve(subject: string, _to: 'one' | 'all', answer: Answer): void {
+    this.served.set(subject, answer)
   }
 
   /** There are no other brokers. */

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
-import { connect, credsAuthenticator, type ConnectionOptions, ErrorCode, Events, type JetStreamClient, type JetStreamManager, type KV, type NatsConnection, NatsError, headers } from 'nats'
+import { connect, credsAuthenticator, type ConnectionOptions, ErrorCode, Events, type JetStreamClient, type JetStreamManager, type KV, type Msg, type NatsConnection, NatsError, headers } from 'nats'
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
-import type { Bounds, Consumption, KeyValue, PublishOptions, Sink, Source } from '../source.ts'
+import type { Answer, Bounds, Consumption, KeyValue, PublishOptions, Sink, Source } from '../source.ts'
 import { NatsKeyValue } from './nats-kv.ts'
 import { NatsConsumption } from './nats-consumption.ts'
 import { boundsOf, ensureStream, type StreamOptions } from './stream.ts'
@@ -110,6 +110,13 @@ export class NatsSource implements Source {
     }
   }
 
+  serve(subject: string, to: 'one' | 'all', answer: Answer): void {
+    this.nc.subscribe(subject, {
+      ...(to === 'one' ? { queue: 'roomcast' } : undefined),
+      callback: (error, message) => void (error ?? this.respond(message, answer)),
+    })
+  }
+
   tell(subject: string, body: Uint8Array): void {
     if (this.up) this.nc.publish(subject, body)
   }
@@ -141,6 +148,16 @@ export class NatsSource implements Source {
     for (const consumption of this.consumptions) await consumption.stop()
     for (const bucket of this.buckets.values()) (await bucket).close()
     await this.nc.close()
+  }
+
+  private async respond(message: Msg, answer: Answer): Promise<void> {
+    try {
+      const body = await answer(message.data)
+      if (body !== undefined) message.respond(body)
+    } catch (error) {
+      // The connection may have closed meanwhile.
+      this.options.log.warn({ subject: message.subject, reason: reasonOf(error) }, 'a request went without its answer')
+    }
   }
 
   private mustBeUp(): void {

@@ -1,0 +1,123 @@
+import type { CompiledContract } from '../contracts/compiled.ts'
+import { BrokerError } from '../errors.ts'
+import { isRecord } from '../log/event.ts'
+import type { Caller, Services } from './caller.ts'
+
+/** A client that can be asked. */
+export interface Askable extends Pick<Caller, 'contract' | 'connectionId'> {
+  /**
+   * @returns what it answers: the values of its acknowledgement
+   * @throws BrokerError TIMEOUT, RATE_LIMITED, and NOT_CONNECTED where it goes away meanwhile
+   */
+  ask(type: string, data: unknown, timeoutMs: number): Promise<readonly unknown[]>
+}
+
+/** The clients of this broker that can be asked: those whose contract has questions. */
+export class Askables {
+  private readonly clients = new Map<string, Askable>()
+
+  add(client: Askable): void {
+    if (client.contract.questions.size > 0) this.clients.set(client.connectionId, client)
+  }
+
+  remove(client: Askable): void {
+    // Another connection may have recovered under its id.
+    if (client.contract.questions.size > 0 && this.clients.get(client.connectionId) === client) this.clients.delete(client.connectionId)
+  }
+
+  find(app: string, connectionId: string): Askable | undefined {
+    const client = this.clients.get(connectionId)
+    return client?.contract.app === app ? client : undefined
+  }
+}
+
+interface Question {
+  readonly connectionId: string
+  readonly type: string
+  readonly data: unknown
+  readonly timeoutMs: number
+}
+
+/** How long the brokers have to say which of them has a connection. */
+const FIND_MS = 1_000
+const TIMEOUT_MAX_MS = 60_000
+/** An answer that is larger would not fit into a NATS message. */
+const REPLY_BYTES_MAX = 1_000_000
+
+/**
+ * Lets services ask clients, by a NATS request on `ask.<app>` with `{connection_id, type, data?, timeout_ms?}`. Any broker takes it,
+ * the one that has the connection asks, and the reply is `{ok: true, data: [...]}` with the values of the client's
+ * acknowledgement, or `{ok: false, error: {code, message}}` (docs/contracts.md, "Asking a client").
+ */
+export function serveQuestions({ source, askables, commandTimeoutMs }: Services, contracts: Iterable<CompiledContract>, nodeId: string): void {
+  for (const contract of contracts) {
+    const { app, questions } = contract
+    if (questions.size === 0) continue
+    const findSubject = `roomcast.find.${app}`
+    const subjectOf = (node: string) => `roomcast.ask.${app}.${node}`
+    const askHere = async ({ connectionId, type, data, timeoutMs }: Question) => {
+      const client = askables.find(app, connectionId)
+      if (!client) throw new BrokerError('NOT_CONNECTED')
+      return replyOf(await client.ask(type, data, timeoutMs))
+    }
+    const askElsewhere = async (body: Uint8Array, { connectionId, timeoutMs }: Question) => {
+      try {
+        const node = await source.request(findSubject, Buffer.from(connectionId), FIND_MS)
+        return await source.request(subjectOf(textOf(node)), body, timeoutMs + FIND_MS)
+      } catch {
+        // No broker has it, or the one that had it is gone.
+        throw new BrokerError('NOT_CONNECTED')
+      }
+    }
+    source.serve(findSubject, 'all', async (body) => (askables.find(app, textOf(body)) ? Buffer.from(nodeId) : undefined))
+    source.serve(subjectOf(nodeId), 'one', (body) => orFailure(() => askHere(read(body, contract, commandTimeoutMs))))
+    source.serve(`ask.${app}`, 'one', (body) =>
+      orFailure(() => {
+        const question = read(body, contract, commandTimeoutMs)
+        return askables.find(app, question.connectionId) ? askHere(question) : askElsewhere(body, question)
+      }),
+    )
+  }
+}
+
+/** @throws BrokerError INVALID_MESSAGE, or UNKNOWN_TYPE where the contract has no such question */
+function read(body: Uint8Array, { app, questions }: CompiledContract, timeoutMs: number): Question {
+  const question = parsed(body)
+  if (!isRecord(question)) throw new BrokerError('INVALID_MESSAGE', 'The question is no JSON object {connection_id, type, data?, timeout_ms?}')
+  const { connection_id, type, data, timeout_ms = timeoutMs } = question
+  if (typeof connection_id !== 'string') throw new BrokerError('INVALID_MESSAGE', '`connection_id` is missing or not a string')
+  if (typeof type !== 'string') throw new BrokerError('INVALID_MESSAGE', '`type` is missing or not a string')
+  if (typeof timeout_ms !== 'number' || !(timeout_ms >= 1 && timeout_ms <= TIMEOUT_MAX_MS)) throw new BrokerError('INVALID_MESSAGE', `\`timeout_ms\` is not a number from 1 to ${TIMEOUT_MAX_MS}`)
+  const check = questions.get(type)
+  if (!check) throw new BrokerError('UNKNOWN_TYPE', `The contract of ${app} has no question "${type.slice(0, 100)}"`)
+  const [fault] = check(data)
+  if (fault !== undefined) throw new BrokerError('INVALID_MESSAGE', `The data of "${type}" is not valid: ${fault}`)
+  return { connectionId: connection_id, type, data, timeoutMs: timeout_ms }
+}
+
+function parsed(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(textOf(body))
+  } catch {
+    return undefined
+  }
+}
+
+function replyOf(values: readonly unknown[]): Uint8Array {
+  const reply = Buffer.from(JSON.stringify({ ok: true, data: values }))
+  if (reply.length > REPLY_BYTES_MAX) throw new BrokerError('PAYLOAD_TOO_LARGE', `The client's answer has ${reply.length} bytes; a reply holds ${REPLY_BYTES_MAX}`)
+  return reply
+}
+
+async function orFailure(answer: () => Promise<Uint8Array>): Promise<Uint8Array> {
+  try {
+    return await answer()
+  } catch (error) {
+    const { code, message } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
+    return Buffer.from(JSON.stringify({ ok: false, error: { code, message } }))
+  }
+}
+
+function textOf(body: Uint8Array): string {
+  return Buffer.from(body).toString()
+}
