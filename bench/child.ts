@@ -33,9 +33,10 @@ export class Child<T extends Calls<T> = Record<never, never>> {
   readonly name: string
   private readonly process: ChildProcess
   private readonly waiting = new Map<number, (result: unknown) => void>()
-  private watchers: (() => void)[] = []
+  private watchers: { readonly heard: () => void; readonly ended: (error: Error) => void }[] = []
   private calls = 0
   private stopping = false
+  private answers = false
 
   constructor({ name, command, args, core, env = {}, cwd }: ChildOptions) {
     this.name = name
@@ -45,11 +46,12 @@ export class Child<T extends Calls<T> = Record<never, never>> {
     running.add(this.process)
     const hear = (chunk: Buffer) => {
       this.output += chunk.toString()
-      for (const watcher of this.watchers) watcher()
+      for (const { heard } of this.watchers) heard()
     }
     this.process.stdout?.on('data', hear)
     this.process.stderr?.on('data', hear)
     this.process.on('message', ({ id, result }: Answer) => {
+      this.answers = true
       this.waiting.get(id)?.(result)
       this.waiting.delete(id)
     })
@@ -59,7 +61,10 @@ export class Child<T extends Calls<T> = Record<never, never>> {
     this.process.on('exit', () => running.delete(this.process))
     // Unlike at `exit`, its last words have been read. It does not come where this side disconnected first.
     this.process.on('close', (code, signal) => {
-      if (!this.stopping) throw new Error(`${name} ended with ${code ?? signal}:\n${this.output.slice(-4_000)}`)
+      if (this.stopping) return
+      const error = new Error(`${name} ended with ${code ?? signal}:\n${this.output.slice(-4_000)}`)
+      if (this.watchers.length === 0) throw error
+      for (const { ended } of this.watchers) ended(error)
     })
   }
 
@@ -67,12 +72,12 @@ export class Child<T extends Calls<T> = Record<never, never>> {
     return this.process.pid as number
   }
 
-  /** Waits for something in its output. */
+  /** Waits for something in its output. @throws Error where it ends instead */
   async says(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {
       const match = pattern.exec(this.output)
       if (match) return match
-      await new Promise<void>((resolve) => this.watchers.push(resolve))
+      await new Promise<void>((heard, ended) => this.watchers.push({ heard, ended }))
       this.watchers = []
     }
   }
@@ -86,13 +91,23 @@ export class Child<T extends Calls<T> = Record<never, never>> {
     })
   }
 
+  /** Ends it at once. */
+  async kill(): Promise<void> {
+    this.stopping = true
+    if (!running.has(this.process)) return
+    const gone = new Promise((resolve) => this.process.once('exit', resolve))
+    this.process.kill('SIGKILL')
+    await gone
+  }
+
   /** Ends it; one that answers calls leaves by itself, so that Node writes its profile. */
   async stop(): Promise<void> {
     this.stopping = true
     if (!running.has(this.process)) return
     const gone = new Promise((resolve) => this.process.once('exit', resolve))
     this.process.disconnect()
-    const late = setTimeout(() => this.process.kill('SIGKILL'), LEAVE_MS)
+    // What does not know the channel does not notice that it is closed.
+    const late = setTimeout(() => this.process.kill('SIGKILL'), this.answers ? LEAVE_MS : 0)
     await gone
     clearTimeout(late)
   }

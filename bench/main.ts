@@ -1,10 +1,10 @@
 import { Command } from 'commander'
-import { addFanout } from './fanout.ts'
+import { addFanout } from './scenarios/fanout.ts'
 
 /** Faults of the command line end with this code, failed checks and failed runs with 1. */
 const USAGE = 2
 
-const program = new Command('npm run bench --').description('measures Roomcast: each scenario beside a peer, in the same run').showHelpAfterError('--help lists the scenarios and their options')
+const program = new Command(process.env.BENCH_CALLED ?? 'npm run bench --').description('measures Roomcast: each scenario beside other servers, in the same run').showHelpAfterError('--help lists the scenarios and their options')
 program.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : USAGE))
 addFanout(program)
 

@@ -1,11 +1,33 @@
 const SHOWN = process.stderr.isTTY
+const BAR_WIDTH = 24
+const REDRAW_MS = 200
 
-/** One line on stderr that says what is going on: redrawn on a terminal, a line for each step elsewhere. */
-export function progress(step: string): void {
-  process.stderr.write(SHOWN ? `\r\x1b[K${step}` : `${step}\n`)
+let drawing: NodeJS.Timeout | undefined
+
+/**
+ * What is going on, on stderr: on a terminal one line, redrawn, with a bar where it is known how long it takes; elsewhere
+ * a plain line for each step.
+ * @param seconds how long the step takes
+ */
+export function progress(step: string, seconds?: number): void {
+  clearInterval(drawing)
+  if (!SHOWN) {
+    process.stderr.write(`${step}\n`)
+    return
+  }
+  const startMs = Date.now()
+  const draw = () => process.stderr.write(`\r\x1b[K${seconds ? bar(Math.min(1, (Date.now() - startMs) / 1000 / seconds)) : ''}${step}`)
+  draw()
+  if (seconds) drawing = setInterval(draw, REDRAW_MS).unref()
 }
 
 /** Takes the line away. */
 export function endProgress(): void {
+  clearInterval(drawing)
   if (SHOWN) process.stderr.write('\r\x1b[K')
+}
+
+function bar(part: number): string {
+  const filled = Math.round(part * BAR_WIDTH)
+  return `[${'#'.repeat(filled)}${'.'.repeat(BAR_WIDTH - filled)}] `
 }

@@ -1,21 +1,33 @@
 import { connect } from 'nats'
 import { answerCalls } from './calls.ts'
 import { monotonicUs } from './clock.ts'
-import { eventData } from './event-data.ts'
+import { eventData } from './payload.ts'
+import { seeded } from './random.ts'
 
-/** A process: publishes numbered events to JetStream, on a schedule. */
+/** A process: publishes numbered events to NATS, on a schedule. */
 
 export interface Schedule {
   readonly url: string
+  /** Core NATS instead of JetStream, for a server that has no stream. */
+  readonly core: boolean
   readonly subject: string
-  /** Name of the id in the data. */
   readonly idField: string
-  /** Number of the first event. */
-  readonly from: number
-  readonly events: number
+  /** `{series}` in it is the event's series. */
+  readonly id: string
+  readonly fields: string
   readonly perSecond: number
+  readonly seconds: number
   /** Exact length of each event's `data`, as JSON. */
   readonly dataBytes: number
+  /** 0: the common series. Otherwise each event goes to one of so many, by chance. */
+  readonly series: number
+  readonly seed: number
+}
+
+export interface Published {
+  readonly events: number
+  /** How late the latest was handed to NATS. The latencies hold it. */
+  readonly lateMsMax: number
 }
 
 const HEAD_START_US = 20_000
@@ -23,28 +35,42 @@ const HEAD_START_US = 20_000
 export interface Publisher {
   /**
    * Publishes all of a schedule; resolves when the last one is stored. Each event says when it was due, not when its
-   * turn came, so that a stall counts for all who waited in it.
-   * @returns how late the latest was handed to NATS
+   * turn came, so that a stall counts for all who waited in it. Numbers go on from one call to the next.
    */
-  publish(schedule: Schedule): Promise<{ lateMsMax: number }>
+  publish(schedule: Schedule): Promise<Published>
+  /** How many events there were altogether, by series. */
+  counts(): number[]
 }
 
-async function publish({ url, subject, idField, from, events, perSecond, dataBytes }: Schedule): Promise<{ lateMsMax: number }> {
+const counts: number[] = [0]
+
+async function publish({ url, core, subject, idField, id, fields, perSecond, seconds, dataBytes, series, seed }: Schedule): Promise<Published> {
+  const events = Math.round(seconds * perSecond)
+  const random = seeded(seed)
   const nc = await connect({ servers: url })
   const js = nc.jetstream()
-  const acks: Promise<unknown>[] = []
+  let stored = 0
+  let allStored = () => {}
+  const all = new Promise<void>((resolve) => (allStored = resolve))
+  const store = async (body: string) => {
+    if (core) nc.publish(subject, body)
+    // A failed ack rejects with nobody there to catch it: the process ends, and the bench with it.
+    else await js.publish(subject, body)
+    if (++stored === events) allStored()
+  }
   const startUs = monotonicUs() + HEAD_START_US
   let lateUsMax = 0
   for (let i = 0; i < events; i++) {
     const dueUs = startUs + (i * 1e6) / perSecond
     for (let nowUs = monotonicUs(); nowUs < dueUs; nowUs = monotonicUs()) await new Promise((resolve) => setTimeout(resolve, (dueUs - nowUs) / 1000))
-    // A failed ack rejects with nobody there to catch it: the process ends, and the bench with it.
-    acks.push(js.publish(subject, `{"data":${eventData(idField, from + i, dueUs, dataBytes)}}`))
+    const to = series === 0 ? 0 : 1 + Math.floor(random() * series)
+    const n = (counts[to] = (counts[to] ?? 0) + 1)
+    store(`{"data":${eventData({ idField, id: id.replace('{series}', String(to)), fields, n, dueUs, series: to }, dataBytes)}}`)
     lateUsMax = Math.max(lateUsMax, monotonicUs() - dueUs)
   }
-  await Promise.all(acks)
+  if (events > 0) await all
   await nc.close()
-  return { lateMsMax: lateUsMax / 1000 }
+  return { events, lateMsMax: lateUsMax / 1000 }
 }
 
-answerCalls<Publisher>({ publish })
+answerCalls<Publisher>({ publish, counts: () => Array.from(counts, (count = 0) => count) })

@@ -18,6 +18,19 @@ export function cpuOf(pid: number): Cpu {
   return { userUs: Number(fields[11]) * TICK_US, systemUs: Number(fields[12]) * TICK_US }
 }
 
+/** The same of a process and all that it started and that still run: a server with workers. */
+export function cpuOfTree(pid: number): Cpu {
+  return treeOf(pid).map(cpuOf).reduce((sum, { userUs, systemUs }) => ({ userUs: sum.userUs + userUs, systemUs: sum.systemUs + systemUs }))
+}
+
+export function totalOf({ userUs, systemUs }: Cpu): number {
+  return userUs + systemUs
+}
+
+export function cpuSince(start: Cpu, end: Cpu): Cpu {
+  return { userUs: end.userUs - start.userUs, systemUs: end.systemUs - start.systemUs }
+}
+
 /** CPU time of all processes of the machine since it began, µs. */
 export function machineCpuUs(): number {
   // proc(5): user, nice, system, idle, iowait, irq, softirq, steal.
@@ -28,6 +41,21 @@ export function machineCpuUs(): number {
 /** Resident memory, bytes. */
 export function residentBytes(pid: number): number {
   return field(`/proc/${pid}/status`, /^VmRSS:\s+(\d+) kB$/m) * 1024
+}
+
+/** The same of a process and all that it started. Pages that they share count for each, but do not grow with connections. */
+export function residentBytesOfTree(pid: number): number {
+  return treeOf(pid).reduce((sum, each) => sum + residentBytes(each), 0)
+}
+
+/** A process, and all that it started and that still run. */
+export function treeOf(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
+  return [pid, ...(children === '' ? [] : children.split(' ').flatMap((child) => treeOf(Number(child))))]
+}
+
+export function commandOf(pid: number): string {
+  return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
 }
 
 /** How many files a process started here may open. */

@@ -5,7 +5,7 @@ import { build, ensureNatsServer, ensurePackages, root } from './setup.mjs'
 ensurePackages()
 ensureNatsServer()
 build()
-const bench = spawn(process.execPath, ['--import=tsx', 'bench/main.ts', ...process.argv.slice(2)], { cwd: root, stdio: 'inherit' })
+const bench = spawn(process.execPath, ['dist/bench/main.js', ...process.argv.slice(2)], { cwd: root, stdio: 'inherit' })
 // Ctrl-C reaches both; the bench cleans up and says how it ended. A signal meant for this process alone is passed on.
 process.on('SIGINT', () => {})
 process.on('SIGTERM', () => bench.kill('SIGTERM'))

@@ -21,9 +21,9 @@ export function ensurePackages() {
   if (npm.status !== 0) fail('npm ci failed; its output above says why')
 }
 
-/** Compiles src/ to dist/. */
+/** Compiles src/ to dist/, and bench/ to dist/bench/. */
 export function build() {
-  run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', root])
+  for (const project of [root, join(root, 'bench')]) run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', project])
 }
 
 /** A nats-server from PATH, else Debian's package, Homebrew or Docker. Ends the process with what to do where none is to be had. */

@@ -1,0 +1,147 @@
+import type { Connection } from './connection.ts'
+import { type Dialect, dialectOf } from './dialects/dialect.ts'
+import { Latencies } from './latency.ts'
+import { JsonNumbers, MsgpackNumbers, type Numbers, readEpoch, readSequence } from './numbers.ts'
+import { type Faults, Order } from './order.ts'
+import type { Target } from './target.ts'
+
+/** Connections that are alike. */
+export interface CohortOptions {
+  readonly name: string
+  readonly target: Target
+  readonly connections: number
+  /** Everybody gets series 0. */
+  readonly common: boolean
+  /** Each gets one more of so many series, in turn: numbers 1 to this. */
+  readonly series: number
+  /** Bytes read at once; fewer for those that are to be slowed down finely. */
+  readonly readBytes?: number
+}
+
+/** What a cohort had of what there was. */
+export interface Tally extends Faults {
+  readonly deliveries: number
+  /** Events of a series that was not the connection's. */
+  readonly foreign: number
+  /** Times that a connection was cut. */
+  readonly cut: number
+  /** Times that a server said that it no longer had what a client needed. */
+  readonly toldMissed: number
+  readonly bytes: number
+  readonly latencies: string
+  /** Why the first was cut. */
+  readonly reason: string
+}
+
+/** How many events there were, by series. */
+export type Counts = readonly number[]
+
+const READ_BYTES = 262_144
+/** Series that a connection may be in: the common one, and one of its own. */
+const PLACES = 2
+
+/** One process' part of a cohort: what its connections have in common, and what they got together. */
+export class Cohort {
+  readonly name: string
+  readonly target: Target
+  readonly dialect: Dialect
+  readonly readBytes: number
+  readonly connections: Connection[] = []
+  ready = 0
+  arrived = 0
+  toldMissed = 0
+  /** Epoch of all positions. */
+  epoch = ''
+  /** Called with each connection that was cut. */
+  onLost: (connection: Connection) => void = () => {}
+  private readonly common: boolean
+  private readonly numbers: Numbers
+  private readonly order: Order
+  private readonly latencies = new Latencies()
+  private readonly tailBytes: number | undefined
+  private recording = false
+  private recordedFrom = 0
+  private bytes = 0
+  private foreign = 0
+  private cut = 0
+  private reason = ''
+
+  /** @param size how many of the cohort's connections this process has */
+  constructor({ name, target, common, readBytes = READ_BYTES }: CohortOptions, size: number) {
+    this.name = name
+    this.target = target
+    this.common = common
+    this.readBytes = readBytes
+    this.dialect = dialectOf(target)
+    this.tailBytes = this.dialect.tailBytes
+    this.numbers = target.format === 'msgpack' ? new MsgpackNumbers() : new JsonNumbers()
+    this.order = new Order(size * PLACES)
+  }
+
+  /** Place in the order of the connection that comes next. */
+  get nextPlace(): number {
+    return this.connections.length * PLACES
+  }
+
+  take(connection: Connection, bytes: Buffer, start: number, end: number, arrivedUs: number): boolean {
+    const { numbers } = this
+    if (!numbers.read(bytes, start, end)) return false
+    const { n, t, k } = numbers
+    if (k === 0 && this.common) this.order.saw(connection.place, n)
+    else if (k === connection.series && k !== 0) this.order.saw(connection.place + 1, n)
+    else this.foreign++
+    if (this.tailBytes !== undefined) {
+      connection.sequence = readSequence(bytes, end - this.tailBytes) || connection.sequence
+      if (this.epoch === '') this.epoch = readEpoch(bytes, start, end - this.tailBytes)
+    }
+    if (this.recording) {
+      this.latencies.record(arrivedUs - t)
+      this.bytes += end - start
+    }
+    this.arrived++
+    return true
+  }
+
+  lost(connection: Connection, reason: string): void {
+    this.ready--
+    this.cut++
+    this.reason ||= reason
+    this.onLost(connection)
+  }
+
+  record(on: boolean): void {
+    if (on && !this.recording) {
+      this.recordedFrom = this.arrived
+      this.bytes = 0
+    }
+    this.recording = on
+  }
+
+  /** Events that its connections have yet to get. */
+  outstanding(counts: Counts): number {
+    let sum = 0
+    for (const { place, series } of this.connections) {
+      if (this.common) sum += Math.max(0, (counts[0] ?? 0) - this.order.lastOf(place))
+      if (series > 0) sum += Math.max(0, (counts[series] ?? 0) - this.order.lastOf(place + 1))
+    }
+    return sum
+  }
+
+  tally(counts: Counts): Tally {
+    const faults = this.order.end((place) => {
+      if (place % PLACES === 0) return this.common ? (counts[0] ?? 0) : 0
+      const series = this.connections[(place - 1) / PLACES]?.series ?? 0
+      return series === 0 ? 0 : (counts[series] ?? 0)
+    })
+    return {
+      ...faults,
+      deliveries: this.arrived - this.recordedFrom,
+      foreign: this.foreign,
+      cut: this.cut,
+      toldMissed: this.toldMissed,
+      bytes: this.bytes,
+      latencies: this.latencies.encode(),
+      reason: this.reason,
+    }
+  }
+}

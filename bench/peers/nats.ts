@@ -1,0 +1,34 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Child } from '../child.ts'
+import { subjectOf } from '../workload.ts'
+import type { Peer } from './peer.ts'
+import type { Probe } from './programs/probe.ts'
+
+/** nats-server's own WebSocket: clients are NATS clients. It is publisher's server and clients' server in one. */
+export const nats: Peer = {
+  name: 'nats',
+  title: "nats-server's WebSocket",
+  about: '`websocket { no_tls: true, compression: false }`, core NATS; no JetStream, no authentication, no positions',
+  async start({ workload, core, port }) {
+    const folder = mkdtempSync(join(tmpdir(), 'roomcast-bench-'))
+    process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+    const listening = port || (await freePort())
+    const file = join(folder, 'nats.conf')
+    writeFileSync(file, `host: 127.0.0.1\nport: -1\nmax_connections: 1000000\nwebsocket {\n  host: 127.0.0.1\n  port: ${listening}\n  no_tls: true\n  compression: false\n}\n`)
+    const child = new Child<Probe>({ name: "the server (nats-server's WebSocket)", command: 'nats-server', args: ['-c', file], core })
+    const [, address] = await child.says(/Listening for client connections on (\S+)[\s\S]*Server is ready/)
+    return { child, target: { dialect: 'nats', port: listening, path: '/', subscribe: subjectOf(workload) }, publish: { url: `nats://${address}`, core: true }, probed: false }
+  },
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}

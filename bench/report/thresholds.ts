@@ -1,0 +1,42 @@
+import { median } from './summary.ts'
+import type { FigureName } from './figures.ts'
+import type { Run, Side } from './result.ts'
+
+/** What Roomcast must not exceed. */
+export interface Threshold {
+  readonly about: string
+  /** Median of the rounds; NaN where it could not be measured, which does not meet it. */
+  readonly value: number
+  readonly max: number
+  readonly met: boolean
+}
+
+export function threshold(about: string, value: number, max: number): Threshold {
+  return { about, value, max, met: value <= max }
+}
+
+/** Median over the rounds of how Roomcast does against another side in the same round; NaN where that one has no figures. */
+export function against(runs: readonly Run[], other: Side, figure: FigureName, how: (roomcast: number, other: number) => number): number {
+  return median(
+    runs
+      .filter(({ side }) => side === 'roomcast')
+      .flatMap((mine) => {
+        const theirs = runs.find((run) => run.side === other && run.round === mine.round && run.case === mine.case)
+        const [a, b] = [mine.figures[figure], theirs?.figures[figure]]
+        return a === undefined || b === undefined ? [] : [how(a, b)]
+      }),
+  )
+}
+
+export const ratio = (a: number, b: number): number => a / b
+export const difference = (a: number, b: number): number => a - b
+
+export function medianOf(runs: readonly Run[], side: Side, figure: FigureName): number {
+  return median(runs.filter((run) => run.side === side).flatMap(({ figures }) => figures[figure] ?? []))
+}
+
+/** No event of Roomcast's may be missing, doubled or out of order. */
+export function faultless(runs: readonly Run[]): Threshold {
+  const faults = runs.filter(({ side }) => side === 'roomcast').reduce((sum, { figures: { missing = 0, twice = 0, disordered = 0, slowMissing = 0 } }) => sum + missing + twice + disordered + slowMissing, 0)
+  return threshold('events missing, twice or out of order in Roomcast', faults, 0)
+}

@@ -1,0 +1,82 @@
+import { monotonicUs } from '../clock.ts'
+import type { Timeline } from '../report/result.ts'
+import { cpuOfTree, residentBytesOfTree, totalOf } from '../usage.ts'
+import type { Stage } from './stage.ts'
+
+interface Sample {
+  readonly second: number
+  readonly memoryMb: number
+  readonly cpuUs: number
+  readonly arrived: number
+  readonly backlog: number
+  readonly ready: number
+}
+
+/** Looks at a stage now and then, and keeps what it saw. */
+export class Recorder {
+  private readonly samples: Sample[] = []
+  private readonly marks: { second: number; text: string }[] = []
+  private readonly startUs = monotonicUs()
+  private readonly stage: Stage
+  private readonly done: Promise<void>
+  private stopping = false
+
+  constructor(stage: Stage, everyMs: number) {
+    this.stage = stage
+    this.done = this.run(everyMs)
+  }
+
+  /** Something that happens now. */
+  mark(text: string): void {
+    this.marks.push({ second: this.second, text })
+  }
+
+  async stop(): Promise<Timeline> {
+    this.stopping = true
+    await this.done
+    const { samples } = this
+    const rate = (value: (sample: Sample) => number, unit: number) =>
+      samples.map((sample, i) => {
+        const before = samples[i - 1]
+        // A server that was started again counts from 0.
+        return before === undefined ? 0 : Math.max(0, (value(sample) - value(before)) / ((sample.second - before.second) * unit))
+      })
+    return {
+      seconds: samples.map(({ second }) => round(second)),
+      memoryMb: samples.map(({ memoryMb }) => round(memoryMb)),
+      cpu: rate(({ cpuUs }) => cpuUs, 1e6).map(round),
+      deliveriesPerSecond: rate(({ arrived }) => arrived, 1).map(Math.round),
+      backlog: samples.map(({ backlog }) => backlog),
+      ready: samples.map(({ ready }) => ready),
+      marks: this.marks.map(({ second, text }) => ({ second: round(second), text })),
+    }
+  }
+
+  private get second(): number {
+    return (monotonicUs() - this.startUs) / 1e6
+  }
+
+  private async run(everyMs: number): Promise<void> {
+    while (!this.stopping) {
+      const { ready, arrived } = await this.stage.crowd.state()
+      try {
+        this.samples.push({
+          second: this.second,
+          memoryMb: residentBytesOfTree(this.stage.pid) / 2 ** 20,
+          cpuUs: totalOf(cpuOfTree(this.stage.pid)),
+          arrived,
+          backlog: Math.max(0, Math.round(this.stage.dueNow() - arrived)),
+          ready,
+        })
+      } catch {
+        // The server is gone at the moment.
+        this.samples.push({ second: this.second, memoryMb: 0, cpuUs: 0, arrived, backlog: Math.max(0, Math.round(this.stage.dueNow() - arrived)), ready })
+      }
+      await new Promise((resolve) => setTimeout(resolve, everyMs))
+    }
+  }
+}
+
+function round(value: number): number {
+  return Math.round(value * 1000) / 1000
+}

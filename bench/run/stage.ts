@@ -1,0 +1,239 @@
+import { Child, childPids } from '../child.ts'
+import { monotonicUs } from '../clock.ts'
+import type { Pinning } from '../cores.ts'
+import type { CohortOptions } from '../load/cohort.ts'
+import { Crowd } from '../load/crowd.ts'
+import type { Target } from '../load/target.ts'
+import type { Nats } from '../nats-server.ts'
+import type { Env, Peer, Server, ServerOptions } from '../peers/peer.ts'
+import type { Published, Publisher } from '../publisher.ts'
+import type { Figures } from '../report/result.ts'
+import { built } from '../root.ts'
+import { type Cpu, commandOf, cpuOf, cpuOfTree, cpuSince, machineCpuUs, residentBytesOfTree, totalOf, treeOf } from '../usage.ts'
+import { subjectOf, type Workload } from '../workload.ts'
+
+/** What all servers of a bench are measured with. */
+export interface Place {
+  readonly nats: Nats
+  /** Undefined: processes share all cores. */
+  readonly cores: Pinning | undefined
+  readonly profile: string | undefined
+  readonly seed: number
+}
+
+export interface StageOptions {
+  readonly peer: Peer
+  readonly workload: Workload
+  readonly cohorts: (target: Target) => readonly CohortOptions[]
+  readonly rawByMessage?: boolean
+  /** Connections that are cut come back. */
+  readonly comeBack?: boolean
+  readonly atOnce?: number
+  readonly connectTimeoutMs?: number
+  readonly env?: Env
+}
+
+/** What is published. */
+export interface Load {
+  readonly perSecond: number
+  readonly seconds: number
+  readonly dataBytes: number
+  /** 0 or none: to everybody. */
+  readonly series?: number
+  /** Default: the workload's. */
+  readonly type?: string
+}
+
+/** A peer that did not do what it must for anything to be measured. */
+export class NotMeasured extends Error {}
+
+interface Usage {
+  readonly server: Cpu
+  readonly clientUs: number
+  readonly othersUs: number
+  readonly us: number
+}
+
+const JWT_SECRET = 'a-secret-for-benches-that-is-long-enough'
+const AT_ONCE = 200
+const CONNECT_TIMEOUT_MS = 60_000
+/** Long enough for the slowest to get what is still on its way when the last event has been published. */
+const ARRIVAL_TIMEOUT_MS = 20_000
+const WORKERS_SETTLE_MS = 400
+
+/** One server with its clients and its publisher: everything that a scenario does to a server, and what is seen of it. */
+export class Stage {
+  server: Server
+  readonly crowd: Crowd
+  readonly cohorts: readonly CohortOptions[]
+  /** Deliveries that were due before the schedules that run now. */
+  private dueBefore = 0
+  private readonly running = new Set<{ readonly startUs: number; readonly load: Load; readonly audience: number }>()
+  private readonly publisher: Child<Publisher>
+  private readonly options: StageOptions
+  private readonly place: Place
+
+  /** Starts all of it, on an empty stream. */
+  static async open(options: StageOptions, place: Place): Promise<Stage> {
+    await place.nats.resetStream()
+    let server: Server
+    try {
+      server = await options.peer.start(serverOptions(options, place, 0))
+    } catch (error) {
+      throw new NotMeasured((error as Error).message)
+    }
+    return new Stage(options, place, server)
+  }
+
+  private constructor(options: StageOptions, place: Place, server: Server) {
+    this.options = options
+    this.place = place
+    this.server = server
+    this.cohorts = options.cohorts(server.target).filter(({ connections }) => connections > 0)
+    this.crowd = new Crowd({
+      cohorts: this.cohorts,
+      core: place.cores?.rest,
+      jwtSecret: JWT_SECRET,
+      atOnce: options.atOnce ?? AT_ONCE,
+      timeoutMs: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+      comeBack: options.comeBack === true,
+    })
+    this.publisher = new Child<Publisher>({ name: 'publisher', command: process.execPath, args: [built('publisher')], core: place.cores?.rest })
+  }
+
+  get pid(): number {
+    return this.server.child.pid
+  }
+
+  /** Connects everybody. @returns what that cost */
+  async connect(): Promise<Figures> {
+    const before = await this.weigh()
+    const cpuBefore = cpuOfTree(this.pid)
+    const startUs = monotonicUs()
+    const { ready, reason } = await this.crowd.connect()
+    const { lastReadyUs } = await this.crowd.state()
+    const cpu = cpuSince(cpuBefore, cpuOfTree(this.pid))
+    const { size } = this.crowd
+    if (ready < size) throw new NotMeasured(`did not connect ${size} in ${(this.options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS) / 1000} s, but ${ready}${reason === '' ? '' : ` (${reason})`}`)
+    const after = await this.weigh()
+    const seconds = (lastReadyUs - startUs) / 1e6
+    return {
+      connectSeconds: seconds,
+      connectsPerSecond: size / seconds,
+      handshakeUs: totalOf(cpu) / size,
+      handshakeUserUs: cpu.userUs / size,
+      emptyBytes: before.residentBytes,
+      connectionBytes: (after.residentBytes - before.residentBytes) / size,
+      ...(before.heap && after.heap
+        ? { connectionHeapBytes: (after.heap.usedBytes - before.heap.usedBytes) / size, connectionYoungBytes: (after.heap.youngBytes - before.heap.youngBytes) / size }
+        : undefined),
+    }
+  }
+
+  /** Publishes; resolves when the last event is stored. */
+  async publish(load: Load): Promise<Published> {
+    const { workload } = this.options
+    const { url, core } = this.server.publish
+    const running = { startUs: monotonicUs(), load, audience: this.audienceOf(load) }
+    this.running.add(running)
+    const published = await this.publisher.call('publish', {
+      url,
+      core,
+      subject: subjectOf({ app: workload.app, type: load.type ?? workload.type }),
+      idField: workload.idField,
+      id: workload.id ?? 'bench',
+      fields: workload.fields ?? '',
+      perSecond: load.perSecond,
+      seconds: load.seconds,
+      dataBytes: load.dataBytes,
+      series: load.series ?? 0,
+      seed: this.place.seed,
+    })
+    this.running.delete(running)
+    this.dueBefore += published.events * running.audience
+    return published
+  }
+
+  /** Waits until all, or these cohorts, had every event, at most so long. @returns events that are still to come */
+  async arrival(timeoutMs = ARRIVAL_TIMEOUT_MS, cohorts?: readonly string[]): Promise<number> {
+    return this.crowd.arrival(await this.publisher.call('counts'), timeoutMs, cohorts)
+  }
+
+  async tally() {
+    return this.crowd.tally(await this.publisher.call('counts'))
+  }
+
+  /** Deliveries that are due by now. */
+  dueNow(): number {
+    let due = this.dueBefore
+    for (const { startUs, load, audience } of this.running) due += Math.min(load.seconds, (monotonicUs() - startUs) / 1e6) * load.perSecond * audience
+    return due
+  }
+
+  usage(): Usage {
+    return { server: cpuOfTree(this.pid), clientUs: this.crowd.children.reduce((sum, { pid }) => sum + totalOf(cpuOf(pid)), 0), othersUs: this.othersCpuUs(), us: monotonicUs() }
+  }
+
+  /** What was used in between, per delivery. */
+  usedSince(start: Usage, deliveries: number, events: number): Figures {
+    const end = this.usage()
+    const cpu = cpuSince(start.server, end.server)
+    const elapsedUs = end.us - start.us
+    return {
+      cpuUs: totalOf(cpu) / deliveries,
+      cpuUserUs: cpu.userUs / deliveries,
+      cpuSystemUs: cpu.systemUs / deliveries,
+      ...(events > 0 ? { cpuPerEventUs: totalOf(cpu) / events } : undefined),
+      clientBusy: (end.clientUs - start.clientUs) / elapsedUs,
+      othersBusy: Math.max(0, end.othersUs - start.othersUs) / elapsedUs,
+    }
+  }
+
+  /** Memory in use, garbage collected before. */
+  async weigh() {
+    const { child, probed } = this.server
+    const workers = probed ? treeOf(child.pid).slice(1).filter((pid) => commandOf(pid).includes('probe')) : []
+    for (const pid of workers) process.kill(pid, 'SIGUSR2')
+    const heap = probed ? await child.call('settle') : undefined
+    if (workers.length > 0) await new Promise((resolve) => setTimeout(resolve, WORKERS_SETTLE_MS))
+    // The heap of one process says nothing of a server's that has more.
+    return { heap: workers.length > 0 ? undefined : heap, residentBytes: residentBytesOfTree(child.pid) }
+  }
+
+  /** Kills the server with SIGKILL, and starts it again on its port. @returns CPU that it had used when it listened */
+  async restart(whenKilled: () => void): Promise<Cpu> {
+    const { port } = this.server.target
+    await this.server.child.kill()
+    whenKilled()
+    this.server = await this.options.peer.start(serverOptions(this.options, this.place, port))
+    return cpuOfTree(this.pid)
+  }
+
+  /** A figure of the server's own `/metrics`. @returns undefined where it has none */
+  async metric(name: string): Promise<number | undefined> {
+    const { opsPort } = this.server
+    if (opsPort === undefined) return undefined
+    const text = await (await fetch(`http://127.0.0.1:${opsPort}/metrics`)).text()
+    return Number(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm').exec(text)?.[1] ?? 0)
+  }
+
+  async close(): Promise<void> {
+    await this.crowd.stop()
+    await this.publisher.stop()
+    await this.server.child.stop()
+  }
+
+  private audienceOf({ series = 0 }: Load): number {
+    return this.cohorts.reduce((sum, cohort) => sum + (series === 0 ? (cohort.common ? cohort.connections : 0) : cohort.series > 0 ? cohort.connections / cohort.series : 0), 0)
+  }
+
+  /** CPU time of everything on the machine that is not the bench. */
+  private othersCpuUs(): number {
+    const own = new Set([process.pid, ...childPids(), ...treeOf(this.pid)])
+    return [...own].reduce((left, pid) => left - totalOf(cpuOf(pid)), machineCpuUs())
+  }
+}
+
+function serverOptions({ workload, rawByMessage, env = {} }: StageOptions, { nats, cores, profile }: Place, port: number): ServerOptions {
+  return { natsUrl: nats.url, workload, core: cores?.server, jwtSecret: JWT_SECRET, rawByMessage: rawByMessage === true, profile, port, env }
+}

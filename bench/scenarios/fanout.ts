@@ -1,0 +1,96 @@
+import type { Command } from 'commander'
+import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import type { PeerName } from '../peers/peer.ts'
+import { PEERS } from '../peers/peers.ts'
+import type { Result, Run } from '../report/result.ts'
+import { against, difference, faultless, medianOf, ratio, type Threshold, threshold } from '../report/thresholds.ts'
+import { check, checked, type CommonFlags, number, numbers, peers, profile, protocol, seed, settingsOf, sidesOf } from '../run/options.ts'
+import { Session } from '../run/session.ts'
+import { type ProtocolName, WORKLOADS } from '../workload.ts'
+import { deliver } from './deliver.ts'
+
+export interface FanoutFlags extends CommonFlags {
+  readonly subscribers: readonly number[]
+  readonly payload: readonly number[]
+  readonly rate: readonly number[]
+  readonly seconds: number
+  readonly warmup: number
+  readonly rounds: number
+  readonly rawByMessage?: true
+}
+
+const CPU_RATIO_MAX = 1.1
+const P99_RATIO_MAX = 1.3
+const MEMORY_DIFFERENCE_KB_MAX = 3
+const SOCKETIO_MEMORY_KB_MAX = 5
+const SOCKETIO_HANDSHAKE_RATIO_MAX = 0.5
+
+export const PEERS_BY_DEFAULT: Readonly<Record<ProtocolName, readonly PeerName[]>> = { raw: ['raw'], socketio: ['raw', 'socketio-uws', 'socketio-ws'] }
+
+/** `fanout`: one room, every event to everybody in it. */
+export function addFanout(program: Command): void {
+  program
+    .command('fanout')
+    .description('one room, every event to everybody: Roomcast beside a raw uWebSockets.js server, and other servers')
+    .addOption(protocol())
+    .addOption(numbers('--subscribers <n>', 'connections, all in the room; several, comma separated, are measured one after the other', [5_000], 1))
+    .addOption(numbers('--payload <bytes>', "length of each event's data; several as well", [200], PAYLOAD_BYTES_MIN))
+    .addOption(numbers('--rate <events>', 'events a second; several as well', [20], 0.1))
+    .addOption(number('--seconds <s>', 'measured time of each side of a round', 10, 1))
+    .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
+    .addOption(number('--rounds <n>', 'all sides, one after the other, this many times', 3, 1))
+    .addOption(peers('raw; with --protocol socketio also socketio-uws, socketio-ws'))
+    .option('--raw-by-message', "the raw server's clients subscribe by message too: shows what that alone costs a connection ever after")
+    .addOption(seed())
+    .addOption(check())
+    .addOption(profile())
+    .action(async (flags: FanoutFlags, command: Command) => {
+      if (flags.protocol !== 'raw' && flags.rawByMessage) command.error('error: --raw-by-message: only with --protocol raw')
+      if (Math.min(...flags.rate) * flags.seconds < 1) command.error('error: --rate and --seconds: not one event would be measured')
+      checked(flags, await fanout(flags))
+    })
+}
+
+export async function fanout(flags: FanoutFlags): Promise<Result> {
+  const session = await Session.open({ scenario: 'fanout', settings: settingsOf(flags), peers: sidesOf(flags, PEERS_BY_DEFAULT[flags.protocol]), seed: flags.seed, profile: flags.profile })
+  const sweep = flags.subscribers.flatMap((subscribers) => flags.payload.flatMap((payload) => flags.rate.map((rate) => ({ subscribers, payload, rate }))))
+  for (const { subscribers, payload, rate } of sweep) {
+    const name = sweep.length === 1 ? '' : `${subscribers.toLocaleString('en')} subscribers, ${payload} B, ${rate}/s`
+    for (let round = 1; round <= flags.rounds; round++) {
+      for (const peer of session.peers) {
+        const label = `${name === '' ? '' : `${name}, `}round ${round} of ${flags.rounds}, ${PEERS[peer.name].title}`
+        const load = {
+          workload: WORKLOADS[flags.protocol],
+          subscribers,
+          dataBytes: payload,
+          perSecond: rate,
+          seconds: flags.seconds,
+          warmupSeconds: flags.warmup,
+          rawByMessage: flags.rawByMessage === true,
+        }
+        await session.measure(label, peer, () => deliver(peer, load, session.place, { case: name, round }, label))
+      }
+    }
+  }
+  return session.close(thresholdsOf(flags.protocol, session.runs))
+}
+
+function thresholdsOf(protocolName: ProtocolName, runs: readonly Run[]): Threshold[] {
+  const beside = (name: PeerName) => runs.some(({ side }) => side === name)
+  const cpu = beside('raw') ? [threshold('CPU per delivery, ratio', against(runs, 'raw', 'cpuUs', ratio), CPU_RATIO_MAX)] : []
+  if (protocolName === 'raw') {
+    const others = beside('raw')
+      ? [
+          threshold('p99 latency, ratio', against(runs, 'raw', 'p99Ms', ratio), P99_RATIO_MAX),
+          threshold('memory per connection, difference in KB', against(runs, 'raw', 'connectionBytes', difference) / 1024, MEMORY_DIFFERENCE_KB_MAX),
+        ]
+      : []
+    return [...cpu, ...others, faultless(runs)]
+  }
+  return [
+    ...cpu,
+    threshold('memory per connection, KB', medianOf(runs, 'roomcast', 'connectionBytes') / 1024, SOCKETIO_MEMORY_KB_MAX),
+    ...(beside('socketio-uws') ? [threshold('handshake CPU, ratio to socket.io on uWS', against(runs, 'socketio-uws', 'handshakeUs', ratio), SOCKETIO_HANDSHAKE_RATIO_MAX)] : []),
+    faultless(runs),
+  ]
+}
