@@ -10,6 +10,7 @@ export interface Nats {
   readonly url: string
   /** Makes the events' stream anew, empty: sequences count from 1. */
   resetStream(): Promise<void>
+  stop(): Promise<void>
 }
 
 /** Roomcast's default, with the settings that it would make it with. */
@@ -29,6 +30,10 @@ export async function startNats(core: Core | undefined): Promise<Nats> {
     async resetStream() {
       for await (const { config } of jsm.streams.list()) if (config.name === STREAM.name) await jsm.streams.delete(STREAM.name)
       await jsm.streams.add(STREAM)
+    },
+    async stop() {
+      await nc.close()
+      await child.kill()
     },
   }
 }

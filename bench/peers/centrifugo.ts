@@ -7,8 +7,7 @@ import { promisify } from 'node:util'
 import { Child } from '../child.ts'
 import { ROOT } from '../root.ts'
 import { subjectOf } from '../workload.ts'
-import { freePort } from './nats.ts'
-import type { Peer } from './peer.ts'
+import { freePort, type Peer } from './peer.ts'
 import type { Probe } from './programs/probe.ts'
 
 const MODULE = 'github.com/centrifugal/centrifugo/v6@latest'
@@ -20,7 +19,7 @@ const START_TIMEOUT_MS = 20_000
 export const centrifugo: Peer = {
   name: 'centrifugo',
   title: 'Centrifugo',
-  about: 'Version 6, NATS broker in raw mode, JSON protocol, HS256 token checked, write buffer pool, logs at error. No history: the NATS broker has none',
+  about: 'Version 6, NATS broker in raw mode, JSON protocol, HS256 token checked, write buffer pool. No history: the NATS broker has none',
   unavailable: async () => {
     const found = await binary()
     return 'path' in found ? undefined : found.reason

@@ -1,10 +1,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Child } from '../child.ts'
 import { subjectOf } from '../workload.ts'
-import type { Peer } from './peer.ts'
+import { freePort, type Peer } from './peer.ts'
 import type { Probe } from './programs/probe.ts'
 
 /** nats-server's own WebSocket: clients are NATS clients. It is publisher's server and clients' server in one. */
@@ -22,13 +21,4 @@ export const nats: Peer = {
     const [, address] = await child.says(/Listening for client connections on (\S+)[\s\S]*Server is ready/)
     return { child, target: { dialect: 'nats', port: listening, path: '/', subscribe: subjectOf(workload) }, publish: { url: `nats://${address}`, core: true }, probed: false }
   },
-}
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }

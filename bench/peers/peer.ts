@@ -1,3 +1,4 @@
+import { createServer } from 'node:net'
 import { Child } from '../child.ts'
 import type { Core } from '../cores.ts'
 import type { Target } from '../load/target.ts'
@@ -61,4 +62,13 @@ export function startNode(title: string, program: readonly string[], env: Env, {
 export async function portsOf(child: Child<Probe>): Promise<{ port: number; ops_port?: number }> {
   const [line] = await child.says(/^\{"port":.*\}$/m)
   return JSON.parse(line)
+}
+
+/** A port that was free a moment ago. A server that takes 0 itself could not come back to it: uWebSockets.js leaves SO_REUSEADDR out then. */
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
 }

@@ -1,6 +1,6 @@
 import { built } from '../root.ts'
 import { subjectOf } from '../workload.ts'
-import { LIMITS, type Peer, portsOf, startNode } from './peer.ts'
+import { freePort, LIMITS, type Peer, portsOf, startNode } from './peer.ts'
 import { targetOf } from './target.ts'
 
 /** A server of uWebSockets.js alone: what can be reached at all. */
@@ -17,7 +17,7 @@ export const raw: Peer = {
       NATS_URL: natsUrl,
       SUBJECT: subjectOf(workload),
       TYPE: workload.type,
-      PORT: String(port),
+      PORT: String(port || (await freePort())),
       ...(namespace === undefined ? undefined : { SOCKETIO_NAMESPACE: namespace }),
       ...(rawByMessage ? { BY_MESSAGE: '' } : undefined),
     }

@@ -1,7 +1,6 @@
-import { BROKER } from '../root.ts'
+import { BROKER, built } from '../root.ts'
 import { LIMITS, type Peer, portsOf, startNode } from './peer.ts'
 import { targetOf } from './target.ts'
-import { built } from '../root.ts'
 
 const ANY_PORTS = { OPS_PORT: '0', CODING_ASSISTANT_PORT: '0', GEMINI_SESSIONS_PORT: '0' }
 

@@ -1,6 +1,6 @@
 import { built } from '../root.ts'
 import { subjectOf, WORKLOADS } from '../workload.ts'
-import { LIMITS, type Peer, type PeerName, portsOf, startNode } from './peer.ts'
+import { freePort, LIMITS, type Peer, type PeerName, portsOf, startNode } from './peer.ts'
 import { targetOf } from './target.ts'
 
 const ABOUT = '`transports: [websocket]`, `perMessageDeflate: false`; core NATS, token checked (fast-jwt), joins the same rooms. No recovery after a restart'
@@ -25,7 +25,7 @@ function socketIo(name: PeerName, title: string, about: string, env: Record<stri
       const child = startNode(
         title,
         [built('peers/programs/socketio')],
-        { ...LIMITS, ...env, NATS_URL: natsUrl, JWT_SECRET: jwtSecret, PORT: String(port), SUBJECT: subjectOf(workload), TYPE: workload.type, SOCKETIO_NAMESPACE: workload.namespace ?? '/', ROOM: workload.room ?? '' },
+        { ...LIMITS, ...env, NATS_URL: natsUrl, JWT_SECRET: jwtSecret, PORT: String(port || (await freePort())), SUBJECT: subjectOf(workload), TYPE: workload.type, SOCKETIO_NAMESPACE: workload.namespace ?? '/', ROOM: workload.room ?? '' },
         options,
       )
       const { port: listening } = await portsOf(child)

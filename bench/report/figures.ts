@@ -56,6 +56,7 @@ export const FIGURES = {
   peakBytes: row('memory at its peak', mb, { better: 'less', over: 'max' }),
   memoryPerMinute: row('memory slope', kbPerMinute, { better: 'less' }),
   fallen: row('times a slow client left live delivery', count, { over: 'sum' }),
+  heldBack: row('events that a slow one had yet to get when released', count),
   releaseSeconds: row('slow ones released until they have all', seconds),
   slowMissing: row('missing at slow ones', count, { over: 'sum' }),
   slowCut: row('slow ones cut', count, { over: 'sum' }),

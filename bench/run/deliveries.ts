@@ -20,23 +20,24 @@ export function figuresOf({ latencies, deliveries, missing, twice, disordered, c
 }
 
 /** Loads without measuring, until all that was published has arrived. */
-export async function warmUp(stage: Stage, load: Load, seconds: number): Promise<void> {
+export async function warmUp(stage: Stage, loads: readonly Load[], seconds: number): Promise<void> {
   if (seconds <= 0) return
-  await stage.publish({ ...load, seconds })
+  await Promise.all(loads.map((load) => stage.publish({ ...load, seconds })))
   await stage.arrival()
 }
 
-/** Publishes all loads at the same time and measures until everything has arrived. @returns figures and latencies of all cohorts together */
-export async function measureDeliveries(stage: Stage, loads: readonly Load[]): Promise<{ figures: Figures; tallies: Map<string, CohortTally> }> {
+/**
+ * Publishes all loads at the same time and measures until everything has arrived. The tally is the caller's to take.
+ * @param cohorts who must have everything; default: all
+ */
+export async function measureDeliveries(stage: Stage, loads: readonly Load[], cohorts?: readonly string[]): Promise<Figures> {
+  const { arrived: arrivedBefore } = await stage.crowd.state()
   await stage.crowd.record()
   const start = stage.usage()
   const published = await Promise.all(loads.map((load) => stage.publish(load)))
-  await stage.arrival()
-  const used = (deliveries: number) => stage.usedSince(start, deliveries, published.reduce((sum, { events }) => sum + events, 0))
+  await stage.arrival(undefined, cohorts)
+  const end = stage.usage()
   const { arrived } = await stage.crowd.state()
-  const usage = used(1)
-  const tallies = await stage.tally()
-  const deliveries = [...tallies.values()].reduce((sum, tally) => sum + tally.deliveries, 0) || arrived
-  const perDelivery = Object.fromEntries((['cpuUs', 'cpuUserUs', 'cpuSystemUs'] as const).map((name) => [name, (usage[name] ?? 0) / deliveries]))
-  return { figures: { ...usage, ...perDelivery, lateMsMax: Math.max(...published.map(({ lateMsMax }) => lateMsMax)) }, tallies }
+  const events = published.reduce((sum, one) => sum + one.events, 0)
+  return { ...stage.usedBetween(start, end, arrived - arrivedBefore, events), lateMsMax: Math.max(...published.map(({ lateMsMax }) => lateMsMax)) }
 }

@@ -68,8 +68,9 @@ export class Session {
   }
 
   /** Prints what was measured and writes it down. @returns the result */
-  close(thresholds: readonly Threshold[]): Result {
+  async close(thresholds: readonly Threshold[]): Promise<Result> {
     endProgress()
+    await this.place.nats.stop()
     const { scenario, settings, seed } = this.options
     const result: Result = {
       scenario,

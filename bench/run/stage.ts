@@ -174,9 +174,8 @@ export class Stage {
     return { server: cpuOfTree(this.pid), clientUs: this.crowd.children.reduce((sum, { pid }) => sum + totalOf(cpuOf(pid)), 0), othersUs: this.othersCpuUs(), us: monotonicUs() }
   }
 
-  /** What was used in between, per delivery. */
-  usedSince(start: Usage, deliveries: number, events: number): Figures {
-    const end = this.usage()
+  /** What was used in between, per delivery and per event. */
+  usedBetween(start: Usage, end: Usage, deliveries: number, events: number): Figures {
     const cpu = cpuSince(start.server, end.server)
     const elapsedUs = end.us - start.us
     return {

@@ -1,3 +1,4 @@
+import type { CohortTally } from '../load/crowd.ts'
 import { progress } from '../progress.ts'
 import type { Peer } from '../peers/peer.ts'
 import type { Run } from '../report/result.ts'
@@ -29,15 +30,15 @@ export async function deliver(peer: Peer, load: Delivering, place: Place, at: { 
     progress(`${label}: connecting ${subscribers}`)
     const connecting = await stage.connect()
     progress(`${label}: warming up for ${warmupSeconds} s`, warmupSeconds)
-    await warmUp(stage, { perSecond, seconds, dataBytes }, warmupSeconds)
+    const steady = { perSecond, seconds, dataBytes }
+    await warmUp(stage, [steady], warmupSeconds)
     progress(`${label}: measuring for ${seconds} s`, seconds)
     const recorder = new Recorder(stage, SAMPLE_MS)
-    const { figures, tallies } = await measureDeliveries(stage, [{ perSecond, seconds, dataBytes }])
+    const { cpuPerEventUs: _, ...delivering } = await measureDeliveries(stage, [steady])
     const timeline = await recorder.stop()
-    const tally = tallies.get('all')
-    if (tally === undefined || tally.cut > 0) throw new NotMeasured(`${tally?.cut ?? 0} connections were cut: ${tally?.reason}`)
-    const { connectSeconds: _, connectsPerSecond: __, ...handshake } = connecting
-    const { cpuPerEventUs: ___, lateMsMax: ____, ...delivering } = figures
+    const tally = (await stage.tally()).get('all') as CohortTally
+    if (tally.cut > 0) throw new NotMeasured(`${tally.cut} connections were cut: ${tally.reason}`)
+    const { connectSeconds: __, connectsPerSecond: ___, ...handshake } = connecting
     return { side: peer.name, ...at, figures: { ...delivering, ...figuresOf(tally), ...handshake }, latencies: tally.latencies.encode(), timeline }
   } finally {
     await stage.close()

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { BrokerError } from '../errors.ts'
+import { addBench } from './bench.ts'
 import { addCheckConfig, addDefaultConfig } from './config.ts'
 import { addPublish } from './publish.ts'
 import { addServe } from './serve.ts'
@@ -21,6 +22,7 @@ export async function run(argv: readonly string[]): Promise<void> {
   addTail(program)
   addCheckConfig(program)
   addDefaultConfig(program)
+  addBench(program)
   try {
     await program.parseAsync(argv)
   } catch (error) {

@@ -11,6 +11,7 @@ const { NATS_URL = '', SUBJECT = '', TYPE = '', SOCKETIO_NAMESPACE, BY_MESSAGE, 
 /** Clients ask to be subscribed, as they ask Roomcast, rather than being so from the start. */
 const byMessage = BY_MESSAGE !== undefined
 const TOPIC = 't'
+const decoder = new TextDecoder()
 
 const app = App().ws('/*', {
   maxBackpressure: Number(MAX_BACKPRESSURE_BYTES),
@@ -18,9 +19,10 @@ const app = App().ws('/*', {
   open: (ws) => {
     if (!byMessage) ws.subscribe(TOPIC)
   },
-  message: (ws) => {
+  message: (ws, message) => {
+    const { rooms = [TOPIC] } = JSON.parse(decoder.decode(message)).data
     ws.send(JSON.stringify({ type: 'subscribed' }))
-    ws.subscribe(TOPIC)
+    for (const room of rooms) ws.subscribe(room)
   },
 })
 
@@ -30,7 +32,8 @@ await subscribeEvents(NATS_URL, SUBJECT, TYPE, ({ type, timestamp, data, id }) =
     prefix === undefined
       ? JSON.stringify({ type, data, timestamp, id })
       : `${prefix}${JSON.stringify([type, { type, timestamp, data, id }, id]).slice(1)}`
-  app.publish(TOPIC, frame, false)
+  const { k } = data as { k?: number }
+  app.publish(k === undefined ? TOPIC : `room:${k}`, frame, false)
 })
 
 app.listen('127.0.0.1', Number(PORT), (socket) => {

@@ -1,0 +1,57 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import type { Command } from 'commander'
+import { number } from '../run/options.ts'
+import { RESULTS } from '../run/session.ts'
+import { compared, changes } from './compare.ts'
+import { page } from './page.ts'
+import type { Result } from './result.ts'
+import { report } from './table.ts'
+
+export function addReport(program: Command): void {
+  program
+    .command('report')
+    .description('one HTML page of results, and their tables here')
+    .argument('[files...]', `results; default: the newest of each scenario in ${RESULTS}`)
+    .option('--out <file>', 'the page', join(RESULTS, 'report.html'))
+    .action((files: string[], { out }: { out: string }, command: Command) => {
+      const chosen = files.length > 0 ? files : newestOfEach()
+      if (chosen.length === 0) command.error(`error: there are no results in ${RESULTS} yet`)
+      const results = chosen.map(read)
+      for (const result of results) console.log(`${report(result)}\n`)
+      mkdirSync(dirname(out), { recursive: true })
+      writeFileSync(out, page(results))
+      console.log(`written to ${out}`)
+    })
+}
+
+export function addCompare(program: Command): void {
+  program
+    .command('compare')
+    .description('sets two results of one scenario side by side; exit code 1 where a figure of Roomcast is past the threshold, or more events were lost')
+    .argument('<before>', 'a file of bench/results')
+    .argument('<after>', 'another one')
+    .addOption(number('--threshold <times>', 'how many times worse a figure may be', 1.1, 0.01))
+    .action((before: string, after: string, { threshold }: { threshold: number }, command: Command) => {
+      const [a, b] = [read(before), read(after)]
+      if (a.scenario !== b.scenario) command.error(`error: ${before} is of ${a.scenario}, ${after} of ${b.scenario}`)
+      const all = changes(a, b, threshold)
+      if (all.length === 0) command.error('error: the two have no server and case in common')
+      console.log(compared(a, b, threshold))
+      if (all.some(({ past }) => past)) process.exit(1)
+    })
+}
+
+function read(file: string): Result {
+  const result = JSON.parse(readFileSync(file, 'utf8')) as Result
+  if (!Array.isArray(result.runs)) throw new Error(`${file} is no result of this bench`)
+  return result
+}
+
+function newestOfEach(): string[] {
+  const files = readdirSync(RESULTS).filter((file) => file.endsWith('.json')).sort()
+  const newest = new Map<string, string>()
+  // Their names end with the time.
+  for (const file of files) newest.set(file.replace(/-\d{4}-\d\d-\d\dT.*$/, ''), join(RESULTS, file))
+  return [...newest.values()]
+}

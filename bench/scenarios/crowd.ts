@@ -1,0 +1,93 @@
+import type { Command } from 'commander'
+import { type CohortTally, merged } from '../load/crowd.ts'
+import type { CohortOptions } from '../load/cohort.ts'
+import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import type { Env } from '../peers/peer.ts'
+import { roomcast } from '../peers/roomcast.ts'
+import { targetOf } from '../peers/target.ts'
+import { progress } from '../progress.ts'
+import type { Result } from '../report/result.ts'
+import { faultless, threshold } from '../report/thresholds.ts'
+import { figuresOf, measureDeliveries, warmUp } from '../run/deliveries.ts'
+import { check, checked, number, seed, settingsOf } from '../run/options.ts'
+import { Recorder } from '../run/recorder.ts'
+import { Session } from '../run/session.ts'
+import { Stage } from '../run/stage.ts'
+import { requireWorkers } from '../run/workers.ts'
+import { ROOM_WORKLOADS, type Workload } from '../workload.ts'
+
+interface CrowdFlags {
+  readonly workers: number
+  readonly connections: number
+  readonly rooms: number
+  readonly payload: number
+  readonly rate: number
+  readonly roomRate: number
+  readonly seconds: number
+  readonly warmup: number
+  readonly seed: number
+  readonly check?: true
+}
+
+const KB_MAX = 4
+const CONNECT_TIMEOUT_MS = 180_000
+const SAMPLE_MS = 1_000
+/** Everybody is in the room for all and in one of their own. */
+const RAW: Workload = { ...ROOM_WORKLOADS.raw, subscribe: '{"rooms":["all","room:{series}"]}' }
+const COMMON_TYPE = 'common'
+
+/** `crowd`: tens of thousands of connections of both protocols, in one room for all and in many small ones. */
+export function addCrowd(program: Command): void {
+  program
+    .command('crowd')
+    .description('tens of thousands of connections, half raw and half Socket.IO, in one room for all and in many small ones; nothing is pinned to a core')
+    .addOption(number('--workers <n>', 'WORKERS of the broker; each may open as many files as a process may', 4, 1))
+    .addOption(number('--connections <n>', 'connections', 50_000, 2))
+    .addOption(number('--rooms <n>', 'small rooms; members of both protocols in each', 2_000, 1))
+    .addOption(number('--payload <bytes>', "length of each event's data", 300, PAYLOAD_BYTES_MIN))
+    .addOption(number('--rate <events>', 'events a second to everybody', 1, 0.1))
+    .addOption(number('--room-rate <events>', 'events a second to the small rooms, by chance', 200, 0.1))
+    .addOption(number('--seconds <s>', 'measured time', 60, 1))
+    .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
+    .addOption(seed())
+    .addOption(check())
+    .action(async (flags: CrowdFlags) => checked(flags, await crowd(flags)))
+}
+
+async function crowd(flags: CrowdFlags): Promise<Result> {
+  const { workers, connections, rooms, payload, rate, roomRate, seconds } = flags
+  if (workers > 1) requireWorkers()
+  const session = await Session.open({ scenario: 'crowd', settings: settingsOf(flags), peers: ['roomcast'], seed: flags.seed, unpinned: true })
+  const loads = [
+    { perSecond: rate, seconds, dataBytes: payload, type: COMMON_TYPE },
+    { perSecond: roomRate, seconds, dataBytes: payload, series: rooms },
+  ]
+  const cohorts = ({ port }: { readonly port: number }): CohortOptions[] => {
+    const half = Math.floor(connections / 2)
+    return [
+      { name: 'raw', target: targetOf(RAW, port), connections: half, common: true, series: rooms },
+      { name: 'socketio', target: targetOf(ROOM_WORKLOADS.socketio, port), connections: connections - half, common: true, series: rooms },
+    ]
+  }
+  await session.measure('crowd', roomcast, async () => {
+    progress(`connecting ${connections}`)
+    const env: Env = workers === 1 ? {} : { WORKERS: String(workers) }
+    const stage = await Stage.open({ peer: roomcast, workload: RAW, cohorts, env, connectTimeoutMs: CONNECT_TIMEOUT_MS }, session.place)
+    try {
+      const connecting = await stage.connect()
+      await warmUp(stage, loads, flags.warmup)
+      progress(`measuring for ${seconds} s`, seconds)
+      const recorder = new Recorder(stage, SAMPLE_MS)
+      const figures = await measureDeliveries(stage, loads)
+      const timeline = await recorder.stop()
+      const tallies = await stage.tally()
+      for (const [name, tally] of tallies) session.runs.push({ side: 'roomcast', case: name, round: 1, figures: figuresOf(tally as CohortTally), latencies: tally.latencies.encode() })
+      const all = merged([...tallies.values()])
+      return { side: 'roomcast', case: 'both', round: 1, figures: { ...connecting, ...figures, ...figuresOf(all), peakBytes: Math.max(...timeline.memoryMb) * 2 ** 20 }, latencies: all.latencies.encode(), timeline }
+    } finally {
+      await stage.close()
+    }
+  })
+  const both = session.runs.filter((run) => run.case === 'both')
+  return session.close([threshold('memory per connection, KB', (both[0]?.figures.connectionBytes ?? Number.NaN) / 1024, KB_MAX), faultless(both)])
+}

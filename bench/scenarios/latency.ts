@@ -1,0 +1,52 @@
+import type { Command } from 'commander'
+import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import type { Result } from '../report/result.ts'
+import { against, faultless, ratio, threshold } from '../report/thresholds.ts'
+import { check, checked, type CommonFlags, number, peers, profile, protocol, seed, settingsOf, sidesOf } from '../run/options.ts'
+import { Session } from '../run/session.ts'
+import { WORKLOADS } from '../workload.ts'
+import { deliver } from './deliver.ts'
+
+export interface LatencyFlags extends CommonFlags {
+  readonly subscribers: number
+  readonly payload: number
+  readonly rate: number
+  readonly seconds: number
+  readonly warmup: number
+  readonly rounds: number
+}
+
+const P99_RATIO_MAX = 1.3
+
+/** `latency`: from publication to NATS until a client has it, with cores that are far from busy. */
+export function addLatency(program: Command): void {
+  program
+    .command('latency')
+    .description('NATS publish to client at moderate load, where no server is busy')
+    .addOption(protocol())
+    .addOption(number('--subscribers <n>', 'connections, all in the room', 200, 1))
+    .addOption(number('--payload <bytes>', "length of each event's data", 200, PAYLOAD_BYTES_MIN))
+    .addOption(number('--rate <events>', 'events a second', 50, 0.1))
+    .addOption(number('--seconds <s>', 'measured time of each side of a round', 15, 1))
+    .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
+    .addOption(number('--rounds <n>', 'all sides, one after the other, this many times', 2, 1))
+    .addOption(peers('raw'))
+    .addOption(seed())
+    .addOption(check())
+    .addOption(profile())
+    .action(async (flags: LatencyFlags) => checked(flags, await latency(flags)))
+}
+
+export async function latency(flags: LatencyFlags): Promise<Result> {
+  const session = await Session.open({ scenario: 'latency', settings: settingsOf(flags), peers: sidesOf(flags, ['raw']), seed: flags.seed, profile: flags.profile })
+  const load = { workload: WORKLOADS[flags.protocol], subscribers: flags.subscribers, dataBytes: flags.payload, perSecond: flags.rate, seconds: flags.seconds, warmupSeconds: flags.warmup, rawByMessage: false }
+  for (let round = 1; round <= flags.rounds; round++) {
+    for (const peer of session.peers) {
+      const label = `round ${round} of ${flags.rounds}, ${peer.title}`
+      await session.measure(label, peer, () => deliver(peer, load, session.place, { case: '', round }, label))
+    }
+  }
+  const { runs } = session
+  const p99 = runs.some(({ side }) => side === 'raw') ? [threshold('p99 latency, ratio', against(runs, 'raw', 'p99Ms', ratio), P99_RATIO_MAX)] : []
+  return session.close([...p99, faultless(runs)])
+}

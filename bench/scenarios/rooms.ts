@@ -1,0 +1,70 @@
+import type { Command } from 'commander'
+import type { CohortTally } from '../load/crowd.ts'
+import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import { progress } from '../progress.ts'
+import type { Result } from '../report/result.ts'
+import { faultless } from '../report/thresholds.ts'
+import { figuresOf, measureDeliveries, warmUp } from '../run/deliveries.ts'
+import { check, checked, type CommonFlags, number, peers, profile, protocol, seed, settingsOf, sidesOf } from '../run/options.ts'
+import { Session } from '../run/session.ts'
+import { Stage } from '../run/stage.ts'
+import { ROOM_WORKLOADS } from '../workload.ts'
+
+interface RoomsFlags extends CommonFlags {
+  readonly subscribers: number
+  readonly rooms: number
+  readonly payload: number
+  readonly rate: number
+  readonly seconds: number
+  readonly warmup: number
+}
+
+/** `rooms`: many small rooms, few to each event, and many events. */
+export function addRooms(program: Command): void {
+  program
+    .command('rooms')
+    .description('many small rooms, a high rate of events, each to a few')
+    .addOption(protocol())
+    .addOption(number('--subscribers <n>', 'connections, each in one room', 10_000, 1))
+    .addOption(number('--rooms <n>', 'rooms', 2_000, 1))
+    .addOption(number('--payload <bytes>', "length of each event's data", 200, PAYLOAD_BYTES_MIN))
+    .addOption(number('--rate <events>', 'events a second, each to a room by chance', 2_000, 0.1))
+    .addOption(number('--seconds <s>', 'measured time', 15, 1))
+    .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
+    .addOption(peers('raw'))
+    .addOption(seed())
+    .addOption(check())
+    .addOption(profile())
+    .action(async (flags: RoomsFlags, command: Command) => {
+      if (flags.peers?.some((name) => name !== 'raw')) command.error('error: --peers: only raw has rooms here')
+      checked(flags, await rooms(flags))
+    })
+}
+
+async function rooms(flags: RoomsFlags): Promise<Result> {
+  const session = await Session.open({ scenario: 'rooms', settings: settingsOf(flags), peers: sidesOf(flags, ['raw']), seed: flags.seed, profile: flags.profile })
+  const { subscribers, rate, seconds, payload } = flags
+  const load = { perSecond: rate, seconds, dataBytes: payload, series: flags.rooms }
+  for (const peer of session.peers) {
+    await session.measure(peer.title, peer, async () => {
+      progress(`${peer.title}: starting`)
+      const stage = await Stage.open(
+        { peer, workload: ROOM_WORKLOADS[flags.protocol], rawByMessage: true, cohorts: (target) => [{ name: 'all', target, connections: subscribers, common: false, series: flags.rooms }] },
+        session.place,
+      )
+      try {
+        progress(`${peer.title}: connecting ${subscribers}`)
+        const connecting = await stage.connect()
+        progress(`${peer.title}: warming up`, flags.warmup)
+        await warmUp(stage, [load], flags.warmup)
+        progress(`${peer.title}: measuring for ${seconds} s`, seconds)
+        const figures = await measureDeliveries(stage, [load])
+        const tally = (await stage.tally()).get('all') as CohortTally
+        return { side: peer.name, case: '', round: 1, figures: { ...connecting, ...figures, ...figuresOf(tally) }, latencies: tally.latencies.encode() }
+      } finally {
+        await stage.close()
+      }
+    })
+  }
+  return session.close([faultless(session.runs)])
+}

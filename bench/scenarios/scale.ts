@@ -1,0 +1,74 @@
+import { availableParallelism } from 'node:os'
+import type { Command } from 'commander'
+import type { CohortTally } from '../load/crowd.ts'
+import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import { roomcast } from '../peers/roomcast.ts'
+import { progress } from '../progress.ts'
+import type { Result } from '../report/result.ts'
+import { faultless } from '../report/thresholds.ts'
+import { figuresOf, measureDeliveries, warmUp } from '../run/deliveries.ts'
+import { check, checked, number, protocol, seed, settingsOf } from '../run/options.ts'
+import { Session } from '../run/session.ts'
+import { Stage } from '../run/stage.ts'
+import { requireWorkers } from '../run/workers.ts'
+import { type ProtocolName, WORKLOADS } from '../workload.ts'
+
+interface ScaleFlags {
+  readonly protocol: ProtocolName
+  readonly workers: number
+  readonly subscribers: number
+  readonly payload: number
+  readonly rate: number
+  readonly seconds: number
+  readonly warmup: number
+  readonly seed: number
+  readonly check?: true
+}
+
+/** `scale`: the same load on 1 to n workers. */
+export function addScale(program: Command): void {
+  program
+    .command('scale')
+    .description('1 to n workers under the same load; nothing is pinned to a core')
+    .addOption(protocol())
+    .addOption(number('--workers <n>', 'up to so many; 1, 2, 4 … are measured', availableParallelism(), 1))
+    .addOption(number('--subscribers <n>', 'connections', 10_000, 1))
+    .addOption(number('--payload <bytes>', "length of each event's data", 200, PAYLOAD_BYTES_MIN))
+    .addOption(number('--rate <events>', 'events a second, to everybody', 10, 0.1))
+    .addOption(number('--seconds <s>', 'measured time', 15, 1))
+    .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
+    .addOption(seed())
+    .addOption(check())
+    .action(async (flags: ScaleFlags) => checked(flags, await scale(flags)))
+}
+
+async function scale(flags: ScaleFlags): Promise<Result> {
+  if (flags.workers > 1) requireWorkers()
+  const session = await Session.open({ scenario: 'scale', settings: settingsOf(flags), peers: ['roomcast'], seed: flags.seed, unpinned: true })
+  const { subscribers, rate, seconds, payload } = flags
+  const load = { perSecond: rate, seconds, dataBytes: payload }
+  const counts = new Set<number>()
+  for (let workers = 1; workers < flags.workers; workers *= 2) counts.add(workers)
+  counts.add(flags.workers)
+  for (const workers of counts) {
+    const label = `${workers} worker${workers === 1 ? '' : 's'}`
+    await session.measure(label, roomcast, async () => {
+      progress(`${label}: connecting ${subscribers}`)
+      const stage = await Stage.open(
+        { peer: roomcast, workload: WORKLOADS[flags.protocol], env: workers === 1 ? {} : { WORKERS: String(workers) }, cohorts: (target) => [{ name: 'all', target, connections: subscribers, common: true, series: 0 }] },
+        session.place,
+      )
+      try {
+        const connecting = await stage.connect()
+        await warmUp(stage, [load], flags.warmup)
+        progress(`${label}: measuring for ${seconds} s`, seconds)
+        const figures = await measureDeliveries(stage, [load])
+        const tally = (await stage.tally()).get('all') as CohortTally
+        return { side: 'roomcast', case: label, round: 1, figures: { ...connecting, ...figures, ...figuresOf(tally) }, latencies: tally.latencies.encode() }
+      } finally {
+        await stage.close()
+      }
+    })
+  }
+  return session.close([faultless(session.runs)])
+}

@@ -1,0 +1,107 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Figures, Result } from '../../bench/report/result.ts'
+
+const BENCH = new URL('../../dist/bench/main.js', import.meta.url).pathname
+const ROOMCAST = new URL('../../dist/main.js', import.meta.url).pathname
+
+const folder = mkdtempSync(join(tmpdir(), 'roomcast-bench-test-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+
+function bench(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [BENCH, ...args], { cwd: folder, encoding: 'utf8' })
+  return { status, stdout, stderr }
+}
+
+function newest(scenario: string): Result {
+  const results = join(folder, 'bench', 'results')
+  const file = readdirSync(results).filter((name) => name.startsWith(`${scenario}-`)).sort().at(-1) as string
+  return JSON.parse(readFileSync(join(results, file), 'utf8'))
+}
+
+function resultOf(figures: Figures): Result {
+  return {
+    scenario: 'fanout',
+    started: '2026-11-20T00:00:00.000Z',
+    argv: ['fanout'],
+    machine: { cpu: 'a', cores: 2, memory_gb: 1, kernel: 'k', node: 'v20', nats_server: '2.9', load: 0, commit: 'c' },
+    settings: {},
+    servers: {},
+    runs: [{ side: 'roomcast', case: '', round: 1, figures }],
+    failures: [],
+    thresholds: [],
+  }
+}
+
+function fileOf(name: string, figures: Figures): string {
+  const file = join(folder, name)
+  writeFileSync(file, JSON.stringify(resultOf(figures)))
+  return file
+}
+
+const linux = process.platform === 'linux' ? {} : { skip: 'the bench reads /proc' }
+
+t.test('fanout: every connection of two servers gets every event, and the result is written down', linux, async (t) => {
+  const { status, stdout, stderr } = bench('fanout', '--subscribers', '20', '--rate', '20', '--seconds', '1', '--warmup', '0.5', '--rounds', '1', '--peers', 'raw,nats')
+  t.equal(status, 0, stderr)
+  t.match(stdout, /CPU per delivery/)
+  const { runs, settings, failures } = newest('fanout')
+  t.same(failures, [])
+  t.equal(settings.seed, 1)
+  t.same(runs.map(({ side }) => side), ['raw', 'roomcast', 'nats'])
+  for (const { side, figures } of runs) t.match(figures, { deliveries: 400, missing: 0, twice: 0, disordered: 0 }, side)
+})
+
+t.test('storm: after kill -9 of the broker everybody comes back with their position, and misses nothing', linux, async (t) => {
+  for (const protocol of ['raw', 'socketio']) {
+    const { status, stderr } = bench('storm', '--subscribers', '30', '--rate', '20', '--protocol', protocol, '--peers', 'none')
+    t.equal(status, 0, stderr)
+    const { figures, timeline } = newest('storm').runs[0] as Result['runs'][number]
+    t.match(figures, { missing: 0, twice: 0, disordered: 0 }, protocol)
+    t.same(timeline?.marks.map(({ text }) => text), ['killed', 'listens', 'all subscribed', 'all live'])
+  }
+})
+
+t.test('formats: JSON, msgpack and Socket.IO in one crowd', linux, async (t) => {
+  const { status, stderr } = bench('formats', '--subscribers', '9', '--rate', '20', '--seconds', '1', '--warmup', '0.5')
+  t.equal(status, 0, stderr)
+  for (const { case: name, figures } of newest('formats').runs) t.match(figures, { deliveries: 180, missing: 0, twice: 0, disordered: 0 }, name)
+})
+
+t.test('compare: exit code 1 past the threshold, or where events were lost', async (t) => {
+  const base = { cpuUs: 5, p99Ms: 40, connectionBytes: 1000, missing: 0 }
+  const before = fileOf('before.json', base)
+  t.equal(bench('compare', before, fileOf('same.json', base)).status, 0)
+  t.equal(bench('compare', before, fileOf('within.json', { ...base, cpuUs: 5.4 })).status, 0)
+  const past = bench('compare', before, fileOf('past.json', { ...base, cpuUs: 5.6 }))
+  t.equal(past.status, 1)
+  t.match(past.stdout, /CPU per delivery .* 1\.120 +PAST THE THRESHOLD/)
+  t.equal(bench('compare', before, join(folder, 'past.json'), '--threshold', '1.2').status, 0)
+  t.equal(bench('compare', before, fileOf('lost.json', { ...base, missing: 1 })).status, 1)
+  t.equal(bench('compare', before, join(folder, 'none.json')).status, 1)
+})
+
+t.test('report: one page that loads nothing', async (t) => {
+  const out = join(folder, 'page.html')
+  const { status, stdout } = bench('report', fileOf('one.json', { cpuUs: 5, p99Ms: 40 }), '--out', out)
+  t.equal(status, 0)
+  t.match(stdout, /CPU per delivery/)
+  const html = readFileSync(out, 'utf8')
+  t.match(html, /<h2>fanout<\/h2>/)
+  t.notMatch(html, /\b(?:src|href)="(?!#)/)
+})
+
+t.test('wrong calls say what is wrong and end with 2', async (t) => {
+  t.match(bench('fanout', '--peers', 'nothing'), { status: 2, stderr: /There is no nothing/ })
+  t.match(bench('fanout', '--rate', 'x'), { status: 2, stderr: /It wants a number/ })
+  t.match(bench('nonsense'), { status: 2 })
+})
+
+t.test('roomcast bench is the same program', async (t) => {
+  const { status, stdout } = spawnSync(process.execPath, [ROOMCAST, 'bench', 'fanout', '--help'], { cwd: folder, encoding: 'utf8' })
+  t.equal(status, 0)
+  t.match(stdout, /roomcast bench fanout/)
+})
