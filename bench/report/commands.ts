@@ -45,7 +45,9 @@ export function addCompare(program: Command): void {
 function read(file: string): Result {
   const result = JSON.parse(readFileSync(file, 'utf8')) as Result
   if (!Array.isArray(result.runs)) throw new Error(`${file} is no result of this bench`)
-  return result
+  // What was not to be measured (nothing arrived) is NaN, and null in a file.
+  const runs = result.runs.map((run) => ({ ...run, figures: Object.fromEntries(Object.entries(run.figures).filter(([, value]) => typeof value === 'number')) }))
+  return { ...result, runs }
 }
 
 function newestOfEach(): string[] {

@@ -7,6 +7,7 @@ import { linear, logarithmic, percentiles } from './scale.ts'
 import { STYLE } from './style.ts'
 import { type Summary, summaries } from './summary.ts'
 import { titleOf } from './table.ts'
+import { valueText } from './thresholds.ts'
 
 /** Looked at on the way to the last; each nine is a decade of the axis. */
 const PERCENTILE_STEPS = [0, 10, 25, 50, 60, 70, 75, 80, 85, 90, 92.5, 95, 96, 97, 98, 98.5, 99, 99.25, 99.5, 99.75, 99.9, 99.925, 99.95, 99.975, 99.99, 99.999]
@@ -44,9 +45,10 @@ function section(result: Result, index: number): string {
   return `<section id="r${index}"><h2>${escaped(scenario)}</h2>
 <p class="about">${escaped(started.slice(0, 19).replace('T', ' '))} UTC, commit ${escaped(machine.commit)}. ${escaped(machine.cpu)}, ${machine.cores} cores, ${machine.memory_gb} GB, ${escaped(machine.kernel)}, Node ${escaped(machine.node)}, nats-server ${escaped(machine.nats_server)}.<br>
 ${Object.entries(settings).map(([name, value]) => `${escaped(name)} <b>${escaped(String(value))}</b>`).join(' · ')}</p>
-${thresholds.length === 0 ? '' : `<ul class="thresholds">${thresholds.map(({ about, value, max, met }) => `<li class="${met ? 'met' : 'missed'}">${met ? '✓' : '✗'} ${escaped(about)}: <b>${escaped(Number.isInteger(value) ? String(value) : value === null ? '-' : Number(value).toFixed(3))}</b> (at most ${max})</li>`).join('')}</ul>`}
+${thresholds.length === 0 ? '' : `<ul class="thresholds">${thresholds.map((threshold) => `<li class="${threshold.met ? 'met' : 'missed'}">${threshold.met ? '✓' : '✗'} ${escaped(threshold.about)}: <b>${valueText(threshold)}</b> (at most ${threshold.max})</li>`).join('')}</ul>`}
 ${failures.length === 0 ? '' : `<ul class="failures">${failures.map((failure) => `<li>Not measured: ${escaped(failure)}</li>`).join('')}</ul>`}
-<div class="charts">${[...curves(all, cases), ...bars(all, cases), ...timelines(runs, cases)].join('')}</div>
+<div class="charts">${[...curves(all, cases), ...timelines(runs, cases)].join('')}</div>
+<div class="charts">${bars(all, cases).join('')}</div>
 ${cases.map((name) => figuresTable(name, all.filter((summary) => summary.case === name))).join('')}
 <details><summary>Servers and their settings</summary><dl>${Object.entries(servers).map(([name, about]) => `<dt>${escaped(titleOf(name as Run['side']))}</dt><dd>${escaped(about)}</dd>`).join('')}</dl></details></section>`
 }

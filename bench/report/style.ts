@@ -7,7 +7,7 @@ main{max-width:1240px;margin:0 auto;padding:24px}h1{font-size:24px;margin:0 0 12
 section{border-top:1px solid var(--rule);padding:24px 0}nav{display:flex;flex-wrap:wrap;gap:6px 18px;margin-bottom:18px}a{color:var(--c1)}small{color:var(--soft)}
 .about{color:var(--soft);font-size:13px;margin:0 0 12px}.about b{color:var(--fg);font-weight:600}
 .thresholds,.failures{list-style:none;padding:0;margin:0 0 12px;font-size:14px}.met{color:var(--good)}.missed{color:var(--bad)}.failures li{color:var(--soft)}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,460px),1fr));gap:16px;align-items:start}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,460px),1fr));gap:16px;align-items:start}.charts+.charts{margin-top:16px}
 figure{margin:0;padding:12px;background:var(--panel);border:1px solid var(--rule);border-radius:6px}figcaption{font-weight:600;margin-bottom:6px}
 svg{display:block;width:100%;height:auto}svg text{fill:var(--fg);font:12px system-ui,sans-serif}svg .tick,svg .label{fill:var(--soft)}svg .marked{fill:var(--soft);font-size:11px}
 .grid{stroke:var(--rule)}.line{fill:none;stroke-width:2;stroke-linejoin:round}.mark{stroke:var(--soft);stroke-dasharray:3 3}

@@ -3,6 +3,7 @@ import { PEERS } from '../peers/peers.ts'
 import { comparedOf, FIGURE_NAMES, type FigureName, rowOf } from './figures.ts'
 import type { Result, Run, Side } from './result.ts'
 import { median, type Summary, summaries } from './summary.ts'
+import { valueText } from './thresholds.ts'
 
 /** Part of a core that others may use before the reader is warned. */
 const DISTURBED = 0.1
@@ -24,7 +25,7 @@ export function report({ scenario, machine, settings, runs, failures, thresholds
     'Memory: what RSS grew by, garbage collected before and after. Missing counts up to the end; it is expected of servers without recovery.',
     ...(othersBusy > DISTURBED ? [`Other programs used up to ${Math.round(othersBusy * 100)} % of a core: figures differ by that more than by the servers.`] : []),
     ...failures.map((failure) => `not measured: ${failure}`),
-    ...(thresholds.length > 0 ? ['', table(thresholds.map(({ about, value, max, met }) => [about, Number.isInteger(value) ? value.toLocaleString('en') : value.toFixed(3), `<= ${max}`, met ? 'met' : 'NOT MET']))] : []),
+    ...(thresholds.length > 0 ? ['', table(thresholds.map((threshold) => [threshold.about, valueText(threshold), `<= ${threshold.max}`, threshold.met ? 'met' : 'NOT MET']))] : []),
   ].join('\n')
 }
 

@@ -11,6 +11,11 @@ export interface Threshold {
   readonly met: boolean
 }
 
+/** The value as text. Written to a file, what could not be measured is null. */
+export function valueText({ value }: Threshold): string {
+  return !Number.isFinite(value) ? 'not measured' : Number.isInteger(value) ? value.toLocaleString('en') : value.toFixed(3)
+}
+
 export function threshold(about: string, value: number, max: number): Threshold {
   return { about, value, max, met: value <= max }
 }

@@ -62,7 +62,7 @@ export function checked({ check: asked }: { readonly check?: true }, result: Res
 
 /** Without what is not worth showing. */
 export function settingsOf(flags: object): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(flags).filter(([name, value]) => value !== undefined && !['check', 'seed'].includes(name)))
+  return Object.fromEntries(Object.entries(flags).filter(([name, value]) => value !== undefined && !['check', 'seed'].includes(name)).map(([name, value]) => [name, Array.isArray(value) && value.length === 0 ? 'none' : value]))
 }
 
 export type AddScenario = (program: Command) => void

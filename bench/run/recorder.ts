@@ -35,17 +35,17 @@ export class Recorder {
     this.stopping = true
     await this.done
     const { samples } = this
-    const rate = (value: (sample: Sample) => number, unit: number) =>
+    const rate = (value: (sample: Sample) => number, unit: number, isOfServer: boolean) =>
       samples.map((sample, i) => {
         const before = samples[i - 1]
-        // A server that was started again counts from 0.
-        return before === undefined ? 0 : Math.max(0, (value(sample) - value(before)) / ((sample.second - before.second) * unit))
+        // A server that was started again counts from 0, and has used some by the time that it is seen.
+        return before === undefined || (isOfServer && before.memoryMb === 0) ? 0 : Math.max(0, (value(sample) - value(before)) / ((sample.second - before.second) * unit))
       })
     return {
       seconds: samples.map(({ second }) => round(second)),
       memoryMb: samples.map(({ memoryMb }) => round(memoryMb)),
-      cpu: rate(({ cpuUs }) => cpuUs, 1e6).map(round),
-      deliveriesPerSecond: rate(({ arrived }) => arrived, 1).map(Math.round),
+      cpu: rate(({ cpuUs }) => cpuUs, 1e6, true).map(round),
+      deliveriesPerSecond: rate(({ arrived }) => arrived, 1, false).map(Math.round),
       backlog: samples.map(({ backlog }) => backlog),
       ready: samples.map(({ ready }) => ready),
       marks: this.marks.map(({ second, text }) => ({ second: round(second), text })),

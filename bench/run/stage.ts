@@ -208,12 +208,12 @@ export class Stage {
     return cpuOfTree(this.pid)
   }
 
-  /** A figure of the server's own `/metrics`. @returns undefined where it has none */
+  /** A figure of the server's own `/metrics`, over all labels. @returns undefined where it has none */
   async metric(name: string): Promise<number | undefined> {
     const { opsPort } = this.server
     if (opsPort === undefined) return undefined
     const text = await (await fetch(`http://127.0.0.1:${opsPort}/metrics`)).text()
-    return Number(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm').exec(text)?.[1] ?? 0)
+    return [...text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))].reduce((sum, [, value]) => sum + Number(value), 0)
   }
 
   async close(): Promise<void> {

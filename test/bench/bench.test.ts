@@ -45,7 +45,7 @@ function fileOf(name: string, figures: Figures): string {
 const linux = process.platform === 'linux' ? {} : { skip: 'the bench reads /proc' }
 
 t.test('fanout: every connection of two servers gets every event, and the result is written down', linux, async (t) => {
-  const { status, stdout, stderr } = bench('fanout', '--subscribers', '20', '--rate', '20', '--seconds', '1', '--warmup', '0.5', '--rounds', '1', '--peers', 'raw,nats')
+  const { status, stdout, stderr } = bench('fanout', '--subscribers', '20', '--rate', '20', '--seconds', '1', '--warmup', '1', '--rounds', '1', '--peers', 'raw,nats')
   t.equal(status, 0, stderr)
   t.match(stdout, /CPU per delivery/)
   const { runs, settings, failures } = newest('fanout')
@@ -65,8 +65,17 @@ t.test('storm: after kill -9 of the broker everybody comes back with their posit
   }
 })
 
+t.test('slow: stalled readers are held back, and have everything after their release', linux, async (t) => {
+  const { status, stderr } = bench('slow', '--subscribers', '10', '--slow', '20', '--rate', '60', '--payload', '60000', '--seconds', '4', '--warmup', '1', '--peers', 'none')
+  t.equal(status, 0, stderr)
+  const run = newest('slow').runs.find(({ case: name }) => name === '20 % stalled')
+  t.match(run?.figures, { missing: 0, twice: 0, disordered: 0, slowMissing: 0, slowCut: 0 })
+  t.ok((run?.figures.heldBack ?? 0) > 0)
+  t.ok((run?.figures.fallen ?? 0) > 0, 'the broker felt them')
+})
+
 t.test('formats: JSON, msgpack and Socket.IO in one crowd', linux, async (t) => {
-  const { status, stderr } = bench('formats', '--subscribers', '9', '--rate', '20', '--seconds', '1', '--warmup', '0.5')
+  const { status, stderr } = bench('formats', '--subscribers', '9', '--rate', '20', '--seconds', '1', '--warmup', '1')
   t.equal(status, 0, stderr)
   for (const { case: name, figures } of newest('formats').runs) t.match(figures, { deliveries: 180, missing: 0, twice: 0, disordered: 0 }, name)
 })
