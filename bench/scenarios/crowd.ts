@@ -1,19 +1,16 @@
 import type { Command } from 'commander'
-import { type CohortTally, merged } from '../load/crowd.ts'
 import type { CohortOptions } from '../load/cohort.ts'
+import type { Target } from '../load/target.ts'
 import { PAYLOAD_BYTES_MIN } from '../payload.ts'
-import type { Env } from '../peers/peer.ts'
 import { roomcast } from '../peers/roomcast.ts'
 import { targetOf } from '../peers/target.ts'
-import { progress } from '../progress.ts'
 import type { Result } from '../report/result.ts'
 import { faultless, threshold } from '../report/thresholds.ts'
-import { figuresOf, measureDeliveries, warmUp } from '../run/deliveries.ts'
+import { deliver } from '../run/deliver.ts'
+import { figuresOf } from '../run/deliveries.ts'
 import { check, checked, number, seed, settingsOf } from '../run/options.ts'
-import { Recorder } from '../run/recorder.ts'
 import { Session } from '../run/session.ts'
-import { Stage } from '../run/stage.ts'
-import { requireWorkers } from '../run/workers.ts'
+import { requireWorkers, workersEnv } from '../run/workers.ts'
 import { ROOM_WORKLOADS, type Workload } from '../workload.ts'
 
 interface CrowdFlags {
@@ -31,7 +28,6 @@ interface CrowdFlags {
 
 const KB_MAX = 4
 const CONNECT_TIMEOUT_MS = 180_000
-const SAMPLE_MS = 1_000
 /** Everybody is in the room for all and in one of their own. */
 const RAW: Workload = { ...ROOM_WORKLOADS.raw, subscribe: '{"rooms":["all","room:{series}"]}' }
 const COMMON_TYPE = 'common'
@@ -56,37 +52,27 @@ export function addCrowd(program: Command): void {
 
 async function crowd(flags: CrowdFlags): Promise<Result> {
   const { workers, connections, rooms, payload, rate, roomRate, seconds } = flags
-  if (workers > 1) requireWorkers()
+  requireWorkers(workers)
   const session = await Session.open({ scenario: 'crowd', settings: settingsOf(flags), peers: ['roomcast'], seed: flags.seed, unpinned: true })
-  const loads = [
-    { perSecond: rate, seconds, dataBytes: payload, type: COMMON_TYPE },
-    { perSecond: roomRate, seconds, dataBytes: payload, series: rooms },
-  ]
-  const cohorts = ({ port }: { readonly port: number }): CohortOptions[] => {
-    const half = Math.floor(connections / 2)
-    return [
+  const half = Math.floor(connections / 2)
+  const load = {
+    workload: RAW,
+    cohorts: ({ port }: Target): CohortOptions[] => [
       { name: 'raw', target: targetOf(RAW, port), connections: half, common: true, series: rooms },
       { name: 'socketio', target: targetOf(ROOM_WORKLOADS.socketio, port), connections: connections - half, common: true, series: rooms },
-    ]
+    ],
+    loads: [
+      { perSecond: rate, seconds, dataBytes: payload, type: COMMON_TYPE },
+      { perSecond: roomRate, seconds, dataBytes: payload, series: rooms },
+    ],
+    warmupSeconds: flags.warmup,
+    env: workersEnv(workers),
+    connectTimeoutMs: CONNECT_TIMEOUT_MS,
   }
   await session.measure('crowd', roomcast, async () => {
-    progress(`connecting ${connections}`)
-    const env: Env = workers === 1 ? {} : { WORKERS: String(workers) }
-    const stage = await Stage.open({ peer: roomcast, workload: RAW, cohorts, env, connectTimeoutMs: CONNECT_TIMEOUT_MS }, session.place)
-    try {
-      const connecting = await stage.connect()
-      await warmUp(stage, loads, flags.warmup)
-      progress(`measuring for ${seconds} s`, seconds)
-      const recorder = new Recorder(stage, SAMPLE_MS)
-      const figures = await measureDeliveries(stage, loads)
-      const timeline = await recorder.stop()
-      const tallies = await stage.tally()
-      for (const [name, tally] of tallies) session.runs.push({ side: 'roomcast', case: name, round: 1, figures: figuresOf(tally as CohortTally), latencies: tally.latencies.encode() })
-      const all = merged([...tallies.values()])
-      return { side: 'roomcast', case: 'both', round: 1, figures: { ...connecting, ...figures, ...figuresOf(all), peakBytes: Math.max(...timeline.memoryMb) * 2 ** 20 }, latencies: all.latencies.encode(), timeline }
-    } finally {
-      await stage.close()
-    }
+    const { run, tallies } = await deliver(roomcast, load, session.place, { case: 'both', round: 1 }, 'crowd')
+    for (const [name, tally] of tallies) session.runs.push({ side: 'roomcast', case: name, round: 1, figures: figuresOf(tally), latencies: tally.latencies.encode() })
+    return run
   })
   const both = session.runs.filter((run) => run.case === 'both')
   return session.close([threshold('memory per connection, KB', (both[0]?.figures.connectionBytes ?? Number.NaN) / 1024, KB_MAX), faultless(both)])

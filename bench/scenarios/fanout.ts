@@ -4,10 +4,10 @@ import type { PeerName } from '../peers/peer.ts'
 import { PEERS } from '../peers/peers.ts'
 import type { Result, Run } from '../report/result.ts'
 import { against, difference, faultless, medianOf, ratio, type Threshold, threshold } from '../report/thresholds.ts'
+import { deliver, oneRoom } from '../run/deliver.ts'
 import { check, checked, type CommonFlags, number, numbers, peers, profile, protocol, seed, settingsOf, sidesOf } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { type ProtocolName, WORKLOADS } from '../workload.ts'
-import { deliver } from './deliver.ts'
 
 export interface FanoutFlags extends CommonFlags {
   readonly subscribers: readonly number[]
@@ -61,14 +61,12 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
         const label = `${name === '' ? '' : `${name}, `}round ${round} of ${flags.rounds}, ${PEERS[peer.name].title}`
         const load = {
           workload: WORKLOADS[flags.protocol],
-          subscribers,
-          dataBytes: payload,
-          perSecond: rate,
-          seconds: flags.seconds,
+          cohorts: oneRoom(subscribers),
+          loads: [{ perSecond: rate, seconds: flags.seconds, dataBytes: payload }],
           warmupSeconds: flags.warmup,
           rawByMessage: flags.rawByMessage === true,
         }
-        await session.measure(label, peer, () => deliver(peer, load, session.place, { case: name, round }, label))
+        await session.measure(label, peer, async () => (await deliver(peer, load, session.place, { case: name, round }, label)).run)
       }
     }
   }

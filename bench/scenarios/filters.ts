@@ -1,14 +1,11 @@
 import type { Command } from 'commander'
-import type { CohortTally } from '../load/crowd.ts'
 import { PAYLOAD_BYTES_MIN } from '../payload.ts'
 import { roomcast } from '../peers/roomcast.ts'
-import { progress } from '../progress.ts'
 import type { Result } from '../report/result.ts'
 import { faultless } from '../report/thresholds.ts'
-import { figuresOf, measureDeliveries, warmUp } from '../run/deliveries.ts'
+import { deliver, manyRooms } from '../run/deliver.ts'
 import { check, checked, number, numbers, profile, seed, settingsOf } from '../run/options.ts'
 import { Session } from '../run/session.ts'
-import { Stage } from '../run/stage.ts'
 import { type Workload, WORKLOADS } from '../workload.ts'
 
 interface FiltersFlags {
@@ -45,24 +42,15 @@ export function addFilters(program: Command): void {
 
 async function filters(flags: FiltersFlags): Promise<Result> {
   const session = await Session.open({ scenario: 'filters', settings: settingsOf(flags), peers: ['roomcast'], seed: flags.seed, profile: flags.profile })
-  const { subscribers, rate, seconds, payload } = flags
   for (const distinct of flags.distinct) {
     const label = `${distinct.toLocaleString('en')} distinct`
-    const load = { perSecond: rate, seconds, dataBytes: payload, series: distinct }
-    await session.measure(label, roomcast, async () => {
-      progress(`${label}: connecting ${subscribers}`)
-      const stage = await Stage.open({ peer: roomcast, workload: WORKLOAD, cohorts: (target) => [{ name: 'all', target, connections: subscribers, common: false, series: distinct }] }, session.place)
-      try {
-        const connecting = await stage.connect()
-        await warmUp(stage, [load], flags.warmup)
-        progress(`${label}: measuring for ${seconds} s`, seconds)
-        const figures = await measureDeliveries(stage, [load])
-        const tally = (await stage.tally()).get('all') as CohortTally
-        return { side: 'roomcast', case: label, round: 1, figures: { ...connecting, ...figures, ...figuresOf(tally) }, latencies: tally.latencies.encode() }
-      } finally {
-        await stage.close()
-      }
-    })
+    const load = {
+      workload: WORKLOAD,
+      cohorts: manyRooms(flags.subscribers, distinct),
+      loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: flags.payload, series: distinct }],
+      warmupSeconds: flags.warmup,
+    }
+    await session.measure(label, roomcast, async () => (await deliver(roomcast, load, session.place, { case: label, round: 1 }, label)).run)
   }
   return session.close([faultless(session.runs)])
 }

@@ -1,15 +1,13 @@
 import type { Command } from 'commander'
-import { merged } from '../load/crowd.ts'
 import type { CohortOptions } from '../load/cohort.ts'
+import type { Target } from '../load/target.ts'
 import { roomcast } from '../peers/roomcast.ts'
 import { targetOf } from '../peers/target.ts'
-import { progress } from '../progress.ts'
 import type { Result } from '../report/result.ts'
 import { faultless } from '../report/thresholds.ts'
-import { figuresOf, measureDeliveries, warmUp } from '../run/deliveries.ts'
+import { deliver } from '../run/deliver.ts'
 import { check, checked, number, profile, seed, settingsOf } from '../run/options.ts'
 import { Session } from '../run/session.ts'
-import { Stage } from '../run/stage.ts'
 import type { Workload } from '../workload.ts'
 
 interface FormatsFlags {
@@ -51,24 +49,16 @@ export function addFormats(program: Command): void {
 
 async function formats(flags: FormatsFlags): Promise<Result> {
   const session = await Session.open({ scenario: 'formats', settings: settingsOf(flags), peers: ['roomcast'], seed: flags.seed, profile: flags.profile })
-  const load = { perSecond: flags.rate, seconds: flags.seconds, dataBytes: 0 }
-  for (const [label, names] of [...Object.keys(FORMATS).map((name) => [name, [name]] as const), ['all three', Object.keys(FORMATS)] as const]) {
-    await session.measure(label, roomcast, async () => {
-      progress(`${label}: connecting ${flags.subscribers}`)
-      const cohorts = ({ port }: { readonly port: number }) =>
-        names.map((name): CohortOptions => ({ name, target: targetOf(FORMATS[name] as Workload, port), connections: Math.floor(flags.subscribers / names.length), common: true, series: 0 }))
-      const stage = await Stage.open({ peer: roomcast, workload: BASE, cohorts }, session.place)
-      try {
-        const { connectionBytes, handshakeUs } = await stage.connect()
-        await warmUp(stage, [load], flags.warmup)
-        progress(`${label}: measuring for ${flags.seconds} s`, flags.seconds)
-        const figures = await measureDeliveries(stage, [load])
-        const tally = merged([...(await stage.tally()).values()])
-        return { side: 'roomcast', case: label, round: 1, figures: { ...figures, ...figuresOf(tally), connectionBytes, handshakeUs }, latencies: tally.latencies.encode() }
-      } finally {
-        await stage.close()
-      }
-    })
+  const all = Object.keys(FORMATS)
+  for (const [label, names] of [...all.map((name) => [name, [name]] as const), ['all three', all] as const]) {
+    const load = {
+      workload: BASE,
+      cohorts: ({ port }: Target) =>
+        names.map((name): CohortOptions => ({ name, target: targetOf(FORMATS[name] as Workload, port), connections: Math.floor(flags.subscribers / names.length), common: true, series: 0 })),
+      loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: 0 }],
+      warmupSeconds: flags.warmup,
+    }
+    await session.measure(label, roomcast, async () => (await deliver(roomcast, load, session.place, { case: label, round: 1 }, label)).run)
   }
   return session.close([faultless(session.runs)])
 }

@@ -2,10 +2,10 @@ import type { Command } from 'commander'
 import { PAYLOAD_BYTES_MIN } from '../payload.ts'
 import type { Result } from '../report/result.ts'
 import { against, faultless, ratio, threshold } from '../report/thresholds.ts'
+import { deliver, oneRoom } from '../run/deliver.ts'
 import { check, checked, type CommonFlags, number, peers, profile, protocol, seed, settingsOf, sidesOf } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { WORKLOADS } from '../workload.ts'
-import { deliver } from './deliver.ts'
 
 export interface LatencyFlags extends CommonFlags {
   readonly subscribers: number
@@ -39,11 +39,11 @@ export function addLatency(program: Command): void {
 
 export async function latency(flags: LatencyFlags): Promise<Result> {
   const session = await Session.open({ scenario: 'latency', settings: settingsOf(flags), peers: sidesOf(flags, ['raw']), seed: flags.seed, profile: flags.profile })
-  const load = { workload: WORKLOADS[flags.protocol], subscribers: flags.subscribers, dataBytes: flags.payload, perSecond: flags.rate, seconds: flags.seconds, warmupSeconds: flags.warmup, rawByMessage: false }
+  const load = { workload: WORKLOADS[flags.protocol], cohorts: oneRoom(flags.subscribers), loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: flags.payload }], warmupSeconds: flags.warmup }
   for (let round = 1; round <= flags.rounds; round++) {
     for (const peer of session.peers) {
       const label = `round ${round} of ${flags.rounds}, ${peer.title}`
-      await session.measure(label, peer, () => deliver(peer, load, session.place, { case: '', round }, label))
+      await session.measure(label, peer, async () => (await deliver(peer, load, session.place, { case: '', round }, label)).run)
     }
   }
   const { runs } = session

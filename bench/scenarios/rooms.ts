@@ -1,13 +1,10 @@
 import type { Command } from 'commander'
-import type { CohortTally } from '../load/crowd.ts'
 import { PAYLOAD_BYTES_MIN } from '../payload.ts'
-import { progress } from '../progress.ts'
 import type { Result } from '../report/result.ts'
 import { faultless } from '../report/thresholds.ts'
-import { figuresOf, measureDeliveries, warmUp } from '../run/deliveries.ts'
+import { deliver, manyRooms } from '../run/deliver.ts'
 import { check, checked, type CommonFlags, number, peers, profile, protocol, seed, settingsOf, sidesOf } from '../run/options.ts'
 import { Session } from '../run/session.ts'
-import { Stage } from '../run/stage.ts'
 import { ROOM_WORKLOADS } from '../workload.ts'
 
 interface RoomsFlags extends CommonFlags {
@@ -43,28 +40,13 @@ export function addRooms(program: Command): void {
 
 async function rooms(flags: RoomsFlags): Promise<Result> {
   const session = await Session.open({ scenario: 'rooms', settings: settingsOf(flags), peers: sidesOf(flags, ['raw']), seed: flags.seed, profile: flags.profile })
-  const { subscribers, rate, seconds, payload } = flags
-  const load = { perSecond: rate, seconds, dataBytes: payload, series: flags.rooms }
-  for (const peer of session.peers) {
-    await session.measure(peer.title, peer, async () => {
-      progress(`${peer.title}: starting`)
-      const stage = await Stage.open(
-        { peer, workload: ROOM_WORKLOADS[flags.protocol], rawByMessage: true, cohorts: (target) => [{ name: 'all', target, connections: subscribers, common: false, series: flags.rooms }] },
-        session.place,
-      )
-      try {
-        progress(`${peer.title}: connecting ${subscribers}`)
-        const connecting = await stage.connect()
-        progress(`${peer.title}: warming up`, flags.warmup)
-        await warmUp(stage, [load], flags.warmup)
-        progress(`${peer.title}: measuring for ${seconds} s`, seconds)
-        const figures = await measureDeliveries(stage, [load])
-        const tally = (await stage.tally()).get('all') as CohortTally
-        return { side: peer.name, case: '', round: 1, figures: { ...connecting, ...figures, ...figuresOf(tally) }, latencies: tally.latencies.encode() }
-      } finally {
-        await stage.close()
-      }
-    })
+  const load = {
+    workload: ROOM_WORKLOADS[flags.protocol],
+    cohorts: manyRooms(flags.subscribers, flags.rooms),
+    loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: flags.payload, series: flags.rooms }],
+    warmupSeconds: flags.warmup,
+    rawByMessage: true,
   }
+  for (const peer of session.peers) await session.measure(peer.title, peer, async () => (await deliver(peer, load, session.place, { case: '', round: 1 }, peer.title)).run)
   return session.close([faultless(session.runs)])
 }

@@ -1,16 +1,13 @@
 import { availableParallelism } from 'node:os'
 import type { Command } from 'commander'
-import type { CohortTally } from '../load/crowd.ts'
 import { PAYLOAD_BYTES_MIN } from '../payload.ts'
 import { roomcast } from '../peers/roomcast.ts'
-import { progress } from '../progress.ts'
 import type { Result } from '../report/result.ts'
 import { faultless } from '../report/thresholds.ts'
-import { figuresOf, measureDeliveries, warmUp } from '../run/deliveries.ts'
+import { deliver, oneRoom } from '../run/deliver.ts'
 import { check, checked, number, protocol, seed, settingsOf } from '../run/options.ts'
 import { Session } from '../run/session.ts'
-import { Stage } from '../run/stage.ts'
-import { requireWorkers } from '../run/workers.ts'
+import { requireWorkers, workersEnv } from '../run/workers.ts'
 import { type ProtocolName, WORKLOADS } from '../workload.ts'
 
 interface ScaleFlags {
@@ -43,32 +40,21 @@ export function addScale(program: Command): void {
 }
 
 async function scale(flags: ScaleFlags): Promise<Result> {
-  if (flags.workers > 1) requireWorkers()
+  requireWorkers(flags.workers)
   const session = await Session.open({ scenario: 'scale', settings: settingsOf(flags), peers: ['roomcast'], seed: flags.seed, unpinned: true })
-  const { subscribers, rate, seconds, payload } = flags
-  const load = { perSecond: rate, seconds, dataBytes: payload }
   const counts = new Set<number>()
   for (let workers = 1; workers < flags.workers; workers *= 2) counts.add(workers)
   counts.add(flags.workers)
   for (const workers of counts) {
     const label = `${workers} worker${workers === 1 ? '' : 's'}`
-    await session.measure(label, roomcast, async () => {
-      progress(`${label}: connecting ${subscribers}`)
-      const stage = await Stage.open(
-        { peer: roomcast, workload: WORKLOADS[flags.protocol], env: workers === 1 ? {} : { WORKERS: String(workers) }, cohorts: (target) => [{ name: 'all', target, connections: subscribers, common: true, series: 0 }] },
-        session.place,
-      )
-      try {
-        const connecting = await stage.connect()
-        await warmUp(stage, [load], flags.warmup)
-        progress(`${label}: measuring for ${seconds} s`, seconds)
-        const figures = await measureDeliveries(stage, [load])
-        const tally = (await stage.tally()).get('all') as CohortTally
-        return { side: 'roomcast', case: label, round: 1, figures: { ...connecting, ...figures, ...figuresOf(tally) }, latencies: tally.latencies.encode() }
-      } finally {
-        await stage.close()
-      }
-    })
+    const load = {
+      workload: WORKLOADS[flags.protocol],
+      cohorts: oneRoom(flags.subscribers),
+      loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: flags.payload }],
+      warmupSeconds: flags.warmup,
+      env: workersEnv(workers),
+    }
+    await session.measure(label, roomcast, async () => (await deliver(roomcast, load, session.place, { case: label, round: 1 }, label)).run)
   }
   return session.close([faultless(session.runs)])
 }

@@ -1,15 +1,12 @@
 import type { Command } from 'commander'
-import type { CohortTally } from '../load/crowd.ts'
 import { PAYLOAD_BYTES_MIN } from '../payload.ts'
 import { roomcast } from '../peers/roomcast.ts'
-import { progress } from '../progress.ts'
 import type { Result, Timeline } from '../report/result.ts'
 import { faultless, threshold } from '../report/thresholds.ts'
-import { figuresOf, measureDeliveries, warmUp } from '../run/deliveries.ts'
+import { deliver, oneRoom } from '../run/deliver.ts'
 import { check, checked, number, profile, protocol, seed, settingsOf } from '../run/options.ts'
-import { Recorder } from '../run/recorder.ts'
 import { Session } from '../run/session.ts'
-import { Stage } from '../run/stage.ts'
+import type { Stage } from '../run/stage.ts'
 import { type ProtocolName, WORKLOADS } from '../workload.ts'
 
 interface SoakFlags {
@@ -26,7 +23,6 @@ interface SoakFlags {
 }
 
 const WARMUP_SECONDS = 5
-const SAMPLE_MS = 1_000
 /** Part of the time that is not looked at for the slope: ring and heap fill first. */
 const FILLING = 0.4
 
@@ -50,33 +46,16 @@ export function addSoak(program: Command): void {
 
 async function soak(flags: SoakFlags): Promise<Result> {
   const session = await Session.open({ scenario: 'soak', settings: settingsOf(flags), peers: ['roomcast'], seed: flags.seed, profile: flags.profile })
-  const seconds = flags.minutes * 60
-  const load = { perSecond: flags.rate, seconds, dataBytes: flags.payload }
+  const load = {
+    workload: WORKLOADS[flags.protocol],
+    cohorts: oneRoom(flags.subscribers),
+    loads: [{ perSecond: flags.rate, seconds: flags.minutes * 60, dataBytes: flags.payload }],
+    warmupSeconds: WARMUP_SECONDS,
+    eachSecond: (stage: Stage) => void stage.crowd.churn(flags.churn),
+  }
   await session.measure('soak', roomcast, async () => {
-    progress(`connecting ${flags.subscribers}`)
-    const stage = await Stage.open({ peer: roomcast, workload: WORKLOADS[flags.protocol], comeBack: true, cohorts: (target) => [{ name: 'all', target, connections: flags.subscribers, common: true, series: 0 }] }, session.place)
-    try {
-      const connecting = await stage.connect()
-      await warmUp(stage, [load], WARMUP_SECONDS)
-      progress(`soaking for ${flags.minutes} minutes`, seconds)
-      const recorder = new Recorder(stage, SAMPLE_MS)
-      const churning = setInterval(() => void stage.crowd.churn(flags.churn), 1_000)
-      const figures = await measureDeliveries(stage, [load])
-      clearInterval(churning)
-      await stage.arrival()
-      const timeline = await recorder.stop()
-      const tally = (await stage.tally()).get('all') as CohortTally
-      return {
-        side: 'roomcast',
-        case: '',
-        round: 1,
-        figures: { ...connecting, ...figures, ...figuresOf(tally), peakBytes: Math.max(...timeline.memoryMb) * 2 ** 20, memoryPerMinute: slopeOf(timeline) },
-        latencies: tally.latencies.encode(),
-        timeline,
-      }
-    } finally {
-      await stage.close()
-    }
+    const { run } = await deliver(roomcast, load, session.place, { case: '', round: 1 }, 'soak')
+    return { ...run, figures: { ...run.figures, memoryPerMinute: slopeOf(run.timeline as Timeline) } }
   })
   const slope = session.runs[0]?.figures.memoryPerMinute ?? Number.NaN
   return session.close([threshold('memory slope, KB/min', slope / 1024, flags.slope), faultless(session.runs)])
