@@ -38,6 +38,8 @@ export function peers(about: string): Option {
   })
 }
 
+/** V8 collects garbage twice more some 8 s after the bench made it do so to weigh the memory: measuring begins behind that. */
+export const warmup = () => number('--warmup <s>', 'time before it under the same load, past the collections of garbage that weighing the memory causes some 8 s later', 10, 0)
 export const seed = () => number('--seed <n>', 'of everything that is left to chance', 1, 0)
 export const profile = () => new Option('--profile <folder>', 'write CPU profiles of the servers there; the figures include what that costs')
 export const check = () => new Option('--check', 'exit code 1 when a threshold is not met')

@@ -8,7 +8,7 @@ import type { Result } from '../report/result.ts'
 import { faultless, threshold } from '../report/thresholds.ts'
 import { deliver } from '../run/deliver.ts'
 import { figuresOf } from '../run/deliveries.ts'
-import { check, checked, number, seed, settingsOf } from '../run/options.ts'
+import { check, checked, number, seed, settingsOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { requireWorkers, workersEnv } from '../run/workers.ts'
 import { ROOM_WORKLOADS, type Workload } from '../workload.ts'
@@ -44,7 +44,7 @@ export function addCrowd(program: Command): void {
     .addOption(number('--rate <events>', 'events a second to everybody', 1, 0.1))
     .addOption(number('--room-rate <events>', 'events a second to the small rooms, by chance', 200, 0.1))
     .addOption(number('--seconds <s>', 'measured time', 60, 1))
-    .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
+    .addOption(warmup())
     .addOption(seed())
     .addOption(check())
     .action(async (flags: CrowdFlags) => checked(flags, await crowd(flags)))

@@ -5,7 +5,7 @@ import { PEERS } from '../peers/peers.ts'
 import type { Result, Run } from '../report/result.ts'
 import { against, difference, faultless, medianOf, ratio, type Threshold, threshold } from '../report/thresholds.ts'
 import { deliver, oneRoom } from '../run/deliver.ts'
-import { check, checked, type CommonFlags, number, numbers, peers, profile, protocol, seed, settingsOf, sidesOf } from '../run/options.ts'
+import { check, checked, type CommonFlags, number, numbers, peers, profile, protocol, seed, settingsOf, sidesOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { type ProtocolName, WORKLOADS } from '../workload.ts'
 
@@ -37,8 +37,8 @@ export function addFanout(program: Command): void {
     .addOption(numbers('--payload <bytes>', "length of each event's data; several as well", [200], PAYLOAD_BYTES_MIN))
     .addOption(numbers('--rate <events>', 'events a second; several as well', [20], 0.1))
     .addOption(number('--seconds <s>', 'measured time of each side of a round', 10, 1))
-    .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
-    .addOption(number('--rounds <n>', 'all sides, one after the other, this many times', 3, 1))
+    .addOption(warmup())
+    .addOption(number('--rounds <n>', 'all sides, one after the other, this many times', 5, 1))
     .addOption(peers('raw; with --protocol socketio also socketio-uws, socketio-ws'))
     .option('--raw-by-message', "the raw server's clients subscribe by message too: shows what that alone costs a connection ever after")
     .addOption(seed())

@@ -4,7 +4,7 @@ import { roomcast } from '../peers/roomcast.ts'
 import type { Result } from '../report/result.ts'
 import { faultless } from '../report/thresholds.ts'
 import { deliver, manyRooms } from '../run/deliver.ts'
-import { check, checked, number, numbers, profile, seed, settingsOf } from '../run/options.ts'
+import { check, checked, number, numbers, profile, seed, settingsOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { type Workload, WORKLOADS } from '../workload.ts'
 
@@ -33,7 +33,7 @@ export function addFilters(program: Command): void {
     .addOption(number('--payload <bytes>', "length of each event's data", 200, PAYLOAD_BYTES_MIN))
     .addOption(number('--rate <events>', 'events a second, each of one filter by chance', 10, 0.1))
     .addOption(number('--seconds <s>', 'measured time', 10, 1))
-    .addOption(number('--warmup <s>', 'time before it under the same load', 2, 0))
+    .addOption(warmup())
     .addOption(seed())
     .addOption(check())
     .addOption(profile())

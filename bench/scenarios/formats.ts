@@ -6,7 +6,7 @@ import { targetOf } from '../peers/target.ts'
 import type { Result } from '../report/result.ts'
 import { faultless } from '../report/thresholds.ts'
 import { deliver } from '../run/deliver.ts'
-import { check, checked, number, profile, seed, settingsOf } from '../run/options.ts'
+import { check, checked, number, profile, seed, settingsOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import type { Workload } from '../workload.ts'
 
@@ -40,7 +40,7 @@ export function addFormats(program: Command): void {
     .addOption(number('--subscribers <n>', 'connections', 3_000, 3))
     .addOption(number('--rate <events>', 'events a second, to everybody', 30, 0.1))
     .addOption(number('--seconds <s>', 'measured time', 10, 1))
-    .addOption(number('--warmup <s>', 'time before it under the same load', 2, 0))
+    .addOption(warmup())
     .addOption(seed())
     .addOption(check())
     .addOption(profile())

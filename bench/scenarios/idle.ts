@@ -23,7 +23,8 @@ interface IdleFlags {
 
 const US_PER_SECOND_MAX = 1
 const KB_MAX = 4
-const SETTLE_SECONDS = 2
+/** Past the collections of garbage that weighing the memory causes some 8 s later. */
+const SETTLE_SECONDS = 10
 
 /** `idle`: what a connection costs that nothing is sent to, heartbeats included. */
 export function addIdle(program: Command): void {

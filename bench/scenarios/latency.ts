@@ -3,7 +3,7 @@ import { PAYLOAD_BYTES_MIN } from '../payload.ts'
 import type { Result } from '../report/result.ts'
 import { against, faultless, ratio, threshold } from '../report/thresholds.ts'
 import { deliver, oneRoom } from '../run/deliver.ts'
-import { check, checked, type CommonFlags, number, peers, profile, protocol, seed, settingsOf, sidesOf } from '../run/options.ts'
+import { check, checked, type CommonFlags, number, peers, profile, protocol, seed, settingsOf, sidesOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { WORKLOADS } from '../workload.ts'
 
@@ -28,7 +28,7 @@ export function addLatency(program: Command): void {
     .addOption(number('--payload <bytes>', "length of each event's data", 200, PAYLOAD_BYTES_MIN))
     .addOption(number('--rate <events>', 'events a second', 50, 0.1))
     .addOption(number('--seconds <s>', 'measured time of each side of a round', 15, 1))
-    .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
+    .addOption(warmup())
     .addOption(number('--rounds <n>', 'all sides, one after the other, this many times', 2, 1))
     .addOption(peers('raw'))
     .addOption(seed())

@@ -3,7 +3,7 @@ import { PAYLOAD_BYTES_MIN } from '../payload.ts'
 import type { Result } from '../report/result.ts'
 import { faultless } from '../report/thresholds.ts'
 import { deliver, manyRooms } from '../run/deliver.ts'
-import { check, checked, type CommonFlags, number, peers, profile, protocol, seed, settingsOf, sidesOf } from '../run/options.ts'
+import { check, checked, type CommonFlags, number, peers, profile, protocol, seed, settingsOf, sidesOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { ROOM_WORKLOADS } from '../workload.ts'
 
@@ -27,7 +27,7 @@ export function addRooms(program: Command): void {
     .addOption(number('--payload <bytes>', "length of each event's data", 200, PAYLOAD_BYTES_MIN))
     .addOption(number('--rate <events>', 'events a second, each to a room by chance', 2_000, 0.1))
     .addOption(number('--seconds <s>', 'measured time', 15, 1))
-    .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
+    .addOption(warmup())
     .addOption(peers('raw'))
     .addOption(seed())
     .addOption(check())

@@ -5,7 +5,7 @@ import { roomcast } from '../peers/roomcast.ts'
 import type { Result } from '../report/result.ts'
 import { faultless } from '../report/thresholds.ts'
 import { deliver, oneRoom } from '../run/deliver.ts'
-import { check, checked, number, protocol, seed, settingsOf } from '../run/options.ts'
+import { check, checked, number, protocol, seed, settingsOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { requireWorkers, workersEnv } from '../run/workers.ts'
 import { type ProtocolName, WORKLOADS } from '../workload.ts'
@@ -33,7 +33,7 @@ export function addScale(program: Command): void {
     .addOption(number('--payload <bytes>', "length of each event's data", 200, PAYLOAD_BYTES_MIN))
     .addOption(number('--rate <events>', 'events a second, to everybody', 10, 0.1))
     .addOption(number('--seconds <s>', 'measured time', 15, 1))
-    .addOption(number('--warmup <s>', 'time before it under the same load', 3, 0))
+    .addOption(warmup())
     .addOption(seed())
     .addOption(check())
     .action(async (flags: ScaleFlags) => checked(flags, await scale(flags)))

@@ -8,7 +8,7 @@ import type { Result, Run } from '../report/result.ts'
 import { median } from '../report/summary.ts'
 import { faultless, type Threshold, threshold } from '../report/thresholds.ts'
 import { figuresOf, measureDeliveries, warmUp } from '../run/deliveries.ts'
-import { check, checked, type CommonFlags, number, numbers, peers, profile, protocol, seed, settingsOf, sidesOf } from '../run/options.ts'
+import { check, checked, type CommonFlags, number, numbers, peers, profile, protocol, seed, settingsOf, sidesOf, warmup } from '../run/options.ts'
 import { Recorder } from '../run/recorder.ts'
 import { Session } from '../run/session.ts'
 import { type Place, Stage } from '../run/stage.ts'
@@ -45,10 +45,10 @@ export function addSlow(program: Command): void {
     .addOption(number('--payload <bytes>', "length of each event's data; the system buffers 4 to 5 MB for a stalled client before a server feels it", 16_000, PAYLOAD_BYTES_MIN))
     .addOption(number('--rate <events>', 'events a second', 30, 0.1))
     .addOption(number('--seconds <s>', 'time that they are slow', 15, 1))
-    .addOption(number('--warmup <s>', 'time before it under the same load', 2, 0))
+    .addOption(warmup())
     .addOption(number('--release <s>', 'time that they may take afterwards to get everything', 60, 1))
     .addOption(number('--rounds <n>', 'everything this many times', 1, 1))
-    .addOption(peers('raw'))
+    .addOption(peers('none'))
     .addOption(seed())
     .addOption(check())
     .addOption(profile())
@@ -56,7 +56,7 @@ export function addSlow(program: Command): void {
 }
 
 export async function slow(flags: SlowFlags): Promise<Result> {
-  const session = await Session.open({ scenario: 'slow', settings: settingsOf(flags), peers: sidesOf(flags, ['raw']), seed: flags.seed, profile: flags.profile })
+  const session = await Session.open({ scenario: 'slow', settings: settingsOf(flags), peers: sidesOf(flags, []), seed: flags.seed, profile: flags.profile })
   for (let round = 1; round <= flags.rounds; round++) {
     for (const peer of session.peers) {
       for (const percent of [0, ...flags.slow]) {

@@ -22,7 +22,7 @@ interface SoakFlags {
   readonly check?: true
 }
 
-const WARMUP_SECONDS = 5
+const WARMUP_SECONDS = 10
 /** Part of the time that is not looked at for the slope: ring and heap fill first. */
 const FILLING = 0.4
 
