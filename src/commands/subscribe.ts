@@ -37,7 +37,7 @@ export function subscribe(caller: Caller, command: Command<SubscribeData>, servi
 
 async function subscribeSince(caller: Caller, memberships: readonly Membership[], epoch: string, seq: number, since: string, answer: () => void, { hub, log }: Services): Promise<void> {
   // Out of reach: what is in memory counts, and what is older is read when the source is back.
-  const bounds = await log.bounds().catch(() => ({ epoch: log.epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }))
+  const bounds = await log.recentBounds(seq).catch(() => ({ epoch: log.epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }))
   if (caller.closed) return
   // The answer is sent before the session leaves live delivery: it flushes what the socket is still to get live.
   answer()

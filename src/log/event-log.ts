@@ -19,6 +19,7 @@ const PAUSE_PART = 0.25
 /** No ring is taken to be smaller than this: to pause for a few events costs more than to hold them. */
 const RING_EVENTS_MIN = 256
 const WARM_UP_LOOK_MS = 500
+const BOUNDS_RECENT_MS = 100
 
 /**
  * The log: the stream, with its newest part in memory. Live delivery walks it with `next`; clients that are behind
@@ -41,6 +42,9 @@ export class EventLog {
   private warmedUp = false
   private stopped = false
   private asking: Promise<Bounds> | undefined
+  /** The last answer, and when it came. */
+  private known: Bounds | undefined
+  private knownMs = 0
 
   constructor(options: EventLogOptions) {
     this.options = options
@@ -104,12 +108,23 @@ export class EventLog {
       .bounds()
       .then((bounds) => {
         if (bounds.epoch === this.epoch) this.ring.dropBefore(bounds.firstSeq)
+        this.known = bounds
+        this.knownMs = Date.now()
         return bounds
       })
       .finally(() => {
         this.asking = undefined
       })
     return this.asking
+  }
+
+  /**
+   * The stream's bounds, as they were a moment ago: thousands of clients that come back at once need not wait for the
+   * source each. What lies past them is asked for, so that no position which exists is taken for one that does not.
+   */
+  async recentBounds(seq: number): Promise<Bounds> {
+    if (this.known !== undefined && Date.now() - this.knownMs < BOUNDS_RECENT_MS && seq <= this.known.lastSeq) return this.known
+    return this.bounds()
   }
 
   /** The next chunk of events after `seq`, which is older than the ring (`ring.completeAfter`). */

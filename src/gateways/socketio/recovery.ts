@@ -70,7 +70,7 @@ export class Recovery {
     if (!position || typeof pid !== 'string') return undefined
     if (userId !== undefined && mark !== ownerMark(nonce, userId) && mark !== ownerMark(nonce, undefined)) return undefined
     try {
-      const [bounds, kept] = await Promise.all([this.log.bounds(), this.kv.get(pid)])
+      const [bounds, kept] = await Promise.all([this.log.recentBounds(position.seq), this.kv.get(pid)])
       if (position.epoch !== bounds.epoch || position.seq > bounds.lastSeq || position.seq + 1 < bounds.firstSeq) return undefined
       const state = kept && (JSON.parse(Buffer.from(kept.value).toString()) as KeptState)
       if (state && userId !== undefined && state.userId !== userId) return undefined
