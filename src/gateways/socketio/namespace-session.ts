@@ -160,10 +160,11 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const failure = failureOf(error)
     const { failed, lateAuthentication: late } = this.namespace.endpoint
     const answer = command && failed?.(failure, command)
+    if (late && error.code === 'AUTH_MISSING') this.emit(late.refused(failure, command))
+    else if (answer?.message) this.emit(answer.message)
+    else if (!failed) this.emit({ type: 'error', data: failure })
+    // Last, so that whoever waits for it has been told why.
     if (answer?.acknowledgement) command?.acknowledge?.(answer.acknowledgement)
-    if (late && error.code === 'AUTH_MISSING') return this.emit(late.refused(failure, command))
-    if (answer?.message) this.emit(answer.message)
-    if (!failed) this.emit({ type: 'error', data: failure })
   }
 
   renew(claims: Claims): void {
