@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { Askables, serveQuestions } from './commands/ask.ts'
 import type { Services } from './commands/caller.ts'
 import { BUILT_IN_COMMANDS } from './commands/dispatch.ts'
+import { storeLockEvent } from './commands/lock.ts'
+import { Locks } from './commands/locks.ts'
 import { Participants } from './commands/participants.ts'
 import { placeRoom } from './commands/place.ts'
 import { Presence } from './commands/presence.ts'
@@ -9,6 +11,7 @@ import { hearOthers } from './commands/say.ts'
 import { hasKey } from './config/load.ts'
 import type { Config } from './config/options.ts'
 import type { ClientPortName } from './contracts/contract.ts'
+import { codingAssistant } from './contracts/coding-assistant.ts'
 import { gameDjinn } from './contracts/game-djinn.ts'
 import { orchestratorPortal } from './contracts/orchestrator-portal.ts'
 import { sweAgent } from './contracts/swe-agent.ts'
@@ -20,6 +23,7 @@ import { listen, makeApp, type Tls } from './gateways/listen.ts'
 import { Recovery } from './gateways/socketio/recovery.ts'
 import { Bans } from './guard/bans.ts'
 import { TokenVerifier } from './guard/jwt.ts'
+import { Sessions } from './guard/sessions.ts'
 import { Hub } from './hub/hub.ts'
 import { EventLog } from './log/event-log.ts'
 import { Meters } from './meters.ts'
@@ -56,11 +60,12 @@ export async function startBroker(config: Config, log: Logger, development: { to
     { secret: config.jwtSecret, publicKey: config.jwtPublicKey, jwksUrl: config.jwksUrl, issuer: config.jwtIssuer, audience: config.jwtAudience },
     log,
   )
-  const contracts = [gameDjinn, sweAgent, orchestratorPortal, ...(await Promise.all(config.contracts.map(loadContract)))]
+  const contracts = [gameDjinn, sweAgent, orchestratorPortal, codingAssistant, ...(await Promise.all(config.contracts.map(loadContract)))]
   const source = await openSource(config, log)
   const participants = await Participants.open(source)
   const nodeId = randomBytes(4).toString('hex')
   const presence = await Presence.open(source, nodeId)
+  const locks = await Locks.open(source)
   const registry = new Registry(contracts, BUILT_IN_COMMANDS, participants.of, meters)
   registry.onBad = oncePerMinute((subject, error) => log.warn({ subject: subject.slice(0, 200), code: error.code, reason: error.message }, 'an event was left out'))
   meters.onUnencodable = (entry, error) => log.error({ position: entry.position, reason: String(error) }, 'an event cannot be written in a client\'s format and was left out')
@@ -84,19 +89,25 @@ export async function startBroker(config: Config, log: Logger, development: { to
     participants,
     presence,
     askables: new Askables(),
+    locks,
     verify: (token) => verifier.verify(token),
     commandTimeoutMs: config.commandTimeoutMs,
     roomsMax: config.maxRooms,
+    locksMax: config.maxLocks,
   }
   const verify = (token: string | undefined) => verifier.verify(token)
   const contractsHere = [...registry.contracts.values()]
-  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), verify, nodeId }
+  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), sessions: await Sessions.open(source, verify), verify, nodeId }
   const clientPorts = clientPortsOf(config, host, tls).map((options) => new ClientPort(options, contractsHere, shared))
   const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
-  presence.onChange = (change, appName, place, userId) => {
+  presence.onChange = (change, appName, place, id, name) => {
     const contract = registry.contracts.get(appName)
-    const message = contract?.contract.presence?.[change](userId, place)
-    if (contract && message) hub.say(contract.audience, placeRoom(place), message, (session) => session.userId === userId)
+    const told = contract?.contract.presence
+    if (contract && told) hub.say(contract.audience, (told.room ?? placeRoom)(place), told[change]({ id, name }, place), (session) => session.userId === id)
+  }
+  locks.isHere = (appName, userId) => registry.contracts.get(appName)?.audience.firstOfUser(userId) !== undefined
+  locks.onFreed = (appName, lock) => {
+    storeLockEvent(appName, registry.contracts.get(appName)?.contract.locks?.unlocked(lock), source).catch((error) => log.warn({ app: appName, reason: String(error) }, 'a lock ran out, and its event could not be stored'))
   }
   hearOthers(services, contractsHere)
   serveQuestions(services, contractsHere, nodeId)
@@ -176,6 +187,8 @@ export async function startBroker(config: Config, log: Logger, development: { to
       clearInterval(sweeper)
       clearInterval(hourly)
       for (const timer of figureTimers) clearInterval(timer)
+      locks.close()
+      shared.sessions.close()
       await presence.close()
       await eventLog.stop()
       await source.close()
@@ -208,6 +221,7 @@ function clientPortsOf(config: Config, host: string, tls: Tls | undefined): Clie
       backpressureBytes: config.maxBackpressureBytes,
       connectionsMax: config.maxConnections,
       portConnectionsMax: config.maxConnections,
+      commandsPerMinute: config.commandsPerMinute,
     },
   }
   return [

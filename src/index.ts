@@ -9,16 +9,18 @@ export {
   type Contract,
   command,
   defineContract,
-  type Effect,
   type EventContract,
   event,
   type FilterContract,
-  type ForwardEffect,
   type LimitsContract,
+  type Lock,
   type Message,
   type QuestionContract,
   type RoomContract,
   type SocketIoEndpoint,
+  type User,
+  userOf,
   type WebSocketEndpoint,
 } from './contracts/contract.ts'
+export type { Effect, ForwardEffect } from './contracts/effect.ts'
 export { BrokerError, ERRORS, type ErrorCode } from './errors.ts'

@@ -1,11 +1,13 @@
 import type { CompiledContract } from '../contracts/compiled.ts'
-import type { Claims, Command, Message, Sender } from '../contracts/contract.ts'
+import type { Claims, Command, Message } from '../contracts/contract.ts'
+import type { Sender, Within } from '../contracts/effect.ts'
 import type { BrokerError } from '../errors.ts'
 import type { EventLog } from '../log/event-log.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { Session } from '../hub/session.ts'
 import type { Source } from '../source/source.ts'
 import type { Askables } from './ask.ts'
+import type { Locks } from './locks.ts'
 import type { Participants } from './participants.ts'
 import type { Presence } from './presence.ts'
 
@@ -17,6 +19,8 @@ export interface Caller {
   /** Unique over all brokers. */
   readonly connectionId: string
   readonly closed: boolean
+  /** False: it has yet to say who it is. */
+  readonly authenticated?: boolean
   /** Socket.IO: the namespace's endpoint pattern, its name, and what stands in its braces. */
   readonly endpointName?: string
   readonly namespaceName?: string
@@ -29,6 +33,12 @@ export interface Caller {
   remember?(): Promise<void>
   /** Goes on with other claims of the same user. */
   renew(claims: Claims): void
+  /** Reads anew who it is. @throws BrokerError where that is over, or cannot be said */
+  refresh?(): Promise<Claims>
+  /** It is nobody from now on, in no room. */
+  logOut?(): Promise<void>
+  /** Counts one more command. @returns false where it is one too many; the client has been told */
+  admits?(command: Command): boolean
 }
 
 /** What effects work with. */
@@ -39,11 +49,19 @@ export interface Services {
   readonly participants: Participants
   readonly presence: Presence
   readonly askables: Askables
+  readonly locks: Locks
   readonly verify: (token: string) => Claims
   readonly commandTimeoutMs: number
   readonly roomsMax: number
+  readonly locksMax: number
 }
 
-export function senderOf({ claims, namespaceName = '', parameter = '' }: Caller): Sender {
-  return { userId: claims.sub, claims, namespace: namespaceName, parameter }
+export function senderOf({ claims, namespaceName = '', parameter = '', session }: Caller): Sender {
+  return { userId: claims.sub, claims, namespace: namespaceName, parameter, rooms: session.groups.map(({ room }) => room.name) }
+}
+
+/** @throws BrokerError ROOM_ACCESS_DENIED or INVALID_ROOM */
+export function checkWithin({ contract, claims }: Caller, { data }: Command, within: Within | undefined): void {
+  const room = within?.(data)
+  if (room !== undefined) contract.checkRoom(claims, room)
 }

@@ -4,9 +4,12 @@ import { BrokerError, reasonOf } from '../errors.ts'
 import { isRecord } from '../log/event.ts'
 import type { Meters } from '../meters.ts'
 import { authenticate } from './authenticate.ts'
+import { batch } from './batch.ts'
 import type { Caller, Services } from './caller.ts'
 import { forward } from './forward.ts'
+import { identity } from './identity.ts'
 import { join, leave } from './join.ts'
+import { lock, unlock } from './lock.ts'
 import { enter, exit, select } from './place.ts'
 import { say } from './say.ts'
 import { store } from './store.ts'
@@ -54,6 +57,7 @@ export function dispatch(caller: Caller, command: Command, services: Services, m
   try {
     const { contract } = caller
     const known = contract.commands.get(command.type)
+    if (caller.authenticated === false && !known?.anonymous) throw new BrokerError('AUTH_MISSING', 'Authenticate first')
     if (!known || (known.namespaces && !known.namespaces.includes(caller.endpointName ?? ''))) throw new BrokerError('UNKNOWN_TYPE', `There is no command "${command.type.slice(0, 100)}"`, { known: [...contract.commands.keys()] })
     meters.command(contract.app, command.type)
     const faults = known.check(command.data)
@@ -83,6 +87,16 @@ export function dispatch(caller: Caller, command: Command, services: Services, m
       case 'say':
         say(caller, command, effect, services)
         return undefined
+      case 'check':
+      case 'refresh':
+      case 'logout':
+        return failing(caller, command, meters, identity(caller, command, effect))
+      case 'lock':
+        return failing(caller, command, meters, lock(caller, command, effect, services))
+      case 'unlock':
+        return failing(caller, command, meters, unlock(caller, command, effect, services))
+      case 'batch':
+        return failing(caller, command, meters, batch(caller, command, effect, (one) => dispatch(caller, one, services, meters)))
       case 'echo':
         if (effect.reply) caller.reply(effect.reply(command))
         if (effect.acknowledgement) command.acknowledge?.(effect.acknowledgement(command))

@@ -1,4 +1,5 @@
-import type { Command, ForwardEffect } from '../contracts/contract.ts'
+import type { Command } from '../contracts/contract.ts'
+import type { ForwardEffect } from '../contracts/effect.ts'
 import { BrokerError } from '../errors.ts'
 import { isRecord } from '../log/event.ts'
 import type { Caller, Services } from './caller.ts'

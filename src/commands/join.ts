@@ -1,36 +1,40 @@
-import type { Command, RoomEffect } from '../contracts/contract.ts'
+import { type Command, userOf } from '../contracts/contract.ts'
+import type { RoomEffect } from '../contracts/effect.ts'
 import { BrokerError } from '../errors.ts'
-import type { Caller, Services } from './caller.ts'
+import { type Caller, senderOf, type Services } from './caller.ts'
 
-/** Joins one room by name; the contract's `rooms` say which there are, and who may. */
-export async function join(caller: Caller, command: Command, effect: RoomEffect, { hub, roomsMax }: Services): Promise<void> {
+/** Joins rooms by name; the contract's `rooms` say which there are, and who may. */
+export async function join(caller: Caller, command: Command, effect: RoomEffect, { hub, presence, roomsMax }: Services): Promise<void> {
   const { contract, claims, session } = caller
-  const room = roomOf(effect, command)
-  contract.checkRoom(claims, room)
-  if (session.groups.length >= roomsMax && !session.groupIn(room)) {
+  const rooms = roomsOf(caller, effect, command)
+  for (const room of rooms) contract.checkRoom(claims, room)
+  const added = rooms.filter((room) => !session.groupIn(room)).length
+  if (session.groups.length + added > roomsMax) {
     throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `A connection may be in ${roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`)
   }
-  hub.join(session, [{ room, predicate: contract.withAccess(claims, []) }])
+  hub.join(session, rooms.map((room) => ({ room, predicate: contract.withAccess(claims, []) })))
+  for (const room of rooms) if (contract.hasPresence(room)) presence.enter(session, room, userOf(claims).name)
   await caller.remember?.()
-  answer(caller, command, effect, room)
+  answer(caller, command, effect, rooms)
 }
 
-export async function leave(caller: Caller, command: Command, effect: RoomEffect, { hub }: Services): Promise<void> {
-  const room = roomOf(effect, command)
-  caller.contract.checkRoomName(room)
-  hub.leave(caller.session, [room])
+export async function leave(caller: Caller, command: Command, effect: RoomEffect, { hub, presence }: Services): Promise<void> {
+  const rooms = roomsOf(caller, effect, command)
+  for (const room of rooms) caller.contract.checkRoomName(room)
+  hub.leave(caller.session, rooms)
+  for (const room of rooms) presence.leave(caller.session, room)
   await caller.remember?.()
-  answer(caller, command, effect, room)
+  answer(caller, command, effect, rooms)
 }
 
-function roomOf(effect: RoomEffect, command: Command): string {
-  const room = effect.room(command.data)
-  if (typeof room !== 'string') throw new BrokerError('INVALID_ROOM', undefined, { room: null })
-  return room
+function roomsOf(caller: Caller, effect: RoomEffect, command: Command): readonly string[] {
+  const rooms: readonly unknown[] = [effect.room(command.data, senderOf(caller))].flat()
+  if (!rooms.every((room) => typeof room === 'string')) throw new BrokerError('INVALID_ROOM', undefined, { room: null })
+  return rooms
 }
 
-function answer(caller: Caller, command: Command, effect: RoomEffect, room: string): void {
+function answer(caller: Caller, command: Command, effect: RoomEffect, rooms: readonly string[]): void {
   if (caller.closed) return
-  if (effect.reply) caller.reply(effect.reply(room, command), command)
-  if (effect.acknowledgement) command.acknowledge?.(effect.acknowledgement(room, command))
+  for (const room of rooms) if (effect.reply) caller.reply(effect.reply(room, command), command)
+  if (effect.acknowledgement) command.acknowledge?.(effect.acknowledgement(rooms[0] ?? '', command))
 }

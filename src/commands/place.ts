@@ -1,4 +1,5 @@
-import type { Command, PlaceEffect, SelectEffect } from '../contracts/contract.ts'
+import { type Command, userOf } from '../contracts/contract.ts'
+import type { PlaceEffect, SelectEffect } from '../contracts/effect.ts'
 import { BrokerError } from '../errors.ts'
 import type { Membership } from '../hub/hub.ts'
 import type { Session } from '../hub/session.ts'
@@ -26,7 +27,7 @@ export async function enter(caller: Caller, command: Command, effect: PlaceEffec
   const types = choice.byPlace.get(place) ?? choice.all ?? effect.events
   choice.byPlace.set(place, types)
   hub.join(session, [...membershipsOf(caller, effect.room, place, types), { room: placeRoom(place), predicate: undefined }])
-  presence.enter(session, place)
+  presence.enter(session, place, userOf(claims).name)
   await caller.remember?.()
   if (caller.closed) return
   if (effect.reply) caller.reply(effect.reply(place, presence.count(contract.app, place), contract.facts), command)
@@ -76,14 +77,15 @@ export interface PlaceState {
 
 export function placeState(session: Session, { presence }: Services): PlaceState | undefined {
   const choice = choices.get(session)
-  const places = presence.placesOf(session)
+  // Rooms with presence come back with the rooms.
+  const places = presence.placesOf(session).filter((place) => !session.groupIn(place))
   if (choice === undefined && places.length === 0) return undefined
   return { places, ...(choice?.all ? { all: choice.all } : undefined), byPlace: [...(choice?.byPlace ?? [])] }
 }
 
-export function restorePlaces(session: Session, state: PlaceState, { presence }: Services): void {
+export function restorePlaces(session: Session, state: PlaceState, name: string, { presence }: Services): void {
   choices.set(session, { all: state.all, byPlace: new Map(state.byPlace) })
-  for (const place of state.places) presence.enter(session, place)
+  for (const place of state.places) presence.enter(session, place, name)
 }
 
 function choiceOf(session: Session): Choice {

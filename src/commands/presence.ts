@@ -5,10 +5,15 @@ const BUCKET = 'roomcast_presence'
 /** A node that is gone loses its users after this. */
 const LEASE_MS = 30_000
 const REFRESH_MS = 10_000
-const NOTHING = new Uint8Array()
 
 /** Told when a user comes to a place, or leaves it with the last of their connections on any node. */
-export type PresenceListener = (change: 'joined' | 'left', app: string, place: string, userId: string) => void
+export type PresenceListener = (change: 'joined' | 'left', app: string, place: string, userId: string, name: string) => void
+
+interface Present {
+  name: string
+  /** By node: until when its lease lasts, ms. */
+  readonly nodes: Map<string, number>
+}
 
 /**
  * Who is where, over all nodes: each node keeps a lease in the key-value store for each of its users in each place, and a
@@ -19,17 +24,17 @@ export class Presence {
   private readonly kv: KeyValue
   private readonly source: Source
   private readonly nodeId: string
-  /** By place: users, and by user the nodes and until when their leases last, ms. */
-  private readonly places = new Map<string, Map<string, Map<string, number>>>()
-  /** By lease of this node: its sessions. */
-  private readonly own = new Map<string, Set<Session>>()
+  /** By place: its users. */
+  private readonly places = new Map<string, Map<string, Present>>()
+  /** By lease of this node: its sessions, and their user's name. */
+  private readonly own = new Map<string, { readonly name: string; readonly sessions: Set<Session> }>()
   private readonly leasesOf = new Map<Session, Set<string>>()
   private readonly timers: NodeJS.Timeout[]
   private sweepFromMs = 0
 
   static async open(source: Source, nodeId: string): Promise<Presence> {
     const presence = new Presence(await source.keyValue(BUCKET, LEASE_MS), source, nodeId)
-    await presence.kv.watch((key, value) => presence.seen(key, value !== undefined))
+    await presence.kv.watch((key, value) => presence.seen(key, value))
     return presence
   }
 
@@ -42,21 +47,21 @@ export class Presence {
   }
 
   /** A session comes to a place. Others hear of it where its user was not there yet. */
-  enter(session: Session, place: string): void {
+  enter(session: Session, place: string, name: string): void {
     const { app } = session.audience
     const lease = leaseKey(app, place, session.userId, this.nodeId)
     let leases = this.leasesOf.get(session)
     if (!leases) this.leasesOf.set(session, (leases = new Set()))
     if (leases.has(lease)) return
     leases.add(lease)
-    const sessions = this.own.get(lease)
-    if (sessions) {
-      sessions.add(session)
+    const here = this.own.get(lease)
+    if (here) {
+      here.sessions.add(session)
       return
     }
-    this.own.set(lease, new Set([session]))
-    void this.kv.put(lease, NOTHING).catch(() => {})
-    this.note(lease, Number.POSITIVE_INFINITY)
+    this.own.set(lease, { name, sessions: new Set([session]) })
+    void this.kv.put(lease, Buffer.from(name)).catch(() => {})
+    this.note(lease, Number.POSITIVE_INFINITY, name)
   }
 
   leave(session: Session, place: string): void {
@@ -98,7 +103,7 @@ export class Presence {
 
   private release(session: Session, lease: string): void {
     if (!this.leasesOf.get(session)?.delete(lease)) return
-    const sessions = this.own.get(lease)
+    const sessions = this.own.get(lease)?.sessions
     sessions?.delete(session)
     if (sessions === undefined || sessions.size > 0) return
     this.own.delete(lease)
@@ -106,39 +111,40 @@ export class Presence {
     this.forget(lease)
   }
 
-  private seen(lease: string, held: boolean): void {
+  private seen(lease: string, value: Uint8Array | undefined): void {
     if (partsOf(lease).node === this.nodeId) return
-    if (held) this.note(lease, Date.now() + LEASE_MS)
+    if (value) this.note(lease, Date.now() + LEASE_MS, Buffer.from(value).toString())
     else this.forget(lease)
   }
 
-  private note(lease: string, untilMs: number): void {
+  private note(lease: string, untilMs: number, name: string): void {
     const { app, place, user, node } = partsOf(lease)
     const key = placeKey(app, place)
     let users = this.places.get(key)
     if (!users) this.places.set(key, (users = new Map()))
-    const nodes = users.get(user)
-    if (nodes) {
-      nodes.set(node, untilMs)
+    const present = users.get(user)
+    if (present) {
+      present.name = name
+      present.nodes.set(node, untilMs)
       return
     }
-    users.set(user, new Map([[node, untilMs]]))
-    this.onChange('joined', app, place, user)
+    users.set(user, { name, nodes: new Map([[node, untilMs]]) })
+    this.onChange('joined', app, place, user, name)
   }
 
   private forget(lease: string): void {
     const { app, place, user, node } = partsOf(lease)
     const key = placeKey(app, place)
     const users = this.places.get(key)
-    const nodes = users?.get(user)
-    if (!users || !nodes?.delete(node) || nodes.size > 0) return
+    const present = users?.get(user)
+    if (!users || !present?.nodes.delete(node) || present.nodes.size > 0) return
     users.delete(user)
     if (users.size === 0) this.places.delete(key)
-    this.onChange('left', app, place, user)
+    this.onChange('left', app, place, user, present.name)
   }
 
   private refresh(): void {
-    for (const lease of this.own.keys()) void this.kv.put(lease, NOTHING).catch(() => {})
+    for (const [lease, { name }] of this.own) void this.kv.put(lease, Buffer.from(name)).catch(() => {})
   }
 
   /** Forgets leases that ran out. While the store is out of reach, and until it has had time to be refreshed, nothing has. */
@@ -146,7 +152,7 @@ export class Presence {
     if (!this.source.connected) this.sweepFromMs = nowMs + LEASE_MS
     if (nowMs < this.sweepFromMs) return
     for (const [key, users] of this.places) {
-      for (const [user, nodes] of users) {
+      for (const [user, { nodes }] of users) {
         for (const [node, untilMs] of nodes) if (untilMs < nowMs) this.forget(`${key}.${encode(user)}.${node}`)
       }
     }

@@ -1,10 +1,12 @@
-import type { Command, SayEffect } from '../contracts/contract.ts'
-import { type Caller, senderOf, type Services } from './caller.ts'
+import type { Command } from '../contracts/contract.ts'
+import type { SayEffect } from '../contracts/effect.ts'
+import { type Caller, checkWithin, senderOf, type Services } from './caller.ts'
 
 const PREFIX = 'roomcast.say.'
 
 /** Says something to the others in a room, on all nodes; not stored, and left out where a socket is full. */
 export function say(caller: Caller, command: Command, effect: SayEffect, { hub, source }: Services): void {
+  checkWithin(caller, command, effect.within)
   const sender = senderOf(caller)
   const room = effect.room(command.data, sender)
   const message = effect.message(command.data, sender)

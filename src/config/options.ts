@@ -52,6 +52,7 @@ export const OPTIONS = {
   maxConnections: integer('MAX_CONNECTIONS', 'limits', 10_000, 1, 1_000_000, 'connections', 'Connections a process accepts.'),
   maxPayloadBytes: integer('MAX_PAYLOAD_BYTES', 'limits', 1_048_576, 1_024, 67_108_864, 'bytes', 'Largest message or HTTP body from a client.'),
   maxRooms: integer('MAX_ROOMS_PER_CONNECTION', 'limits', 1_000, 1, 1_000_000, 'rooms', 'Rooms one connection may be in.'),
+  maxLocks: integer('MAX_LOCKS_PER_USER', 'limits', 1_000, 1, 1_000_000, 'locks', 'Locks that one user may hold.'),
   commandsPerMinute: integer('COMMANDS_PER_MINUTE', 'limits', 0, 0, 1_000_000_000, 'commands', 'Commands a minute a connection may send. 0: what each contract says.'),
   maxBackpressureBytes: integer('MAX_BACKPRESSURE_BYTES', 'limits', 262_144, 1_024, 1_073_741_824, 'bytes', 'Soft limit: past this much unsent data a connection leaves live delivery and is fed from the log at its own pace.'),
   slowClientTimeoutMs: integer('SLOW_CLIENT_TIMEOUT_MS', 'limits', 120_000, 1_000, 86_400_000, 'ms', 'Hard limit: a connection that is behind and took nothing for this long is closed (4008).'),

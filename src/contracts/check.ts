@@ -20,6 +20,9 @@ export function checkContract(contract: Contract): void {
       if (typeof endpoint.namespace !== 'string' || !endpoint.namespace.startsWith('/')) fail('an endpoint\'s `namespace` wants a leading slash')
     } else fail(`there is no transport "${String((endpoint as { transport: unknown }).transport)}"; there are websocket and socketio`)
   }
+  for (const [name, { effect }] of Object.entries(contract.commands ?? {})) {
+    if ((effect?.use === 'lock' || effect?.use === 'unlock') && !contract.locks) fail(`command "${name}" has the effect ${effect.use}; \`locks\` says which events that makes`)
+  }
   if (typeof contract.events !== 'object' || contract.events === null || Object.keys(contract.events).length === 0) fail('`events` names no event')
   if (contract.questions && !contract.endpoints.some(({ transport }) => transport === 'socketio')) fail('`questions` are answered by Socket.IO clients, and there is no such endpoint')
 }

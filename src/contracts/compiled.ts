@@ -6,7 +6,8 @@ import { Audience } from '../hub/room.ts'
 import type { Route } from '../log/entry.ts'
 import type { EventEnvelope } from '../log/event.ts'
 import { Remembered, SUBJECTS } from './remembered.ts'
-import type { Claims, CommandContract, Contract, Effect, EventContract, RoomContract } from './contract.ts'
+import type { Claims, CommandContract, Contract, EventContract, RoomContract } from './contract.ts'
+import type { Effect } from './effect.ts'
 
 export type Check = (value: unknown) => readonly string[]
 
@@ -14,6 +15,7 @@ export interface CompiledCommand {
   readonly check: Check
   readonly effect: Effect
   readonly namespaces: readonly string[] | undefined
+  readonly anonymous: boolean
 }
 
 /** Who took part in a conversation; see commands/participants.ts. */
@@ -33,7 +35,7 @@ export class CompiledContract {
   private readonly facetsOf: ((data: unknown) => unknown)[]
   private readonly filters = new Map<string, number>()
   private readonly names = new Map<string, readonly string[]>()
-  private readonly rooms: readonly { pattern: RegExp; allows: RoomContract['allows'] }[]
+  private readonly rooms: readonly { pattern: RegExp; room: RoomContract }[]
   private readonly participantsOf: ParticipantsOf
 
   constructor(contract: Contract, builtIn: Readonly<Record<string, CommandContract>>, participantsOf: ParticipantsOf) {
@@ -46,8 +48,8 @@ export class CompiledContract {
     for (const [name, { of }] of Object.entries(filters)) this.filters.set(name, this.facetsOf.push(of) - 1)
     for (const type of Object.keys(events)) if (!events[type]?.rooms) this.names.set(type, [type])
     for (const [name, patterns] of Object.entries(groups)) this.names.set(name, matching(Object.keys(events), patterns, name, contract.app))
-    this.rooms = Object.entries(contract.rooms ?? {}).map(([pattern, { allows }]) => ({ pattern: roomPattern(pattern, contract.idPattern), allows }))
-    this.commands = new Map(Object.entries({ ...builtIn, ...commands }).map(([type, { schema, effect, namespaces }]) => [type, { check: checkOf(schema), effect, namespaces }]))
+    this.rooms = Object.entries(contract.rooms ?? {}).map(([pattern, room]) => ({ pattern: roomPattern(pattern, contract.idPattern), room }))
+    this.commands = new Map(Object.entries({ ...builtIn, ...commands }).map(([type, { schema, effect, namespaces, anonymous = false }]) => [type, { check: checkOf(schema), effect, namespaces, anonymous }]))
     this.questions = new Map(Object.entries(questions).map(([type, { schema }]) => [type, checkOf(schema)]))
     this.eventChecks = new Map(Object.entries(events).map(([type, { schema }]) => [type, checkOf(schema)]))
   }
@@ -79,18 +81,23 @@ export class CompiledContract {
 
   /** @throws BrokerError INVALID_ROOM where no pattern of the contract fits, ROOM_ACCESS_DENIED where the token does not allow it */
   checkRoom(claims: Claims, room: string): void {
-    const { allows, id } = this.checkRoomName(room)
+    const { room: { allows }, id } = this.checkRoomName(room)
     if (allows === undefined || claims.roles?.includes('admin') || allows(claims, id)) return
     throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to room ${room}`, { room })
   }
 
   /** @throws BrokerError INVALID_ROOM */
-  checkRoomName(room: string): { allows: RoomContract['allows']; id: string } {
-    for (const { pattern, allows } of this.rooms) {
-      const match = pattern.exec(room)
-      if (match !== null) return { allows, id: match[1] ?? '' }
+  checkRoomName(name: string): { room: RoomContract; id: string } {
+    for (const { pattern, room } of this.rooms) {
+      const match = pattern.exec(name)
+      if (match !== null) return { room, id: match[1] ?? '' }
     }
-    throw new BrokerError('INVALID_ROOM', undefined, { room: room.slice(0, 200) })
+    throw new BrokerError('INVALID_ROOM', undefined, { room: name.slice(0, 200) })
+  }
+
+  /** Whether those in a room hear of each other. */
+  hasPresence(name: string): boolean {
+    return this.rooms.find(({ pattern }) => pattern.test(name))?.room.presence ?? false
   }
 
   /** What a client that asks for these filters gets to see. @throws BrokerError UNKNOWN_FILTER */

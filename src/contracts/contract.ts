@@ -1,11 +1,12 @@
 import type { Static, TSchema } from 'typebox'
 import type { Message } from '../hub/wire.ts'
 import type { EventEnvelope } from '../log/event.ts'
+import type { Effect } from './effect.ts'
 
 export type { Message }
 
 /**
- * A contract: all that Roomcast knows of one application. Data and pure functions, compiled once at start-up;
+ * A contract: all that Roomcast knows of one application. AnyData and pure functions, compiled once at start-up;
  * gateways, hub and log know no application. See docs/contracts.md.
  */
 export interface Contract {
@@ -34,8 +35,15 @@ export interface Contract {
   readonly limits?: LimitsContract
   /** What ids look like in `rooms` patterns, as a regular expression. Default: `[A-Za-z0-9_-]{1,128}`. */
   readonly idPattern?: string
-  /** What the others in a place hear when a user comes to it, or leaves it with their last connection. */
-  readonly presence?: { readonly joined: (userId: string, place: string) => Message; readonly left: (userId: string, place: string) => Message }
+  /** What the others in a place hear when a user comes to it, or leaves it with their last connection. A place is what `enter` says, or a room with `presence`. */
+  readonly presence?: {
+    readonly joined: (user: User, place: string) => Message
+    readonly left: (user: User, place: string) => Message
+    /** The room that hears it. Default: one of those who are in the place. */
+    readonly room?: (place: string) => string
+  }
+  /** Events that are stored when `lock` or `unlock` changes who holds what, or a lease runs out. */
+  readonly locks?: { readonly locked: (lock: Lock) => Message; readonly unlocked: (lock: Lock) => Message }
   /** A room that hears the broker's own figures. */
   readonly figures?: { readonly room: string; readonly everyMs: number; readonly message: (figures: SystemFigures, facts: Facts) => Message }
 }
@@ -43,6 +51,25 @@ export interface Contract {
 /** The ports that clients connect to, by option. */
 export const CLIENT_PORTS = ['PORT', 'CODING_ASSISTANT_PORT', 'GEMINI_SESSIONS_PORT'] as const
 export type ClientPortName = (typeof CLIENT_PORTS)[number]
+
+/** A user as others see them. */
+export interface User {
+  readonly id: string
+  /** Their token's `name`, or else the id. */
+  readonly name: string
+}
+
+export function userOf({ sub, name }: Claims): User {
+  return { id: sub, name: typeof name === 'string' && name !== '' ? name : sub }
+}
+
+/** What one user holds of a resource. */
+export interface Lock {
+  /** What the `lock` effect said of it. */
+  readonly resource: AnyData
+  readonly userId: string
+  readonly mode: 'exclusive' | 'shared'
+}
 
 /** The broker's own figures (`figures`), of this process and its machine. */
 export interface SystemFigures {
@@ -61,8 +88,8 @@ export interface SystemFigures {
 
 /** What the log's newest part says: the latest event of each key that events `remember`. */
 export interface Facts {
-  of(type: string, key: string): { readonly data: Data; readonly timestamp: string } | undefined
-  all(type: string): Iterable<{ readonly data: Data; readonly timestamp: string }>
+  of(type: string, key: string): { readonly data: AnyData; readonly timestamp: string } | undefined
+  all(type: string): Iterable<{ readonly data: AnyData; readonly timestamp: string }>
   /** The time of the latest event of a subject (`subject` of events), whatever its type. */
   latestTime(subject: string): string | undefined
 }
@@ -100,14 +127,22 @@ export interface SocketIoEndpoint {
 }
 
 export interface LateAuthentication {
-  /** The command, with `{token, user_id?}`. */
+  /** The command; again, it renews the identity of the same user. */
   readonly command: string
+  /** What of its data says who it is, and whose it must be. Default: `{token, user_id?}`. */
+  readonly credential?: (data: AnyData) => { readonly credential: unknown; readonly userId?: unknown }
+  /** The credential may be a session id too: a key in the bucket `roomcast_sessions`, whose value is the claims. */
+  readonly sessions?: true
   /** A client that has not authenticated by then is disconnected. */
   readonly timeoutMs: number
   readonly succeeded: (claims: Claims) => Message
   readonly failed: (failure: Failure) => Message
-  /** For any other command that no authentication followed at once, and where the user may not be here. */
-  readonly refused: (failure: Failure) => Message
+  /** For any other command (but `anonymous` ones) that no authentication followed at once, and where the user may not be here. */
+  readonly refused: (failure: Failure, command?: Command) => Message
+  /** Before it is disconnected: too late, or the identity is over. Default: nothing where too late, otherwise `refused`. */
+  readonly ended?: (failure: Failure) => Message
+  /** The session's claims changed in the store. */
+  readonly changed?: (claims: Claims) => Message
 }
 
 export interface ConnectedClient {
@@ -124,10 +159,10 @@ export interface Failure {
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: producers decide what data holds; `event()` gives it a type.
-type Data = any
-export type AnyEvent<D = Data> = Omit<EventEnvelope, 'data'> & { readonly data: D }
+export type AnyData = any
+export type AnyEvent<D = AnyData> = Omit<EventEnvelope, 'data'> & { readonly data: D }
 
-export interface EventContract<D = Data> {
+export interface EventContract<D = AnyData> {
   readonly about?: string
   /** What `data` must hold at least. For types, documentation and warnings to producers; not walked per event. */
   readonly schema?: TSchema
@@ -152,6 +187,8 @@ export interface EventContract<D = Data> {
 }
 
 export interface RoomContract {
+  /** Those in it hear who comes and goes (`presence`). */
+  readonly presence?: true
   /** @param id what stood in the pattern's braces */
   readonly allows?: (claims: Claims, id: string) => boolean
 }
@@ -159,7 +196,7 @@ export interface RoomContract {
 export interface FilterContract {
   readonly about?: string
   /** The event's values for this filter. `undefined`: it carries none, and passes. */
-  readonly of: (data: Data) => unknown
+  readonly of: (data: AnyData) => unknown
 }
 
 export interface AccessContract {
@@ -168,15 +205,17 @@ export interface AccessContract {
   /** What a token without the claim allows. */
   readonly absent: 'all' | 'none'
   /** The event's values that the claim must name. `undefined`: the event is for everyone. */
-  readonly of: (data: Data) => unknown
+  readonly of: (data: AnyData) => unknown
 }
 
-export interface CommandContract<D = Data> {
+export interface CommandContract<D = AnyData> {
   readonly about?: string
   readonly schema?: TSchema
   readonly effect: Effect<D>
   /** Socket.IO: the namespaces that it is known in. Default: all of the contract's. */
   readonly namespaces?: readonly string[]
+  /** A client that has yet to authenticate may send it as well. */
+  readonly anonymous?: true
 }
 
 export interface QuestionContract {
@@ -186,7 +225,7 @@ export interface QuestionContract {
 }
 
 /** A command as it arrived, checked against its schema. */
-export interface Command<D = Data> {
+export interface Command<D = AnyData> {
   readonly type: string
   readonly data: D
   /** Raw WebSocket: comes back in the answer. */
@@ -195,89 +234,6 @@ export interface Command<D = Data> {
   readonly args?: readonly unknown[]
   /** Socket.IO: answers the client's acknowledgement callback. */
   readonly acknowledge?: (values: readonly unknown[]) => void
-}
-
-/** What a command does. Each is a file of its own in `src/commands/`. */
-export type Effect<D = Data> =
-  | { readonly use: 'subscribe' | 'unsubscribe' | 'authenticate' }
-  | EchoEffect<D>
-  | RoomEffect<D>
-  | PlaceEffect<D>
-  | SelectEffect<D>
-  | StoreEffect<D>
-  | SayEffect<D>
-  | ForwardEffect<D>
-
-export interface EchoEffect<D = Data> {
-  /** Answers by itself. */
-  readonly use: 'echo'
-  readonly reply?: (command: Command<D>) => Message
-  /** Values of the acknowledgement. */
-  readonly acknowledgement?: (command: Command<D>) => readonly unknown[]
-}
-
-export interface RoomEffect<D = Data> {
-  /** Joins or leaves one room of the contract's `rooms`, which also say who may. */
-  readonly use: 'join' | 'leave'
-  readonly room: (data: D) => unknown
-  readonly reply?: (room: string, command: Command<D>) => Message
-  readonly acknowledgement?: (room: string, command: Command<D>) => readonly unknown[]
-}
-
-/** Who sent a command. */
-export interface Sender {
-  readonly userId: string
-  readonly claims: Claims
-  /** Socket.IO: the namespace, and what stands in its braces. */
-  readonly namespace: string
-  readonly parameter: string
-}
-
-export interface PlaceEffect<D = Data> {
-  /** Comes to a place, or leaves it: presence over all nodes, and the place's events. */
-  readonly use: 'enter' | 'exit'
-  readonly place: (data: D, sender: Sender) => string
-  readonly allows: (claims: Claims, place: string) => boolean
-  /** The room of one event type in a place. `undefined`: not had this way. */
-  readonly room: (place: string, type: string, sender: Sender) => string | undefined
-  /** Event types that one gets by entering. */
-  readonly events: readonly string[]
-  readonly reply?: (place: string, users: number, facts: Facts) => Message
-}
-
-export interface SelectEffect<D = Data> {
-  /** Chooses the event types that one gets, of one place or of all that one is in. Replaces the choice of before. */
-  readonly use: 'select'
-  readonly events: (data: D) => readonly string[]
-  /** `undefined`: all places. */
-  readonly place: (data: D) => string | undefined
-  readonly room: PlaceEffect['room']
-}
-
-export interface StoreEffect<D = Data> {
-  /** Stores an event; everybody in its rooms gets it, the sender included. */
-  readonly use: 'store'
-  readonly event: (command: Command<D>, sender: Sender, id: string) => Message
-  /** A command for a service that goes with it, if any. */
-  readonly forward?: (event: Message, command: Command<D>, sender: Sender) => { readonly type: string; readonly data: unknown; readonly failed: (failure: Failure, tookMs: number) => Message } | undefined
-}
-
-export interface SayEffect<D = Data> {
-  /** Says something to the others in a room. Not stored. */
-  readonly use: 'say'
-  readonly room: (data: D, sender: Sender) => string
-  readonly message: (data: D, sender: Sender) => Message
-}
-
-export interface ForwardEffect<D = Data> {
-  /** Sends the command to its service: a NATS request on `commands.<app>.<type>`. */
-  readonly use: 'forward'
-  /** The conversation that the sender takes part in from now on (24 h, on all nodes). */
-  readonly participates?: (data: D) => string | undefined
-  /** What the sender gets when there is no service, no answer, or a refusal. */
-  readonly failed: (failure: Failure, command: Command<D>) => Message
-  /** What the sender gets from a reply `{ok: true, data}`. Default: nothing; the service publishes events. */
-  readonly succeeded?: (data: unknown, command: Command<D>) => Message
 }
 
 export interface LimitsContract {

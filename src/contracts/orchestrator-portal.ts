@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
-import { type AnyEvent, type Claims, command, defineContract, type EventContract, event, type Failure, type LateAuthentication, type PlaceEffect, type Sender, type SocketIoEndpoint } from './contract.ts'
+import { type AnyEvent, type Claims, command, defineContract, type EventContract, event, type Failure, type LateAuthentication, type SocketIoEndpoint } from './contract.ts'
+import type { PlaceEffect, Sender } from './effect.ts'
 
 /** Orchestrator Portal: specs/orchestrator-portal.md, read by the rules of specs/README.md, "orchestrator-portal". */
 
@@ -163,8 +164,8 @@ export const orchestratorPortal = defineContract({
   },
 
   presence: {
-    joined: (user_id, project_name) => ({ type: 'user_joined', data: { user_id, project_name, timestamp: now() } }),
-    left: (user_id, project_name) => ({ type: 'user_left', data: { user_id, project_name, timestamp: now() } }),
+    joined: ({ id: user_id }, project_name) => ({ type: 'user_joined', data: { user_id, project_name, timestamp: now() } }),
+    left: ({ id: user_id }, project_name) => ({ type: 'user_left', data: { user_id, project_name, timestamp: now() } }),
   },
 
   commands: {

@@ -3,6 +3,7 @@ import type { Services } from '../commands/caller.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
 import type { ClientPortName, Claims } from '../contracts/contract.ts'
 import type { Bans } from '../guard/bans.ts'
+import type { Sessions } from '../guard/sessions.ts'
 import type { Meters } from '../meters.ts'
 import { type Listening, listen, makeApp, type Tls } from './listen.ts'
 import { Namespaces, type NamespacesOptions } from './socketio/namespaces.ts'
@@ -26,6 +27,7 @@ export interface ClientPortServices {
   readonly meters: Meters
   readonly recovery: Recovery
   readonly bans: Bans
+  readonly sessions: Sessions
   readonly verify: (token: string | undefined) => Claims
   /** Names this process among all brokers. */
   readonly nodeId: string
@@ -47,7 +49,7 @@ export class ClientPort {
   private listening: Listening | undefined
 
   constructor(options: ClientPortOptions, contracts: readonly CompiledContract[], shared: ClientPortServices) {
-    const { services, meters, recovery, bans, verify, nodeId } = shared
+    const { services, meters, recovery, bans, sessions, verify, nodeId } = shared
     const { origins } = options
     this.options = options
     this.name = options.name
@@ -58,7 +60,7 @@ export class ClientPort {
         endpoint.transport === 'websocket' ? [new WebSocketGateway(this.app, { contract, endpoint, services, meters, verify, limits: options.webSocketLimits, origins, nodeId })] : [],
       ),
     )
-    this.gateways.push(new Namespaces(this.app, here, services, meters, recovery, bans, verify, { ...options.socketIo, origins }))
+    this.gateways.push(new Namespaces(this.app, here, services, meters, recovery, bans, verify, sessions, { ...options.socketIo, origins }))
   }
 
   /** The port that it listens on. */

@@ -57,9 +57,9 @@ export class TokenVerifier {
   verify(token: string | undefined): Claims {
     if (token === undefined || token === '') throw new BrokerError('AUTH_MISSING')
     const verify = this.choose(token)
-    let claims: Claims
+    let claims: unknown
     try {
-      claims = verify(token) as Claims
+      claims = verify(token)
     } catch (error) {
       const expired = error instanceof TokenError && error.code === TOKEN_ERROR_CODES.expired
       throw new BrokerError(expired ? 'AUTH_EXPIRED' : 'AUTH_FAILED')
@@ -165,10 +165,13 @@ function readPublicKey(given: string): { pem: string; algorithm: Algorithm } {
 
 const LISTS = ['roles', 'permissions', 'project_access', 'library_access', 'agent_access', 'session_access'] as const
 
-function wellFormed(claims: Claims): boolean {
-  if (typeof claims.sub !== 'string' || claims.sub === '' || typeof claims.exp !== 'number') return false
+/** Whether these are claims, whoever says so. */
+export function wellFormed(claims: unknown): claims is Claims {
+  if (typeof claims !== 'object' || claims === null) return false
+  const { sub, exp, ...lists } = claims as Claims
+  if (typeof sub !== 'string' || sub === '' || typeof exp !== 'number') return false
   return LISTS.every((name) => {
-    const list: unknown = claims[name]
+    const list: unknown = lists[name]
     return list === undefined || (Array.isArray(list) && list.every((item) => typeof item === 'string'))
   })
 }

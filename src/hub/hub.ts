@@ -184,13 +184,16 @@ export class Hub {
   }
 
   /**
-   * Says something to a room that is no event: not stored, and left out where a socket is full.
+   * Says something that is no event to a room, or to several: not stored, to each session once, and left out where a socket is full.
    * @param except sessions that are not to hear it
    */
-  say(audience: Audience, room: string, message: Message, except: (session: Session) => boolean = () => false): void {
+  say(audience: Audience, rooms: string | readonly string[], message: Message, except: (session: Session) => boolean = () => false): void {
     const frames = new Map<Wire, Uint8Array>()
-    for (const group of audience.rooms.get(room)?.groups ?? []) {
+    const told = new Set<Session>()
+    for (const group of [rooms].flat().flatMap((room) => audience.rooms.get(room)?.groups ?? [])) {
       for (const session of group.members) {
+        if (told.has(session)) continue
+        told.add(session)
         const { wire, peer } = session
         if (session.state === FALLEN || peer.getBufferedAmount() > this.quietBytes || except(session)) continue
         let frame = frames.get(wire)

@@ -43,7 +43,7 @@ export class Page {
   constructor(port: number, globals: Names = {}, modules: Names = {}) {
     const io = freshClient()
     const here = (url: string, options?: object) => {
-      const socket = io(url.replace('localhost:8000', `127.0.0.1:${port}`), options)
+      const socket = io(url.replace(/localhost:\d+/, `127.0.0.1:${port}`), options)
       this.sockets.push(socket)
       return socket
     }

@@ -1,5 +1,6 @@
 import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser'
 import { BrokerError } from '../../errors.ts'
+import type { RateState } from '../../guard/rate-limit.ts'
 import type { Entrance, Namespace, Namespaces, Refusal } from './namespaces.ts'
 import type { EngineSession } from './engine-session.ts'
 import { Lane } from '../lane.ts'
@@ -15,6 +16,8 @@ export class Connection {
   readonly engine: EngineSession
   readonly query: URLSearchParams
   readonly lane: Lane
+  /** Commands of this minute, over all namespaces. */
+  readonly rate: RateState = { windowStartMs: 0, used: 0 }
   readonly sessions = new Map<string, NamespaceSession>()
   private readonly namespaces: Namespaces
   private readonly connecting = new Set<string>()
@@ -56,6 +59,13 @@ export class Connection {
   disconnect(session: NamespaceSession): void {
     this.send({ type: PacketType.DISCONNECT, nsp: session.name })
     this.leave(session)
+  }
+
+  /** One session takes another's place; the client stays connected. */
+  replace(before: NamespaceSession, after: NamespaceSession): void {
+    this.sessions.set(before.name, after)
+    before.finish()
+    this.namespaces.opened(after)
   }
 
   /** The WebSocket took over from polling: its sessions can be live. */

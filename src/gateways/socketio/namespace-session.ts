@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { PacketType } from 'socket.io-parser'
 import { argumentsOf } from '../../codecs/socketio.ts'
 import type { Askable } from '../../commands/ask.ts'
@@ -5,20 +6,16 @@ import type { Caller } from '../../commands/caller.ts'
 import { dispatch } from '../../commands/dispatch.ts'
 import { placeState, restorePlaces } from '../../commands/place.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
-import type { Claims, Command, Failure, Message } from '../../contracts/contract.ts'
+import { type Claims, type Command, type Failure, type LateAuthentication, type Message, userOf } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
+import { countCommand } from '../../guard/rate-limit.ts'
+import type { Identity } from '../../guard/sessions.ts'
 import { CLOSED, Session } from '../../hub/session.ts'
 import type { Connection } from './connection.ts'
+import { EarlyCommands } from './early-commands.ts'
 import type { Namespace, Namespaces } from './namespaces.ts'
 import { Questions } from './questions.ts'
 import type { Recovered } from './recovery.ts'
-
-/**
- * Commands that come before the client has said who it is wait this long for that: `socket.io-client` sends what it has
- * buffered before its `connect` handlers run, and those are where the documents' clients authenticate.
- */
-const EARLY_MS = 500
-const EARLY_MAX = 32
 
 /** A client in one namespace. */
 export class NamespaceSession extends Session implements Caller, Askable {
@@ -30,30 +27,29 @@ export class NamespaceSession extends Session implements Caller, Askable {
   claims: Claims
   private readonly namespaces: Namespaces
   private readonly pid: string
-  private readonly recovered: Recovered | undefined
-  /** Connected, but who it is has yet to be said. */
-  private pending: boolean
-  /** Commands that came before that. */
-  private early: Command[] | undefined
-  private earlyTimer: NodeJS.Timeout | undefined
+  private recovered: Recovered | undefined
+  /** Who it is. Undefined: connected, but that has yet to be said. */
+  private identity: Identity | undefined
+  private unfollow: () => void = () => {}
+  private early: EarlyCommands | undefined
   private questions: Questions | undefined
 
   /**
-   * @param claims undefined: it authenticates later
+   * @param identity undefined: it authenticates later
    * @param recovered undefined: it begins from now on
    */
-  constructor(namespaces: Namespaces, namespace: Namespace, connection: Connection, claims: Claims | undefined, auth: Readonly<Record<string, unknown>>, pid: string, recovered: Recovered | undefined) {
-    super(namespace.contract.audience, namespace.wire, claims?.sub ?? '', connection.engine, connection.engine.order)
+  constructor(namespaces: Namespaces, namespace: Namespace, connection: Connection, identity: Identity | undefined, auth: Readonly<Record<string, unknown>>, pid: string, recovered: Recovered | undefined) {
+    super(namespace.contract.audience, namespace.wire, '', connection.engine, connection.engine.order)
     this.contract = namespace.contract
     this.namespaces = namespaces
     this.namespace = namespace
     this.connection = connection
-    this.claims = claims ?? NOBODY
-    this.pending = claims === undefined
+    this.claims = NOBODY
     this.auth = auth
     this.pid = pid
     this.recovered = recovered
     this.native = connection.engine.native
+    if (identity) this.become(identity)
   }
 
   get name(): string {
@@ -66,6 +62,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
 
   get connectionId(): string {
     return this.namespaces.recovery.sidOf(this.pid)
+  }
+
+  get authenticated(): boolean {
+    return this.identity !== undefined
   }
 
   get closed(): boolean {
@@ -88,35 +88,28 @@ export class NamespaceSession extends Session implements Caller, Askable {
   begin(): void {
     this.connection.send({ type: PacketType.CONNECT, nsp: this.name, data: { sid: this.connectionId, pid: this.pid } })
     this.namespaces.opened(this)
-    if (!this.pending) this.enter()
+    if (this.authenticated) this.enter()
   }
 
   /** The client is gone from the namespace. */
   finish(): void {
-    const { hub, presence, askables } = this.namespaces.services
+    const { hub, presence, locks, askables } = this.namespaces.services
     this.namespaces.closed(this)
-    clearTimeout(this.earlyTimer)
+    this.unfollow()
+    this.early?.take()
     this.questions?.end()
-    if (this.pending) {
+    if (!this.authenticated) {
       this.state = CLOSED
       return
     }
     presence.drop(this)
     askables.remove(this)
     hub.close(this, true)
+    locks.left(this.contract.app, this.userId)
     this.namespaces.admission.leave(this.contract, this.userId, this.connection)
   }
 
   receive(type: string, args: unknown[], ackId: number | undefined): void {
-    const { services, meters, admission } = this.namespaces
-    const verdict = admission.count(this.contract, this.userId, this.connection, Date.now())
-    if (!verdict.pass) {
-      meters.error('RATE_LIMITED')
-      const message = this.contract.contract.limits?.burst?.refused(verdict.retryAfterS)
-      if (message) this.reply(message)
-      if (verdict.ban) this.connection.engine.close()
-      return
-    }
     const command: Command = {
       type,
       data: args[0] ?? {},
@@ -125,10 +118,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
         ? undefined
         : { acknowledge: (values: readonly unknown[]) => this.connection.send({ type: PacketType.ACK, nsp: this.name, id: ackId, data: values }) }),
     }
+    if (!this.admits(command)) return
     this.connection.lane.run(this.connection.engine, () => {
-      if (this.closed) return undefined
-      if (this.pending) return this.authenticate(command)
-      return dispatch(this, command, services, meters)
+      // Not `this`: a logout before it may have put another session in its place.
+      return this.connection.sessions.get(this.name)?.carryOut(command)
     })
   }
 
@@ -142,31 +135,79 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.questions?.answer(id, values)
   }
 
+  admits(command: Command): boolean {
+    const { meters, admission, options } = this.namespaces
+    const perMinute = options.commandsPerMinute || (this.contract.contract.limits?.commandsPerMinute ?? 0)
+    if (perMinute > 0 && countCommand(this.connection.rate, { perMinute, warnAt: 0 }, Date.now()) === 'refuse') {
+      meters.error('RATE_LIMITED')
+      this.fail(new BrokerError('RATE_LIMITED'), command)
+      return false
+    }
+    const verdict = admission.count(this.contract, this.userId, this.connection, Date.now())
+    if (verdict.pass) return true
+    meters.error('RATE_LIMITED')
+    const message = this.contract.contract.limits?.burst?.refused(verdict.retryAfterS)
+    if (message) this.reply(message)
+    if (verdict.ban) this.connection.engine.close()
+    return false
+  }
+
   reply(message: Message): void {
     this.emit(message)
   }
 
   fail(error: BrokerError, command?: Command): void {
     const failure = failureOf(error)
-    const { failed } = this.namespace.endpoint
+    const { failed, lateAuthentication: late } = this.namespace.endpoint
     const answer = command && failed?.(failure, command)
+    if (late && error.code === 'AUTH_MISSING') this.emit(late.refused(failure, command))
+    else if (answer?.message) this.emit(answer.message)
+    else if (!failed) this.emit({ type: 'error', data: failure })
+    // Last, so that whoever waits for it has been told why.
     if (answer?.acknowledgement) command?.acknowledge?.(answer.acknowledgement)
-    if (answer?.message) this.emit(answer.message)
-    if (!failed) this.emit({ type: 'error', data: failure })
   }
 
   renew(claims: Claims): void {
+    const { hub, presence } = this.namespaces.services
     this.claims = claims
+    const lost = this.groups.map(({ room }) => room.name).filter((room) => !this.mayBeIn(room))
+    hub.leave(this, lost)
+    for (const room of lost) presence.leave(this, room)
+    hub.rejoin(this, (before) => this.contract.withAccess(claims, before?.filters ?? []))
+  }
+
+  async refresh(): Promise<Claims> {
+    const { identity } = this
+    if (!identity) throw new BrokerError('AUTH_MISSING')
+    try {
+      const { claims } = await this.namespaces.sessions.refresh(identity)
+      if (claims.sub !== this.userId) throw new BrokerError('AUTH_FAILED', 'The session is another user\'s now')
+      if (!this.closed && !isDeepStrictEqual(claims, this.claims)) this.renew(claims)
+      return claims
+    } catch (error) {
+      if (!this.closed && error instanceof BrokerError && error.row.http === 401) this.end(error)
+      throw error
+    }
+  }
+
+  /** Another session, of nobody yet, takes its place in the namespace. */
+  async logOut(): Promise<void> {
+    const { connection, namespaces, namespace, auth, pid } = this
+    connection.replace(this, new NamespaceSession(namespaces, namespace, connection, undefined, auth, pid, undefined))
+    await namespaces.recovery.forget(pid)
   }
 
   async remember(): Promise<void> {
-    await this.namespaces.recovery.keep(this.pid, { userId: this.userId, rooms: this.groups.map(({ room }) => room.name), places: placeState(this, this.namespaces.services) })
+    if (!this.identity) return
+    const { recovery, services } = this.namespaces
+    const late = this.namespace.endpoint.lateAuthentication !== undefined
+    await recovery.keep(this.pid, { userId: this.userId, rooms: this.groups.map(({ room }) => room.name), places: placeState(this, services), ...(late ? { identity: this.identity } : undefined) })
   }
 
   /** Its connection can hold native topics now. */
   turnNative(): void {
     this.native = true
-    if (!this.pending) this.namespaces.services.hub.catchUp.add(this)
+    if (this.authenticated) this.namespaces.services.hub.catchUp.add(this)
   }
 
   override stalled(): void {
@@ -181,17 +222,34 @@ export class NamespaceSession extends Session implements Caller, Askable {
   /** Ends it where its token ran out, or where it has not authenticated in time. */
   sweep(nowMs: number): void {
     const late = this.namespace.endpoint.lateAuthentication
-    if (this.pending) {
-      if (late && nowMs - this.openedMs >= late.timeoutMs) this.connection.disconnect(this)
-    } else if (this.claims.exp * 1000 <= nowMs) {
-      const failure = failureOf(new BrokerError('AUTH_EXPIRED'))
-      this.emit(late ? late.refused(failure) : { type: 'connection_error', data: this.namespace.endpoint.refusal?.(failure) ?? failure })
+    if (this.authenticated) {
+      if (this.claims.exp * 1000 <= nowMs) this.end(new BrokerError('AUTH_EXPIRED'))
+    } else if (late && nowMs - this.openedMs >= late.timeoutMs) {
+      if (late.ended) this.emit(late.ended(failureOf(new BrokerError('AUTH_MISSING', `Nobody authenticated within ${late.timeoutMs / 1000} s`))))
       this.connection.disconnect(this)
     }
   }
 
+  private carryOut(command: Command): Promise<void> | undefined {
+    const late = this.namespace.endpoint.lateAuthentication
+    if (late && command.type === late.command) return this.authenticate(late, command)
+    if (late && !this.authenticated && !this.contract.commands.get(command.type)?.anonymous) {
+      this.early ??= new EarlyCommands((one) => this.refuse(one))
+      this.early.add(command)
+      return undefined
+    }
+    return dispatch(this, command, this.namespaces.services, this.namespaces.meters)
+  }
+
+  /** Nobody said in time who sends it. */
+  private refuse(command: Command): void {
+    const error = new BrokerError('AUTH_MISSING', 'Authenticate first')
+    this.namespaces.meters.error(error.code)
+    this.fail(error, command)
+  }
+
   private enter(): void {
-    const { hub, log, askables } = this.namespaces.services
+    const { hub, log, presence, askables } = this.namespaces.services
     const { endpoint, parameter } = this.namespace
     hub.open(this)
     askables.add(this)
@@ -199,10 +257,11 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (first) this.emit(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq))
     const rooms = new Set(endpoint.joins?.(this.claims, parameter))
     for (const room of this.recovered?.rooms ?? []) if (this.mayBeIn(room)) rooms.add(room)
+    for (const room of rooms) if (this.contract.hasPresence(room)) presence.enter(this, room, userOf(this.claims).name)
     const memberships = [...rooms].map((room) => ({ room, predicate: this.contract.withAccess(this.claims, []) }))
     if (this.recovered === undefined) hub.join(this, memberships)
     else {
-      if (this.recovered.places) restorePlaces(this, this.recovered.places, this.namespaces.services)
+      if (this.recovered.places) restorePlaces(this, this.recovered.places, userOf(this.claims).name, this.namespaces.services)
       hub.joinSince(this, memberships, this.recovered.sinceSeq)
     }
   }
@@ -216,73 +275,87 @@ export class NamespaceSession extends Session implements Caller, Askable {
     }
   }
 
-  /** Before a client has said who it is, only that is heard. @returns a promise while commands are at work that waited for it */
-  private authenticate(command: Command): Promise<void> | undefined {
-    const late = this.namespace.endpoint.lateAuthentication
-    if (late === undefined) return undefined
-    const { type, data, acknowledge } = command
-    if (type !== late.command) {
-      this.wait(command)
-      return undefined
-    }
-    let claims: Claims
+  private async authenticate(late: LateAuthentication, { data, acknowledge }: Command): Promise<void> {
+    const { namespaces, namespace, contract, connection } = this
     try {
-      const { token, user_id } = data as { token?: unknown; user_id?: unknown }
-      claims = this.namespaces.verify(typeof token === 'string' ? token : undefined)
-      if (user_id !== undefined && user_id !== null && user_id !== claims.sub) throw new BrokerError('AUTH_FAILED', 'The token is not this user\'s')
-      if (this.recovered?.userId !== undefined && this.recovered.userId !== claims.sub) throw new BrokerError('AUTH_FAILED', 'The session that was recovered is another user\'s')
+      const identity = await this.identify(late, data)
+      if (this.closed) return
+      const { claims } = identity
+      if (this.authenticated) this.renew(claims)
+      else {
+        try {
+          namespaces.checkAccess(namespace, claims)
+          namespaces.admission.enter(contract, claims.sub, connection)
+        } catch (error) {
+          this.emit(late.refused(failureOf(error)))
+          connection.disconnect(this)
+          return
+        }
+      }
+      const anew = !this.authenticated
+      // What was kept is another user's: this one begins from now on.
+      if (this.recovered?.userId !== undefined && this.recovered.userId !== claims.sub) this.recovered = undefined
+      this.become(identity)
+      this.emit(late.succeeded(claims))
+      if (anew) this.enter()
+      await this.remember()
+      acknowledge?.([{ status: 'success' }])
+      for (const early of this.early?.take() ?? []) if (!this.closed) await dispatch(this, early, namespaces.services, namespaces.meters)
     } catch (error) {
       const failure = failureOf(error)
-      this.namespaces.meters.error(failure.code)
+      namespaces.meters.error(failure.code)
+      if (this.closed) return
       this.emit(late.failed(failure))
-      return undefined
+      acknowledge?.([{ status: 'error', error_code: failure.code, error_message: failure.message }])
     }
-    try {
-      this.namespaces.checkAccess(this.namespace, claims)
-      this.namespaces.admission.enter(this.contract, claims.sub, this.connection)
-    } catch (error) {
-      this.emit(late.refused(failureOf(error)))
-      this.connection.disconnect(this)
-      return undefined
-    }
-    this.claims = claims
-    this.userId = claims.sub
-    this.pending = false
-    this.emit(late.succeeded(claims))
-    acknowledge?.([{ status: 'success' }])
-    this.enter()
-    return this.early && this.runEarly()
   }
 
-  private wait(command: Command): void {
-    this.early ??= []
-    this.early.push(command)
-    if (this.early.length === EARLY_MAX) this.refuseEarly()
-    else this.earlyTimer ??= setTimeout(() => this.refuseEarly(), EARLY_MS)
+  private async identify(late: LateAuthentication, data: unknown): Promise<Identity> {
+    const { credential, userId } = (late.credential ?? tokenIn)(data)
+    const text = typeof credential === 'string' ? credential : undefined
+    const identity = late.sessions ? await this.namespaces.sessions.identify(text) : { claims: this.namespaces.verify(text) }
+    const { sub } = identity.claims
+    if (userId !== undefined && userId !== null && userId !== sub) throw new BrokerError('AUTH_FAILED', 'The token is not this user\'s')
+    if (this.authenticated && this.userId !== sub) throw new BrokerError('AUTH_FAILED', 'This connection is another user\'s; log out first')
+    return identity
   }
 
-  private takeEarly(): Command[] {
-    const { early = [] } = this
-    clearTimeout(this.earlyTimer)
-    this.early = this.earlyTimer = undefined
-    return early
+  private become(identity: Identity): void {
+    this.identity = identity
+    this.claims = identity.claims
+    this.userId = identity.claims.sub
+    this.unfollow()
+    this.unfollow = this.namespaces.sessions.follow(identity, (change) => this.changed(change))
   }
 
-  private async runEarly(): Promise<void> {
-    for (const command of this.takeEarly()) if (!this.closed) await dispatch(this, command, this.namespaces.services, this.namespaces.meters)
+  /** What the store says of its session now. */
+  private changed(change: Claims | BrokerError): void {
+    if (this.closed || isDeepStrictEqual(change, this.claims)) return
+    if (change instanceof BrokerError) return this.end(change)
+    if (change.sub !== this.userId) return this.end(new BrokerError('AUTH_FAILED', 'The session is another user\'s now'))
+    this.renew(change)
+    const message = this.namespace.endpoint.lateAuthentication?.changed?.(change)
+    if (message) this.emit(message)
   }
 
-  private refuseEarly(): void {
-    const late = this.namespace.endpoint.lateAuthentication
-    for (const _ of this.takeEarly()) {
-      this.namespaces.meters.error('AUTH_MISSING')
-      if (late) this.emit(late.refused(failureOf(new BrokerError('AUTH_MISSING', 'Authenticate first'))))
-    }
+  /** It is over with who it was: the client is told, and off the namespace. */
+  private end(error: BrokerError): void {
+    const { lateAuthentication: late, refusal } = this.namespace.endpoint
+    const failure = failureOf(error)
+    this.namespaces.meters.error(failure.code)
+    this.emit(late ? (late.ended ?? late.refused)(failure) : { type: 'connection_error', data: refusal?.(failure) ?? failure })
+    this.connection.disconnect(this)
   }
 
   private emit(message: Message, offset?: string): void {
     this.connection.send({ type: PacketType.EVENT, nsp: this.name, data: [message.type, ...argumentsOf(message), ...(offset === undefined ? [] : [offset])] })
   }
+}
+
+/** Where clients say who they are, unless a contract says otherwise. */
+function tokenIn(data: unknown): { credential: unknown; userId: unknown } {
+  const { token, user_id } = data as { token?: unknown; user_id?: unknown }
+  return { credential: token, userId: user_id }
 }
 
 /** Claims of whoever has yet to say who they are. */

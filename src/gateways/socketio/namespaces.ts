@@ -7,6 +7,7 @@ import { BrokerError } from '../../errors.ts'
 import type { Wire } from '../../hub/wire.ts'
 import type { Meters } from '../../meters.ts'
 import type { Bans } from '../../guard/bans.ts'
+import type { Identity, Sessions } from '../../guard/sessions.ts'
 import { Admission } from './admission.ts'
 import { Connection } from './connection.ts'
 import { Engine, type EngineOptions } from './engine.ts'
@@ -28,6 +29,8 @@ export interface NamespacesOptions extends Omit<EngineOptions, 'makeConnection' 
   /** Of the whole process, and of this port. */
   readonly connectionsMax: number
   readonly portConnectionsMax: number
+  /** 0: what each contract says. */
+  readonly commandsPerMinute: number
 }
 
 interface Pattern {
@@ -59,16 +62,18 @@ export class Namespaces {
   private readonly engine: Engine
   readonly admission: Admission
   readonly verify: (token: string | undefined) => Claims
+  readonly sessions: Sessions
   private readonly patterns: Pattern[]
   private readonly used = new Map<string, { namespace: Namespace; sessions: Set<NamespaceSession> }>()
 
-  constructor(app: TemplatedApp, contracts: readonly CompiledContract[], services: Services, meters: Meters, recovery: Recovery, bans: Bans, verify: (token: string | undefined) => Claims, options: NamespacesOptions) {
+  constructor(app: TemplatedApp, contracts: readonly CompiledContract[], services: Services, meters: Meters, recovery: Recovery, bans: Bans, verify: (token: string | undefined) => Claims, sessions: Sessions, options: NamespacesOptions) {
     this.app = app
     this.services = services
     this.meters = meters
     this.recovery = recovery
     this.admission = new Admission(bans)
     this.verify = verify
+    this.sessions = sessions
     this.options = options
     this.patterns = contracts.flatMap((contract) =>
       contract.contract.endpoints.flatMap((endpoint) => (endpoint.transport === 'socketio' ? [{ pattern: patternOf(endpoint.namespace), endpoint, contract }] : [])),
@@ -103,24 +108,27 @@ export class Namespaces {
     let claims: Claims | undefined
     try {
       claims = this.claimsOf(namespace.endpoint, connection, auth)
-      if (claims !== undefined) this.checkAccess(namespace, claims)
     } catch (error) {
       const refusal = this.refusalOf(namespace, error)
       return () => refusal
     }
     const { pid, offset, ...own } = auth
-    const entrance = (recovered: Recovered | undefined): Entrance => () => {
+    const entrance = (recovered: Recovered | undefined, identity: Identity | undefined): Entrance => () => {
       try {
-        if (claims !== undefined) this.admission.enter(namespace.contract, claims.sub, connection)
+        if (identity) {
+          this.checkAccess(namespace, identity.claims)
+          this.admission.enter(namespace.contract, identity.claims.sub, connection)
+        }
       } catch (error) {
         return this.refusalOf(namespace, error)
       }
       // While this one was looked up, others may have opened the namespace: there is one wire for all of them.
       const { namespace: current } = this.used.get(namespace.name) ?? { namespace }
-      return new NamespaceSession(this, current, connection, claims, own, recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq, claims?.sub) : (pid as string), recovered)
+      return new NamespaceSession(this, current, connection, identity, own, recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq, identity?.claims.sub) : (pid as string), recovered)
     }
-    if (typeof pid !== 'string') return entrance(undefined)
-    return this.recovery.find(pid, offset, claims?.sub).then(entrance)
+    const presented = claims && { claims }
+    if (typeof pid !== 'string') return entrance(undefined, presented)
+    return this.recovery.find(pid, offset, claims?.sub).then(async (recovered) => entrance(recovered, presented ?? (await this.identityOf(namespace, recovered))))
   }
 
   /** @throws BrokerError ACCESS_DENIED */
@@ -170,6 +178,12 @@ export class Namespaces {
     const token = auth.token ?? connection.query.get('token') ?? undefined
     if (token === undefined && endpoint.lateAuthentication) return undefined
     return this.verify(typeof token === 'string' ? token.replace(/^Bearer /i, '') : undefined)
+  }
+
+  /** Who a client was that authenticated by a command and comes back. @returns undefined where that is over: it may say anew who it is */
+  private async identityOf({ endpoint }: Namespace, recovered: Recovered | undefined): Promise<Identity | undefined> {
+    if (!endpoint.lateAuthentication || !recovered?.identity) return undefined
+    return this.sessions.refresh(recovered.identity).catch(() => undefined)
   }
 
   private make(name: string, parameter: string, endpoint: SocketIoEndpoint, contract: CompiledContract): Namespace {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { PlaceState } from '../../commands/place.ts'
 import type { EventLog } from '../../log/event-log.ts'
 import { parsePosition } from '../../log/position.ts'
+import type { Identity } from '../../guard/sessions.ts'
 import type { KeyValue, Source } from '../../source/source.ts'
 
 const BUCKET = 'roomcast_recovery'
@@ -17,6 +18,7 @@ export interface Recovered {
   readonly userId?: string
   readonly rooms?: readonly string[]
   readonly places?: PlaceState
+  readonly identity?: Identity
 }
 
 /** What is kept of a session. */
@@ -24,6 +26,8 @@ export interface KeptState {
   readonly userId: string
   readonly rooms: readonly string[]
   readonly places: PlaceState | undefined
+  /** Of a client that authenticated by a command: it does not do so again when it comes back. */
+  readonly identity?: Identity
 }
 
 /**
@@ -60,6 +64,10 @@ export class Recovery {
     await this.kv.put(pid, Buffer.from(JSON.stringify(state))).catch(() => {})
   }
 
+  async forget(pid: string): Promise<void> {
+    await this.kv.delete(pid).catch(() => {})
+  }
+
   /**
    * @param userId undefined: not known yet
    * @returns undefined where nothing is to be recovered: an unknown id, another user's, or history that is gone
@@ -83,7 +91,7 @@ export class Recovery {
 
 /**
  * Tells that a private id is another user's, also where nothing was kept of the session. A mark, not a proof (FNV-1a): what
- * a client gets to see is decided by its token alone.
+ * a client gets to see is decided by its claims.
  */
 function ownerMark(nonce: string, userId = ''): string {
   let hash = 0x811c9dc5

@@ -1,0 +1,42 @@
+import type { Command, Lock } from '../contracts/contract.ts'
+import type { LockEffect } from '../contracts/effect.ts'
+import { BrokerError } from '../errors.ts'
+import { type Caller, checkWithin, type Services } from './caller.ts'
+
+/** Takes a resource for the caller's user; a conflict is LOCKED, with the holder in its details. */
+export async function lock(caller: Caller, command: Command, effect: LockEffect, { locks, source, locksMax }: Services): Promise<void> {
+  checkWithin(caller, command, effect.within)
+  const { app, contract } = caller.contract
+  const resource = effect.resource(command.data)
+  const grant = await locks.acquire(app, resource, caller.claims.sub, effect.mode?.(command.data) ?? 'exclusive', locksMax)
+  if (!grant.granted) throw lockedBy(grant.holder.userId, resource)
+  for (const freed of grant.freed) await storeLockEvent(app, contract.locks?.unlocked(freed), source)
+  await tell(caller, command, effect, grant.changed, contract.locks?.locked(grant.lock), source)
+}
+
+/** Gives a resource back; NOT_LOCKED where the caller's user does not hold it. */
+export async function unlock(caller: Caller, command: Command, effect: LockEffect, { locks, source }: Services): Promise<void> {
+  checkWithin(caller, command, effect.within)
+  const { app, contract } = caller.contract
+  const resource = effect.resource(command.data)
+  const { lock: held, others } = await locks.release(app, resource, caller.claims.sub)
+  if (held === undefined) throw others[0] ? lockedBy(others[0].userId, resource) : new BrokerError('NOT_LOCKED', undefined, resource)
+  await tell(caller, command, effect, true, contract.locks?.unlocked(held), source)
+}
+
+function lockedBy(holder: string, resource: Lock['resource']): BrokerError {
+  return new BrokerError('LOCKED', `${holder} holds the lock`, { holder, ...resource })
+}
+
+/** Stores the event; a caller outside its room, or one for whom nothing changed, is told alone. */
+async function tell(caller: Caller, command: Command, effect: LockEffect, changed: boolean, message: ReturnType<NonNullable<typeof caller.contract.contract.locks>['locked']> | undefined, source: Services['source']): Promise<void> {
+  if (changed) await storeLockEvent(caller.contract.app, message, source)
+  if (caller.closed) return
+  const room = effect.within?.(command.data)
+  if (message && (!changed || room === undefined || !caller.session.groupIn(room))) caller.reply(message, command)
+  command.acknowledge?.([{ status: 'success' }])
+}
+
+export async function storeLockEvent(app: string, message: { readonly type: string; readonly data: unknown } | undefined, source: Services['source']): Promise<void> {
+  if (message) await source.publish(`events.${app}.${message.type}`, Buffer.from(JSON.stringify({ data: message.data })))
+}

@@ -1,0 +1,124 @@
+import type { Message } from '../hub/wire.ts'
+import type { AnyData, Claims, Command, Facts, Failure, Lock } from './contract.ts'
+
+/** What a command does. Each is a file of its own in `src/commands/`. */
+export type Effect<D = AnyData> =
+  | { readonly use: 'subscribe' | 'unsubscribe' | 'authenticate' }
+  | EchoEffect<D>
+  | RoomEffect<D>
+  | PlaceEffect<D>
+  | SelectEffect<D>
+  | StoreEffect<D>
+  | SayEffect<D>
+  | ForwardEffect<D>
+  | IdentityEffect
+  | LockEffect<D>
+  | BatchEffect<D>
+
+export interface EchoEffect<D = AnyData> {
+  /** Answers by itself. */
+  readonly use: 'echo'
+  readonly reply?: (command: Command<D>) => Message
+  /** Values of the acknowledgement. */
+  readonly acknowledgement?: (command: Command<D>) => readonly unknown[]
+}
+
+export interface RoomEffect<D = AnyData> {
+  /** Joins or leaves rooms of the contract's `rooms`, which also say who may. */
+  readonly use: 'join' | 'leave'
+  /** One room, or a list of them; each is answered. */
+  readonly room: (data: D, sender: Sender) => unknown
+  readonly reply?: (room: string, command: Command<D>) => Message
+  readonly acknowledgement?: (room: string, command: Command<D>) => readonly unknown[]
+}
+
+/** Who sent a command. */
+export interface Sender {
+  readonly userId: string
+  readonly claims: Claims
+  /** Socket.IO: the namespace, and what stands in its braces. */
+  readonly namespace: string
+  readonly parameter: string
+  /** Rooms that it is in. */
+  readonly rooms: readonly string[]
+}
+
+export interface PlaceEffect<D = AnyData> {
+  /** Comes to a place, or leaves it: presence over all nodes, and the place's events. */
+  readonly use: 'enter' | 'exit'
+  readonly place: (data: D, sender: Sender) => string
+  readonly allows: (claims: Claims, place: string) => boolean
+  /** The room of one event type in a place. `undefined`: not had this way. */
+  readonly room: (place: string, type: string, sender: Sender) => string | undefined
+  /** Event types that one gets by entering. */
+  readonly events: readonly string[]
+  readonly reply?: (place: string, users: number, facts: Facts) => Message
+}
+
+export interface SelectEffect<D = AnyData> {
+  /** Chooses the event types that one gets, of one place or of all that one is in. Replaces the choice of before. */
+  readonly use: 'select'
+  readonly events: (data: D) => readonly string[]
+  /** `undefined`: all places. */
+  readonly place: (data: D) => string | undefined
+  readonly room: PlaceEffect['room']
+}
+
+export interface StoreEffect<D = AnyData> {
+  /** Stores an event; everybody in its rooms gets it, the sender included. */
+  readonly use: 'store'
+  readonly within?: Within<D>
+  /** `rooms` overrides those that the event's contract derives. */
+  readonly event: (command: Command<D>, sender: Sender, id: string) => Message & { readonly rooms?: readonly string[] }
+  /** A command for a service that goes with it, if any. */
+  readonly forward?: (event: Message, command: Command<D>, sender: Sender) => { readonly type: string; readonly data: unknown; readonly failed: (failure: Failure, tookMs: number) => Message | readonly Message[] } | undefined
+}
+
+/** A room that the sender must be allowed to join. `undefined`: none. */
+export type Within<D = AnyData> = (data: D) => string | undefined
+
+export interface SayEffect<D = AnyData> {
+  /** Says something to the others in a room, or in several: to each once. Not stored. */
+  readonly use: 'say'
+  readonly within?: Within<D>
+  readonly room: (data: D, sender: Sender) => string | readonly string[]
+  readonly message: (data: D, sender: Sender) => Message
+}
+
+export interface ForwardEffect<D = AnyData> {
+  /** Sends the command to its service: a NATS request on `commands.<app>.<type>`. */
+  readonly use: 'forward'
+  /** The conversation that the sender takes part in from now on (24 h, on all nodes). */
+  readonly participates?: (data: D) => string | undefined
+  /** What the sender gets when there is no service, no answer, or a refusal. */
+  readonly failed: (failure: Failure, command: Command<D>) => Message
+  /** What the sender gets from a reply `{ok: true, data}`. Default: nothing; the service publishes events. */
+  readonly succeeded?: (data: unknown, command: Command<D>) => Message
+}
+
+export interface IdentityEffect {
+  /**
+   * With `lateAuthentication`: says who one is; reads that anew; or ends it: out of all rooms, and free to authenticate again.
+   */
+  readonly use: 'check' | 'refresh' | 'logout'
+  readonly reply: (claims: Claims) => Message
+}
+
+export interface LockEffect<D = AnyData> {
+  /**
+   * Takes a resource, or gives it back: compare-and-set in the key-value store, over all nodes. The user who holds it loses it 10 s
+   * after their last connection. What it changes is stored as the events of the contract's `locks`.
+   */
+  readonly use: 'lock' | 'unlock'
+  readonly within?: Within<D>
+  /** Names it; the same members in the same order are the same resource. */
+  readonly resource: (data: D) => Readonly<Record<string, unknown>>
+  /** Default: exclusive. */
+  readonly mode?: (data: D) => Lock['mode'] | undefined
+}
+
+export interface BatchEffect<D = AnyData> {
+  /** Carries out several commands, one after another, each as if it had come alone. */
+  readonly use: 'batch'
+  readonly commands: (data: D) => readonly { readonly type: string; readonly data: unknown }[]
+}

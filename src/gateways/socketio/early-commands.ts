@@ -1,0 +1,39 @@
+import type { Command } from '../../contracts/contract.ts'
+
+/**
+ * Commands that come before the client has said who it is wait this long for that: `socket.io-client` sends what it has
+ * buffered before its `connect` handlers run, and those are where the documents' clients authenticate.
+ */
+const EARLY_MS = 500
+const EARLY_MAX = 32
+
+/** What waits for a client to say who it is. */
+export class EarlyCommands {
+  private readonly refuse: (command: Command) => void
+  private waiting: Command[] = []
+  private timer: NodeJS.Timeout | undefined
+
+  /** @param refuse is given each command that waited in vain */
+  constructor(refuse: (command: Command) => void) {
+    this.refuse = refuse
+  }
+
+  add(command: Command): void {
+    this.waiting.push(command)
+    if (this.waiting.length === EARLY_MAX) this.refuseAll()
+    else this.timer ??= setTimeout(() => this.refuseAll(), EARLY_MS)
+  }
+
+  /** What waited; nothing does any more. */
+  take(): readonly Command[] {
+    const { waiting } = this
+    clearTimeout(this.timer)
+    this.timer = undefined
+    this.waiting = []
+    return waiting
+  }
+
+  private refuseAll(): void {
+    for (const command of this.take()) this.refuse(command)
+  }
+}

@@ -1,0 +1,122 @@
+import type { Claims } from '../contracts/contract.ts'
+import { BrokerError } from '../errors.ts'
+import type { KeyValue, KeyValueEntry, Source } from '../source/source.ts'
+import { wellFormed } from './jwt.ts'
+
+const BUCKET = 'roomcast_sessions'
+const KEY = /^[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*$/
+const KEY_LENGTH_MAX = 512
+const JWT = /^eyJ[\w-]*\.[\w-]+\.[\w-]+$/
+const SWEEP_MS = 1_000
+
+/** Who somebody is, and what says so. */
+export interface Identity {
+  readonly claims: Claims
+  /** The key of a session in the store; without it a token said so, which nobody can take back. */
+  readonly key?: string
+}
+
+/** Told of what became of a session: its claims now, or why it is over. */
+export type SessionListener = (change: Claims | BrokerError) => void
+
+interface Followed {
+  readonly listeners: Set<SessionListener>
+  /** When the store forgets it, as far as is known. */
+  expiresMs: number
+}
+
+/**
+ * Sessions that a service of the application keeps in the key-value bucket `roomcast_sessions`: key = session id, value =
+ * JSON of the claims. A JWT is taken for a session id as well.
+ */
+export class Sessions {
+  private readonly kv: KeyValue
+  private readonly verify: (token: string) => Claims
+  private readonly followed = new Map<string, Followed>()
+  private readonly sweeper: NodeJS.Timeout
+
+  static async open(source: Source, verify: (token: string) => Claims): Promise<Sessions> {
+    const sessions = new Sessions(await source.keyValue(BUCKET, 0), verify)
+    await sessions.kv.watch((key) => void sessions.look(key))
+    return sessions
+  }
+
+  private constructor(kv: KeyValue, verify: (token: string) => Claims) {
+    this.kv = kv
+    this.verify = verify
+    this.sweeper = setInterval(() => this.sweep(Date.now()), SWEEP_MS)
+    this.sweeper.unref()
+  }
+
+  /** @throws BrokerError AUTH_MISSING, AUTH_FAILED, AUTH_EXPIRED; SERVICE_UNAVAILABLE while the store is out of reach */
+  async identify(credential: unknown): Promise<Identity> {
+    if (typeof credential !== 'string' || credential === '') throw new BrokerError('AUTH_MISSING')
+    if (JWT.test(credential)) return { claims: this.verify(credential) }
+    return { claims: await this.read(credential), key: credential }
+  }
+
+  /** Who it is now. @throws as `identify` */
+  async refresh({ claims, key }: Identity): Promise<Identity> {
+    if (key !== undefined) return { claims: await this.read(key), key }
+    return { claims: inTime(claims) }
+  }
+
+  /** Hears of every change of a session, until it is given back. */
+  follow({ key }: Identity, listener: SessionListener): () => void {
+    if (key === undefined) return () => {}
+    const followed = this.followed.get(key) ?? { listeners: new Set(), expiresMs: 0 }
+    this.followed.set(key, followed)
+    followed.listeners.add(listener)
+    return () => {
+      followed.listeners.delete(listener)
+      if (followed.listeners.size === 0) this.followed.delete(key)
+    }
+  }
+
+  close(): void {
+    clearInterval(this.sweeper)
+  }
+
+  private async read(key: string): Promise<Claims> {
+    const entry = key.length <= KEY_LENGTH_MAX && KEY.test(key) ? await this.kv.get(key) : undefined
+    return inTime(claimsIn(entry))
+  }
+
+  private async look(key: string): Promise<void> {
+    const followed = this.followed.get(key)
+    if (!followed) return
+    let change: Claims | BrokerError
+    try {
+      const entry = await this.kv.get(key)
+      followed.expiresMs = entry?.expiresMs ?? 0
+      change = claimsIn(entry)
+    } catch (error) {
+      // Out of reach: the session goes on, and is looked at again.
+      if (!(error instanceof BrokerError) || error.code === 'SERVICE_UNAVAILABLE') return
+      change = error
+    }
+    for (const listener of [...followed.listeners]) listener(change)
+  }
+
+  /** The store forgets keys without a word. */
+  private sweep(nowMs: number): void {
+    for (const [key, followed] of this.followed) if (followed.expiresMs <= nowMs) void this.look(key)
+  }
+}
+
+function claimsIn(entry: KeyValueEntry | undefined): Claims {
+  if (entry === undefined) throw new BrokerError('AUTH_FAILED', 'There is no such session')
+  let claims: unknown
+  try {
+    claims = JSON.parse(Buffer.from(entry.value).toString())
+  } catch {
+    // No JSON is no claims.
+  }
+  if (!wellFormed(claims)) throw new BrokerError('AUTH_FAILED', 'The session holds no claims: sub (string) and exp, and lists must be lists of strings')
+  return claims
+}
+
+function inTime(claims: Claims): Claims {
+  if (claims.exp * 1000 <= Date.now()) throw new BrokerError('AUTH_EXPIRED', 'The session has expired')
+  return claims
+}
