@@ -33,6 +33,8 @@ export interface KeyValueEntry {
   readonly key: string
   readonly value: Uint8Array
   readonly revision: number
+  /** When the key goes unless it is written again, ms since 1970. */
+  readonly expiresMs: number
 }
 
 /** A bucket of keys, shared by all brokers. Keys: `[-/_=.a-zA-Z0-9]+`. */
@@ -44,7 +46,8 @@ export interface KeyValue {
   create(key: string, value: Uint8Array): Promise<number | undefined>
   /** Writes only over that revision. @returns the new revision, or undefined where another was first */
   update(key: string, value: Uint8Array, revision: number): Promise<number | undefined>
-  delete(key: string): Promise<void>
+  /** @param revision deletes only that one. @returns false where the key has another, or is gone */
+  delete(key: string, revision?: number): Promise<boolean>
   /**
    * Calls `changed` for every key there is, then for every change; `value` undefined: the key is gone.
    * Resolves once what there was has been seen. Goes on over outages.
@@ -80,7 +83,7 @@ export interface Source {
   tell(subject: string, body: Uint8Array): void
   /** Hears what other brokers tell. */
   hear(subject: string, heard: (body: Uint8Array) => void): void
-  /** Opens a bucket, made when missing. Keys go `ttlMs` after their last write. */
+  /** Opens a bucket, made when missing: then its keys go `ttlMs` after their last write. 0: they stay. */
   keyValue(bucket: string, ttlMs: number): Promise<KeyValue>
   close(): Promise<void>
 }

@@ -225,6 +225,28 @@ for (const [name, open] of Object.entries(SOURCES)) {
     await kv.delete('never-there')
   })
 
+  t.test(`${name}: a key is deleted only at the revision that is named`, async (t) => {
+    const kv = await (await open(t)).keyValue('things', 60_000)
+    const first = (await kv.create('a', bytes('1'))) as number
+    const second = await kv.put('a', bytes('2'))
+    t.equal(await kv.delete('a', first), false, 'another was first')
+    t.equal(await text(kv, 'a'), '2')
+    const outcomes = await Promise.all(range(1, 8).map(() => kv.delete('a', second)))
+    t.equal(outcomes.filter((deleted) => deleted).length, 1, 'of many, one did it')
+    t.equal(await kv.get('a'), undefined)
+    t.equal(await kv.delete('a', second), false, 'it is gone')
+    t.equal(await kv.delete('never-there', 7), false)
+  })
+
+  t.test(`${name}: a key says when it goes, unless it stays`, async (t) => {
+    const source = await open(t)
+    const [short, lasting] = [await source.keyValue('minute', 60_000), await source.keyValue('lasting', 0)]
+    for (const kv of [short, lasting]) await kv.put('a', bytes('1'))
+    const leftMs = ((await short.get('a'))?.expiresMs as number) - Date.now()
+    t.ok(leftMs > 30_000 && leftMs < 90_000, `${leftMs} ms`)
+    t.equal((await lasting.get('a'))?.expiresMs, Number.POSITIVE_INFINITY)
+  })
+
   t.test(`${name}: of many that create one key at once, one wins`, async (t) => {
     const kv = await (await open(t)).keyValue('locks', 60_000)
     const outcomes = await Promise.all(range(1, 20).map((n) => kv.create('lock/of=the_file.ts', bytes(`${n}`))))

@@ -1,20 +1,17 @@
 import type { KeyValue, KeyValueEntry } from '../source.ts'
 
-interface Kept extends KeyValueEntry {
-  readonly expiresMs: number
-}
-
 const SWEEP_MS = 1_000
 
 export class EmbeddedKeyValue implements KeyValue {
   private readonly ttlMs: number
-  private readonly kept = new Map<string, Kept>()
+  private readonly kept = new Map<string, KeyValueEntry>()
   private readonly watchers: ((key: string, value: Uint8Array | undefined) => void)[] = []
   private revision = 0
   private readonly sweeper: NodeJS.Timeout
 
+  /** @param ttlMs 0: keys stay */
   constructor(ttlMs: number) {
-    this.ttlMs = ttlMs
+    this.ttlMs = ttlMs || Number.POSITIVE_INFINITY
     this.sweeper = setInterval(() => this.sweep(), SWEEP_MS)
     this.sweeper.unref()
   }
@@ -41,8 +38,10 @@ export class EmbeddedKeyValue implements KeyValue {
     return this.current(key)?.revision === revision ? this.put(key, value) : undefined
   }
 
-  async delete(key: string): Promise<void> {
+  async delete(key: string, revision?: number): Promise<boolean> {
+    if (revision !== undefined && this.current(key)?.revision !== revision) return false
     if (this.kept.delete(key)) for (const watcher of this.watchers) watcher(key, undefined)
+    return true
   }
 
   async watch(changed: (key: string, value: Uint8Array | undefined) => void): Promise<void> {
@@ -54,7 +53,7 @@ export class EmbeddedKeyValue implements KeyValue {
     clearInterval(this.sweeper)
   }
 
-  private current(key: string): Kept | undefined {
+  private current(key: string): KeyValueEntry | undefined {
     const entry = this.kept.get(key)
     return entry && entry.expiresMs > Date.now() ? entry : undefined
   }

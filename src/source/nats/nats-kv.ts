@@ -10,20 +10,23 @@ const RETRY_MS = 500
 /** A NATS KV bucket. */
 export class NatsKeyValue implements KeyValue {
   private readonly kv: KV
+  /** How long the bucket keeps its keys; it may be another's, with a time of its own. */
+  private readonly ttlMs: number
   private readonly log: Logger
   private readonly mustBeUp: () => void
   private readonly watches = new Set<QueuedIterator<unknown>>()
   private closed = false
 
-  constructor(kv: KV, log: Logger, mustBeUp: () => void) {
+  constructor(kv: KV, ttlMs: number, log: Logger, mustBeUp: () => void) {
     this.kv = kv
+    this.ttlMs = ttlMs || Number.POSITIVE_INFINITY
     this.log = log
     this.mustBeUp = mustBeUp
   }
 
   async get(key: string): Promise<KeyValueEntry | undefined> {
     const entry = await this.ask(() => this.kv.get(key))
-    return entry && entry.operation === 'PUT' ? { key, value: entry.value, revision: entry.revision } : undefined
+    return entry && entry.operation === 'PUT' ? { key, value: entry.value, revision: entry.revision, expiresMs: entry.created.getTime() + this.ttlMs } : undefined
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
@@ -38,8 +41,13 @@ export class NatsKeyValue implements KeyValue {
     return this.ask(() => unlessOther(this.kv.update(key, value, revision)))
   }
 
-  async delete(key: string): Promise<void> {
-    await this.ask(() => this.kv.delete(key))
+  async delete(key: string, revision?: number): Promise<boolean> {
+    if (revision === undefined) {
+      await this.ask(() => this.kv.delete(key))
+      return true
+    }
+    // What was deleted is gone for `get`: its marker has a revision that nobody was given.
+    return (await this.ask(() => unlessOther(this.kv.delete(key, { previousSeq: revision }).then(() => revision)))) !== undefined
   }
 
   async watch(changed: (key: string, value: Uint8Array | undefined) => void): Promise<void> {

@@ -131,7 +131,7 @@ export class NatsSource implements Source {
       this.mustBeUp()
       kv = this.js.views
         .kv(bucket, { history: 1, ttl: ttlMs })
-        .then((opened: KV) => new NatsKeyValue(opened, this.options.log, () => this.mustBeUp()))
+        .then(async (opened: KV) => new NatsKeyValue(opened, (await opened.status()).ttl, this.options.log, () => this.mustBeUp()))
       this.buckets.set(bucket, kv)
       kv.catch(() => this.buckets.delete(bucket))
     }
