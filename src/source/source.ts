@@ -35,6 +35,8 @@ export interface ReadPart {
   readonly subject?: string
   /** None after this sequence. */
   readonly upToSeq?: number
+  /** It ends once their bodies have so many bytes, or soon after. */
+  readonly bytes?: number
 }
 
 export interface KeyValueEntry {
@@ -76,7 +78,7 @@ export interface Source {
   /** Bounds of the stream now. */
   bounds(): Promise<Bounds>
   consume(afterSeq: number, sink: Sink): Consumption
-  /** Up to `limit` stored messages after `afterSeq`, in order; fewer only where there are no more. */
+  /** Up to `limit` stored messages after `afterSeq`, in order; fewer only where there are no more, or `bytes` are reached. */
   read(afterSeq: number, limit: number, part?: ReadPart): Promise<StoredMessage[]>
   /** Stores an event. @returns its sequence, once it is stored */
   publish(subject: string, body: Uint8Array, options?: PublishOptions): Promise<number>

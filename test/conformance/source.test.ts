@@ -191,6 +191,10 @@ for (const [name, open] of Object.entries(SOURCES)) {
     t.same(await read(7, 100, { upToSeq: 290 }), range(8, 107))
     t.same(await read(7, 1_000, { subject: 'events.another.>', upToSeq: 390 }), range(8, 390).filter((n) => n % 4 === 0 && n % 100 !== 0))
     t.same(await read(300, 10, { upToSeq: 300 }), [])
+    const some = await read(0, 1_000, { bytes: 300 })
+    t.same(some, range(1, some.length))
+    t.ok(some.length >= 100 && some.length < 400, `${some.length}`)
+    t.same(await read(0, 1_000, { bytes: 100_000 }), range(1, 400))
   })
 
   t.test(`${name}: a request that no service answers says so by SERVICE_UNAVAILABLE`, async (t) => {

@@ -36,13 +36,16 @@ export class EmbeddedSource implements Source {
     return reader
   }
 
-  async read(afterSeq: number, limit: number, { subject = EVENT_SUBJECTS, upToSeq = this.lastSeq }: ReadPart = {}): Promise<StoredMessage[]> {
+  async read(afterSeq: number, limit: number, { subject = EVENT_SUBJECTS, upToSeq = this.lastSeq, bytes = Number.POSITIVE_INFINITY }: ReadPart = {}): Promise<StoredMessage[]> {
     const found: StoredMessage[] = []
     const start = subject.endsWith('>') ? subject.slice(0, -1) : undefined
-    for (let index = firstAfter(this.messages, afterSeq); found.length < limit; index++) {
+    let size = 0
+    for (let index = firstAfter(this.messages, afterSeq); found.length < limit && size < bytes; index++) {
       const message = this.messages[index]
       if (message === undefined || message.seq > upToSeq) break
-      if (start === undefined ? message.subject === subject : message.subject.startsWith(start)) found.push(message)
+      if (start === undefined ? message.subject !== subject : !message.subject.startsWith(start)) continue
+      found.push(message)
+      size += message.body.length
     }
     return found
   }
