@@ -5,6 +5,7 @@ import { BUILT_IN_COMMANDS } from './commands/dispatch.ts'
 import { Participants } from './commands/participants.ts'
 import { placeRoom } from './commands/place.ts'
 import { Presence } from './commands/presence.ts'
+import { Recall } from './commands/recall.ts'
 import { hearOthers } from './commands/say.ts'
 import { hasKey } from './config/load.ts'
 import type { Config } from './config/options.ts'
@@ -84,6 +85,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     participants,
     presence,
     askables: new Askables(),
+    recall: new Recall(source, { positionsMax: config.lookBackEvents, bytesMax: config.lookBackBytes }),
     verify: (token) => verifier.verify(token),
     commandTimeoutMs: config.commandTimeoutMs,
     roomsMax: config.maxRooms,

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Command, StoreEffect } from '../contracts/contract.ts'
+import type { Command, StoredEvent, StoreEffect } from '../contracts/contract.ts'
 import { requestService } from './forward.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 
@@ -7,14 +7,28 @@ import { type Caller, senderOf, type Services } from './caller.ts'
 export async function store(caller: Caller, command: Command, effect: StoreEffect, services: Services): Promise<void> {
   const sender = senderOf(caller)
   const event = effect.event(command, sender, randomUUID())
-  await services.source.publish(`events.${caller.contract.app}.${event.type}`, Buffer.from(JSON.stringify({ data: event.data })))
+  await publish(caller, event, services)
   command.acknowledge?.([{ status: 'success' }])
   const forwarded = effect.forward?.(event, command, sender)
-  if (forwarded) void forward(caller, forwarded, services)
+  if (forwarded) void forward(caller, command, forwarded, services)
 }
 
-async function forward(caller: Caller, { type, data, failed }: NonNullable<ReturnType<NonNullable<StoreEffect['forward']>>>, services: Services): Promise<void> {
+/** Stores what the contract wants kept of every command. */
+export function record(caller: Caller, command: Command, services: Services): void {
+  const event = caller.contract.contract.record?.(command, senderOf(caller))
+  // While the source is out of reach the command itself fails, or is one that nothing is kept of.
+  if (event) publish(caller, event, services).catch(() => {})
+}
+
+async function publish({ contract }: Caller, { type, data, rooms, source: by }: StoredEvent, { source }: Services): Promise<void> {
+  await source.publish(`events.${contract.app}.${type}`, Buffer.from(JSON.stringify({ data, ...(rooms ? { rooms } : undefined), ...(by === undefined ? undefined : { source: by }) })))
+}
+
+async function forward(caller: Caller, command: Command, { type, data, failed }: NonNullable<ReturnType<NonNullable<StoreEffect['forward']>>>, services: Services): Promise<void> {
   const startMs = Date.now()
   const outcome = await requestService(caller, { type, data }, services)
-  if (!outcome.ok && !caller.closed) caller.reply(failed(outcome.failure, Date.now() - startMs))
+  if (outcome.ok || caller.closed) return
+  // Acknowledged it is already: that it is stored.
+  const { acknowledge, ...unanswered } = command
+  caller.fail(outcome.failure, unanswered, failed?.(outcome.failure, Date.now() - startMs))
 }

@@ -3,6 +3,7 @@ import { Compile } from 'typebox/compile'
 import { BrokerError } from '../errors.ts'
 import { type Clause, compilePredicate, facetValues, type Facets, type Predicate } from '../hub/predicate.ts'
 import { Audience } from '../hub/room.ts'
+import { View } from '../hub/view.ts'
 import type { Route } from '../log/entry.ts'
 import type { EventEnvelope } from '../log/event.ts'
 import { Remembered, SUBJECTS } from './remembered.ts'
@@ -14,6 +15,10 @@ export interface CompiledCommand {
   readonly check: Check
   readonly effect: Effect
   readonly namespaces: readonly string[] | undefined
+  readonly allows: ((claims: Claims) => boolean) | undefined
+  readonly inSession: boolean
+  /** Of the `data` that a service replies. */
+  readonly checkReply: Check
 }
 
 /** Who took part in a conversation; see commands/participants.ts. */
@@ -33,7 +38,7 @@ export class CompiledContract {
   private readonly facetsOf: ((data: unknown) => unknown)[]
   private readonly filters = new Map<string, number>()
   private readonly names = new Map<string, readonly string[]>()
-  private readonly rooms: readonly { pattern: RegExp; allows: RoomContract['allows'] }[]
+  private readonly rooms: readonly { pattern: RegExp; room: RoomContract }[]
   private readonly participantsOf: ParticipantsOf
 
   constructor(contract: Contract, builtIn: Readonly<Record<string, CommandContract>>, participantsOf: ParticipantsOf) {
@@ -46,8 +51,9 @@ export class CompiledContract {
     for (const [name, { of }] of Object.entries(filters)) this.filters.set(name, this.facetsOf.push(of) - 1)
     for (const type of Object.keys(events)) if (!events[type]?.rooms) this.names.set(type, [type])
     for (const [name, patterns] of Object.entries(groups)) this.names.set(name, matching(Object.keys(events), patterns, name, contract.app))
-    this.rooms = Object.entries(contract.rooms ?? {}).map(([pattern, { allows }]) => ({ pattern: roomPattern(pattern, contract.idPattern), allows }))
-    this.commands = new Map(Object.entries({ ...builtIn, ...commands }).map(([type, { schema, effect, namespaces }]) => [type, { check: checkOf(schema), effect, namespaces }]))
+    this.rooms = Object.entries(contract.rooms ?? {}).map(([pattern, room]) => ({ pattern: roomPattern(pattern, contract.idPattern), room }))
+    this.audience.view = viewOf(contract)
+    this.commands = new Map(Object.entries({ ...builtIn, ...commands }).map(([type, known]) => [type, compileCommand(known)]))
     this.questions = new Map(Object.entries(questions).map(([type, { schema }]) => [type, checkOf(schema)]))
     this.eventChecks = new Map(Object.entries(events).map(([type, { schema }]) => [type, checkOf(schema)]))
   }
@@ -79,18 +85,18 @@ export class CompiledContract {
 
   /** @throws BrokerError INVALID_ROOM where no pattern of the contract fits, ROOM_ACCESS_DENIED where the token does not allow it */
   checkRoom(claims: Claims, room: string): void {
-    const { allows, id } = this.checkRoomName(room)
+    const { room: { allows }, id } = this.checkRoomName(room)
     if (allows === undefined || claims.roles?.includes('admin') || allows(claims, id)) return
     throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to room ${room}`, { room })
   }
 
   /** @throws BrokerError INVALID_ROOM */
-  checkRoomName(room: string): { allows: RoomContract['allows']; id: string } {
-    for (const { pattern, allows } of this.rooms) {
-      const match = pattern.exec(room)
-      if (match !== null) return { allows, id: match[1] ?? '' }
+  checkRoomName(name: string): { room: RoomContract; id: string } {
+    for (const { pattern, room } of this.rooms) {
+      const match = pattern.exec(name)
+      if (match !== null) return { room, id: match[1] ?? '' }
     }
-    throw new BrokerError('INVALID_ROOM', undefined, { room: room.slice(0, 200) })
+    throw new BrokerError('INVALID_ROOM', undefined, { room: name.slice(0, 200) })
   }
 
   /** What a client that asks for these filters gets to see. @throws BrokerError UNKNOWN_FILTER */
@@ -148,6 +154,16 @@ function matching(types: readonly string[], patterns: readonly string[], group: 
 function roomPattern(pattern: string, id = '[A-Za-z0-9_-]{1,128}'): RegExp {
   const parts = pattern.split(/\{[^}]*\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
   return new RegExp(`^${parts.join(`(${id})`)}$`)
+}
+
+function viewOf({ app, rooms = {} }: Contract): View | undefined {
+  const [view, ...more] = Object.entries(rooms).flatMap(([name, { shows }]) => (shows ? [new View(name, shows)] : []))
+  if (more.length > 0 || view?.room.includes('{')) throw new BrokerError('CONTRACT_INVALID', `Contract ${app}: one room may have \`shows\`, and its name holds no braces`)
+  return view
+}
+
+function compileCommand({ schema, effect, namespaces, allows, inSession }: CommandContract): CompiledCommand {
+  return { check: checkOf(schema), effect, namespaces, allows, inSession: inSession === true, checkReply: checkOf(effect.use === 'forward' ? effect.replies : undefined) }
 }
 
 const ALWAYS_RIGHT: Check = () => NONE

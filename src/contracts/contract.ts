@@ -1,5 +1,6 @@
 import type { Static, TSchema } from 'typebox'
 import type { Message } from '../hub/wire.ts'
+import type { DigestOf } from '../log/digest.ts'
 import type { EventEnvelope } from '../log/event.ts'
 
 export type { Message }
@@ -32,6 +33,10 @@ export interface Contract {
   /** What services may ask a client, by event name; its acknowledgement is the answer. Socket.IO alone. */
   readonly questions?: Readonly<Record<string, QuestionContract>>
   readonly limits?: LimitsContract
+  /** The session that a client's commands act in: services get it as `session_id`. */
+  readonly session?: (sender: Sender) => string | undefined
+  /** An event that is stored of each command before it is carried out. Nobody waits for it. */
+  readonly record?: (command: Command, sender: Sender) => Message | undefined
   /** What ids look like in `rooms` patterns, as a regular expression. Default: `[A-Za-z0-9_-]{1,128}`. */
   readonly idPattern?: string
   /** What the others in a place hear when a user comes to it, or leaves it with their last connection. */
@@ -93,6 +98,10 @@ export interface SocketIoEndpoint {
   readonly welcome?: (client: ConnectedClient) => Message
   /** `data` of the `connect_error` of a client that is refused. */
   readonly refusal?: (failure: Failure) => unknown
+  /** Its `message`. Default: the failure's own. */
+  readonly refusalMessage?: (failure: Failure) => string
+  /** What a client gets whose token has run out, before it is disconnected. Default: `connection_error` with `refusal`. */
+  readonly expired?: (failure: Failure) => Message
   /** Lets clients connect without a token and authenticate by a command; nothing else works before. */
   readonly lateAuthentication?: LateAuthentication
   /** What a client gets for a command that failed: the values of its acknowledgement, or a message. */
@@ -154,6 +163,17 @@ export interface EventContract<D = Data> {
 export interface RoomContract {
   /** @param id what stood in the pattern's braces */
   readonly allows?: (claims: Claims, id: string) => boolean
+  /** Who may join as well: what a service has written of the id into a key-value bucket says so. `join` asks it. */
+  readonly record?: {
+    readonly bucket: string
+    /** @param record the key's value, read as JSON; undefined where it is none */
+    readonly allows: (claims: Claims, record: Data) => boolean
+  }
+  /**
+   * Who is in this room sees every event of the application, whatever rooms it goes to, in this form; `undefined`: not that
+   * one. Its members are fed from the log one by one: for a few, not for thousands.
+   */
+  readonly shows?: (event: AnyEvent) => Message | undefined
 }
 
 export interface FilterContract {
@@ -177,6 +197,10 @@ export interface CommandContract<D = Data> {
   readonly effect: Effect<D>
   /** Socket.IO: the namespaces that it is known in. Default: all of the contract's. */
   readonly namespaces?: readonly string[]
+  /** Who may send it; admins always. Default: everybody. */
+  readonly allows?: (claims: Claims) => boolean
+  /** It acts in the contract's `session`: without one it is refused. */
+  readonly inSession?: true
 }
 
 export interface QuestionContract {
@@ -207,6 +231,8 @@ export type Effect<D = Data> =
   | StoreEffect<D>
   | SayEffect<D>
   | ForwardEffect<D>
+  // biome-ignore lint/suspicious/noExplicitAny: what a piece of the log comes down to is between an effect's own functions.
+  | RecallEffect<D, any>
 
 export interface EchoEffect<D = Data> {
   /** Answers by itself. */
@@ -231,6 +257,8 @@ export interface Sender {
   /** Socket.IO: the namespace, and what stands in its braces. */
   readonly namespace: string
   readonly parameter: string
+  /** Rooms that it is in, the one joined last at the end. */
+  readonly rooms: readonly string[]
 }
 
 export interface PlaceEffect<D = Data> {
@@ -257,9 +285,16 @@ export interface SelectEffect<D = Data> {
 export interface StoreEffect<D = Data> {
   /** Stores an event; everybody in its rooms gets it, the sender included. */
   readonly use: 'store'
-  readonly event: (command: Command<D>, sender: Sender, id: string) => Message
-  /** A command for a service that goes with it, if any. */
-  readonly forward?: (event: Message, command: Command<D>, sender: Sender) => { readonly type: string; readonly data: unknown; readonly failed: (failure: Failure, tookMs: number) => Message } | undefined
+  readonly event: (command: Command<D>, sender: Sender, id: string) => StoredEvent
+  /** A command for a service that goes with it, if any. Without `failed` its failure is answered as any other. */
+  readonly forward?: (event: Message, command: Command<D>, sender: Sender) => { readonly type: string; readonly data: unknown; readonly failed?: (failure: Failure, tookMs: number) => Message } | undefined
+}
+
+/** An event that the broker stores. */
+export interface StoredEvent extends Message {
+  /** Override those that the event's contract derives. */
+  readonly rooms?: readonly string[]
+  readonly source?: string
 }
 
 export interface SayEffect<D = Data> {
@@ -274,10 +309,30 @@ export interface ForwardEffect<D = Data> {
   readonly use: 'forward'
   /** The conversation that the sender takes part in from now on (24 h, on all nodes). */
   readonly participates?: (data: D) => string | undefined
-  /** What the sender gets when there is no service, no answer, or a refusal. */
-  readonly failed: (failure: Failure, command: Command<D>) => Message
+  /** What the sender gets when there is no service, no answer, or a refusal. Default: as for any failure. */
+  readonly failed?: (failure: Failure, command: Command<D>, tookMs: number) => Message
+  /** What the `data` of a reply must be; anything else is BAD_REPLY. */
+  readonly replies?: TSchema
   /** What the sender gets from a reply `{ok: true, data}`. Default: nothing; the service publishes events. */
   readonly succeeded?: (data: unknown, command: Command<D>) => Message
+}
+
+export interface RecallEffect<D = Data, P = Data> {
+  /** Answers from the stored log, however old it is, as far back as LOOK_BACK_EVENTS. */
+  readonly use: 'recall'
+  /** Event types that it is about. Default: all of the application. */
+  readonly events?: readonly string[]
+  /** What a piece of the log comes down to: kept in memory, and shared by all who ask. */
+  readonly digest: DigestOf<P>
+  /** What one who asks makes of the pieces. */
+  readonly answer: (command: Command<D>, sender: Sender) => Recollection<P>
+}
+
+export interface Recollection<P> {
+  /** Looks at a piece: the newest first. @returns false where it has seen enough */
+  readonly look: (piece: P) => boolean
+  /** @param complete false: there is more, further back than the broker looks */
+  readonly reply: (complete: boolean) => Message
 }
 
 export interface LimitsContract {

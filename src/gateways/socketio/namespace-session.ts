@@ -88,7 +88,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
   begin(): void {
     this.connection.send({ type: PacketType.CONNECT, nsp: this.name, data: { sid: this.connectionId, pid: this.pid } })
     this.namespaces.opened(this)
-    if (!this.pending) this.enter()
+    if (!this.pending) this.enter(this.recovered?.rooms ?? [])
   }
 
   /** The client is gone from the namespace. */
@@ -146,13 +146,13 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.emit(message)
   }
 
-  fail(error: BrokerError, command?: Command): void {
-    const failure = failureOf(error)
+  fail({ code, message, details }: Failure, command?: Command, instead?: Message): void {
+    const failure = { code, message, ...(details === undefined ? undefined : { details }) }
     const { failed } = this.namespace.endpoint
     const answer = command && failed?.(failure, command)
     if (answer?.acknowledgement) command?.acknowledge?.(answer.acknowledgement)
-    if (answer?.message) this.emit(answer.message)
-    if (!failed) this.emit({ type: 'error', data: failure })
+    const told = instead ?? answer?.message ?? (failed ? undefined : { type: 'error', data: failure })
+    if (told) this.emit(told)
   }
 
   renew(claims: Claims): void {
@@ -185,12 +185,14 @@ export class NamespaceSession extends Session implements Caller, Askable {
       if (late && nowMs - this.openedMs >= late.timeoutMs) this.connection.disconnect(this)
     } else if (this.claims.exp * 1000 <= nowMs) {
       const failure = failureOf(new BrokerError('AUTH_EXPIRED'))
-      this.emit(late ? late.refused(failure) : { type: 'connection_error', data: this.namespace.endpoint.refusal?.(failure) ?? failure })
+      const { expired, refusal } = this.namespace.endpoint
+      this.emit(late ? late.refused(failure) : (expired?.(failure) ?? { type: 'connection_error', data: refusal?.(failure) ?? failure }))
       this.connection.disconnect(this)
     }
   }
 
-  private enter(): void {
+  /** @param kept rooms of before that it may be in */
+  private enter(kept: readonly string[]): void {
     const { hub, log, askables } = this.namespaces.services
     const { endpoint, parameter } = this.namespace
     hub.open(this)
@@ -198,7 +200,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const first = endpoint.welcome?.(this)
     if (first) this.emit(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq))
     const rooms = new Set(endpoint.joins?.(this.claims, parameter))
-    for (const room of this.recovered?.rooms ?? []) if (this.mayBeIn(room)) rooms.add(room)
+    for (const room of kept) rooms.add(room)
     const memberships = [...rooms].map((room) => ({ room, predicate: this.contract.withAccess(this.claims, []) }))
     if (this.recovered === undefined) hub.join(this, memberships)
     else {
@@ -250,7 +252,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.pending = false
     this.emit(late.succeeded(claims))
     acknowledge?.([{ status: 'success' }])
-    this.enter()
+    this.enter((this.recovered?.rooms ?? []).filter((room) => this.mayBeIn(room)))
     return this.early && this.runEarly()
   }
 

@@ -1,6 +1,7 @@
 import type { TemplatedApp } from 'uWebSockets.js'
 import { bareData, encodeSocketIoEvent, encodeSocketIoMessage, eventPrefix } from '../../codecs/socketio.ts'
 import type { Services } from '../../commands/caller.ts'
+import { checkJoin } from '../../commands/join.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { Claims, SocketIoEndpoint } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
@@ -120,7 +121,21 @@ export class Namespaces {
       return new NamespaceSession(this, current, connection, claims, own, recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq, claims?.sub) : (pid as string), recovered)
     }
     if (typeof pid !== 'string') return entrance(undefined)
-    return this.recovery.find(pid, offset, claims?.sub).then(entrance)
+    return this.recovery.find(pid, offset, claims?.sub).then(async (found) => entrance(found && claims ? await this.permitted(namespace, claims, found) : found))
+  }
+
+  /** What was kept of a session, without the rooms that it may no longer be in. @returns undefined where nobody can say */
+  private async permitted({ contract }: Namespace, claims: Claims, found: Recovered): Promise<Recovered | undefined> {
+    const rooms: string[] = []
+    for (const room of found.rooms ?? []) {
+      try {
+        await checkJoin(contract, claims, room, this.services.source)
+        rooms.push(room)
+      } catch (error) {
+        if (failureOf(error).code === 'SERVICE_UNAVAILABLE') return undefined
+      }
+    }
+    return { ...found, rooms }
   }
 
   /** @throws BrokerError ACCESS_DENIED */
@@ -161,7 +176,7 @@ export class Namespaces {
     const failure = failureOf(error)
     this.meters.error(failure.code)
     const data = endpoint.refusal?.(failure)
-    return { message: failure.message, ...(data === undefined ? undefined : { data }) }
+    return { message: endpoint.refusalMessage?.(failure) ?? failure.message, ...(data === undefined ? undefined : { data }) }
   }
 
   /** @returns undefined where the client may say later who it is */
