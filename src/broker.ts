@@ -11,6 +11,7 @@ import { hasKey } from './config/load.ts'
 import type { Config } from './config/options.ts'
 import type { ClientPortName } from './contracts/contract.ts'
 import { gameDjinn } from './contracts/game-djinn.ts'
+import { geminiSessions } from './contracts/gemini-sessions.ts'
 import { orchestratorPortal } from './contracts/orchestrator-portal.ts'
 import { sweAgent } from './contracts/swe-agent.ts'
 import { loadContract } from './contracts/load.ts'
@@ -57,7 +58,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     { secret: config.jwtSecret, publicKey: config.jwtPublicKey, jwksUrl: config.jwksUrl, issuer: config.jwtIssuer, audience: config.jwtAudience },
     log,
   )
-  const contracts = [gameDjinn, sweAgent, orchestratorPortal, ...(await Promise.all(config.contracts.map(loadContract)))]
+  const contracts = [gameDjinn, sweAgent, orchestratorPortal, geminiSessions, ...(await Promise.all(config.contracts.map(loadContract)))]
   const source = await openSource(config, log)
   const participants = await Participants.open(source)
   const nodeId = randomBytes(4).toString('hex')
