@@ -17,6 +17,7 @@ export {
   type LimitsContract,
   type Message,
   type QuestionContract,
+  type RecallEffect,
   type RoomContract,
   type SocketIoEndpoint,
   type WebSocketEndpoint,

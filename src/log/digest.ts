@@ -7,8 +7,8 @@ const SPAN = 16_384
 const PAGE_BYTES = 4 * 1024 * 1024
 /** Pieces read at once, over all digests. */
 const READS_MAX = 4
-/** A piece may hold what the stream dropped so long ago. */
-const STALE_MS = 5_000
+/** A piece may hold what the stream dropped so long ago; a full stream drops something all the time. */
+const STALE_MS = 1_000
 
 /** What a piece of the log comes down to. */
 export interface DigestOf<P> {
@@ -84,7 +84,8 @@ export class Digest<P> {
     const upToSeq = Math.min((number + 1) * this.span, bounds.lastSeq)
     let piece = this.pieces.get(number)
     if (piece) this.forget(number, piece)
-    if (!piece || (piece.afterSeq < afterSeq && Date.now() - piece.madeMs > STALE_MS)) piece = { value: this.options.make(), bytes: 0, afterSeq, upToSeq: afterSeq, madeMs: Date.now(), cut: false, ready: Promise.resolve() }
+    const outdated = piece && piece.afterSeq < afterSeq && (piece.upToSeq <= afterSeq || Date.now() - piece.madeMs > STALE_MS)
+    if (!piece || outdated) piece = { value: this.options.make(), bytes: 0, afterSeq, upToSeq: afterSeq, madeMs: Date.now(), cut: false, ready: Promise.resolve() }
     this.pieces.set(number, piece)
     this.bytes += piece.bytes
     const current = piece

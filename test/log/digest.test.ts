@@ -111,6 +111,21 @@ t.test('it looks back so far, and says when that was not all', async (t) => {
   t.same((await all(5)).complete, true, 'enough is enough')
 })
 
+t.test('what the stream dropped goes: at once where it is a whole piece, else soon', async (t) => {
+  const { source, all, digest } = setUp()
+  for (const n of range(1, 28)) await publish(source, 'sold', n)
+  t.same((await all()).found, range(1, 28))
+  const walk = async (firstSeq: number) => {
+    const found: number[] = []
+    await digest.walk({ ...(await source.bounds()), firstSeq }, (piece) => found.unshift(...piece) > 0)
+    return found
+  }
+  t.same(await walk(29), [], 'all of it')
+  await publish(source, 'sold', 29)
+  t.same(await walk(29), [29], 'a piece whose events are all gone')
+  t.same(await walk(11), range(11, 29).filter((n) => n <= 20 || n === 29))
+})
+
 t.test('a failed reading is told, and tried again', async (t) => {
   const { source, all } = setUp()
   await publish(source, 'sold', 1)
