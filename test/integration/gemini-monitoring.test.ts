@@ -159,12 +159,16 @@ t.test('what happened, from the stored log: the newest, oldest first, of a user 
     if (n % 10 === 0) await two.ask('chat:typing', { typing: false })
     await publish('gemini:content', { text: `${n}`, sessionId: n % 2 === 0 ? session : elsewhere })
   }
+  // Commands are stored without anybody waiting for it.
+  const watcher = await admin(t, broker)
+  await eventually(async () => (await ask(watcher, 'monitoring:events', 'monitoring:get-events', { limit: 10_000 })).events.filter(({ userId }: { userId: string }) => userId === ann || userId === bob).length === 145)
+  await publish('gemini:content', { text: '130', sessionId: elsewhere })
   for (const at of [broker, other]) {
     const client = await admin(t, at)
     const events = async (query?: object) => (await ask(client, 'monitoring:events', 'monitoring:get-events', ...(query ? [query] : []))).events
     const all = await events()
     t.equal(all.length, 100)
-    t.same(all[99].data, { event: 'gemini:content', text: '129', sessionId: elsewhere })
+    t.same(all[99].data, { event: 'gemini:content', text: '130', sessionId: elsewhere })
     const texts = all.filter(({ type }: { type: string }) => type === 'gemini').map(({ data }: { data: { text: string } }) => Number(data.text))
     t.same(texts, [...texts].sort((a, b) => a - b), 'oldest first')
     t.same((await events({ limit: 3 })), all.slice(-3))
@@ -205,6 +209,7 @@ t.test('statistics, of everybody and of one user', async (t) => {
   // Of another application, and of nobody's contract.
   await (await statsNats.jetstream()).publish('events.game-djinn.game_added', Buffer.from('{"data":{}}'))
   for (const client of watchers) {
+    await eventually(async () => (await stats(client)).totalEvents >= 11)
     const all = await stats(client)
     t.same(all, {
       totalEvents: 11,
@@ -216,7 +221,8 @@ t.test('statistics, of everybody and of one user', async (t) => {
     t.same(await stats(client, { userId: 'nobody' }), { totalEvents: 0, byType: {}, byUser: {}, toolUsage: {} })
   }
   await ann.ask('tool:execute', { name: 'readFile' })
-  for (const client of watchers) t.equal((await stats(client)).toolUsage.readFile, 3, 'what is new is counted, on all nodes')
+  // What is new is counted, on all nodes.
+  for (const client of watchers) await eventually(async () => (await stats(client)).toolUsage.readFile === 3)
 })
 
 t.test('a client without a token of an admin\'s cannot see more than its sessions by asking for the room', async (t) => {

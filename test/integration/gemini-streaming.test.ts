@@ -7,7 +7,7 @@ import { Publisher } from '../support/load.ts'
 import { TestNats } from '../support/nats.ts'
 import { type SocketIoClient, TRANSPORTS } from '../support/socketio-client.ts'
 
-const PAD = 'x'.repeat(6_000)
+const PAD = 'x'.repeat(2_000)
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 const chunks = (client: SocketIoClient) => client.of('gemini:content').map(([{ text }]) => Number(text))
 
@@ -31,7 +31,7 @@ t.test('the chunks of one answer arrive in order, once: by every transport, on a
   const steady = await Promise.all(Object.values(TRANSPORTS).flatMap((transports) => [doomed, other].map((at) => connect(t, at === doomed ? { geminiSessionsPort: balancer.port } : at, transports))))
   const slow = await connect(t, other, ['websocket'])
   const lazy = await connect(t, other, ['polling'])
-  lazy.pollSlowly(() => 400)
+  lazy.pollSlowly(() => 100)
   const publisher = new Publisher(nats, 400, (n) => ({ subject: 'events.gemini-sessions.gemini:content', body: { data: { text: `${n}`, accumulated: PAD, sessionId: 'answer' } } }))
   slow.pause()
   await eventually(() => steady.every((client) => chunks(client).length > 500), 60_000)
