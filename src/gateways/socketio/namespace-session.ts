@@ -150,9 +150,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const failure = { code, message, ...(details === undefined ? undefined : { details }) }
     const { failed } = this.namespace.endpoint
     const answer = command && failed?.(failure, command)
-    if (answer?.acknowledgement) command?.acknowledge?.(answer.acknowledgement)
     const told = instead ?? answer?.message ?? (failed ? undefined : { type: 'error', data: failure })
     if (told) this.emit(told)
+    // Last, so that whoever waits for it has been told why.
+    if (answer?.acknowledgement) command?.acknowledge?.(answer.acknowledgement)
   }
 
   renew(claims: Claims): void {
