@@ -7,12 +7,14 @@ import { Locks } from './commands/locks.ts'
 import { Participants } from './commands/participants.ts'
 import { placeRoom } from './commands/place.ts'
 import { Presence } from './commands/presence.ts'
+import { Recall } from './commands/recall.ts'
 import { hearOthers } from './commands/say.ts'
 import { hasKey } from './config/load.ts'
 import type { Config } from './config/options.ts'
 import type { ClientPortName } from './contracts/contract.ts'
 import { codingAssistant } from './contracts/coding-assistant.ts'
 import { gameDjinn } from './contracts/game-djinn.ts'
+import { geminiSessions } from './contracts/gemini-sessions.ts'
 import { orchestratorPortal } from './contracts/orchestrator-portal.ts'
 import { sweAgent } from './contracts/swe-agent.ts'
 import { loadContract } from './contracts/load.ts'
@@ -60,7 +62,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     { secret: config.jwtSecret, publicKey: config.jwtPublicKey, jwksUrl: config.jwksUrl, issuer: config.jwtIssuer, audience: config.jwtAudience },
     log,
   )
-  const contracts = [gameDjinn, sweAgent, orchestratorPortal, codingAssistant, ...(await Promise.all(config.contracts.map(loadContract)))]
+  const contracts = [gameDjinn, sweAgent, orchestratorPortal, codingAssistant, geminiSessions, ...(await Promise.all(config.contracts.map(loadContract)))]
   const source = await openSource(config, log)
   const participants = await Participants.open(source)
   const nodeId = randomBytes(4).toString('hex')
@@ -90,6 +92,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     presence,
     askables: new Askables(),
     locks,
+    recall: new Recall(source, { positionsMax: config.lookBackEvents, bytesMax: config.lookBackBytes }),
     verify: (token) => verifier.verify(token),
     commandTimeoutMs: config.commandTimeoutMs,
     roomsMax: config.maxRooms,

@@ -19,6 +19,7 @@ export const ERRORS = {
   INVALID_EVENT: { message: 'The body is not an event: a JSON or msgpack object with an object `data`', http: 400 },
   INVALID_POSITION: { message: 'This is not a position', http: 400 },
   INVALID_ROOM: { message: 'Invalid room format', http: 400 },
+  NOT_JOINED: { message: 'Join a session first', http: 409 },
   TOO_MANY_SUBSCRIPTIONS: { message: 'This connection has reached its limit of rooms', http: 429 },
   LOCKED: { message: 'Somebody else holds the lock', http: 409 },
   NOT_LOCKED: { message: 'You do not hold this lock', http: 409 },

@@ -22,5 +22,5 @@ export {
   userOf,
   type WebSocketEndpoint,
 } from './contracts/contract.ts'
-export type { Effect, ForwardEffect } from './contracts/effect.ts'
+export type { Effect, ForwardEffect, RecallEffect } from './contracts/effect.ts'
 export { BrokerError, ERRORS, type ErrorCode } from './errors.ts'

@@ -17,7 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'source': ['errors.ts', 'log/event.ts'],
   'log': ['log/event.ts', 'source'],
   'meters.ts': ['log'],
-  'hub': ['log', 'meters.ts'],
+  'hub': ['log', 'log/event.ts', 'meters.ts'],
   'codecs': ['log/event.ts', 'hub'],
   'contracts': ['errors.ts', 'log', 'log/event.ts', 'meters.ts', 'hub'],
   'guard': ['errors.ts', 'source', 'contracts'],

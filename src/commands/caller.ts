@@ -1,7 +1,6 @@
 import type { CompiledContract } from '../contracts/compiled.ts'
-import type { Claims, Command, Message } from '../contracts/contract.ts'
+import type { Claims, Command, Failure, Message } from '../contracts/contract.ts'
 import type { Sender, Within } from '../contracts/effect.ts'
-import type { BrokerError } from '../errors.ts'
 import type { EventLog } from '../log/event-log.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { Session } from '../hub/session.ts'
@@ -10,6 +9,7 @@ import type { Askables } from './ask.ts'
 import type { Locks } from './locks.ts'
 import type { Participants } from './participants.ts'
 import type { Presence } from './presence.ts'
+import type { Recall } from './recall.ts'
 
 /** Who sent a command, as effects see it; each gateway implements it in its protocol. */
 export interface Caller {
@@ -27,8 +27,11 @@ export interface Caller {
   readonly parameter?: string
   /** Sends a message, as the answer to a command where one is given. Waits where the socket is full; never lost while the connection lasts. */
   reply(message: Message, command?: Command): void
-  /** Says what was wrong, with a command where one is given. */
-  fail(error: BrokerError, command?: Command): void
+  /**
+   * Says what was wrong, with a command where one is given.
+   * @param message instead of what the endpoint says of failures
+   */
+  fail(failure: Failure, command?: Command, message?: Message): void
   /** The rooms that the session is in have changed. Resolves once that would survive this broker. */
   remember?(): Promise<void>
   /** Goes on with other claims of the same user. */
@@ -50,6 +53,7 @@ export interface Services {
   readonly presence: Presence
   readonly askables: Askables
   readonly locks: Locks
+  readonly recall: Recall
   readonly verify: (token: string) => Claims
   readonly commandTimeoutMs: number
   readonly roomsMax: number

@@ -1,18 +1,19 @@
 import { Type } from 'typebox'
+import type { CompiledCommand } from '../contracts/compiled.ts'
 import type { CommandContract, Command } from '../contracts/contract.ts'
 import { BrokerError, reasonOf } from '../errors.ts'
 import { isRecord } from '../log/event.ts'
 import type { Meters } from '../meters.ts'
 import { authenticate } from './authenticate.ts'
 import { batch } from './batch.ts'
-import type { Caller, Services } from './caller.ts'
+import { type Caller, senderOf, type Services } from './caller.ts'
 import { forward } from './forward.ts'
 import { identity } from './identity.ts'
 import { join, leave } from './join.ts'
 import { lock, unlock } from './lock.ts'
 import { enter, exit, select } from './place.ts'
 import { say } from './say.ts'
-import { store } from './store.ts'
+import { record, store } from './store.ts'
 import { subscribe, unsubscribe } from './subscribe.ts'
 
 const names = Type.Array(Type.String({ minLength: 1, maxLength: 256 }), { maxItems: 256 })
@@ -62,6 +63,8 @@ export function dispatch(caller: Caller, command: Command, services: Services, m
     meters.command(contract.app, command.type)
     const faults = known.check(command.data)
     if (faults.length > 0) throw new BrokerError('INVALID_MESSAGE', `The data of "${command.type}" is not valid: ${faults[0]}`, { faults })
+    checkSender(caller, known)
+    record(caller, command, services)
     const { effect } = known
     switch (effect.use) {
       case 'subscribe':
@@ -103,13 +106,21 @@ export function dispatch(caller: Caller, command: Command, services: Services, m
         return undefined
       case 'forward':
         // What comes next does not wait for the service.
-        void failing(caller, command, meters, forward(caller, command, effect, services))
+        void failing(caller, command, meters, forward(caller, command, effect, services, known.checkReply))
         return undefined
+      case 'recall':
+        return failing(caller, command, meters, services.recall.answer(caller, command, effect))
     }
   } catch (error) {
     fail(caller, command, meters, error)
     return undefined
   }
+}
+
+/** @throws BrokerError ACCESS_DENIED, NOT_JOINED */
+function checkSender(caller: Caller, { allows, inSession }: CompiledCommand): void {
+  if (allows && !caller.claims.roles?.includes('admin') && !allows(caller.claims)) throw new BrokerError('ACCESS_DENIED')
+  if (inSession && caller.contract.contract.session?.(senderOf(caller)) === undefined) throw new BrokerError('NOT_JOINED')
 }
 
 function read(message: unknown): Command {

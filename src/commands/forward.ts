@@ -1,8 +1,9 @@
+import type { Check } from '../contracts/compiled.ts'
 import type { Command } from '../contracts/contract.ts'
 import type { ForwardEffect } from '../contracts/effect.ts'
 import { BrokerError } from '../errors.ts'
 import { isRecord } from '../log/event.ts'
-import type { Caller, Services } from './caller.ts'
+import { type Caller, senderOf, type Services } from './caller.ts'
 
 export type Outcome = { readonly ok: true; readonly data: unknown } | { readonly ok: false; readonly failure: { code: string; message: string } }
 
@@ -12,11 +13,16 @@ const decoder = new TextDecoder('utf-8', { fatal: true })
  * Sends a command to its service, as a NATS request on `commands.<app>.<type>` with the caller's identity
  * (specs/README.md, "What producers see"). Failures reach the client in its document's own words.
  */
-export async function forward(caller: Caller, command: Command, effect: ForwardEffect, services: Services): Promise<void> {
-  const outcome = await ask(caller, command, effect, services)
+export async function forward(caller: Caller, command: Command, effect: ForwardEffect, services: Services, checkReply: Check): Promise<void> {
+  const startMs = Date.now()
+  const outcome = checked(await ask(caller, command, effect, services), checkReply)
   if (caller.closed) return
-  if (!outcome.ok) caller.reply(effect.failed(outcome.failure, command))
-  else if (effect.succeeded) caller.reply(effect.succeeded(outcome.data, command))
+  if (!outcome.ok) {
+    caller.fail(outcome.failure, command, effect.failed?.(outcome.failure, command, Date.now() - startMs))
+    return
+  }
+  if (effect.succeeded) caller.reply(effect.succeeded(outcome.data, command))
+  command.acknowledge?.([{ status: 'success', ...(outcome.data === undefined ? undefined : { data: outcome.data }) }])
 }
 
 async function ask(caller: Caller, command: Command, effect: ForwardEffect, services: Services): Promise<Outcome> {
@@ -32,12 +38,14 @@ async function ask(caller: Caller, command: Command, effect: ForwardEffect, serv
 /** Asks the service behind a command, with the caller's identity. */
 export async function requestService(caller: Caller, command: Pick<Command, 'type' | 'data' | 'id'>, services: Services): Promise<Outcome> {
   try {
+    const session = caller.contract.contract.session?.(senderOf(caller))
     const request = {
       type: command.type,
       data: command.data,
       ...(command.id === undefined ? undefined : { id: command.id }),
       user_id: caller.claims.sub,
       connection_id: caller.connectionId,
+      ...(session === undefined ? undefined : { session_id: session }),
       timestamp: new Date().toISOString(),
     }
     return read(await services.source.request(`commands.${caller.contract.app}.${command.type}`, Buffer.from(JSON.stringify(request)), services.commandTimeoutMs))
@@ -66,6 +74,9 @@ function read(body: Uint8Array): Outcome {
       return { ok, failure: { code: error.code, message: typeof error.message === 'string' ? error.message : error.code } }
     }
   }
-  const { code, message } = new BrokerError('BAD_REPLY')
-  return { ok: false, failure: { code, message } }
+  return failed(new BrokerError('BAD_REPLY'))
+}
+
+function checked(outcome: Outcome, checkReply: Check): Outcome {
+  return outcome.ok && checkReply(outcome.data).length > 0 ? failed(new BrokerError('BAD_REPLY')) : outcome
 }

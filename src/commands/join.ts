@@ -1,13 +1,16 @@
-import { type Command, userOf } from '../contracts/contract.ts'
+import type { CompiledContract } from '../contracts/compiled.ts'
+import { type Claims, type Command, userOf } from '../contracts/contract.ts'
 import type { RoomEffect } from '../contracts/effect.ts'
 import { BrokerError } from '../errors.ts'
+import type { Source } from '../source/source.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 
 /** Joins rooms by name; the contract's `rooms` say which there are, and who may. */
-export async function join(caller: Caller, command: Command, effect: RoomEffect, { hub, presence, roomsMax }: Services): Promise<void> {
+export async function join(caller: Caller, command: Command, effect: RoomEffect, { hub, presence, source, roomsMax }: Services): Promise<void> {
   const { contract, claims, session } = caller
   const rooms = roomsOf(caller, effect, command)
-  for (const room of rooms) contract.checkRoom(claims, room)
+  for (const room of rooms) await checkJoin(contract, claims, room, source)
+  if (caller.closed) return
   const added = rooms.filter((room) => !session.groupIn(room)).length
   if (session.groups.length + added > roomsMax) {
     throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `A connection may be in ${roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`)
@@ -31,6 +34,30 @@ function roomsOf(caller: Caller, effect: RoomEffect, command: Command): readonly
   const rooms: readonly unknown[] = [effect.room(command.data, senderOf(caller))].flat()
   if (!rooms.every((room) => typeof room === 'string')) throw new BrokerError('INVALID_ROOM', undefined, { room: null })
   return rooms
+}
+
+/**
+ * Whether somebody may be in a room: their token says so, or a service's record of it in a key-value bucket.
+ * @throws BrokerError INVALID_ROOM, ROOM_ACCESS_DENIED, NOT_FOUND where there is no record; SERVICE_UNAVAILABLE
+ */
+export async function checkJoin(contract: CompiledContract, claims: Claims, name: string, source: Source): Promise<void> {
+  const { room: { record }, id } = contract.checkRoomName(name)
+  try {
+    contract.checkRoom(claims, name)
+  } catch (error) {
+    if (record === undefined) throw error
+    const entry = await (await source.keyValue(record.bucket, 0)).get(id)
+    if (entry === undefined) throw new BrokerError('NOT_FOUND', `There is no record of ${name}`, { room: name })
+    if (!record.allows(claims, jsonIn(entry.value))) throw error
+  }
+}
+
+function jsonIn(value: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(value).toString())
+  } catch {
+    return undefined
+  }
 }
 
 function answer(caller: Caller, command: Command, effect: RoomEffect, rooms: readonly string[]): void {

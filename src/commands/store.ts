@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Command } from '../contracts/contract.ts'
-import type { StoreEffect } from '../contracts/effect.ts'
+import type { StoredEvent, StoreEffect } from '../contracts/effect.ts'
 import { requestService } from './forward.ts'
 import { type Caller, checkWithin, senderOf, type Services } from './caller.ts'
 
@@ -9,15 +9,28 @@ export async function store(caller: Caller, command: Command, effect: StoreEffec
   checkWithin(caller, command, effect.within)
   const sender = senderOf(caller)
   const event = effect.event(command, sender, randomUUID())
-  await services.source.publish(`events.${caller.contract.app}.${event.type}`, Buffer.from(JSON.stringify({ data: event.data, rooms: event.rooms })))
+  await publish(caller, event, services)
   command.acknowledge?.([{ status: 'success' }])
   const forwarded = effect.forward?.(event, command, sender)
-  if (forwarded) void forward(caller, forwarded, services)
+  if (forwarded) void forward(caller, command, forwarded, services)
 }
 
-async function forward(caller: Caller, { type, data, failed }: NonNullable<ReturnType<NonNullable<StoreEffect['forward']>>>, services: Services): Promise<void> {
+/** Stores what the contract wants kept of every command. */
+export function record(caller: Caller, command: Command, services: Services): void {
+  const event = caller.contract.contract.record?.(command, senderOf(caller))
+  // While the source is out of reach the command itself fails, or is one that nothing is kept of.
+  if (event) publish(caller, event, services).catch(() => {})
+}
+
+async function publish({ contract }: Caller, { type, data, rooms, source: by }: StoredEvent, { source }: Services): Promise<void> {
+  await source.publish(`events.${contract.app}.${type}`, Buffer.from(JSON.stringify({ data, ...(rooms ? { rooms } : undefined), ...(by === undefined ? undefined : { source: by }) })))
+}
+
+async function forward(caller: Caller, command: Command, { type, data, failed }: NonNullable<ReturnType<NonNullable<StoreEffect['forward']>>>, services: Services): Promise<void> {
   const startMs = Date.now()
   const outcome = await requestService(caller, { type, data }, services)
   if (outcome.ok || caller.closed) return
-  for (const message of [failed(outcome.failure, Date.now() - startMs)].flat()) caller.reply(message)
+  // Acknowledged it is already: that it is stored.
+  const { acknowledge, ...unanswered } = command
+  for (const message of [failed?.(outcome.failure, Date.now() - startMs)].flat()) caller.fail(outcome.failure, unanswered, message)
 }

@@ -72,6 +72,8 @@ export const OPTIONS = {
   logRingBytes: integer('LOG_RING_BYTES', 'log', 67_108_864, 65_536, 68_719_476_736, 'bytes', 'Memory of the ring of newest events, encoded frames included.'),
   logRingEvents: integer('LOG_RING_EVENTS', 'log', 100_000, 16, 100_000_000, 'events', 'Events in the ring.'),
   backfillBytes: integer('BACKFILL_BYTES', 'log', 16_777_216, 65_536, 68_719_476_736, 'bytes', 'Memory for events older than the ring, read from JetStream for clients that are further back.'),
+  lookBackEvents: integer('LOOK_BACK_EVENTS', 'log', 1_000_000, 1, Number.MAX_SAFE_INTEGER, 'events', 'How far back in the stream commands look that answer from the stored log (history, statistics).'),
+  lookBackBytes: integer('LOOK_BACK_BYTES', 'log', 16_777_216, 65_536, 68_719_476_736, 'bytes', 'Memory for what each such command needs of the stored log.'),
 
   contracts: { env: 'CONTRACTS', group: 'run', type: 'list', default: '', about: 'Paths of further contracts (.js, .mjs or .ts), comma separated.' },
   drainMs: integer('DRAIN_MS', 'run', 10_000, 0, 600_000, 'ms', 'Time over which SIGTERM spreads the clients that it sends away.'),

@@ -3,6 +3,7 @@ import { Compile } from 'typebox/compile'
 import { BrokerError } from '../errors.ts'
 import { type Clause, compilePredicate, facetValues, type Facets, type Predicate } from '../hub/predicate.ts'
 import { Audience } from '../hub/room.ts'
+import { View } from '../hub/view.ts'
 import type { Route } from '../log/entry.ts'
 import type { EventEnvelope } from '../log/event.ts'
 import { Remembered, SUBJECTS } from './remembered.ts'
@@ -16,6 +17,10 @@ export interface CompiledCommand {
   readonly effect: Effect
   readonly namespaces: readonly string[] | undefined
   readonly anonymous: boolean
+  readonly allows: ((claims: Claims) => boolean) | undefined
+  readonly inSession: boolean
+  /** Of the `data` that a service replies. */
+  readonly checkReply: Check
 }
 
 /** Who took part in a conversation; see commands/participants.ts. */
@@ -49,7 +54,8 @@ export class CompiledContract {
     for (const type of Object.keys(events)) if (!events[type]?.rooms) this.names.set(type, [type])
     for (const [name, patterns] of Object.entries(groups)) this.names.set(name, matching(Object.keys(events), patterns, name, contract.app))
     this.rooms = Object.entries(contract.rooms ?? {}).map(([pattern, room]) => ({ pattern: roomPattern(pattern, contract.idPattern), room }))
-    this.commands = new Map(Object.entries({ ...builtIn, ...commands }).map(([type, { schema, effect, namespaces, anonymous = false }]) => [type, { check: checkOf(schema), effect, namespaces, anonymous }]))
+    this.audience.view = viewOf(contract)
+    this.commands = new Map(Object.entries({ ...builtIn, ...commands }).map(([type, known]) => [type, compileCommand(known)]))
     this.questions = new Map(Object.entries(questions).map(([type, { schema }]) => [type, checkOf(schema)]))
     this.eventChecks = new Map(Object.entries(events).map(([type, { schema }]) => [type, checkOf(schema)]))
   }
@@ -155,6 +161,16 @@ function matching(types: readonly string[], patterns: readonly string[], group: 
 function roomPattern(pattern: string, id = '[A-Za-z0-9_-]{1,128}'): RegExp {
   const parts = pattern.split(/\{[^}]*\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
   return new RegExp(`^${parts.join(`(${id})`)}$`)
+}
+
+function viewOf({ app, rooms = {} }: Contract): View | undefined {
+  const [view, ...more] = Object.entries(rooms).flatMap(([name, { shows }]) => (shows ? [new View(name, shows)] : []))
+  if (more.length > 0 || view?.room.includes('{')) throw new BrokerError('CONTRACT_INVALID', `Contract ${app}: one room may have \`shows\`, and its name holds no braces`)
+  return view
+}
+
+function compileCommand({ schema, effect, namespaces, allows, inSession, anonymous }: CommandContract): CompiledCommand {
+  return { check: checkOf(schema), effect, namespaces, anonymous: anonymous === true, allows, inSession: inSession === true, checkReply: checkOf(effect.use === 'forward' ? effect.replies : undefined) }
 }
 
 const ALWAYS_RIGHT: Check = () => NONE

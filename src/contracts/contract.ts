@@ -1,7 +1,7 @@
 import type { Static, TSchema } from 'typebox'
 import type { Message } from '../hub/wire.ts'
 import type { EventEnvelope } from '../log/event.ts'
-import type { Effect } from './effect.ts'
+import type { Effect, Sender } from './effect.ts'
 
 export type { Message }
 
@@ -33,6 +33,10 @@ export interface Contract {
   /** What services may ask a client, by event name; its acknowledgement is the answer. Socket.IO alone. */
   readonly questions?: Readonly<Record<string, QuestionContract>>
   readonly limits?: LimitsContract
+  /** The session that a client's commands act in: services get it as `session_id`. */
+  readonly session?: (sender: Sender) => string | undefined
+  /** An event that is stored of each command before it is carried out. Nobody waits for it. */
+  readonly record?: (command: Command, sender: Sender) => Message | undefined
   /** What ids look like in `rooms` patterns, as a regular expression. Default: `[A-Za-z0-9_-]{1,128}`. */
   readonly idPattern?: string
   /** What the others in a place hear when a user comes to it, or leaves it with their last connection. A place is what `enter` says, or a room with `presence`. */
@@ -120,6 +124,10 @@ export interface SocketIoEndpoint {
   readonly welcome?: (client: ConnectedClient) => Message
   /** `data` of the `connect_error` of a client that is refused. */
   readonly refusal?: (failure: Failure) => unknown
+  /** Its `message`. Default: the failure's own. */
+  readonly refusalMessage?: (failure: Failure) => string
+  /** What a client gets whose token has run out, before it is disconnected. Default: `connection_error` with `refusal`. */
+  readonly expired?: (failure: Failure) => Message
   /** Lets clients connect without a token and authenticate by a command; nothing else works before. */
   readonly lateAuthentication?: LateAuthentication
   /** What a client gets for a command that failed: the values of its acknowledgement, or a message. */
@@ -191,6 +199,17 @@ export interface RoomContract {
   readonly presence?: true
   /** @param id what stood in the pattern's braces */
   readonly allows?: (claims: Claims, id: string) => boolean
+  /** Who may join as well: what a service has written of the id into a key-value bucket says so. `join` asks it. */
+  readonly record?: {
+    readonly bucket: string
+    /** @param record the key's value, read as JSON; undefined where it is none */
+    readonly allows: (claims: Claims, record: AnyData) => boolean
+  }
+  /**
+   * Who is in this room sees every event of the application, whatever rooms it goes to, in this form; `undefined`: not that
+   * one. Its members are fed from the log one by one: for a few, not for thousands.
+   */
+  readonly shows?: (event: AnyEvent) => Message | undefined
 }
 
 export interface FilterContract {
@@ -216,6 +235,10 @@ export interface CommandContract<D = AnyData> {
   readonly namespaces?: readonly string[]
   /** A client that has yet to authenticate may send it as well. */
   readonly anonymous?: true
+  /** Who may send it; admins always. Default: everybody. */
+  readonly allows?: (claims: Claims) => boolean
+  /** It acts in the contract's `session`: without one it is refused. */
+  readonly inSession?: true
 }
 
 export interface QuestionContract {

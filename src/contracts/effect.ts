@@ -1,4 +1,6 @@
+import type { TSchema } from 'typebox'
 import type { Message } from '../hub/wire.ts'
+import type { DigestOf } from '../log/digest.ts'
 import type { AnyData, Claims, Command, Facts, Failure, Lock } from './contract.ts'
 
 /** What a command does. Each is a file of its own in `src/commands/`. */
@@ -11,6 +13,8 @@ export type Effect<D = AnyData> =
   | StoreEffect<D>
   | SayEffect<D>
   | ForwardEffect<D>
+  // biome-ignore lint/suspicious/noExplicitAny: what a piece of the log comes down to is between an effect's own functions.
+  | RecallEffect<D, any>
   | IdentityEffect
   | LockEffect<D>
   | BatchEffect<D>
@@ -39,7 +43,7 @@ export interface Sender {
   /** Socket.IO: the namespace, and what stands in its braces. */
   readonly namespace: string
   readonly parameter: string
-  /** Rooms that it is in. */
+  /** Rooms that it is in, the one joined last at the end. */
   readonly rooms: readonly string[]
 }
 
@@ -68,10 +72,16 @@ export interface StoreEffect<D = AnyData> {
   /** Stores an event; everybody in its rooms gets it, the sender included. */
   readonly use: 'store'
   readonly within?: Within<D>
-  /** `rooms` overrides those that the event's contract derives. */
-  readonly event: (command: Command<D>, sender: Sender, id: string) => Message & { readonly rooms?: readonly string[] }
-  /** A command for a service that goes with it, if any. */
-  readonly forward?: (event: Message, command: Command<D>, sender: Sender) => { readonly type: string; readonly data: unknown; readonly failed: (failure: Failure, tookMs: number) => Message | readonly Message[] } | undefined
+  readonly event: (command: Command<D>, sender: Sender, id: string) => StoredEvent
+  /** A command for a service that goes with it, if any. Without `failed` its failure is answered as any other. */
+  readonly forward?: (event: Message, command: Command<D>, sender: Sender) => { readonly type: string; readonly data: unknown; readonly failed?: (failure: Failure, tookMs: number) => Message | readonly Message[] } | undefined
+}
+
+/** An event that the broker stores. */
+export interface StoredEvent extends Message {
+  /** Override those that the event's contract derives. */
+  readonly rooms?: readonly string[]
+  readonly source?: string
 }
 
 /** A room that the sender must be allowed to join. `undefined`: none. */
@@ -90,10 +100,30 @@ export interface ForwardEffect<D = AnyData> {
   readonly use: 'forward'
   /** The conversation that the sender takes part in from now on (24 h, on all nodes). */
   readonly participates?: (data: D) => string | undefined
-  /** What the sender gets when there is no service, no answer, or a refusal. */
-  readonly failed: (failure: Failure, command: Command<D>) => Message
+  /** What the sender gets when there is no service, no answer, or a refusal. Default: as for any failure. */
+  readonly failed?: (failure: Failure, command: Command<D>, tookMs: number) => Message
+  /** What the `data` of a reply must be; anything else is BAD_REPLY. */
+  readonly replies?: TSchema
   /** What the sender gets from a reply `{ok: true, data}`. Default: nothing; the service publishes events. */
   readonly succeeded?: (data: unknown, command: Command<D>) => Message
+}
+
+export interface RecallEffect<D = AnyData, P = AnyData> {
+  /** Answers from the stored log, however old it is, as far back as LOOK_BACK_EVENTS. */
+  readonly use: 'recall'
+  /** Event types that it is about. Default: all of the application. */
+  readonly events?: readonly string[]
+  /** What a piece of the log comes down to: kept in memory, and shared by all who ask. */
+  readonly digest: DigestOf<P>
+  /** What one who asks makes of the pieces. */
+  readonly answer: (command: Command<D>, sender: Sender) => Recollection<P>
+}
+
+export interface Recollection<P> {
+  /** Looks at a piece: the newest first. @returns false where it has seen enough */
+  readonly look: (piece: P) => boolean
+  /** @param complete false: there is more, further back than the broker looks */
+  readonly reply: (complete: boolean) => Message
 }
 
 export interface IdentityEffect {

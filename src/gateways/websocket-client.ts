@@ -3,7 +3,7 @@ import type { Codec } from '../codecs/codec.ts'
 import type { Caller } from '../commands/caller.ts'
 import { missed } from '../commands/subscribe.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
-import type { Claims, Command, Message } from '../contracts/contract.ts'
+import type { Claims, Command, Failure, Message } from '../contracts/contract.ts'
 import { type BrokerError, ERRORS, type ErrorCode } from '../errors.ts'
 import type { RateState } from '../guard/rate-limit.ts'
 import { CLOSED, Session } from '../hub/session.ts'
@@ -62,8 +62,9 @@ export class WebSocketClient extends Session implements Caller, RateState {
     if (!this.closed) this.lane.send(this.peer, encode(this.codec, message, command?.id), this.codec.binary)
   }
 
-  fail({ code, message, details }: BrokerError, command?: Command): void {
-    this.reply({ type: 'error', data: { error_code: code, message, details: details ?? null } }, command)
+  fail({ code, message, details }: Failure, command?: Command, instead?: Message): void {
+    if (instead) this.reply(instead)
+    else this.reply({ type: 'error', data: { error_code: code, message, details: details ?? null } }, command)
   }
 
   override stalled(): void {

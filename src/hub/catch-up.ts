@@ -1,4 +1,4 @@
-import type { LogEntry } from '../log/entry.ts'
+import type { Encoder, LogEntry } from '../log/entry.ts'
 import type { Chunk } from '../log/backfill.ts'
 import type { EventLog } from '../log/event-log.ts'
 import { formatPosition } from '../log/position.ts'
@@ -93,7 +93,7 @@ export class CatchUp {
   /** Sessions that do not have everything yet. */
   get behind(): number {
     let count = 0
-    for (const { native, cursor } of this.sessions) if (native || cursor < this.live.headSeq()) count++
+    for (const { mayBeLive, cursor } of this.sessions) if (mayBeLive || cursor < this.live.headSeq()) count++
     return count
   }
 
@@ -156,7 +156,7 @@ export class CatchUp {
       }
       if (session.cursor < head) this.enqueue(session)
       else if (session.floorSeq > head) this.ahead.add(session)
-      else if (session.native) this.finish(session)
+      else if (session.mayBeLive) this.finish(session)
       else {
         session.floors = undefined
         this.ahead.add(session)
@@ -209,19 +209,26 @@ export class CatchUp {
     })
   }
 
-  /** Sends an event that the session wants. @returns false where its socket has to drain first */
+  /** Sends an event that the session wants, and what its view shows of it. @returns false where its socket has to drain first */
   private offer(session: Session, entry: LogEntry, inRing: boolean): boolean {
-    if (!session.wants(entry)) return true
+    if (session.begunSeq !== entry.seq && session.wants(entry) && !this.send(session, entry, session.wire, inRing)) return false
+    if (!session.view?.isOpen(session, entry)) return true
+    session.begunSeq = entry.seq
+    return this.send(session, entry, session.view.encoderOf(session.wire), inRing)
+  }
+
+  private send(session: Session, entry: LogEntry, encoder: Encoder, inRing: boolean): boolean {
     if (session.peer.getBufferedAmount() > this.limits.bufferBytes) return false
     const bytesBefore = entry.bytes
     let frame: Uint8Array
     try {
-      frame = entry.frame(session.wire)
+      frame = entry.frame(encoder)
     } catch (error) {
       this.meters.unencodable(entry, error)
       return true
     }
     if (inRing) this.log.ring.grew(entry.bytes - bytesBefore)
+    if (frame.length === 0) return true
     if (session.peer.send(frame, session.wire.binary) === 2) return false
     this.meters.caughtUp(session.wire.format, frame.length)
     return true

@@ -77,7 +77,7 @@ export class Hub {
     this.catchUp.add(session)
   }
 
-  /** Joins rooms from now on. A room that the session is in already: its predicate is replaced. */
+  /** Joins rooms from now on. A room that the session is in already: its predicate is replaced, and it counts as joined last. */
   join(session: Session, memberships: readonly Membership[]): void {
     this.settle()
     for (const { room, predicate } of memberships) {
@@ -85,6 +85,11 @@ export class Hub {
       this.enter(session, room, predicate)
       // Behind: events between its cursor and now came before it joined.
       if (before === undefined && session.state !== LIVE) this.floorsOf(session).set(room, this.liveSeq)
+    }
+    if (session.state === LIVE && !session.mayBeLive) {
+      this.takeOffTopics(session)
+      session.cursor = this.liveSeq
+      this.catchUp.add(session)
     }
   }
 
@@ -274,13 +279,17 @@ export class Hub {
 
   private enter(session: Session, roomName: string, predicate: Predicate | undefined): void {
     const before = session.groupIn(roomName)
-    if (before !== undefined && before.predicate?.key === predicate?.key) return
+    if (before !== undefined && before.predicate?.key === predicate?.key) {
+      session.groups.push(...session.groups.splice(session.groups.indexOf(before), 1))
+      return
+    }
     const group = session.audience.room(roomName).groupOf(predicate)
     group.members.add(session)
     if (session.state === LIVE) this.subscribe(session, group)
-    if (before === undefined) session.groups.push(group)
-    else {
-      session.groups[session.groups.indexOf(before)] = group
+    session.groups.push(group)
+    if (session.audience.view?.room === roomName) session.view = session.audience.view
+    if (before !== undefined) {
+      session.groups.splice(session.groups.indexOf(before), 1)
       this.remove(session, before, session.state === LIVE)
       if (session.state === LIVE) session.peer.unsubscribe(before.topicOf(session.wire).name)
     }
@@ -295,6 +304,7 @@ export class Hub {
 
   private exit(session: Session, group: Group): void {
     session.groups.splice(session.groups.indexOf(group), 1)
+    if (session.view?.room === group.room.name) session.view = undefined
     session.floors?.delete(group.room.name)
     if (session.state === LIVE) session.peer.unsubscribe(group.topicOf(session.wire).name)
     this.remove(session, group, session.state === LIVE)

@@ -1,5 +1,6 @@
 import type { Predicate } from './predicate.ts'
 import type { Session } from './session.ts'
+import type { View } from './view.ts'
 import type { Wire } from './wire.ts'
 
 let groups = 0
@@ -79,6 +80,8 @@ export class Room {
 export class Audience {
   readonly app: string
   readonly rooms = new Map<string, Room>()
+  /** What those in one of its rooms see of every event, where there is such a room. */
+  view: View | undefined
   /** First session of each user; the rest hang on `nextOfUser`. */
   private readonly users = new Map<string, Session>()
 

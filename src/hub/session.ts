@@ -1,6 +1,7 @@
 import type { LogEntry } from '../log/entry.ts'
 import { accepts } from './predicate.ts'
 import type { Audience, Group } from './room.ts'
+import type { View } from './view.ts'
 import type { Peer, Wire } from './wire.ts'
 
 /**
@@ -31,10 +32,15 @@ export class Session {
   readonly wire: Wire
   userId: string
   peer: Peer
+  /** The room joined last is at the end. */
   groups: Group[] = []
+  /** Where it is in the room that has one. */
+  view: View | undefined
   state: typeof LIVE | typeof FALLEN | typeof BEHIND | typeof CLOSED = LIVE
   /** While not live: everything up to this sequence was delivered. */
   cursor = 0
+  /** The event whose own frame it has, while the socket is too full for that of its view. */
+  begunSeq = 0
   /** While behind: by room, events up to this sequence are not for this session (it joined later, or had them). */
   floors: Map<string, number> | undefined
   /** Since when its socket takes nothing, ms; 0: it does. */
@@ -55,6 +61,11 @@ export class Session {
     this.wire = wire
     this.userId = userId
     this.peer = peer
+  }
+
+  /** Whether it may be live once it has everything. */
+  get mayBeLive(): boolean {
+    return this.native && this.view === undefined
   }
 
   groupIn(room: string): Group | undefined {

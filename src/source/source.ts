@@ -29,6 +29,16 @@ export interface PublishOptions {
   readonly msgpack?: boolean
 }
 
+/** Which messages a reading is of. */
+export interface ReadPart {
+  /** A subject, or all that begin so: `events.app.>`. Default: all events. */
+  readonly subject?: string
+  /** None after this sequence. */
+  readonly upToSeq?: number
+  /** It ends once their bodies have so many bytes, or soon after. */
+  readonly bytes?: number
+}
+
 export interface KeyValueEntry {
   readonly key: string
   readonly value: Uint8Array
@@ -68,8 +78,8 @@ export interface Source {
   /** Bounds of the stream now. */
   bounds(): Promise<Bounds>
   consume(afterSeq: number, sink: Sink): Consumption
-  /** Up to `limit` stored messages after `afterSeq`, in order; fewer only at the stream's end. */
-  read(afterSeq: number, limit: number): Promise<StoredMessage[]>
+  /** Up to `limit` stored messages after `afterSeq`, in order; fewer only where there are no more, or `bytes` are reached. */
+  read(afterSeq: number, limit: number, part?: ReadPart): Promise<StoredMessage[]>
   /** Stores an event. @returns its sequence, once it is stored */
   publish(subject: string, body: Uint8Array, options?: PublishOptions): Promise<number>
   /** Asks a service. */

@@ -176,6 +176,27 @@ for (const [name, open] of Object.entries(SOURCES)) {
     t.same(await read(0, 30), range(1, 30), 'all of it')
   })
 
+  t.test(`${name}: what is read may be of one subject, of all that begin alike, and end at a sequence`, async (t) => {
+    const source = await open(t)
+    for (const n of range(1, 400)) await source.publish(n % 100 === 0 ? 'events.app.rare:thing' : n % 4 === 0 ? 'events.another.thing' : 'events.app.thing', bytes(`${n}`))
+    const read = async (afterSeq: number, limit: number, part: Parameters<Source['read']>[2]) => (await source.read(afterSeq, limit, part)).map(({ seq }) => seq)
+    t.same(await read(0, 10, { subject: 'events.app.rare:thing' }), [100, 200, 300, 400])
+    t.same(await read(100, 2, { subject: 'events.app.rare:thing' }), [200, 300])
+    t.same(await read(100, 10, { subject: 'events.app.rare:thing', upToSeq: 300 }), [200, 300])
+    t.same(await read(100, 10, { subject: 'events.app.rare:thing', upToSeq: 199 }), [])
+    t.same(await read(400, 10, { subject: 'events.app.rare:thing' }), [])
+    t.same(await read(0, 10, { subject: 'events.nobody.thing' }), [])
+    t.same(await read(0, 1_000, { subject: 'events.app.>' }), range(1, 400).filter((n) => n % 100 === 0 || n % 4 !== 0))
+    t.same(await read(7, 1_000, { upToSeq: 290 }), range(8, 290))
+    t.same(await read(7, 100, { upToSeq: 290 }), range(8, 107))
+    t.same(await read(7, 1_000, { subject: 'events.another.>', upToSeq: 390 }), range(8, 390).filter((n) => n % 4 === 0 && n % 100 !== 0))
+    t.same(await read(300, 10, { upToSeq: 300 }), [])
+    const some = await read(0, 1_000, { bytes: 300 })
+    t.same(some, range(1, some.length))
+    t.ok(some.length >= 100 && some.length < 400, `${some.length}`)
+    t.same(await read(0, 1_000, { bytes: 100_000 }), range(1, 400))
+  })
+
   t.test(`${name}: a request that no service answers says so by SERVICE_UNAVAILABLE`, async (t) => {
     const source = await open(t)
     const error = await source.request('commands.app.nobody', bytes('{}'), 2_000).catch((thrown: unknown) => thrown)

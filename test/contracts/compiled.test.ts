@@ -56,6 +56,12 @@ t.test('a group of the Game Djinn contract is all events whose names start so', 
   t.ok(compiled.typesOf('sync_progress').length > 3, 'the group, and not the event of that name alone')
 })
 
+t.test('one room may show every event, under a name without braces', async (t) => {
+  const shows = () => undefined
+  t.equal(compile({ ...SHOP, rooms: { watch: { shows } } }).audience.view?.room, 'watch')
+  for (const rooms of [{ watch: { shows }, look: { shows } }, { 'watch:{id}': { shows } }] as NonNullable<Contract['rooms']>[]) t.throws(() => compile({ ...SHOP, rooms }), { code: 'CONTRACT_INVALID' })
+})
+
 t.test('a group that names no event is a fault of the contract', async (t) => {
   for (const pattern of ['order_plced', 'nothing_*']) {
     t.throws(() => compile({ ...SHOP, groups: { orders: ['order_seen', pattern] } }), { code: 'CONTRACT_INVALID', message: new RegExp(`shop.*orders.*${pattern.replace('*', '\\*')}`) })

@@ -201,6 +201,8 @@ export default defineContract({
     await publish(nats, 'workflow.progress', { workflow_id: 'w', n })
   }
   await tell(0)
+  // Who connected before the broker has read them would get them.
+  await eventually(async () => (await broker.metric('events_total')) === 2)
   const silent = `http://127.0.0.1:${broker.port}/silent`
   const clients = [
     await connect(t, addressOf(broker)), await connect(t, addressOf(broker), { transports: ['polling'] }),

@@ -139,7 +139,7 @@ t.test('events up to the size that NATS takes arrive whole', async (t) => {
   source.consume(0, collector)
   const body = Buffer.alloc(1_000_000, 'abc')
   for (const _ of range(1, 5)) await source.publish('events.app.thing', body)
-  t.equal(await codeOf(source.publish('events.app.thing', Buffer.alloc(2_000_000))), 'SERVICE_UNAVAILABLE')
+  t.equal(await codeOf(source.publish('events.app.thing', Buffer.alloc(2_000_000))), 'PAYLOAD_TOO_LARGE')
   await collector.has(5)
   for (const message of collector.messages) t.ok(body.equals(message.body))
   t.equal((await source.read(0, 5)).length, 5)

@@ -88,7 +88,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
   begin(): void {
     this.connection.send({ type: PacketType.CONNECT, nsp: this.name, data: { sid: this.connectionId, pid: this.pid } })
     this.namespaces.opened(this)
-    if (this.authenticated) this.enter()
+    if (this.authenticated) this.enter(this.recovered?.rooms ?? [])
   }
 
   /** The client is gone from the namespace. */
@@ -156,13 +156,13 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.emit(message)
   }
 
-  fail(error: BrokerError, command?: Command): void {
-    const failure = failureOf(error)
+  fail({ code, message, details }: Failure, command?: Command, instead?: Message): void {
+    const failure = { code, message, ...(details === undefined ? undefined : { details }) }
     const { failed, lateAuthentication: late } = this.namespace.endpoint
     const answer = command && failed?.(failure, command)
-    if (late && error.code === 'AUTH_MISSING') this.emit(late.refused(failure, command))
-    else if (answer?.message) this.emit(answer.message)
-    else if (!failed) this.emit({ type: 'error', data: failure })
+    const usual = late && code === 'AUTH_MISSING' ? late.refused(failure, command) : (answer?.message ?? (failed ? undefined : { type: 'error', data: failure }))
+    const told = instead ?? usual
+    if (told) this.emit(told)
     // Last, so that whoever waits for it has been told why.
     if (answer?.acknowledgement) command?.acknowledge?.(answer.acknowledgement)
   }
@@ -248,7 +248,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.fail(error, command)
   }
 
-  private enter(): void {
+  /** @param kept rooms of before that it may be in */
+  private enter(kept: readonly string[]): void {
     const { hub, log, presence, askables } = this.namespaces.services
     const { endpoint, parameter } = this.namespace
     hub.open(this)
@@ -256,7 +257,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const first = endpoint.welcome?.(this)
     if (first) this.emit(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq))
     const rooms = new Set(endpoint.joins?.(this.claims, parameter))
-    for (const room of this.recovered?.rooms ?? []) if (this.mayBeIn(room)) rooms.add(room)
+    for (const room of kept) rooms.add(room)
     for (const room of rooms) if (this.contract.hasPresence(room)) presence.enter(this, room, userOf(this.claims).name)
     const memberships = [...rooms].map((room) => ({ room, predicate: this.contract.withAccess(this.claims, []) }))
     if (this.recovered === undefined) hub.join(this, memberships)
@@ -297,7 +298,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
       if (this.recovered?.userId !== undefined && this.recovered.userId !== claims.sub) this.recovered = undefined
       this.become(identity)
       this.emit(late.succeeded(claims))
-      if (anew) this.enter()
+      if (anew) this.enter((this.recovered?.rooms ?? []).filter((room) => this.mayBeIn(room)))
       await this.remember()
       acknowledge?.([{ status: 'success' }])
       for (const early of this.early?.take() ?? []) if (!this.closed) await dispatch(this, early, namespaces.services, namespaces.meters)
@@ -340,10 +341,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
 
   /** It is over with who it was: the client is told, and off the namespace. */
   private end(error: BrokerError): void {
-    const { lateAuthentication: late, refusal } = this.namespace.endpoint
+    const { lateAuthentication: late, expired, refusal } = this.namespace.endpoint
     const failure = failureOf(error)
     this.namespaces.meters.error(failure.code)
-    this.emit(late ? (late.ended ?? late.refused)(failure) : { type: 'connection_error', data: refusal?.(failure) ?? failure })
+    this.emit(late ? (late.ended ?? late.refused)(failure) : (expired?.(failure) ?? { type: 'connection_error', data: refusal?.(failure) ?? failure }))
     this.connection.disconnect(this)
   }
 

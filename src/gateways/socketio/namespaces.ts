@@ -1,6 +1,7 @@
 import type { TemplatedApp } from 'uWebSockets.js'
 import { bareData, encodeSocketIoEvent, encodeSocketIoMessage, eventPrefix } from '../../codecs/socketio.ts'
 import type { Services } from '../../commands/caller.ts'
+import { checkJoin } from '../../commands/join.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { Claims, SocketIoEndpoint } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
@@ -128,7 +129,24 @@ export class Namespaces {
     }
     const presented = claims && { claims }
     if (typeof pid !== 'string') return entrance(undefined, presented)
-    return this.recovery.find(pid, offset, claims?.sub).then(async (recovered) => entrance(recovered, presented ?? (await this.identityOf(namespace, recovered))))
+    return this.recovery.find(pid, offset, claims?.sub).then(async (found) => {
+      const identity = presented ?? (await this.identityOf(namespace, found))
+      return entrance(found && identity ? await this.permitted(namespace, identity.claims, found) : found, identity)
+    })
+  }
+
+  /** What was kept of a session, without the rooms that it may no longer be in. @returns undefined where nobody can say */
+  private async permitted({ contract }: Namespace, claims: Claims, found: Recovered): Promise<Recovered | undefined> {
+    const rooms: string[] = []
+    for (const room of found.rooms ?? []) {
+      try {
+        await checkJoin(contract, claims, room, this.services.source)
+        rooms.push(room)
+      } catch (error) {
+        if (failureOf(error).code === 'SERVICE_UNAVAILABLE') return undefined
+      }
+    }
+    return { ...found, rooms }
   }
 
   /** @throws BrokerError ACCESS_DENIED */
@@ -169,7 +187,7 @@ export class Namespaces {
     const failure = failureOf(error)
     this.meters.error(failure.code)
     const data = endpoint.refusal?.(failure)
-    return { message: failure.message, ...(data === undefined ? undefined : { data }) }
+    return { message: endpoint.refusalMessage?.(failure) ?? failure.message, ...(data === undefined ? undefined : { data }) }
   }
 
   /** @returns undefined where the client may say later who it is */

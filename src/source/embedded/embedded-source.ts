@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { BrokerError } from '../../errors.ts'
 import type { StoredMessage } from '../../log/event.ts'
-import type { Answer, Bounds, Consumption, KeyValue, PublishOptions, Sink, Source } from '../source.ts'
+import { type Answer, type Bounds, type Consumption, EVENT_SUBJECTS, type KeyValue, type PublishOptions, type ReadPart, type Sink, type Source } from '../source.ts'
 import { EmbeddedKeyValue } from './embedded-kv.ts'
 
 /** Window of deduplication by message id, as JetStream's default. */
@@ -36,9 +36,18 @@ export class EmbeddedSource implements Source {
     return reader
   }
 
-  async read(afterSeq: number, limit: number): Promise<StoredMessage[]> {
-    const from = firstAfter(this.messages, afterSeq)
-    return this.messages.slice(from, from + limit)
+  async read(afterSeq: number, limit: number, { subject = EVENT_SUBJECTS, upToSeq = this.lastSeq, bytes = Number.POSITIVE_INFINITY }: ReadPart = {}): Promise<StoredMessage[]> {
+    const found: StoredMessage[] = []
+    const start = subject.endsWith('>') ? subject.slice(0, -1) : undefined
+    let size = 0
+    for (let index = firstAfter(this.messages, afterSeq); found.length < limit && size < bytes; index++) {
+      const message = this.messages[index]
+      if (message === undefined || message.seq > upToSeq) break
+      if (start === undefined ? message.subject !== subject : !message.subject.startsWith(start)) continue
+      found.push(message)
+      size += message.body.length
+    }
+    return found
   }
 
   async publish(subject: string, body: Uint8Array, { messageId, msgpack = false }: PublishOptions = {}): Promise<number> {

@@ -3,7 +3,7 @@ import { connect, credsAuthenticator, type ConnectionOptions, ErrorCode, Events,
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
-import type { Answer, Bounds, Consumption, KeyValue, PublishOptions, Sink, Source } from '../source.ts'
+import type { Answer, Bounds, Consumption, KeyValue, PublishOptions, ReadPart, Sink, Source } from '../source.ts'
 import { NatsKeyValue } from './nats-kv.ts'
 import { NatsConsumption } from './nats-consumption.ts'
 import { boundsOf, ensureStream, type StreamOptions } from './stream.ts'
@@ -80,10 +80,10 @@ export class NatsSource implements Source {
     return consumption
   }
 
-  async read(afterSeq: number, limit: number): Promise<StoredMessage[]> {
+  async read(afterSeq: number, limit: number, part?: ReadPart): Promise<StoredMessage[]> {
     this.mustBeUp()
     try {
-      return await readRange(this.js, this.options.stream.name, afterSeq, limit)
+      return await readRange(this.js, this.options.stream.name, afterSeq, limit, part)
     } catch (error) {
       throw translate(error)
     }
@@ -264,6 +264,7 @@ function translate(error: unknown): BrokerError {
   if (error instanceof BrokerError) return error
   const code = error instanceof NatsError ? error.code : ''
   if (code === ErrorCode.Timeout) return new BrokerError('TIMEOUT')
+  if (code === ErrorCode.MaxPayloadExceeded) return new BrokerError('PAYLOAD_TOO_LARGE', 'NATS takes no message as large as this')
   if (code === ErrorCode.NoResponders || code === '503') return new BrokerError('SERVICE_UNAVAILABLE')
   return new BrokerError('SERVICE_UNAVAILABLE', `NATS: ${reasonOf(error)}`)
 }

@@ -1,0 +1,42 @@
+import type { Encoder, LogEntry } from '../log/entry.ts'
+import type { EventEnvelope } from '../log/event.ts'
+import type { Session } from './session.ts'
+import type { Message, Wire } from './wire.ts'
+
+const NOTHING = new Uint8Array()
+
+/**
+ * Every event of an application in another form, for those in one room: they get it beside what their other rooms bring. A
+ * session that has a view is fed from the log, so that both come in one order.
+ */
+export class View {
+  readonly room: string
+  private readonly shows: (event: EventEnvelope) => Message | undefined
+  private readonly encoders = new WeakMap<Wire, Encoder>()
+
+  /** @param shows undefined: nothing of this event */
+  constructor(room: string, shows: (event: EventEnvelope) => Message | undefined) {
+    this.room = room
+    this.shows = shows
+  }
+
+  /** Encodes to nothing what is not shown. */
+  encoderOf(wire: Wire): Encoder {
+    let encoder = this.encoders.get(wire)
+    if (!encoder) {
+      encoder = {
+        encodeEvent: (event, position) => {
+          const shown = this.shows(event)
+          return shown ? wire.encodeEvent({ ...event, type: shown.type, data: shown.data as EventEnvelope['data'] }, position) : NOTHING
+        },
+      }
+      this.encoders.set(wire, encoder)
+    }
+    return encoder
+  }
+
+  /** Whether an event came after the session joined. */
+  isOpen({ audience, floors }: Session, entry: LogEntry): boolean {
+    return entry.route.audience === audience && (floors === undefined || entry.seq > (floors.get(this.room) ?? 0))
+  }
+}
