@@ -72,6 +72,7 @@ export const OPTIONS = {
   logRingEvents: integer('LOG_RING_EVENTS', 'log', 100_000, 16, 100_000_000, 'events', 'Events in the ring.'),
   backfillBytes: integer('BACKFILL_BYTES', 'log', 16_777_216, 65_536, 68_719_476_736, 'bytes', 'Memory for events older than the ring, read from JetStream for clients that are further back.'),
 
+  workers: text('WORKERS', 'run', '1', 'Processes that share the ports: a number, or `auto` for one per core. More than one needs NATS.'),
   contracts: { env: 'CONTRACTS', group: 'run', type: 'list', default: '', about: 'Paths of further contracts (.js, .mjs or .ts), comma separated.' },
   drainMs: integer('DRAIN_MS', 'run', 10_000, 0, 600_000, 'ms', 'Time over which SIGTERM spreads the clients that it sends away.'),
   logLevel: text('LOG_LEVEL', 'run', 'info', 'fatal, error, warn, info, debug, trace or silent. Logs are JSON lines on stderr.'),

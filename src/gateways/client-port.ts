@@ -4,7 +4,7 @@ import type { CompiledContract } from '../contracts/compiled.ts'
 import type { ClientPortName, Claims } from '../contracts/contract.ts'
 import type { Bans } from '../guard/bans.ts'
 import type { Meters } from '../meters.ts'
-import { type Listening, listen, makeApp, type Tls } from './listen.ts'
+import { type Listening, listen, makeApp, share, type Tls } from './listen.ts'
 import { Namespaces, type NamespacesOptions } from './socketio/namespaces.ts'
 import type { Recovery } from './socketio/recovery.ts'
 import { type GatewayOptions, WebSocketGateway } from './websocket.ts'
@@ -14,6 +14,8 @@ export interface ClientPortOptions {
   readonly host: string
   /** 0: a free one. */
   readonly wanted: number
+  /** Other workers listen on it as well. */
+  readonly shared: boolean
   readonly tls: Tls | undefined
   readonly origins: readonly string[]
   readonly webSocketLimits: GatewayOptions['limits']
@@ -68,7 +70,8 @@ export class ClientPort {
 
   /** @throws BrokerError CONFIG_INVALID where the port is taken or not allowed */
   async open(): Promise<void> {
-    this.listening = await listen(this.app, this.options.host, this.options.wanted, this.name)
+    const { host, wanted, shared } = this.options
+    this.listening = await (shared ? share : listen)(this.app, host, wanted, this.name)
   }
 
   sweep(nowMs: number): void {
