@@ -18,6 +18,7 @@ import { HttpApi } from './gateways/http.ts'
 import { ClientPort, type ClientPortOptions } from './gateways/client-port.ts'
 import { listen, makeApp, type Tls } from './gateways/listen.ts'
 import { Recovery } from './gateways/socketio/recovery.ts'
+import { Relay } from './gateways/socketio/relay.ts'
 import { Bans } from './guard/bans.ts'
 import { TokenVerifier } from './guard/jwt.ts'
 import { Hub } from './hub/hub.ts'
@@ -46,6 +47,8 @@ export interface Broker {
 /** A process that is one of several workers: its supervisor answers on OPS_PORT, for all. */
 export interface WorkerPlace {
   readonly number: number
+  /** Where the workers listen for each other. */
+  readonly folder: string
   /** Of all workers. */
   readonly stats: () => Promise<Stats>
 }
@@ -100,8 +103,9 @@ export async function startBroker(config: Config, log: Logger, development: { to
   }
   const verify = (token: string | undefined) => verifier.verify(token)
   const contractsHere = [...registry.contracts.values()]
-  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), verify, nodeId }
-  const clientPorts = clientPortsOf(config, host, tls, place !== undefined).map((options) => new ClientPort(options, contractsHere, shared))
+  const relay = place && new Relay(place.folder, place.number)
+  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), verify, nodeId, relay }
+  const clientPorts = clientPortsOf(config, host, tls).map((options) => new ClientPort(options, contractsHere, shared))
   const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
   presence.onChange = (change, appName, place, userId) => {
     const contract = registry.contracts.get(appName)
@@ -157,6 +161,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
 
   await eventLog.start()
   hub.start()
+  await relay?.open()
   for (const clientPort of clientPorts) await clientPort.open()
   state = 'serving'
 
@@ -190,17 +195,17 @@ export async function startBroker(config: Config, log: Logger, development: { to
       await source.close()
       verifier.close()
       for (const { app } of clientPorts) app.close()
+      relay?.close()
       opsApp?.close()
     },
   }
 }
 
 /** The ports for clients, the one with the HTTP API first. */
-function clientPortsOf(config: Config, host: string, tls: Tls | undefined, shared: boolean): ClientPortOptions[] {
+function clientPortsOf(config: Config, host: string, tls: Tls | undefined): ClientPortOptions[] {
   const common = {
     host,
     tls,
-    shared,
     origins: config.corsOrigins,
     webSocketLimits: {
       payloadBytes: config.maxPayloadBytes,

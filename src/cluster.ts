@@ -203,8 +203,8 @@ export class Cluster implements OpsView {
     const number = ++this.started
     const child = fork(process.argv[1] as string, ['worker', String(number)], {
       execArgv: [...process.execArgv, ...WORKER_NODE_FLAGS],
-      // Logs go to stderr; stdout is the supervisor's.
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      // What a contract prints goes to stderr, as logs do: stdout is the supervisor's.
+      stdio: ['ignore', 2, 2, 'ipc'],
       // JSON has no NaN.
       serialization: 'advanced',
     })
@@ -250,7 +250,7 @@ export class Cluster implements OpsView {
       try {
         const worker = await this.launch()
         this.log.info({ worker: worker.number }, 'a worker is in the place of the one that died')
-        this.seat(slot, worker)
+        void this.seat(slot, worker)
       } catch (error) {
         if (this.stopping) return
         slot.deaths++
@@ -294,6 +294,7 @@ export class Cluster implements OpsView {
     const { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort } = this.options.config
     const fixed = { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort }
     const read = this.options.readConfig()
+    if (read.natsUrl === '') throw new BrokerError('CONFIG_INVALID', 'NATS_URL is empty; workers need it')
     for (const [name, value] of Object.entries(fixed)) if (read[name as keyof typeof fixed] !== value) this.log.warn({ option: name }, 'this option needs a restart; it stays as it was')
     this.config = { ...read, ...fixed }
   }

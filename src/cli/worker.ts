@@ -20,10 +20,10 @@ export function addWorker(program: Command): void {
 
 function work(): void {
   let running: { broker: Broker; log: Logger; drainMs: number } | undefined
-  const begin = async ({ number, config, development }: WorkerStart): Promise<void> => {
+  const begin = async ({ number, folder, config, development }: WorkerStart): Promise<void> => {
     const log = makeLogger(config.logLevel, number)
     const token = () => developmentToken(config.jwtSecret)
-    const broker = await startBroker(config, log, development ? { token } : undefined, { number, stats: () => supervisor.ask('stats') })
+    const broker = await startBroker(config, log, development ? { token } : undefined, { number, folder, stats: () => supervisor.ask('stats') })
     running = { broker, log, drainMs: config.drainMs }
   }
   const drain = (reason: string): void => {

@@ -27,6 +27,8 @@ export interface Caller {
   fail(error: BrokerError, command?: Command): void
   /** The rooms that the session is in have changed. Resolves once that would survive this broker. */
   remember?(): Promise<void>
+  /** Its answers come later, while other commands go on. */
+  answersLater?(outcome: Promise<void>): void
   /** Goes on with other claims of the same user. */
   renew(claims: Claims): void
 }

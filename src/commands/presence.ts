@@ -26,6 +26,8 @@ export class Presence {
   private readonly leasesOf = new Map<Session, Set<string>>()
   private readonly timers: NodeJS.Timeout[]
   private sweepFromMs = 0
+  /** Resolves once other nodes can know of the leases that were taken last. */
+  written: Promise<unknown> = Promise.resolve()
 
   static async open(source: Source, nodeId: string): Promise<Presence> {
     const presence = new Presence(await source.keyValue(BUCKET, LEASE_MS), source, nodeId)
@@ -55,7 +57,7 @@ export class Presence {
       return
     }
     this.own.set(lease, new Set([session]))
-    void this.kv.put(lease, NOTHING).catch(() => {})
+    this.written = this.kv.put(lease, NOTHING).catch(() => {})
     this.note(lease, Number.POSITIVE_INFINITY)
   }
 

@@ -10,7 +10,9 @@ export async function store(caller: Caller, command: Command, effect: StoreEffec
   await services.source.publish(`events.${caller.contract.app}.${event.type}`, Buffer.from(JSON.stringify({ data: event.data })))
   command.acknowledge?.([{ status: 'success' }])
   const forwarded = effect.forward?.(event, command, sender)
-  if (forwarded) void forward(caller, forwarded, services)
+  if (!forwarded) return
+  const outcome = forward(caller, forwarded, services)
+  caller.answersLater?.(outcome)
 }
 
 async function forward(caller: Caller, { type, data, failed }: NonNullable<ReturnType<NonNullable<StoreEffect['forward']>>>, services: Services): Promise<void> {

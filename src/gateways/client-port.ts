@@ -7,6 +7,7 @@ import type { Meters } from '../meters.ts'
 import { type Listening, listen, makeApp, share, type Tls } from './listen.ts'
 import { Namespaces, type NamespacesOptions } from './socketio/namespaces.ts'
 import type { Recovery } from './socketio/recovery.ts'
+import type { Relay } from './socketio/relay.ts'
 import { type GatewayOptions, WebSocketGateway } from './websocket.ts'
 
 export interface ClientPortOptions {
@@ -14,12 +15,10 @@ export interface ClientPortOptions {
   readonly host: string
   /** 0: a free one. */
   readonly wanted: number
-  /** Other workers listen on it as well. */
-  readonly shared: boolean
   readonly tls: Tls | undefined
   readonly origins: readonly string[]
   readonly webSocketLimits: GatewayOptions['limits']
-  readonly socketIo: Omit<NamespacesOptions, 'origins'>
+  readonly socketIo: Omit<NamespacesOptions, 'origins' | 'relay'>
 }
 
 /** What the gateways of all ports share. */
@@ -31,6 +30,8 @@ export interface ClientPortServices {
   readonly verify: (token: string | undefined) => Claims
   /** Names this process among all brokers. */
   readonly nodeId: string
+  /** The way to other workers that share the ports. */
+  readonly relay: Relay | undefined
 }
 
 interface Gateway {
@@ -46,13 +47,16 @@ export class ClientPort {
   readonly name: ClientPortName
   private readonly options: ClientPortOptions
   private readonly gateways: Gateway[]
+  /** Other workers listen on it as well. */
+  private readonly shared: boolean
   private listening: Listening | undefined
 
   constructor(options: ClientPortOptions, contracts: readonly CompiledContract[], shared: ClientPortServices) {
-    const { services, meters, recovery, bans, verify, nodeId } = shared
+    const { services, meters, recovery, bans, verify, nodeId, relay } = shared
     const { origins } = options
     this.options = options
     this.name = options.name
+    this.shared = relay !== undefined
     this.app = makeApp(options.tls)
     const here = contracts.filter(({ contract }) => (contract.port ?? 'PORT') === options.name)
     this.gateways = here.flatMap((contract) =>
@@ -60,7 +64,7 @@ export class ClientPort {
         endpoint.transport === 'websocket' ? [new WebSocketGateway(this.app, { contract, endpoint, services, meters, verify, limits: options.webSocketLimits, origins, nodeId })] : [],
       ),
     )
-    this.gateways.push(new Namespaces(this.app, here, services, meters, recovery, bans, verify, { ...options.socketIo, origins }))
+    this.gateways.push(new Namespaces(this.app, here, services, meters, recovery, bans, verify, { ...options.socketIo, origins, relay: relay && { to: relay, path: `/${options.name}` } }))
   }
 
   /** The port that it listens on. */
@@ -70,8 +74,8 @@ export class ClientPort {
 
   /** @throws BrokerError CONFIG_INVALID where the port is taken or not allowed */
   async open(): Promise<void> {
-    const { host, wanted, shared } = this.options
-    this.listening = await (shared ? share : listen)(this.app, host, wanted, this.name)
+    const { host, wanted } = this.options
+    this.listening = await (this.shared ? share : listen)(this.app, host, wanted, this.name)
   }
 
   sweep(nowMs: number): void {

@@ -3,7 +3,7 @@ import { argumentsOf } from '../../codecs/socketio.ts'
 import type { Askable } from '../../commands/ask.ts'
 import type { Caller } from '../../commands/caller.ts'
 import { dispatch } from '../../commands/dispatch.ts'
-import { placeState, restorePlaces } from '../../commands/place.ts'
+import { type PlaceState, placeState, restorePlaces } from '../../commands/place.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { Claims, Command, Failure, Message } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
@@ -20,13 +20,29 @@ import type { Recovered } from './recovery.ts'
 const EARLY_MS = 500
 const EARLY_MAX = 32
 
+/** What a session is, for another worker to go on with. */
+export interface MovedNamespace {
+  readonly name: string
+  readonly auth: Readonly<Record<string, unknown>>
+  /** Without: it has yet to say who it is. */
+  readonly claims: Claims | undefined
+  readonly pid: string
+  readonly recovered: Recovered | undefined
+  readonly openedMs: number
+  readonly places: PlaceState | undefined
+  /** Questions that it has been asked. */
+  readonly asked: number
+  /** Rooms by the sequence up to which the client has their events. */
+  readonly rooms: readonly (readonly [sinceSeq: number, rooms: readonly string[]])[]
+}
+
 /** A client in one namespace. */
 export class NamespaceSession extends Session implements Caller, Askable {
   readonly contract: CompiledContract
   readonly namespace: Namespace
   readonly connection: Connection
   readonly auth: Readonly<Record<string, unknown>>
-  readonly openedMs = Date.now()
+  private openedMs = Date.now()
   claims: Claims
   private readonly namespaces: Namespaces
   private readonly pid: string
@@ -91,6 +107,40 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (!this.pending) this.enter()
   }
 
+  /** No command waits, and no question: what is at work here could not be finished elsewhere. */
+  get settled(): boolean {
+    return this.early === undefined && (this.questions?.settled ?? true)
+  }
+
+  /** Nothing more is delivered here; the rest of it stays until another worker has it. */
+  suspend(): MovedNamespace {
+    const { namespaces, name, auth, pid, recovered, openedMs, cursor, floors, pending } = this
+    const rooms = new Map<number, string[]>()
+    for (const { room } of this.groups) {
+      const sinceSeq = Math.max(cursor, floors?.get(room.name) ?? 0)
+      rooms.set(sinceSeq, [...(rooms.get(sinceSeq) ?? []), room.name])
+    }
+    const { hub, askables } = namespaces.services
+    const places = placeState(this, namespaces.services)
+    askables.remove(this)
+    if (!pending) hub.close(this, true)
+    return { name, auth, claims: pending ? undefined : this.claims, pid, recovered, openedMs, places, asked: this.questions?.asked ?? 0, rooms: [...rooms] }
+  }
+
+  /** Goes on where it was in another worker. */
+  resume({ openedMs, places, asked, rooms }: MovedNamespace): void {
+    const { services } = this.namespaces
+    this.openedMs = openedMs
+    if (asked > 0) this.questions = new Questions(asked)
+    this.namespaces.opened(this)
+    if (this.pending) return
+    services.hub.open(this)
+    services.askables.add(this)
+    if (places) restorePlaces(this, places, services)
+    const predicate = this.contract.withAccess(this.claims, [])
+    for (const [sinceSeq, names] of rooms) services.hub.joinSince(this, names.map((room) => ({ room, predicate })), sinceSeq)
+  }
+
   /** The client is gone from the namespace. */
   finish(): void {
     const { hub, presence, askables } = this.namespaces.services
@@ -153,6 +203,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (answer?.acknowledgement) command?.acknowledge?.(answer.acknowledgement)
     if (answer?.message) this.emit(answer.message)
     if (!failed) this.emit({ type: 'error', data: failure })
+  }
+
+  answersLater(outcome: Promise<void>): void {
+    this.connection.answersLater(outcome)
   }
 
   renew(claims: Claims): void {
