@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { type IncomingMessage, request } from 'node:http'
 import t from 'tap'
-import { SECRET, TestBroker, token } from '../support/broker.ts'
+import { SECRET, token } from '../support/broker.ts'
 import { eventually, TestClient } from '../support/client.ts'
 import { Publisher } from '../support/load.ts'
 import { freePort, TestNats } from '../support/nats.ts'
