@@ -20,8 +20,14 @@ const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 /** The nats-server of deploy/nats.conf, on other ports and in a folder of its own. */
 async function guardedNats(t: Test): Promise<{ nats: TestNats; as: (user: string) => Promise<NatsConnection> }> {
   Object.assign(process.env, PASSWORDS)
-  const nats = await TestNats.start(['-js', '-c', join(DEPLOY, 'nats.conf'), '-m', String(await freePort())])
-  t.teardown(() => nats.stop())
+  const folder = mkdtempSync(join(tmpdir(), 'roomcast-nats-conf-'))
+  const config = join(folder, 'nats.conf')
+  writeFileSync(config, readFileSync(join(DEPLOY, 'nats.conf'), 'utf8').replace('store_dir: /data', `store_dir: "${folder}"`).replace('127.0.0.1:8222', `127.0.0.1:${await freePort()}`))
+  const nats = await TestNats.start(['-c', config])
+  t.teardown(async () => {
+    await nats.stop()
+    rmSync(folder, { recursive: true, force: true })
+  })
   const as = async (user: string) => {
     const nc = await connect({ servers: nats.url, user, pass: user[0] as string })
     t.teardown(() => nc.close())
