@@ -17,6 +17,12 @@ const HAPROXY = spawnSync('haproxy', ['-v']).status === 0
 const codec = StringCodec()
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
+const folder = mkdtempSync(join(tmpdir(), 'roomcast-deploy-'))
+const SURVEY = join(folder, 'survey.mjs')
+writeFileSync(SURVEY, `import { defineContract } from 'roomcast'
+export default defineContract({ app: 'survey', endpoints: [{ transport: 'socketio', namespace: '/survey' }], events: { noted: {} }, questions: { sure: {} } })`)
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+
 /** The nats-server of deploy/nats.conf, on other ports and in a folder of its own. */
 async function guardedNats(t: Test): Promise<{ nats: TestNats; as: (user: string) => Promise<NatsConnection> }> {
   Object.assign(process.env, PASSWORDS)
@@ -40,15 +46,19 @@ async function guardedNats(t: Test): Promise<{ nats: TestNats; as: (user: string
 function refusals(nc: NatsConnection): string[] {
   const refused: string[] = []
   void (async () => {
-    for await (const { data } of nc.status()) refused.push(JSON.stringify(data))
+    for await (const status of nc.status()) refused.push(JSON.stringify(status))
   })()
   return refused
 }
 
 t.test('nats.conf: with the broker\'s user everything works, and producers, services and logins may do what they need', async (t) => {
   const { nats, as } = await guardedNats(t)
-  const broker = await TestBroker.start({ NATS_URL: nats.url.replace('//', '//broker:b@') })
-  t.teardown(() => broker.stop())
+  const env = { NATS_URL: nats.url.replace('//', '//broker:b@'), CONTRACTS: SURVEY }
+  const [broker, other] = [await TestBroker.start(env), await TestBroker.start(env)]
+  t.teardown(async () => {
+    await broker.stop()
+    await other.stop()
+  })
   const [producer, service] = [await as('producer'), await as('service')]
 
   const raw = await TestClient.connect(broker.url())
@@ -60,13 +70,28 @@ t.test('nats.conf: with the broker\'s user everything works, and producers, serv
   t.equal((await broker.publish('game-djinn', 'game_added', { data: { n: 2 } })).status, 202)
   await raw.until(() => raw.events.length === 2)
 
-  service.subscribe('commands.game-djinn.ai_chat_message', { callback: (_, message) => void message.respond(codec.encode('{"ok":true}')) })
+  let commands = 0
+  service.subscribe('commands.game-djinn.ai_chat_message', {
+    callback: (_, message) => {
+      commands++
+      message.respond(codec.encode('{"ok":true}'))
+    },
+  })
   await service.flush()
   raw.send({ type: 'ai_chat_message', id: 'c', data: { conversation_id: 'k', message: 'hello' } })
-  await eventually(async () => (await broker.metric('commands_total')) > 0)
-  await service.jetstream().publish('events.game-djinn.ai_chat_response', codec.encode('{"data":{"conversation_id":"k","message_id":"c","content":"hi"}}'))
-  await raw.type('ai_chat_response')
+  await eventually(() => commands === 1)
+  await service.jetstream().publish('events.game-djinn.ai_chat_response_chunk', codec.encode('{"data":{"conversation_id":"k","message_id":"c","chunk":"hi"}}'))
+  await raw.type('ai_chat_response_chunk')
   t.notOk(raw.frames.some(({ type }) => type === 'ai_error'), 'the service\'s answer came')
+
+  const asked = await SocketIoClient.connect(`http://127.0.0.1:${broker.port}/survey`, { token: token() })
+  t.teardown(() => asked.close())
+  asked.socket.on('sure', (answer: (text: string) => void) => answer('yes'))
+  // Often enough that either broker gets the question, and has to find the client.
+  for (let n = 0; n < 10; n++) {
+    const reply = await service.request('ask.survey', codec.encode(JSON.stringify({ connection_id: asked.socket.id, type: 'sure' })), { timeout: 10_000 })
+    t.same(JSON.parse(codec.decode(reply.data)), { ok: true, data: ['yes'] })
+  }
 
   // History older than the ring, presence, recovery, bans' watch.
   const late = await TestClient.connect(broker.url())
@@ -82,8 +107,10 @@ t.test('nats.conf: with the broker\'s user everything works, and producers, serv
   await broker.run()
   await portal.connected(2)
   t.ok(portal.connects[1]?.recovered)
-  t.notMatch(broker.log, /Permissions Violation/i)
-  t.notMatch(broker.log, /"level":[45]0/)
+  for (const { log } of [broker, other]) {
+    t.notMatch(log, /Permissions Violation/i)
+    t.notMatch(log, /"level":[45]0/)
+  }
 })
 
 t.test('nats.conf: nobody may do more than that', async (t) => {
@@ -91,8 +118,8 @@ t.test('nats.conf: nobody may do more than that', async (t) => {
   const broker = await TestBroker.start({ NATS_URL: nats.url.replace('//', '//broker:b@') })
   t.teardown(() => broker.stop())
   const forbidden = {
-    producer: ['commands.game-djinn.ai_chat_message', 'roomcast.say.game-djinn', '$KV.roomcast_bans.x', '$KV.roomcast_sessions.x', '$JS.API.STREAM.DELETE.ROOMCAST_EVENTS', '$JS.API.STREAM.PURGE.ROOMCAST_EVENTS', '$JS.API.CONSUMER.CREATE.ROOMCAST_EVENTS', 'other'],
-    service: ['commands.game-djinn.ai_chat_message', '$KV.roomcast_bans.x', '$JS.API.STREAM.DELETE.ROOMCAST_EVENTS', '$JS.API.CONSUMER.CREATE.ROOMCAST_EVENTS'],
+    producer: ['commands.game-djinn.ai_chat_message', 'roomcast.say.game-djinn', 'ask.survey', '$KV.roomcast_bans.x', '$KV.roomcast_sessions.x', '$JS.API.STREAM.DELETE.ROOMCAST_EVENTS', '$JS.API.STREAM.PURGE.ROOMCAST_EVENTS', '$JS.API.CONSUMER.CREATE.ROOMCAST_EVENTS', 'other'],
+    service: ['commands.game-djinn.ai_chat_message', 'roomcast.say.game-djinn', '$KV.roomcast_bans.x', '$JS.API.STREAM.DELETE.ROOMCAST_EVENTS', '$JS.API.CONSUMER.CREATE.ROOMCAST_EVENTS'],
     login: ['events.game-djinn.game_added', '$KV.roomcast_bans.x', '$JS.API.STREAM.DELETE.KV_roomcast_sessions'],
     broker: ['other', '$JS.API.STREAM.DELETE.ROOMCAST_EVENTS', '$JS.API.STREAM.PURGE.ROOMCAST_EVENTS', '$JS.API.STREAM.UPDATE.ROOMCAST_EVENTS', '$KV.roomcast_sessions.x', '$JS.API.STREAM.CREATE.OTHER'],
   }
