@@ -95,6 +95,15 @@ t.test('packages stay in the parts that wrap them', async (t) => {
   }
 })
 
+t.test('what src imports is installed with it: ws was not, and the program did not start without development packages', async (t) => {
+  const { dependencies } = JSON.parse(readFileSync(resolve(SRC, '..', 'package.json'), 'utf8')) as { dependencies: Record<string, string> }
+  const packageOf = (specifier: string) => specifier.split('/').slice(0, specifier.startsWith('@') ? 2 : 1).join('/')
+  for (const file of FILES) {
+    // A contract's own import, in a text.
+    for (const specifier of importsOf(file).filter((name) => !name.startsWith('.') && !name.startsWith('node:') && name !== 'roomcast')) t.ok(packageOf(specifier) in dependencies, `${file} imports ${specifier}`)
+  }
+})
+
 t.test(`no file of src has more than ${LINES_MAX} lines`, async (t) => {
   for (const file of FILES) {
     const lines = text(file).split('\n').length

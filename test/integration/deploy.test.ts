@@ -78,7 +78,7 @@ t.test('nats.conf: with the broker\'s user everything works, and producers, serv
     },
   })
   await service.flush()
-  raw.send({ type: 'ai_chat_message', id: 'c', data: { conversation_id: 'k', message: 'hello' } })
+  raw.send({ type: 'ai_chat_message', id: 'c', data: { message: 'hello', context: { conversation_id: 'k' } } })
   await eventually(() => commands === 1)
   await service.jetstream().publish('events.game-djinn.ai_chat_response_chunk', codec.encode('{"data":{"conversation_id":"k","message_id":"c","chunk":"hi"}}'))
   await raw.type('ai_chat_response_chunk')
