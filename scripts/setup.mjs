@@ -46,6 +46,15 @@ export function ensureChromium() {
   return process.env.CHROMIUM ?? found()
 }
 
+/** HAProxy, where it can be had: the test of deploy/haproxy.cfg is left out otherwise. */
+export function ensureHaproxy() {
+  if (!onPath('haproxy') && onPath('apt-get') && process.getuid?.() === 0) {
+    console.error('Installing HAProxy for the test of deploy/ (once) …')
+    installByApt('haproxy')
+  }
+  if (!onPath('haproxy')) console.error('No HAProxy here: the test of deploy/haproxy.cfg is left out.')
+}
+
 function installByApt(name) {
   if (process.getuid?.() !== 0) return false
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }

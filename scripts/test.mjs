@@ -2,10 +2,11 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { build, ensureChromium, ensureNatsServer, ensurePackages, root, run } from './setup.mjs'
+import { build, ensureChromium, ensureHaproxy, ensureNatsServer, ensurePackages, root, run } from './setup.mjs'
 
 ensurePackages()
 ensureNatsServer()
+ensureHaproxy()
 const chromium = ensureChromium()
 if (chromium === undefined) console.error('No Chromium here: the browser tests are left out. Install one, or set CHROMIUM to its path.')
 build()

@@ -9,7 +9,7 @@ import { placeRoom } from './commands/place.ts'
 import { Presence } from './commands/presence.ts'
 import { Recall } from './commands/recall.ts'
 import { hearOthers } from './commands/say.ts'
-import { hasKey } from './config/load.ts'
+import { hostOf } from './config/load.ts'
 import type { Config } from './config/options.ts'
 import type { ClientPortName } from './contracts/contract.ts'
 import { codingAssistant } from './contracts/coding-assistant.ts'
@@ -23,6 +23,7 @@ import { HttpApi } from './gateways/http.ts'
 import { ClientPort, type ClientPortOptions } from './gateways/client-port.ts'
 import { listen, makeApp, type Tls } from './gateways/listen.ts'
 import { Recovery } from './gateways/socketio/recovery.ts'
+import { Relay } from './gateways/socketio/relay.ts'
 import { Bans } from './guard/bans.ts'
 import { TokenVerifier } from './guard/jwt.ts'
 import { Sessions } from './guard/sessions.ts'
@@ -33,6 +34,7 @@ import type { Logger } from './ops/logger.ts'
 import { Metrics } from './ops/metrics.ts'
 import { SystemFigureReader } from './ops/system-figures.ts'
 import { mountOps } from './ops/ops-server.ts'
+import { type ProcessView, type Stats, viewOfOne } from './ops/view.ts'
 import { EmbeddedSource } from './source/embedded/embedded-source.ts'
 import { NatsSource } from './source/nats/nats-source.ts'
 import type { Source } from './source/source.ts'
@@ -43,8 +45,18 @@ export type Ports = Readonly<Record<ClientPortName | 'OPS_PORT', number>>
 
 export interface Broker {
   readonly ports: Ports
+  readonly view: ProcessView
   /** Sends clients away over `DRAIN_MS` and leaves. */
   stop(): Promise<void>
+}
+
+/** A process that is one of several workers: its supervisor answers on OPS_PORT, for all. */
+export interface WorkerPlace {
+  readonly number: number
+  /** Where the workers listen for each other. */
+  readonly folder: string
+  /** Of all workers. */
+  readonly stats: () => Promise<Stats>
 }
 
 const SWEEP_MS = 1_000
@@ -54,9 +66,10 @@ const BAD_SUBJECTS_MAX = 1_000
 /**
  * Puts a broker together, in the order in which events flow: source → log → registry → hub → gateways; and starts it.
  * @param development tokens are signed by a key made for this machine; the page gets one
+ * @param place undefined: it stands alone
  * @throws BrokerError saying what is wrong and what to do
  */
-export async function startBroker(config: Config, log: Logger, development: { token: () => string } | undefined): Promise<Broker> {
+export async function startBroker(config: Config, log: Logger, development: { token: () => string } | undefined, place?: WorkerPlace): Promise<Broker> {
   const meters = new Meters()
   const verifier = await TokenVerifier.open(
     { secret: config.jwtSecret, publicKey: config.jwtPublicKey, jwksUrl: config.jwksUrl, issuer: config.jwtIssuer, audience: config.jwtAudience },
@@ -83,7 +96,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
   let state: 'warming up' | 'serving' | 'draining' = 'warming up'
 
   const tls: Tls | undefined = config.tlsCertFile === '' ? undefined : { certFile: config.tlsCertFile, keyFile: config.tlsKeyFile }
-  const host = config.host || (hasKey(config) ? '0.0.0.0' : '127.0.0.1')
+  const host = hostOf(config)
   const services: Services = {
     hub,
     log: eventLog,
@@ -100,7 +113,8 @@ export async function startBroker(config: Config, log: Logger, development: { to
   }
   const verify = (token: string | undefined) => verifier.verify(token)
   const contractsHere = [...registry.contracts.values()]
-  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), sessions: await Sessions.open(source, verify), verify, nodeId }
+  const relay = place && new Relay(place.folder, place.number)
+  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), sessions: await Sessions.open(source, verify), verify, nodeId, relay }
   const clientPorts = clientPortsOf(config, host, tls).map((options) => new ClientPort(options, contractsHere, shared))
   const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
   presence.onChange = (change, appName, place, id, name) => {
@@ -114,7 +128,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
   }
   hearOthers(services, contractsHere)
   serveQuestions(services, contractsHere, nodeId)
-  const stats = async () => ({ connections: meters.connections, rooms: roomsOf(registry) })
+  const stats = () => ({ connections: meters.connections, rooms: roomsOf(registry) })
   new HttpApi(mainPort.app, {
     registry,
     source,
@@ -124,24 +138,18 @@ export async function startBroker(config: Config, log: Logger, development: { to
     publishKey: config.publishKey,
     bodyBytesMax: config.maxPayloadBytes,
     origins: config.corsOrigins,
-    stats,
+    stats: place?.stats ?? (async () => stats()),
   })
 
-  const opsApp = makeApp(undefined)
-  mountOps(opsApp, {
-    metrics: new Metrics({ meters, hub, log: eventLog, source, roomCount: () => Object.keys(roomsOf(registry)).length }),
-    unready: () => {
-      const reasons: string[] = []
-      if (state !== 'serving') reasons.push(state)
-      if (!source.connected) reasons.push('NATS is out of reach')
-      return reasons
-    },
+  const metrics = new Metrics({ meters, hub, log: eventLog, source, roomCount: () => Object.keys(roomsOf(registry)).length })
+  const view: ProcessView = {
+    unready: () => [...(state === 'serving' ? [] : [state]), ...(source.connected ? [] : ['NATS is out of reach'])],
+    stats,
     figures: () => ({
       state,
       source: source.kind,
       source_connected: source.connected,
-      connections: meters.connections,
-      rooms: roomsOf(registry),
+      ...stats(),
       events: meters.events,
       bad_events: meters.badEvents + meters.unknownEvents,
       deliveries: sum(meters.deliveries) + sum(meters.catchUpDeliveries),
@@ -152,17 +160,22 @@ export async function startBroker(config: Config, log: Logger, development: { to
       position: eventLog.position(eventLog.headSeq),
       rss_bytes: process.memoryUsage.rss(),
     }),
+    metricValues: () => metrics.values(),
+    metrics: () => metrics.text(),
     pageSettings: () => ({
       apps: contractsHere.filter(({ contract }) => contract.endpoints.some(({ transport }) => transport === 'websocket')).map(({ app: name, contract }) => ({ app: name, path: contract.endpoints.find((endpoint) => endpoint.transport === 'websocket')?.path, names: Object.keys(contract.groups ?? {}).concat(Object.keys(contract.events).filter((type) => !contract.events[type]?.rooms)), rooms: Object.keys(contract.rooms ?? {}) })),
       port: mainPort.port,
       tls: tls !== undefined,
       token: development?.token(),
     }),
-  })
-  const opsListening = await listen(opsApp, host, config.opsPort, 'OPS_PORT')
+  }
+  const opsApp = place === undefined ? makeApp(undefined) : undefined
+  if (opsApp) mountOps(opsApp, viewOfOne(view))
+  const opsPort = opsApp ? (await listen(opsApp, host, config.opsPort, 'OPS_PORT')).port : config.opsPort
 
   await eventLog.start()
   hub.start()
+  await relay?.open()
   for (const clientPort of clientPorts) await clientPort.open()
   state = 'serving'
 
@@ -183,7 +196,8 @@ export async function startBroker(config: Config, log: Logger, development: { to
   const hourly = setInterval(() => participants.sweep(Date.now()), 3_600_000)
 
   return {
-    ports: { ...Object.fromEntries(clientPorts.map(({ name, port }) => [name, port])), OPS_PORT: opsListening.port } as Ports,
+    ports: { ...Object.fromEntries(clientPorts.map(({ name, port }) => [name, port])), OPS_PORT: opsPort } as Ports,
+    view,
     stop: async () => {
       state = 'draining'
       await Promise.all(clientPorts.map((clientPort) => clientPort.drain(config.drainMs)))
@@ -197,7 +211,8 @@ export async function startBroker(config: Config, log: Logger, development: { to
       await source.close()
       verifier.close()
       for (const { app } of clientPorts) app.close()
-      opsApp.close()
+      relay?.close()
+      opsApp?.close()
     },
   }
 }

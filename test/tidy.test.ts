@@ -23,11 +23,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'guard': ['errors.ts', 'source', 'contracts'],
   'commands': ['errors.ts', 'source', 'log', 'log/event.ts', 'meters.ts', 'hub', 'contracts'],
   'gateways': ['errors.ts', 'source', 'log', 'log/event.ts', 'meters.ts', 'codecs', 'hub', 'contracts', 'guard', 'commands'],
-  'ops': ['source', 'log', 'meters.ts', 'hub', 'contracts'],
+  'ops': ['errors.ts', 'source', 'log', 'meters.ts', 'hub', 'contracts'],
   'config': ['errors.ts'],
   'young-generation.ts': [],
   'broker.ts': ['young-generation.ts', 'source', 'log', 'meters.ts', 'hub', 'contracts', 'guard', 'commands', 'gateways', 'ops', 'config'],
-  'cli': ['errors.ts', 'contracts', 'ops', 'config', 'broker.ts'],
+  'cluster.ts': ['errors.ts', 'gateways', 'ops', 'config', 'broker.ts'],
+  'cli': ['errors.ts', 'contracts', 'ops', 'config', 'broker.ts', 'cluster.ts'],
   'main.ts': ['young-generation.ts', 'cli'],
   'index.ts': ['errors.ts', 'contracts'],
 }
@@ -91,6 +92,15 @@ t.test('packages stay in the parts that wrap them', async (t) => {
       const parts = ONLY_IN[specifier]
       if (parts !== undefined) t.ok(parts.includes(partOf(file)), `${file} imports ${specifier}`)
     }
+  }
+})
+
+t.test('what src imports is installed with it: ws was not, and the program did not start without development packages', async (t) => {
+  const { dependencies } = JSON.parse(readFileSync(resolve(SRC, '..', 'package.json'), 'utf8')) as { dependencies: Record<string, string> }
+  const packageOf = (specifier: string) => specifier.split('/').slice(0, specifier.startsWith('@') ? 2 : 1).join('/')
+  for (const file of FILES) {
+    // A contract's own import, in a text.
+    for (const specifier of importsOf(file).filter((name) => !name.startsWith('.') && !name.startsWith('node:') && name !== 'roomcast')) t.ok(packageOf(specifier) in dependencies, `${file} imports ${specifier}`)
   }
 })
 

@@ -7,6 +7,7 @@ import { addPublish } from './publish.ts'
 import { addServe } from './serve.ts'
 import { addTail } from './tail.ts'
 import { addToken } from './token.ts'
+import { addWorker } from './worker.ts'
 
 /** Runs the command line. Ends the process with 1 on a failure, 2 on a wrong call. */
 export async function run(argv: readonly string[]): Promise<void> {
@@ -23,6 +24,7 @@ export async function run(argv: readonly string[]): Promise<void> {
   addCheckConfig(program)
   addDefaultConfig(program)
   addBench(program)
+  addWorker(program)
   try {
     await program.parseAsync(argv)
   } catch (error) {

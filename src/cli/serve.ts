@@ -1,43 +1,47 @@
 import type { Command } from 'commander'
 import { startBroker } from '../broker.ts'
+import { Cluster } from '../cluster.ts'
 import { withDevelopmentKeys } from '../config/development.ts'
+import { withinFileLimit } from '../config/file-limit.ts'
+import { workersOf } from '../config/load.ts'
 import { makeLogger } from '../ops/logger.ts'
+import { leave, SUPERVISOR_GRACE_MS } from './leave.ts'
 import { addOptionFlags, configFrom } from './options.ts'
-import { mintToken } from './token.ts'
-
-const DEVELOPMENT_TOKEN_TTL_S = 7 * 86_400
+import { developmentToken } from './token.ts'
 
 export function addServe(program: Command): void {
   addOptionFlags(program.command('serve').description('run the broker'))
     .option('--print-ports', 'when ready, write one JSON line with the ports on stdout')
     .action(async (flags) => {
-      const { config, development } = withDevelopmentKeys(configFrom(flags))
+      const { config: wanted, development } = withDevelopmentKeys(configFrom(flags))
+      const { config, warning } = withinFileLimit(wanted)
       const log = makeLogger(config.logLevel)
-      const token = () => mintToken(config.jwtSecret, 'dev', DEVELOPMENT_TOKEN_TTL_S, { name: 'Developer', roles: ['admin'] })
-      const broker = await startBroker(config, log, development ? { token } : undefined)
-      const { PORT: port, OPS_PORT: opsPort, CODING_ASSISTANT_PORT, GEMINI_SESSIONS_PORT } = broker.ports
-      const ports = { port, coding_assistant_port: CODING_ASSISTANT_PORT, gemini_sessions_port: GEMINI_SESSIONS_PORT, ops_port: opsPort }
-      log.info({ ...ports, source: config.natsUrl === '' ? 'embedded' : 'nats' }, 'ready')
-      if (flags.printPorts) process.stdout.write(`${JSON.stringify(ports)}\n`)
-      else if (development) console.log(welcome(port, opsPort, token(), config.publishKey))
+      if (warning !== undefined) log.warn(warning)
+      const workers = workersOf(config)
+      // Development keys stay those of the start.
+      const keys = development ? { jwtSecret: config.jwtSecret, publishKey: config.publishKey, host: config.host } : undefined
+      const readConfig = () => withinFileLimit({ ...configFrom(flags), ...keys }).config
+      const cluster = workers > 1 ? await Cluster.start({ config, readConfig, development, log }) : undefined
+      const running = cluster ?? (await startBroker(config, log, development ? { token: () => developmentToken(config.jwtSecret) } : undefined))
 
-      let stopping = false
-      const stop = (signal: string) => {
-        if (stopping) return
-        stopping = true
-        log.info({ signal, drain_ms: config.drainMs }, 'draining')
-        const late = setTimeout(() => process.exit(0), config.drainMs + 700)
-        late.unref()
-        broker.stop().then(
-          () => process.exit(0),
-          (error: unknown) => {
-            log.error({ reason: String(error) }, 'stopping failed')
-            process.exit(1)
-          },
-        )
-      }
+      const { PORT: port, OPS_PORT: opsPort, CODING_ASSISTANT_PORT, GEMINI_SESSIONS_PORT } = running.ports
+      const ports = { port, coding_assistant_port: CODING_ASSISTANT_PORT, gemini_sessions_port: GEMINI_SESSIONS_PORT, ops_port: opsPort }
+      log.info({ ...ports, source: config.natsUrl === '' ? 'embedded' : 'nats', workers }, 'ready')
+      if (flags.printPorts) process.stdout.write(`${JSON.stringify(ports)}\n`)
+      else if (development) console.log(welcome(port, opsPort, developmentToken(config.jwtSecret), config.publishKey))
+
+      const stop = (reason: string) => leave(running, log, config.drainMs, reason, cluster && SUPERVISOR_GRACE_MS)
+      let interrupted = false
       process.on('SIGTERM', () => stop('SIGTERM'))
-      process.on('SIGINT', () => (stopping ? process.exit(130) : stop('SIGINT')))
+      process.on('SIGINT', () => {
+        if (interrupted) {
+          cluster?.kill()
+          process.exit(130)
+        }
+        interrupted = true
+        stop('SIGINT')
+      })
+      process.on('SIGHUP', () => (cluster ? void cluster.reload() : stop('SIGHUP')))
     })
 }
 

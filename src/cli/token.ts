@@ -6,10 +6,17 @@ import { BrokerError } from '../errors.ts'
 
 const LIST_CLAIMS = ['roles', 'permissions', 'project_access', 'library_access', 'agent_access', 'session_access'] as const
 
+const DEVELOPMENT_TOKEN_TTL_S = 7 * 86_400
+
 /** Mints an HS256 token with JWT_SECRET, or with this folder's development key. */
 export function mintToken(secret: string, userId: string, ttlS: number, claims: Record<string, unknown> = {}): string {
   const nowS = Math.floor(Date.now() / 1000)
   return createSigner({ key: secret, algorithm: 'HS256' })({ sub: userId, iat: nowS, exp: nowS + ttlS, ...claims })
+}
+
+/** A token for whoever tries the broker out with keys made for this machine. */
+export function developmentToken(secret: string): string {
+  return mintToken(secret, 'dev', DEVELOPMENT_TOKEN_TTL_S, { name: 'Developer', roles: ['admin'] })
 }
 
 export function addToken(program: Command): void {

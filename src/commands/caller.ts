@@ -34,6 +34,8 @@ export interface Caller {
   fail(failure: Failure, command?: Command, message?: Message): void
   /** The rooms that the session is in have changed. Resolves once that would survive this broker. */
   remember?(): Promise<void>
+  /** Its answers come later, while other commands go on. */
+  answersLater?(outcome: Promise<void>): void
   /** Goes on with other claims of the same user. */
   renew(claims: Claims): void
   /** Reads anew who it is. @throws BrokerError where that is over, or cannot be said */

@@ -104,10 +104,12 @@ export function dispatch(caller: Caller, command: Command, services: Services, m
         if (effect.reply) caller.reply(effect.reply(command))
         if (effect.acknowledgement) command.acknowledge?.(effect.acknowledgement(command))
         return undefined
-      case 'forward':
+      case 'forward': {
         // What comes next does not wait for the service.
-        void failing(caller, command, meters, forward(caller, command, effect, services, known.checkReply))
+        const outcome = failing(caller, command, meters, forward(caller, command, effect, services, known.checkReply))
+        if (outcome) caller.answersLater?.(outcome)
         return undefined
+      }
       case 'recall':
         return failing(caller, command, meters, services.recall.answer(caller, command, effect))
     }

@@ -31,6 +31,8 @@ export class Presence {
   private readonly leasesOf = new Map<Session, Set<string>>()
   private readonly timers: NodeJS.Timeout[]
   private sweepFromMs = 0
+  /** Resolves once other nodes can know of the leases that were taken last. */
+  written: Promise<unknown> = Promise.resolve()
 
   static async open(source: Source, nodeId: string): Promise<Presence> {
     const presence = new Presence(await source.keyValue(BUCKET, LEASE_MS), source, nodeId)
@@ -60,7 +62,7 @@ export class Presence {
       return
     }
     this.own.set(lease, { name, sessions: new Set([session]) })
-    void this.kv.put(lease, Buffer.from(name)).catch(() => {})
+    this.written = this.kv.put(lease, Buffer.from(name)).catch(() => {})
     this.note(lease, Number.POSITIVE_INFINITY, name)
   }
 

@@ -12,7 +12,9 @@ export async function store(caller: Caller, command: Command, effect: StoreEffec
   await publish(caller, event, services)
   command.acknowledge?.([{ status: 'success' }])
   const forwarded = effect.forward?.(event, command, sender)
-  if (forwarded) void forward(caller, command, forwarded, services)
+  if (!forwarded) return
+  const outcome = forward(caller, command, forwarded, services)
+  caller.answersLater?.(outcome)
 }
 
 /** Stores what the contract wants kept of every command. */

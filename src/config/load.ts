@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { BrokerError } from '../errors.ts'
 import { type Config, OPTIONS, type Option } from './options.ts'
 
@@ -35,6 +36,7 @@ function read(option: Option, raw: string | undefined, faults: string[]): unknow
   }
 }
 
+const WORKERS_MAX = 256
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
 
 function checkTogether(config: Config, faults: string[]): void {
@@ -44,10 +46,24 @@ function checkTogether(config: Config, faults: string[]): void {
   if (config.nodeEnv === 'production' && !hasKey(config)) {
     faults.push('NODE_ENV=production: set JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URL; without a key anybody could mint tokens')
   }
+  const workers = workersOf(config)
+  if (!Number.isInteger(workers) || workers < 1 || workers > WORKERS_MAX) faults.push(`WORKERS=${config.workers}: wants a whole number from 1 to ${WORKERS_MAX}, or auto`)
+  else if (workers > 1 && config.natsUrl === '') faults.push(`WORKERS=${config.workers}: more than one process needs NATS (set NATS_URL); the embedded source serves one`)
   if (config.natsCreds !== '' && config.natsUrl === '') faults.push('NATS_CREDS: is of no use without NATS_URL')
 }
 
 /** Whether tokens can be verified with a key of the user's own. */
 export function hasKey(config: Config): boolean {
   return config.jwtSecret !== '' || config.jwtPublicKey !== '' || config.jwksUrl !== ''
+}
+
+/** Processes that share the ports. The embedded source has one, so `auto` means that there. */
+export function workersOf({ workers, natsUrl }: Config): number {
+  if (workers !== 'auto') return Number(workers)
+  return natsUrl === '' ? 1 : Math.min(WORKERS_MAX, availableParallelism())
+}
+
+/** The address to listen on. */
+export function hostOf(config: Config): string {
+  return config.host || (hasKey(config) ? '0.0.0.0' : '127.0.0.1')
 }

@@ -5,9 +5,10 @@ import type { ClientPortName, Claims } from '../contracts/contract.ts'
 import type { Bans } from '../guard/bans.ts'
 import type { Sessions } from '../guard/sessions.ts'
 import type { Meters } from '../meters.ts'
-import { type Listening, listen, makeApp, type Tls } from './listen.ts'
+import { type Listening, listen, makeApp, share, type Tls } from './listen.ts'
 import { Namespaces, type NamespacesOptions } from './socketio/namespaces.ts'
 import type { Recovery } from './socketio/recovery.ts'
+import type { Relay } from './socketio/relay.ts'
 import { type GatewayOptions, WebSocketGateway } from './websocket.ts'
 
 export interface ClientPortOptions {
@@ -18,7 +19,7 @@ export interface ClientPortOptions {
   readonly tls: Tls | undefined
   readonly origins: readonly string[]
   readonly webSocketLimits: GatewayOptions['limits']
-  readonly socketIo: Omit<NamespacesOptions, 'origins'>
+  readonly socketIo: Omit<NamespacesOptions, 'origins' | 'relay'>
 }
 
 /** What the gateways of all ports share. */
@@ -31,6 +32,8 @@ export interface ClientPortServices {
   readonly verify: (token: string | undefined) => Claims
   /** Names this process among all brokers. */
   readonly nodeId: string
+  /** The way to other workers that share the ports. */
+  readonly relay: Relay | undefined
 }
 
 interface Gateway {
@@ -46,13 +49,16 @@ export class ClientPort {
   readonly name: ClientPortName
   private readonly options: ClientPortOptions
   private readonly gateways: Gateway[]
+  /** Other workers listen on it as well. */
+  private readonly shared: boolean
   private listening: Listening | undefined
 
   constructor(options: ClientPortOptions, contracts: readonly CompiledContract[], shared: ClientPortServices) {
-    const { services, meters, recovery, bans, sessions, verify, nodeId } = shared
+    const { services, meters, recovery, bans, sessions, verify, nodeId, relay } = shared
     const { origins } = options
     this.options = options
     this.name = options.name
+    this.shared = relay !== undefined
     this.app = makeApp(options.tls)
     const here = contracts.filter(({ contract }) => (contract.port ?? 'PORT') === options.name)
     this.gateways = here.flatMap((contract) =>
@@ -60,7 +66,7 @@ export class ClientPort {
         endpoint.transport === 'websocket' ? [new WebSocketGateway(this.app, { contract, endpoint, services, meters, verify, limits: options.webSocketLimits, origins, nodeId })] : [],
       ),
     )
-    this.gateways.push(new Namespaces(this.app, here, services, meters, recovery, bans, verify, sessions, { ...options.socketIo, origins }))
+    this.gateways.push(new Namespaces(this.app, here, services, meters, recovery, bans, verify, sessions, { ...options.socketIo, origins, relay: relay && { to: relay, path: `/${options.name}` } }))
   }
 
   /** The port that it listens on. */
@@ -70,7 +76,8 @@ export class ClientPort {
 
   /** @throws BrokerError CONFIG_INVALID where the port is taken or not allowed */
   async open(): Promise<void> {
-    this.listening = await listen(this.app, this.options.host, this.options.wanted, this.name)
+    const { host, wanted } = this.options
+    this.listening = await (this.shared ? share : listen)(this.app, host, wanted, this.name)
   }
 
   sweep(nowMs: number): void {

@@ -26,6 +26,11 @@ export class Lane {
     this.overflow = overflow
   }
 
+  /** No command is at work, and none waits. */
+  get idle(): boolean {
+    return !this.busy && this.tasks === undefined
+  }
+
   isFull(socket: LaneSocket): boolean {
     return socket.getBufferedAmount() > this.bytesMax
   }

@@ -1,4 +1,4 @@
-import { type AddressInfo, createServer } from 'node:net'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import { App, SSLApp, type TemplatedApp, type us_listen_socket, us_listen_socket_close } from 'uWebSockets.js'
 import { BrokerError } from '../errors.ts'
 
@@ -31,29 +31,64 @@ export interface Listening {
  * @throws BrokerError CONFIG_INVALID where the port is taken or not allowed
  */
 export async function listen(app: TemplatedApp, host: string, wanted: number, option: string): Promise<Listening> {
-  const refused = (reason: string) => new BrokerError('CONFIG_INVALID', `${option}=${wanted}: cannot listen on ${host}:${wanted} (${reason})`)
-  const port = await tryPort(host, wanted).catch((error: NodeJS.ErrnoException) => {
-    throw refused(error.code === 'EADDRINUSE' ? 'another program uses it' : (error.code ?? error.message))
-  })
+  const { [option]: port } = await findPorts(host, { [option]: wanted })
+  return share(app, host, port as number, option)
+}
+
+/**
+ * Listens on a port that other processes of this broker listen on as well: the kernel spreads the clients over them.
+ * @throws BrokerError CONFIG_INVALID where the port is another program's
+ */
+export async function share(app: TemplatedApp, host: string, port: number, option: string): Promise<Listening> {
   const socket = await new Promise<us_listen_socket | false>((resolve) => app.listen(host, port, resolve))
-  if (!socket) throw refused('it was refused')
-  let open = true
-  return {
-    port,
-    stop: () => {
-      if (open) us_listen_socket_close(socket)
-      open = false
-    },
+  if (!socket) throw refused(option, host, port, 'it was refused')
+  return { port, stop: stopper(socket) }
+}
+
+/** Listens on a Unix socket. */
+export async function listenPrivately(app: TemplatedApp, path: string): Promise<() => void> {
+  const socket = await new Promise<us_listen_socket | false>((resolve) => app.listen_unix(resolve, path))
+  if (!socket) throw new BrokerError('INTERNAL', `cannot listen on ${path}`)
+  return stopper(socket)
+}
+
+/**
+ * Finds out whether ports can be listened on, and puts a free one in the place of each 0.
+ * @throws BrokerError CONFIG_INVALID where one is taken or not allowed
+ */
+export async function findPorts<P extends Readonly<Record<string, number>>>(host: string, wanted: P): Promise<P> {
+  const held: Server[] = []
+  try {
+    const found: [string, number][] = []
+    for (const [option, port] of Object.entries(wanted)) {
+      const server = await hold(host, port).catch((error: NodeJS.ErrnoException) => {
+        throw refused(option, host, port, error.code === 'EADDRINUSE' ? 'another program uses it' : (error.code ?? error.message))
+      })
+      held.push(server)
+      found.push([option, (server.address() as AddressInfo).port])
+    }
+    return Object.fromEntries(found) as P
+  } finally {
+    await Promise.all(held.map((server) => new Promise((resolve) => server.close(resolve))))
   }
 }
 
-async function tryPort(host: string, wanted: number): Promise<number> {
+function hold(host: string, port: number): Promise<Server> {
   const server = createServer()
   return new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen(wanted, host, () => {
-      const { port } = server.address() as AddressInfo
-      server.close(() => resolve(port))
-    })
+    server.listen(port, host, () => resolve(server))
   })
+}
+
+function stopper(socket: us_listen_socket): () => void {
+  let open = true
+  return () => {
+    if (open) us_listen_socket_close(socket)
+    open = false
+  }
+}
+
+function refused(option: string, host: string, port: number, reason: string): BrokerError {
+  return new BrokerError('CONFIG_INVALID', `${option}=${port}: cannot listen on ${host}:${port} (${reason})`)
 }

@@ -1,8 +1,19 @@
-import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
+import { type Aggregator, collectDefaultMetrics, Counter, Gauge, type Metric, Registry } from 'prom-client'
 import type { Hub } from '../hub/hub.ts'
 import type { EventLog } from '../log/event-log.ts'
 import { LATENCY_BUCKETS_MS, type Meters } from '../meters.ts'
 import type { Source } from '../source/source.ts'
+
+/** A metric with its values, as it goes from a worker to its supervisor. */
+export interface MetricValues {
+  readonly name: string
+  readonly help: string
+  readonly type: 'counter' | 'gauge' | 'histogram' | 'summary'
+  readonly aggregator: Aggregator
+  readonly values: readonly { readonly labels: Readonly<Record<string, string | number>>; readonly value: number; readonly metricName?: string }[]
+}
+
+export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
 const EVENT_LOOP_PRECISION_MS = 250
 
@@ -26,17 +37,17 @@ export class Metrics {
     collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: EVENT_LOOP_PRECISION_MS })
     const lag = () => hub.catchUp.lag(Date.now())
     this.gauge('connections', 'Open connections', () => meters.connections)
-    this.gauge('rooms', 'Rooms with members', () => figures.roomCount())
-    this.gauge('source_connected', '1 while the source of events is in reach', () => (source.connected ? 1 : 0))
+    this.gauge('rooms', 'Rooms with members; several workers count each their own', () => figures.roomCount())
+    this.gauge('source_connected', '1 while the source of events is in reach', () => (source.connected ? 1 : 0), 'min')
     this.gauge('sessions_behind', 'Sessions fed from the log because their socket is slow or they came back', () => hub.catchUp.behind)
-    this.gauge('lag_events', 'Events that the furthest session is behind', () => lag().events)
-    this.gauge('lag_seconds', 'Age of the next event of the furthest session behind', () => lag().seconds)
-    this.gauge('live_backlog_events', 'Events read from the source and not yet delivered live', () => log.ring.backlog)
-    this.gauge('ring_events', 'Events in the ring', () => log.ring.size)
+    this.gauge('lag_events', 'Events that the furthest session is behind', () => lag().events, 'max')
+    this.gauge('lag_seconds', 'Age of the next event of the furthest session behind', () => lag().seconds, 'max')
+    this.gauge('live_backlog_events', 'Events read from the source and not yet delivered live', () => log.ring.backlog, 'max')
+    this.gauge('ring_events', 'Events in the ring', () => log.ring.size, 'max')
     this.gauge('ring_bytes', 'Memory of the ring, frames included', () => log.ring.bytes)
     this.counter('connections_opened_total', 'Connections since start', () => meters.connectionsOpened)
-    this.counter('events_total', 'Events read', () => meters.events)
-    this.counter('event_bytes_total', 'Bytes of events read', () => meters.eventBytes)
+    this.counter('events_total', 'Events read; each of several workers reads all', () => meters.events)
+    this.counter('event_bytes_total', 'Bytes of events read; each of several workers reads all', () => meters.eventBytes)
     this.counter('bad_events_total', 'Bodies that were no events', () => meters.badEvents)
     this.counter('unknown_events_total', 'Events that no contract knows', () => meters.unknownEvents)
     this.counter('drops_total', 'Frames that full sockets dropped; each was sent again from the log', () => meters.drops)
@@ -45,32 +56,35 @@ export class Metrics {
     this.labelled('catch_up_deliveries_total', 'Events delivered from the log', ['format'], () => meters.catchUpDeliveries)
     this.labelled('delivered_bytes_total', 'Bytes of delivered events', ['format'], () => meters.deliveredBytes)
     this.labelled('commands_total', 'Commands', ['app', 'command'], () => meters.commands)
+    this.registry.registerMetric({ name: this.latency().name, get: () => this.latency() } as unknown as Metric)
     this.labelled('errors_total', 'Errors that clients were told', ['code'], () => meters.errors)
   }
 
-  get contentType(): string {
-    return this.registry.contentType
+  async values(): Promise<MetricValues[]> {
+    return (await this.registry.getMetricsAsJSON()) as unknown as MetricValues[]
   }
 
   async text(): Promise<string> {
-    return (await this.registry.metrics()) + this.latencyText()
+    return this.registry.metrics()
   }
 
-  /** The histogram is counted by ourselves, so it is written by ourselves too. */
-  private latencyText(): string {
+  /** The histogram is counted by ourselves, so its values are made by ourselves too. */
+  private latency(): MetricValues {
     const { latency, latencySumMs } = this.figures.meters
     const name = 'roomcast_publish_to_socket_seconds'
     let count = 0
     const buckets = latency.map((n, i) => {
       count += n
       const bound = LATENCY_BUCKETS_MS[i]
-      return `${name}_bucket{le="${bound === undefined ? '+Inf' : bound / 1000}"} ${count}`
+      return { metricName: `${name}_bucket`, labels: { le: bound === undefined ? '+Inf' : String(bound / 1000) }, value: count }
     })
-    return [`# HELP ${name} Time from an event's storage to its publication to sockets`, `# TYPE ${name} histogram`, ...buckets, `${name}_sum ${latencySumMs / 1000}`, `${name}_count ${count}`, ''].join('\n')
+    const values = [...buckets, { metricName: `${name}_sum`, labels: {}, value: latencySumMs / 1000 }, { metricName: `${name}_count`, labels: {}, value: count }]
+    return { name, help: 'Time from an event\'s storage to its publication to sockets', type: 'histogram', aggregator: 'sum', values }
   }
 
-  private gauge(name: string, help: string, read: () => number): void {
-    const gauge: Gauge = new Gauge({ name: `roomcast_${name}`, help, registers: [this.registry], collect: () => gauge.set(read()) })
+  /** @param aggregator how those of several workers become one */
+  private gauge(name: string, help: string, read: () => number, aggregator: Aggregator = 'sum'): void {
+    const gauge: Gauge = new Gauge({ name: `roomcast_${name}`, help, aggregator, registers: [this.registry], collect: () => gauge.set(read()) })
   }
 
   private counter(name: string, help: string, read: () => number): void {

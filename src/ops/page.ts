@@ -69,6 +69,7 @@ async function refresh() {
       'Lag, events': count.format(now.lag_events),
       'Left-out events': count.format(now.bad_events),
       'Ring': count.format(now.ring_events) + ' / ' + bytes(now.ring_bytes),
+      ...(now.workers && { 'Workers': count.format(now.workers) }),
       'Process memory': bytes(now.rss_bytes),
     }
     $('figures').replaceChildren(...Object.entries(shown).map(([name, value]) => {

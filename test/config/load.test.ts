@@ -1,5 +1,6 @@
+import { availableParallelism } from 'node:os'
 import t from 'tap'
-import { loadConfig } from '../../src/config/load.ts'
+import { loadConfig, workersOf } from '../../src/config/load.ts'
 import { type Config, flagOf, OPTIONS, type Option, type OptionName } from '../../src/config/options.ts'
 import { BrokerError } from '../../src/errors.ts'
 
@@ -94,4 +95,15 @@ t.test('variables and flags are unique, and say what they are about', async (t) 
     t.match(option.about, /\.$/, `${option.env} ends its sentence`)
     if (option.type === 'integer') t.ok(option.unit, `${option.env} has a unit`)
   }
+})
+
+t.test('WORKERS is a number, or auto; more than one needs NATS', async (t) => {
+  const nats = { NATS_URL: 'nats://127.0.0.1:4222' }
+  for (const value of ['0', '-1', '1.5', 'many', '257', 'NaN']) t.match(faults({ WORKERS: value, ...nats }), [`WORKERS=${value}: wants a whole number from 1 to 256, or auto`])
+  t.match(faults({ WORKERS: '2' }), [/^WORKERS=2: more than one process needs NATS/])
+  t.same(faults({ WORKERS: '2', ...nats }), [])
+  t.equal(workersOf(loadConfig({})), 1)
+  t.equal(workersOf(loadConfig({ WORKERS: '8', ...nats })), 8)
+  t.equal(workersOf(loadConfig({ WORKERS: 'auto', ...nats })), availableParallelism())
+  t.equal(workersOf(loadConfig({ WORKERS: 'auto' })), 1, 'the embedded source serves one process')
 })

@@ -4,6 +4,7 @@ import type { RateState } from '../../guard/rate-limit.ts'
 import type { Entrance, Namespace, Namespaces, Refusal } from './namespaces.ts'
 import type { EngineSession } from './engine-session.ts'
 import { Lane } from '../lane.ts'
+import type { MovedConnection } from './moved.ts'
 import { NamespaceSession } from './namespace-session.ts'
 
 const encoder = new Encoder()
@@ -21,6 +22,8 @@ export class Connection {
   readonly sessions = new Map<string, NamespaceSession>()
   private readonly namespaces: Namespaces
   private readonly connecting = new Set<string>()
+  /** Commands that nothing waits for, but whose answers are still to come. */
+  private awaited = 0
   /** Only connections that send binary attachments have one. */
   private decoder: Decoder | undefined
 
@@ -34,6 +37,34 @@ export class Connection {
   /** Connected to no namespace. */
   get idle(): boolean {
     return this.sessions.size === 0 && this.connecting.size === 0
+  }
+
+  /** No command is at work, and no client is on its way into a namespace. */
+  get settled(): boolean {
+    return this.lane.idle && this.awaited === 0 && this.connecting.size === 0 && [...this.sessions.values()].every(({ settled }) => settled)
+  }
+
+  /** Answers are to come of this, while other commands go on. */
+  answersLater(outcome: Promise<void>): void {
+    this.awaited++
+    const answered = () => {
+      this.awaited--
+    }
+    void outcome.then(answered, answered)
+  }
+
+  /** Sends it nothing more from here: it goes on in another worker. */
+  suspend(): MovedConnection {
+    return [...this.sessions.values()].map((session) => session.suspend())
+  }
+
+  /** Goes on where it was in another worker. @returns a promise of when that one may let go of it */
+  resume(moved: MovedConnection): Promise<unknown> {
+    for (const one of moved) {
+      const session = this.namespaces.adopt(this, one)
+      if (session) this.sessions.set(session.name, session)
+    }
+    return this.namespaces.services.presence.written
   }
 
   /** A message of the client: an encoded packet, or a binary attachment of the one before. */

@@ -18,6 +18,10 @@ export class EarlyCommands {
     this.refuse = refuse
   }
 
+  get empty(): boolean {
+    return this.waiting.length === 0
+  }
+
   add(command: Command): void {
     this.waiting.push(command)
     if (this.waiting.length === EARLY_MAX) this.refuseAll()

@@ -3,12 +3,13 @@ import type { WebSocket } from 'uWebSockets.js'
 import { connectionOrder } from '../../hub/session.ts'
 import type { Peer } from '../../hub/wire.ts'
 import type { Connection } from './connection.ts'
+import type { Passage } from './passage.ts'
 import { Polling } from './polling.ts'
 
 /** uWS copies these properties onto its own socket object. */
 export interface EngineSocketData {
-  /** The session that the socket carries, or will carry once its probe is done. */
-  readonly session: EngineSession
+  /** The session that the socket carries, or will carry once its probe is done; or the way to it, while it is another worker's. */
+  session: EngineSession | Passage
   readonly probing: boolean
 }
 
@@ -30,6 +31,8 @@ export class EngineSession implements Peer {
   /** Pings sent since the last pong. */
   unanswered = 0
   closed = false
+  /** Another worker has the WebSocket that is to take over; the session will go there. */
+  leaving = false
   /** A POST request is on its way in. */
   posting = false
   polling: Polling | undefined = new Polling(() => this.connection.drained())
@@ -94,20 +97,22 @@ export class EngineSession implements Peer {
   /** Ends the session; the client sees `transport close` and comes back. One that polls is told by its next poll. */
   close(): void {
     const { polling } = this
-    if (this.end() && polling && !polling.polled) {
-      polling.push({ type: 'close' })
-      this.onFarewell(polling)
-    }
+    if (!this.end() || !polling) return
+    polling.finish()
+    if (!polling.finished) this.onFarewell(polling)
   }
 
   /** Ends a session that broke the protocol, or is dead: nothing of it is kept. */
   discard(): void {
-    this.end()
+    const { polling } = this
+    if (!this.end() || !polling) return
+    polling.take()
+    polling.finish()
   }
 
   private end(): boolean {
     if (this.closed) return false
-    const { socket, polling, probe } = this
+    const { socket, probe } = this
     this.ended()
     probe?.close()
     if (socket) {
@@ -115,11 +120,25 @@ export class EngineSession implements Peer {
       if (socket.getBufferedAmount() > CLOSE_BEHIND_BYTES) socket.close()
       else socket.end(1012)
     }
-    if (polling?.polled) {
-      polling.push({ type: 'close' })
-      polling.flush()
-    }
     return true
+  }
+
+  /** What waits for its client, answers held back included, for another worker to send. */
+  takePackets(): Packet[] {
+    const packets: Packet[] = []
+    for (let some = this.polling?.take() ?? []; some.length > 0; some = this.polling?.take() ?? []) {
+      packets.push(...some)
+      this.connection.lane.proceed(this)
+    }
+    return packets
+  }
+
+  /** It goes on in another worker. */
+  moved(): void {
+    const { polling } = this
+    this.ended()
+    polling?.push({ type: 'noop' })
+    polling?.flush()
   }
 
   /** Its transport is gone, or the client closed it. */

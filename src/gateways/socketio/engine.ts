@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto'
-import { decodePayload } from 'engine.io-parser'
+import { decodePayload, type Packet } from 'engine.io-parser'
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t } from 'uWebSockets.js'
 import { allowsOrigin } from '../upgrade.ts'
 import type { Connection } from './connection.ts'
-import { EngineSession, type EngineSocketData } from './engine-session.ts'
+import { EngineSession, type EngineSocket, type EngineSocketData } from './engine-session.ts'
 import { Heartbeat } from './heartbeat.ts'
+import { Passage, Passages, releasePolls } from './passage.ts'
 import type { Polling } from './polling.ts'
+import type { Relay, Relayed } from './relay.ts'
 
 export interface EngineOptions {
   readonly pingIntervalMs: number
@@ -16,11 +18,14 @@ export interface EngineOptions {
   readonly payloadBytes: number
   readonly backpressureBytes: number
   readonly origins: readonly string[]
-  readonly makeConnection: (session: EngineSession, query: URLSearchParams) => Connection
+  /** @param moved it was another worker's */
+  readonly makeConnection: (session: EngineSession, query: URLSearchParams, moved: boolean) => Connection
   /** Called before heartbeats go out. */
   readonly onBeat: () => void
   /** Whether a further connection may come. */
   readonly admits: () => boolean
+  /** The way to the sessions of other workers, and where this port is found there. */
+  readonly relay: { readonly to: Relay; readonly path: string } | undefined
 }
 
 /** Engine.IO's errors: answers with status 400 (engine.io-protocol, "Handshake"; codes as the reference server's). */
@@ -44,6 +49,9 @@ export class Engine {
   private readonly farewells = new Map<string, Polling>()
   private readonly options: EngineOptions
   private readonly heartbeat: Heartbeat
+  private readonly passages: Passages | undefined
+  /** No session begins any more, and connections that are kept for further requests are not. */
+  draining = false
 
   constructor(app: TemplatedApp, options: EngineOptions) {
     this.options = options
@@ -60,7 +68,8 @@ export class Engine {
       upgrade: (res, req, context) => this.upgrade(res, req, context),
       open: (ws) => {
         const { session, probing } = ws.getUserData()
-        if (probing) session.probe = ws
+        if (session instanceof Passage) this.passages?.open(ws, session)
+        else if (probing) session.probe = ws
         else {
           session.socket = ws
           session.polling = undefined
@@ -70,20 +79,22 @@ export class Engine {
       },
       message: (ws, frame, binary) => {
         const { session } = ws.getUserData()
-        if (session.socket === ws) this.receive(session, frame, binary)
+        if (session instanceof Passage) this.passages?.receive(ws, session, frame, binary)
+        else if (session.socket === ws) this.receive(session, frame, binary)
         else if (session.probe === ws) this.receiveProbe(session, frame)
       },
       dropped: (ws, frame) => {
         const { session } = ws.getUserData()
-        if (session.socket === ws) session.connection.dropped(new Uint8Array(frame))
+        if (session instanceof EngineSession && session.socket === ws) session.connection.dropped(new Uint8Array(frame))
       },
       drain: (ws) => {
         const { session } = ws.getUserData()
-        if (session.socket === ws) session.connection.drained()
+        if (session instanceof EngineSession && session.socket === ws) session.connection.drained()
       },
       close: (ws) => {
         const { session } = ws.getUserData()
-        if (session.socket === ws) {
+        if (session instanceof Passage) session.stage = 'over'
+        else if (session.socket === ws) {
           session.socket = undefined
           session.ended()
         } else if (session.probe === ws) session.probe = undefined
@@ -93,6 +104,19 @@ export class Engine {
     app.post(PATH, (res, req) => this.post(res, req))
     app.options(PATH, (res, req) => this.answerFor(req)(res, '204 No Content', 'text/plain', ''))
     app.any(PATH, (res, req) => this.refuse(res, req, FAULTS.method))
+    if (!options.relay) return
+    const { to, path } = options.relay
+    to.app.get(path, (res, req) => this.get(res, req))
+    to.app.post(path, (res, req) => this.post(res, req))
+    this.passages = new Passages({
+      relay: to,
+      path,
+      upgradeTimeoutMs: options.upgradeTimeoutMs,
+      payloadBytes: options.payloadBytes,
+      sessionOf: (sid) => this.sessions.get(sid),
+      adopt: (sid, socket, query, packets) => this.adopt(sid, socket, query, packets),
+      receive: (session, frame, binary) => this.receive(session, frame, binary),
+    })
   }
 
   stop(): void {
@@ -104,14 +128,18 @@ export class Engine {
     const fault = this.faultIn(req, query, 'websocket')
     if (fault) return this.refuse(res, req, fault)
     const sid = query.get('sid')
-    let session: EngineSession | undefined
+    const owner = this.ownerOf(sid)
+    let session: EngineSession | Passage | undefined
     if (sid === null) {
-      if (!this.options.admits()) return this.refuse(res, req, FAULTS.forbidden)
+      if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
       session = this.open(query)
+    } else if (owner !== undefined) {
+      if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
+      session = new Passage(sid, owner)
     } else {
       session = this.sessions.get(sid)
       if (!session) return this.refuse(res, req, FAULTS.sid)
-      if (session.native || session.probe) return this.refuse(res, req, FAULTS.request)
+      if (session.native || session.probe || session.leaving) return this.refuse(res, req, FAULTS.request)
     }
     const data: EngineSocketData = { session, probing: sid !== null }
     res.upgrade(data, req.getHeader('sec-websocket-key'), '', req.getHeader('sec-websocket-extensions'), context)
@@ -124,17 +152,20 @@ export class Engine {
     if (fault) return this.refuse(res, req, fault)
     const sid = query.get('sid')
     if (sid === null) {
-      if (!this.options.admits()) return this.refuse(res, req, FAULTS.forbidden)
+      if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
       answer(res, '200 OK', 'text/plain; charset=UTF-8', this.openPacket(this.open(query), ['websocket']))
       return
     }
+    const owner = this.ownerOf(sid)
+    if (owner !== undefined) return this.pass(res, req, owner)
     const session = this.sessions.get(sid)
     if (!session) {
       res.onAborted(() => {
         res.aborted = true
       })
-      this.farewells.get(sid)?.wait(res, answer)
-      this.farewells.delete(sid)
+      const farewell = this.farewells.get(sid)
+      farewell?.wait(res, answer)
+      if (farewell?.finished) this.farewells.delete(sid)
       return
     }
     const { polling } = session
@@ -158,6 +189,8 @@ export class Engine {
     if (fault) return this.refuse(res, req, fault)
     const sid = query.get('sid')
     if (sid === null) return this.refuse(res, req, FAULTS.method)
+    const owner = this.ownerOf(sid)
+    if (owner !== undefined) return this.pass(res, req, owner)
     const session = this.sessions.get(sid)
     // Its next poll tells it that the session is over.
     if (!session) return answer(res, '200 OK', 'text/html', 'ok')
@@ -167,26 +200,57 @@ export class Engine {
       return
     }
     session.posting = true
-    const chunks: Buffer[] = []
-    let bytes = 0
     res.onAborted(() => {
       res.aborted = true
       session.ended()
     })
-    res.onData((chunk, isLast) => {
-      if (bytes > this.options.payloadBytes) return
-      bytes += chunk.byteLength
-      if (bytes > this.options.payloadBytes) {
+    this.readBody(res, (body) => {
+      if (body === undefined) {
         answer(res, '413 Payload Too Large', 'text/plain', '')
-        session.discard()
-        return
+        return session.discard()
       }
-      chunks.push(Buffer.from(chunk.slice(0)))
-      if (!isLast) return
       session.posting = false
       if (session.closed) return answer(res, '400 Bad Request', 'application/json', FAULTS.sid)
       answer(res, '200 OK', 'text/html', 'ok')
-      this.receivePayload(session, Buffer.concat(chunks).toString())
+      this.receivePayload(session, body.toString())
+    })
+  }
+
+  /** Passes a request on to the worker that has its session. */
+  private pass(res: HttpResponse, req: HttpRequest, owner: number): void {
+    const { relay } = this.options
+    if (!relay) return
+    const answer = this.answerFor(req)
+    const method = req.getMethod() as 'get' | 'post'
+    const path = `${relay.path}?${req.getQuery()}`
+    const origin = req.getHeader('origin')
+    let passed: Relayed | undefined
+    res.onAborted(() => {
+      res.aborted = true
+      passed?.abort()
+    })
+    const send = (body?: Buffer) => {
+      passed = relay.to.pass(owner, method, path, origin === '' ? {} : { origin }, body)
+      void passed.answer.then(
+        ({ status, type, body }) => answer(res, status, type, body),
+        // Its worker is gone, and the session with it.
+        () => answer(res, '400 Bad Request', 'application/json', FAULTS.sid),
+      )
+    }
+    if (method === 'get') return send()
+    this.readBody(res, (body) => (body === undefined ? answer(res, '413 Payload Too Large', 'text/plain', '') : send(body)))
+  }
+
+  /** @param done gets undefined past the limit */
+  private readBody(res: HttpResponse, done: (body: Buffer | undefined) => void): void {
+    const chunks: Buffer[] = []
+    let bytes = 0
+    res.onData((chunk, isLast) => {
+      if (bytes > this.options.payloadBytes) return
+      bytes += chunk.byteLength
+      if (bytes > this.options.payloadBytes) return done(undefined)
+      chunks.push(Buffer.from(chunk.slice(0)))
+      if (isLast) done(Buffer.concat(chunks))
     })
   }
 
@@ -229,12 +293,7 @@ export class Engine {
     if (probe === undefined) return
     if (text === '2probe') {
       probe.send('3probe')
-      const release = () => {
-        if (session.probe !== probe || session.closed) return
-        if (session.polling?.polled) session.polling.push({ type: 'noop' })
-        else setTimeout(release, 50)
-      }
-      release()
+      releasePolls(session, () => session.probe === probe)
       setTimeout(() => {
         if (session.probe === probe) probe.close()
       }, this.options.upgradeTimeoutMs)
@@ -245,10 +304,25 @@ export class Engine {
   }
 
   private open(query: URLSearchParams): EngineSession {
+    return this.make(this.options.relay?.to.newSid() ?? randomUUID(), this.heartbeat.now, query, false)
+  }
+
+  /** A session that was another worker's, on the WebSocket that came here. */
+  private adopt(sid: string, socket: EngineSocket, query: URLSearchParams, packets: readonly Packet[]): EngineSession {
+    // When it was pinged last is not known here, so it is soon.
+    const session = this.make(sid, this.heartbeat.next, query, true)
+    for (const packet of packets) session.polling?.push(packet)
+    socket.getUserData().session = session
+    socket.subscribe(this.heartbeat.topicOf(session))
+    session.upgrade(socket)
+    return session
+  }
+
+  private make(sid: string, beat: number, query: URLSearchParams, moved: boolean): EngineSession {
     const session: EngineSession = new EngineSession(
-      randomUUID(),
-      this.heartbeat.now,
-      (made) => this.options.makeConnection(made, query),
+      sid,
+      beat,
+      (made) => this.options.makeConnection(made, query, moved),
       () => {
         this.sessions.delete(session.sid)
         this.heartbeat.remove(session)
@@ -263,6 +337,15 @@ export class Engine {
     return session
   }
 
+  private get admits(): boolean {
+    return !this.draining && this.options.admits()
+  }
+
+  /** The other worker that a session is of. */
+  private ownerOf(sid: string | null): number | undefined {
+    return sid === null || this.sessions.has(sid) ? undefined : this.options.relay?.to.ownerOf(sid)
+  }
+
   private openPacket({ sid }: EngineSession, upgrades: readonly string[]): string {
     const { pingIntervalMs, pingTimeoutMs, payloadBytes } = this.options
     return `0${JSON.stringify({ sid, upgrades, pingInterval: pingIntervalMs, pingTimeout: pingTimeoutMs, maxPayload: payloadBytes })}`
@@ -274,7 +357,7 @@ export class Engine {
     if (!allowsOrigin(this.options.origins, req.getHeader('origin'))) return FAULTS.forbidden
     if (wanted !== transport) return FAULTS.request
     const sid = query.get('sid')
-    if (sid !== null && !this.sessions.has(sid) && !this.farewells.has(sid)) return FAULTS.sid
+    if (sid !== null && !this.sessions.has(sid) && !this.farewells.has(sid) && this.ownerOf(sid) === undefined) return FAULTS.sid
     return query.get('EIO') === '4' ? undefined : FAULTS.version
   }
 
@@ -293,7 +376,7 @@ export class Engine {
           res.writeHeader('Access-Control-Allow-Origin', origin).writeHeader('Access-Control-Allow-Credentials', 'true').writeHeader('Vary', 'Origin')
           if (status.startsWith('204')) res.writeHeader('Access-Control-Allow-Methods', 'GET, POST').writeHeader('Access-Control-Allow-Headers', 'Content-Type, Authorization').writeHeader('Access-Control-Max-Age', '600')
         }
-        res.end(body)
+        res.end(body, this.draining)
       })
     }
   }

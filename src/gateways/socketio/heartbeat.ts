@@ -37,6 +37,11 @@ export class Heartbeat {
     return this.beat
   }
 
+  /** A session of the next part gets its first ping at once, almost. */
+  get next(): number {
+    return (this.beat + 1) % BEATS
+  }
+
   topicOf({ beat }: EngineSession): string {
     return `beat/${beat}`
   }

@@ -13,6 +13,8 @@ import type { Identity } from '../../guard/sessions.ts'
 import { CLOSED, Session } from '../../hub/session.ts'
 import type { Connection } from './connection.ts'
 import { EarlyCommands } from './early-commands.ts'
+import { failureOf } from './failure.ts'
+import type { MovedNamespace } from './moved.ts'
 import type { Namespace, Namespaces } from './namespaces.ts'
 import { Questions } from './questions.ts'
 import type { Recovered } from './recovery.ts'
@@ -23,7 +25,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
   readonly namespace: Namespace
   readonly connection: Connection
   readonly auth: Readonly<Record<string, unknown>>
-  readonly openedMs = Date.now()
+  private openedMs = Date.now()
   claims: Claims
   private readonly namespaces: Namespaces
   private readonly pid: string
@@ -89,6 +91,42 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.connection.send({ type: PacketType.CONNECT, nsp: this.name, data: { sid: this.connectionId, pid: this.pid } })
     this.namespaces.opened(this)
     if (this.authenticated) this.enter(this.recovered?.rooms ?? [])
+  }
+
+  /** No command waits, and no question: what is at work here could not be finished elsewhere. */
+  get settled(): boolean {
+    return (this.early?.empty ?? true) && (this.questions?.settled ?? true)
+  }
+
+  /** Nothing more is delivered here; the rest of it stays until another worker has it. */
+  suspend(): MovedNamespace {
+    const { namespaces, name, auth, pid, recovered, openedMs, cursor, floors, identity } = this
+    const rooms = new Map<number, string[]>()
+    for (const { room } of this.groups) {
+      const sinceSeq = Math.max(cursor, floors?.get(room.name) ?? 0)
+      rooms.set(sinceSeq, [...(rooms.get(sinceSeq) ?? []), room.name])
+    }
+    const { hub, askables } = namespaces.services
+    const places = placeState(this, namespaces.services)
+    askables.remove(this)
+    if (identity) hub.close(this, true)
+    return { name, auth, identity, pid, recovered, openedMs, places, asked: this.questions?.asked ?? 0, rooms: [...rooms] }
+  }
+
+  /** Goes on where it was in another worker. */
+  resume({ openedMs, places, asked, rooms }: MovedNamespace): void {
+    const { services } = this.namespaces
+    this.openedMs = openedMs
+    if (asked > 0) this.questions = new Questions(asked)
+    this.namespaces.opened(this)
+    if (!this.authenticated) return
+    const { name } = userOf(this.claims)
+    services.hub.open(this)
+    services.askables.add(this)
+    if (places) restorePlaces(this, places, name, services)
+    for (const room of rooms.flatMap(([, names]) => names)) if (this.contract.hasPresence(room)) services.presence.enter(this, room, name)
+    const predicate = this.contract.withAccess(this.claims, [])
+    for (const [sinceSeq, names] of rooms) services.hub.joinSince(this, names.map((room) => ({ room, predicate })), sinceSeq)
   }
 
   /** The client is gone from the namespace. */
@@ -165,6 +203,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (told) this.emit(told)
     // Last, so that whoever waits for it has been told why.
     if (answer?.acknowledgement) command?.acknowledge?.(answer.acknowledgement)
+  }
+
+  answersLater(outcome: Promise<void>): void {
+    this.connection.answersLater(outcome)
   }
 
   renew(claims: Claims): void {
@@ -361,8 +403,3 @@ function tokenIn(data: unknown): { credential: unknown; userId: unknown } {
 
 /** Claims of whoever has yet to say who they are. */
 const NOBODY: Claims = { sub: '', exp: Number.MAX_SAFE_INTEGER }
-
-export function failureOf(error: unknown): Failure {
-  const { code, message, details } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
-  return { code, message, ...(details === undefined ? undefined : { details }) }
-}

@@ -12,7 +12,9 @@ import type { Identity, Sessions } from '../../guard/sessions.ts'
 import { Admission } from './admission.ts'
 import { Connection } from './connection.ts'
 import { Engine, type EngineOptions } from './engine.ts'
-import { failureOf, NamespaceSession } from './namespace-session.ts'
+import { failureOf } from './failure.ts'
+import type { MovedNamespace } from './moved.ts'
+import { NamespaceSession } from './namespace-session.ts'
 import type { Recovered, Recovery } from './recovery.ts'
 
 /** One namespace that clients are in: an endpoint, its parameter filled in. */
@@ -81,9 +83,9 @@ export class Namespaces {
     )
     this.engine = new Engine(app, {
       ...options,
-      makeConnection: (session, query) => {
+      makeConnection: (session, query, moved) => {
         meters.connections++
-        meters.connectionsOpened++
+        if (!moved) meters.connectionsOpened++
         return new Connection(session, query, this)
       },
       onBeat: () => {
@@ -149,6 +151,21 @@ export class Namespaces {
     return { ...found, rooms }
   }
 
+  /** A session that was another worker's. */
+  adopt(connection: Connection, moved: MovedNamespace): NamespaceSession | undefined {
+    const namespace = this.find(moved.name)
+    if (!namespace) return undefined
+    const { identity } = moved
+    try {
+      if (identity) this.admission.enter(namespace.contract, identity.claims.sub, connection)
+    } catch {
+      // It was let in already; here it is one too many only by the kernel's choice.
+    }
+    const session = new NamespaceSession(this, namespace, connection, identity, moved.auth, moved.pid, moved.recovered)
+    session.resume(moved)
+    return session
+  }
+
   /** @throws BrokerError ACCESS_DENIED */
   checkAccess({ endpoint, parameter }: Namespace, claims: Claims): void {
     if (!endpoint.allows || claims.roles?.includes('admin') || endpoint.allows(claims, parameter)) return
@@ -174,6 +191,7 @@ export class Namespaces {
 
   /** Sends everybody away, spread evenly over the time. */
   async drain(drainMs: number): Promise<void> {
+    this.engine.draining = true
     const sessions = [...this.engine.sessions.values()]
     const startMs = Date.now()
     for (let index = 0; index < sessions.length; ) {

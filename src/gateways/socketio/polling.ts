@@ -12,6 +12,7 @@ export class Polling {
   private packets: Packet[] = []
   private waiting: { res: HttpResponse; answer: Answer } | undefined
   private scheduled = false
+  private farewell: Packet | undefined
 
   /** @param drained called when a request has taken what waited */
   constructor(drained: () => void) {
@@ -37,7 +38,21 @@ export class Polling {
   /** A GET request waits for packets. */
   wait(res: HttpResponse, answer: Answer): void {
     this.waiting = { res, answer }
-    if (this.packets.length > 0) this.flush()
+    this.flush()
+  }
+
+  /**
+   * Nothing more will come. The client is told in an answer of its own, behind what waits: events in one answer with it
+   * reach the program only when `socket.io-client` has come back, and then once more from the log.
+   */
+  finish(): void {
+    this.farewell = { type: 'close' }
+    this.flush()
+  }
+
+  /** Its client has been told everything. */
+  get finished(): boolean {
+    return this.farewell === undefined && this.packets.length === 0
   }
 
   /** The waiting request went away. */
@@ -48,7 +63,12 @@ export class Polling {
   /** Answers the waiting request with what there is. */
   flush(): void {
     const { waiting } = this
-    if (waiting === undefined || this.packets.length === 0) return
+    if (waiting === undefined) return
+    if (this.packets.length === 0) {
+      if (this.farewell === undefined) return
+      this.packets = [this.farewell]
+      this.farewell = undefined
+    }
     this.waiting = undefined
     encodePayload(this.take(), (body) => waiting.answer(waiting.res, '200 OK', 'text/plain; charset=UTF-8', body))
     this.drained()

@@ -12,7 +12,20 @@ interface Open {
 /** What a client was asked and has yet to answer, by the id of the acknowledgement that is to come. */
 export class Questions {
   private readonly open = new Map<number, Open>()
-  private nextId = 0
+  private nextId: number
+
+  /** @param asked questions before, elsewhere: an answer to one of those that comes late is none to a new one */
+  constructor(asked = 0) {
+    this.nextId = asked
+  }
+
+  get asked(): number {
+    return this.nextId
+  }
+
+  get settled(): boolean {
+    return this.open.size === 0
+  }
 
   /**
    * @param send writes the question to the client

@@ -196,6 +196,8 @@ async function connectOnce({ url, creds, log }: NatsSourceOptions): Promise<Nats
   const options: ConnectionOptions = {
     servers: addresses,
     name: 'roomcast',
+    // Within the usual one, but its own, so that permissions can keep others from listening to it.
+    inboxPrefix: '_INBOX.roomcast',
     timeout: CONNECT_TIMEOUT_MS,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 250,

@@ -1,0 +1,58 @@
+import type { Command } from 'commander'
+import { type Broker, startBroker } from '../broker.ts'
+import type { WorkerStart } from '../cluster.ts'
+import { BrokerError } from '../errors.ts'
+import { Link } from '../ops/link.ts'
+import { type Logger, makeLogger } from '../ops/logger.ts'
+import { leave } from './leave.ts'
+import { developmentToken } from './token.ts'
+
+/** The verb by which a supervisor starts its workers; not for people. */
+export function addWorker(program: Command): void {
+  program
+    .command('worker <number>', { hidden: true })
+    .description('one of the processes that `roomcast serve` runs with WORKERS')
+    .action(() => {
+      if (!process.connected) throw new BrokerError('CONFIG_INVALID', 'a worker is started by `roomcast serve` with WORKERS, not by itself')
+      work()
+    })
+}
+
+function work(): void {
+  let running: { broker: Broker; log: Logger; drainMs: number } | undefined
+  const begin = async ({ number, folder, config, development }: WorkerStart): Promise<void> => {
+    const log = makeLogger(config.logLevel, number)
+    const token = () => developmentToken(config.jwtSecret)
+    const broker = await startBroker(config, log, development ? { token } : undefined, { number, folder, stats: () => supervisor.ask('stats') })
+    running = { broker, log, drainMs: config.drainMs }
+  }
+  const drain = (reason: string): void => {
+    if (running) leave(running.broker, running.log, running.drainMs, reason)
+    else process.exit(0)
+  }
+  const supervisor = new Link(process, (question, detail) => {
+    if (question === 'start') return begin(detail as WorkerStart)
+    if (question === 'drain') return drain('supervisor')
+    const view = running?.broker.view
+    switch (question) {
+      case 'unready':
+        return view?.unready() ?? ['warming up']
+      case 'stats':
+        return view?.stats()
+      case 'figures':
+        return view?.figures()
+      case 'metrics':
+        return view?.metricValues()
+      case 'pageSettings':
+        return view?.pageSettings()
+      default:
+        throw new Error(`no such question: ${question}`)
+    }
+  })
+  // Without its supervisor nobody would replace it, or end it.
+  process.on('disconnect', () => drain('the supervisor is gone'))
+  process.on('SIGTERM', () => drain('SIGTERM'))
+  // A terminal sends these to the whole group; the supervisor says what is to be done.
+  process.on('SIGINT', () => {})
+  process.on('SIGHUP', () => {})
+}

@@ -1,0 +1,322 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Ports } from './broker.ts'
+import { hostOf, workersOf } from './config/load.ts'
+import type { Config } from './config/options.ts'
+import { BrokerError, reasonOf } from './errors.ts'
+import { findPorts, listen, makeApp } from './gateways/listen.ts'
+import { Link } from './ops/link.ts'
+import type { Logger } from './ops/logger.ts'
+import type { MetricValues } from './ops/metrics.ts'
+import { mountOps } from './ops/ops-server.ts'
+import { aggregated, remembered, totalFigures, totalStats } from './ops/totals.ts'
+import type { Figures, OpsView, Stats } from './ops/view.ts'
+
+export interface ClusterOptions {
+  /** Reads the configuration anew, for each reload. @throws BrokerError CONFIG_INVALID */
+  readonly readConfig: () => Config
+  readonly config: Config
+  /** Keys were made for this machine: see `startBroker`. */
+  readonly development: boolean
+  readonly log: Logger
+}
+
+/** What a worker is started with. */
+export interface WorkerStart {
+  readonly number: number
+  readonly config: Config
+  readonly development: boolean
+  /** Where workers listen for each other. */
+  readonly folder: string
+}
+
+/** Flags for Node that only workers get. */
+const WORKER_NODE_FLAGS: readonly string[] = []
+const ANSWER_MS = 1_000
+const BACK_OFF_MIN_MS = 100
+const BACK_OFF_MAX_MS = 10_000
+/** A worker that lived this long died of something new. */
+const STEADY_MS = 30_000
+/** A worker that has not left so long after it should have is killed; its supervisor leaves right behind. */
+const LATE_MS = 850
+
+interface Worker {
+  readonly number: number
+  readonly process: ChildProcess
+  readonly link: Link
+  readonly startedMs: number
+  readonly exited: Promise<void>
+  ready: boolean
+  leaving: boolean
+  /** What it counted, when it was asked last. */
+  counted: readonly MetricValues[]
+}
+
+/** One of the n places for a worker. */
+interface Slot {
+  worker: Worker | undefined
+  /** Deaths in a row, for the back-off. */
+  deaths: number
+  retry: NodeJS.Timeout | undefined
+}
+
+/**
+ * The supervisor: n worker processes share the client ports, it answers for all of them on OPS_PORT. It serves no client
+ * itself, so that there is little in it that could fail.
+ */
+export class Cluster implements OpsView {
+  /** Where it listens. */
+  ports!: Ports
+  private config: Config
+  private readonly options: ClusterOptions
+  private readonly log: Logger
+  private readonly folder = mkdtempSync(join(tmpdir(), 'roomcast-'))
+  private readonly slots: Slot[]
+  /** All that run, those that leave included. */
+  private readonly workers = new Set<Worker>()
+  private started = 0
+  private restarts = 0
+  private departed: MetricValues[] = []
+  private reloadWanted = false
+  private reloading = false
+  private stopping = false
+  private closeOps = () => {}
+
+  /**
+   * Starts the first worker, then the others: what keeps one from starting keeps all, and is said once.
+   * @throws BrokerError saying what is wrong and what to do
+   */
+  static async start(options: ClusterOptions): Promise<Cluster> {
+    const cluster = new Cluster(options)
+    try {
+      await cluster.open()
+    } catch (error) {
+      for (const { process: child } of cluster.workers) child.kill('SIGKILL')
+      cluster.close()
+      throw error
+    }
+    return cluster
+  }
+
+  private constructor(options: ClusterOptions) {
+    this.options = options
+    this.config = options.config
+    this.log = options.log
+    this.slots = Array.from({ length: workersOf(options.config) }, () => ({ worker: undefined, deaths: 0, retry: undefined }))
+  }
+
+  private async open(): Promise<void> {
+    const host = hostOf(this.config)
+    const { port, codingAssistantPort, geminiSessionsPort, opsPort } = this.config
+    this.ports = await findPorts(host, { PORT: port, CODING_ASSISTANT_PORT: codingAssistantPort, GEMINI_SESSIONS_PORT: geminiSessionsPort, OPS_PORT: opsPort })
+    const app = makeApp(undefined)
+    mountOps(app, this)
+    await listen(app, host, this.ports.OPS_PORT, 'OPS_PORT')
+    this.closeOps = () => app.close()
+    const [first, ...others] = this.slots as [Slot, ...Slot[]]
+    await this.seat(first, await this.launch())
+    await Promise.all(others.map(async (slot) => this.seat(slot, await this.launch())))
+  }
+
+  /** Replaces the workers one after another, each once the next is ready: never fewer than before. */
+  async reload(): Promise<void> {
+    this.reloadWanted = true
+    if (this.reloading) return
+    this.reloading = true
+    // Asked for during a reload: what was read by then may be old.
+    while (this.reloadWanted && !this.stopping) {
+      this.reloadWanted = false
+      await this.replaceAll()
+    }
+    this.reloading = false
+  }
+
+  /** Drains all workers, and leaves. */
+  async stop(): Promise<void> {
+    this.stopping = true
+    for (const { retry } of this.slots) clearTimeout(retry)
+    await Promise.all([...this.workers].map((worker) => this.drain(worker)))
+    this.close()
+  }
+
+  /** Ends the workers at once. */
+  kill(): void {
+    this.stopping = true
+    for (const { process: child } of this.workers) child.kill('SIGKILL')
+    this.close()
+  }
+
+  async readiness(): Promise<{ ready: boolean; reasons: readonly string[] }> {
+    if (this.stopping) return { ready: false, reasons: ['draining'] }
+    const states = await Promise.all(
+      this.slots.map(async ({ worker }, index): Promise<string[]> => {
+        if (worker === undefined) return [`place ${index + 1} of ${this.slots.length}: no worker serves`]
+        const reasons = await worker.link.ask<string[]>('unready', undefined, ANSWER_MS).catch((error: unknown) => [reasonOf(error)])
+        return reasons.map((reason) => `worker ${worker.number}: ${reason}`)
+      }),
+    )
+    return { ready: states.some((reasons) => reasons.length === 0), reasons: states.flat() }
+  }
+
+  async figures(): Promise<Figures> {
+    const figures = totalFigures(await this.askAll<Figures>('figures'))
+    return { ...figures, rss_bytes: figures.rss_bytes + process.memoryUsage.rss() }
+  }
+
+  async metrics(): Promise<string> {
+    await this.count([...this.workers])
+    const own = [
+      gauge('roomcast_workers', 'Worker processes wanted', this.slots.length),
+      gauge('roomcast_workers_ready', 'Worker processes that serve', this.slots.filter(({ worker }) => worker?.ready).length),
+      { ...gauge('roomcast_worker_restarts_total', 'Workers started again because one died', this.restarts), type: 'counter' as const },
+    ]
+    return aggregated([own, this.departed, ...[...this.workers].map(({ counted }) => counted)]).metrics()
+  }
+
+  async pageSettings(): Promise<Record<string, unknown>> {
+    for (const { worker } of this.slots) if (worker) return worker.link.ask('pageSettings', undefined, ANSWER_MS)
+    throw new BrokerError('SERVICE_UNAVAILABLE')
+  }
+
+  private async stats(): Promise<Stats> {
+    return totalStats(await this.askAll<Stats>('stats'))
+  }
+
+  /** Answers of those workers that give one in time. */
+  private async askAll<T>(question: string): Promise<T[]> {
+    const answers = await Promise.all([...this.workers].filter(({ ready }) => ready).map(({ link }) => link.ask<T>(question, undefined, ANSWER_MS).catch(() => undefined)))
+    return answers.filter((answer) => answer !== undefined) as T[]
+  }
+
+  private async count(workers: readonly Worker[]): Promise<void> {
+    await Promise.all(
+      workers.filter(({ ready }) => ready).map(async (worker) => {
+        worker.counted = await worker.link.ask<MetricValues[]>('metrics', undefined, ANSWER_MS).catch(() => worker.counted)
+      }),
+    )
+  }
+
+  /** Starts a worker, and resolves once it serves. @throws BrokerError what kept it from that */
+  private async launch(): Promise<Worker> {
+    const number = ++this.started
+    const child = fork(process.argv[1] as string, ['worker', String(number)], {
+      execArgv: [...process.execArgv, ...WORKER_NODE_FLAGS],
+      // What a contract prints goes to stderr, as logs do: stdout is the supervisor's.
+      stdio: ['ignore', 2, 2, 'ipc'],
+      // JSON has no NaN.
+      serialization: 'advanced',
+    })
+    const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+    const link = new Link(child, (question) => {
+      if (question === 'stats') return this.stats()
+      throw new Error(`no such question: ${question}`)
+    })
+    const worker: Worker = { number, process: child, link, startedMs: Date.now(), exited, ready: false, leaving: false, counted: [] }
+    this.workers.add(worker)
+    child.on('error', (error) => this.log.error({ worker: number, reason: error.message }, 'a worker process failed'))
+    child.once('exit', (code, signal) => this.gone(worker, code, signal))
+    const { PORT, CODING_ASSISTANT_PORT, GEMINI_SESSIONS_PORT, OPS_PORT } = this.ports
+    const config = { ...this.config, port: PORT, codingAssistantPort: CODING_ASSISTANT_PORT, geminiSessionsPort: GEMINI_SESSIONS_PORT, opsPort: OPS_PORT }
+    const start: WorkerStart = { number, config, development: this.options.development, folder: this.folder }
+    await link.ask('start', start).catch(async (error: unknown) => {
+      const said = child.connected
+      worker.leaving = true
+      child.kill('SIGKILL')
+      await exited
+      throw said ? error : new BrokerError('INTERNAL', `Worker ${number} ended before it could serve; what it said is above`)
+    })
+    worker.ready = true
+    return worker
+  }
+
+  /** A worker's process ended. */
+  private gone(worker: Worker, code: number | null, signal: string | null): void {
+    this.workers.delete(worker)
+    this.departed = remembered(this.departed, worker.counted)
+    const slot = this.slots.find((one) => one.worker === worker)
+    if (slot) slot.worker = undefined
+    if (worker.leaving || this.stopping || !slot) return
+    slot.deaths = Date.now() - worker.startedMs > STEADY_MS ? 1 : slot.deaths + 1
+    this.log.error({ worker: worker.number, code, signal }, 'a worker died; its clients come back to the others')
+    this.restart(slot)
+  }
+
+  private restart(slot: Slot): void {
+    const afterMs = Math.min(BACK_OFF_MAX_MS, BACK_OFF_MIN_MS * 2 ** (slot.deaths - 1))
+    slot.retry = setTimeout(async () => {
+      this.restarts++
+      try {
+        const worker = await this.launch()
+        this.log.info({ worker: worker.number }, 'a worker is in the place of the one that died')
+        void this.seat(slot, worker)
+      } catch (error) {
+        if (this.stopping) return
+        slot.deaths++
+        this.log.error({ reason: reasonOf(error) }, 'a worker could not be started, trying again')
+        if (slot.worker === undefined) this.restart(slot)
+      }
+    }, afterMs)
+  }
+
+  /** @returns the end of the worker that had this place */
+  private seat(slot: Slot, worker: Worker): Promise<void> {
+    const before = slot.worker
+    // It may have died already.
+    slot.worker = this.workers.has(worker) ? worker : undefined
+    clearTimeout(slot.retry)
+    if (this.stopping) return this.drain(worker)
+    if (slot.worker === undefined) {
+      slot.deaths++
+      this.restart(slot)
+    }
+    return before ? this.drain(before) : Promise.resolve()
+  }
+
+  private async replaceAll(): Promise<void> {
+    try {
+      this.readAgain()
+      for (const slot of this.slots) {
+        if (this.stopping) return
+        const worker = await this.launch()
+        this.log.info({ worker: worker.number, instead_of: slot.worker?.number }, 'a worker takes over')
+        await this.seat(slot, worker)
+      }
+      this.log.info('reloaded')
+    } catch (error) {
+      if (!this.stopping) this.log.error({ reason: reasonOf(error) }, 'reloading failed; the workers that run stay')
+    }
+  }
+
+  /** The configuration, as far as it can change while the ports and the number of workers stay. */
+  private readAgain(): void {
+    const { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort } = this.options.config
+    const fixed = { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort }
+    const read = this.options.readConfig()
+    if (read.natsUrl === '') throw new BrokerError('CONFIG_INVALID', 'NATS_URL is empty; workers need it')
+    for (const [name, value] of Object.entries(fixed)) if (read[name as keyof typeof fixed] !== value) this.log.warn({ option: name }, 'this option needs a restart; it stays as it was')
+    this.config = { ...read, ...fixed }
+  }
+
+  /** Lets a worker send its clients away, and makes sure that it is gone then. */
+  private async drain(worker: Worker): Promise<void> {
+    if (!worker.leaving) {
+      worker.leaving = true
+      void this.count([worker])
+      void worker.link.ask('drain').catch(() => {})
+    }
+    const late = setTimeout(() => worker.process.kill('SIGKILL'), this.config.drainMs + LATE_MS)
+    await worker.exited
+    clearTimeout(late)
+  }
+
+  private close(): void {
+    this.closeOps()
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+function gauge(name: string, help: string, value: number): MetricValues {
+  return { name, help, type: 'gauge', aggregator: 'sum', values: [{ labels: {}, value }] }
+}

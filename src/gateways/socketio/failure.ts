@@ -1,0 +1,8 @@
+import type { Failure } from '../../contracts/contract.ts'
+import { BrokerError } from '../../errors.ts'
+
+/** What a client is told of an error; of one that nobody foresaw, only that it was one. */
+export function failureOf(error: unknown): Failure {
+  const { code, message, details } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
+  return { code, message, ...(details === undefined ? undefined : { details }) }
+}

@@ -1,0 +1,71 @@
+import type { ChildProcess } from 'node:child_process'
+import { BrokerError, type ErrorCode, reasonOf } from '../errors.ts'
+
+/** What a question is asked with, and answered. */
+type Answering = (question: string, detail: unknown) => unknown
+
+interface Pending {
+  readonly resolve: (value: unknown) => void
+  readonly reject: (error: unknown) => void
+}
+
+type Packet =
+  | { readonly kind: 'question'; readonly id: number; readonly question: string; readonly detail: unknown }
+  | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
+  | { readonly kind: 'failure'; readonly id: number; readonly code: ErrorCode; readonly message: string }
+
+/** The IPC channel between the supervisor and one worker: questions, and answers to them, both ways. */
+export class Link {
+  private readonly channel: ChildProcess | NodeJS.Process
+  private readonly pending = new Map<number, Pending>()
+  private readonly answering: Answering
+  private asked = 0
+
+  /** @param answering answers the other side's questions; what it throws fails them there */
+  constructor(channel: ChildProcess | NodeJS.Process, answering: Answering) {
+    this.channel = channel
+    this.answering = answering
+    channel.on('message', (packet) => this.receive(packet as Packet))
+    channel.on('disconnect', () => {
+      for (const { reject } of this.pending.values()) reject(new BrokerError('SERVICE_UNAVAILABLE', 'The other process is gone'))
+      this.pending.clear()
+    })
+  }
+
+  /** @throws BrokerError what the other side threw; SERVICE_UNAVAILABLE where it is gone; TIMEOUT */
+  async ask<T>(question: string, detail?: unknown, timeoutMs?: number): Promise<T> {
+    const id = this.asked++
+    let late: NodeJS.Timeout | undefined
+    try {
+      return await new Promise<T>((resolve, reject) => {
+        if (!this.channel.connected) throw new BrokerError('SERVICE_UNAVAILABLE', 'The other process is gone')
+        this.pending.set(id, { resolve: resolve as (value: unknown) => void, reject })
+        if (timeoutMs !== undefined) late = setTimeout(() => reject(new BrokerError('TIMEOUT')), timeoutMs)
+        this.post({ kind: 'question', id, question, detail })
+      })
+    } finally {
+      clearTimeout(late)
+      this.pending.delete(id)
+    }
+  }
+
+  private receive(packet: Packet): void {
+    if (packet.kind === 'question') return void this.answer(packet.id, packet.question, packet.detail)
+    const pending = this.pending.get(packet.id)
+    if (packet.kind === 'answer') pending?.resolve(packet.value)
+    else pending?.reject(new BrokerError(packet.code, packet.message))
+  }
+
+  private async answer(id: number, question: string, detail: unknown): Promise<void> {
+    try {
+      this.post({ kind: 'answer', id, value: await this.answering(question, detail) })
+    } catch (error) {
+      this.post({ kind: 'failure', id, code: error instanceof BrokerError ? error.code : 'INTERNAL', message: reasonOf(error) })
+    }
+  }
+
+  private post(packet: Packet): void {
+    // The other side may go at any moment; its questions go with it.
+    if (this.channel.connected) this.channel.send?.(packet, undefined, undefined, () => {})
+  }
+}

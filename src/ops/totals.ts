@@ -1,0 +1,49 @@
+import { AggregatorRegistry, type Registry } from 'prom-client'
+import type { MetricValues } from './metrics.ts'
+import type { Figures, Stats } from './view.ts'
+
+/** The metrics of several processes as one. */
+export function aggregated(processes: readonly (readonly MetricValues[])[]): Registry {
+  return AggregatorRegistry.aggregate([...processes])
+}
+
+/**
+ * What is left of processes that are gone: their counts. Without them a total would fall when a worker is replaced, and
+ * Prometheus would take it for a restart and count everything again.
+ */
+export function remembered(before: readonly MetricValues[], last: readonly MetricValues[]): MetricValues[] {
+  const counted = last.filter(({ type }) => type === 'counter' || type === 'histogram')
+  return aggregated([before, counted]).getMetricsAsArray() as unknown as MetricValues[]
+}
+
+export function totalStats(processes: readonly Stats[]): Stats {
+  const rooms: Record<string, number> = {}
+  for (const stats of processes) for (const [room, members] of Object.entries(stats.rooms)) rooms[room] = (rooms[room] ?? 0) + members
+  return { connections: sum(processes.map(({ connections }) => connections)), rooms }
+}
+
+/** Every process reads all events, so of those the greatest count is everybody's. */
+export function totalFigures(processes: readonly Figures[]): Figures {
+  const [first] = processes
+  if (first === undefined) throw new Error('no process, no figures')
+  const of = (name: 'events' | 'bad_events' | 'deliveries' | 'behind' | 'lag_events' | 'ring_events' | 'ring_bytes' | 'rss_bytes') => processes.map((figures) => figures[name])
+  return {
+    ...first,
+    ...totalStats(processes),
+    state: processes.some(({ state }) => state === 'serving') ? 'serving' : first.state,
+    source_connected: processes.every(({ source_connected }) => source_connected),
+    events: Math.max(...of('events')),
+    bad_events: Math.max(...of('bad_events')),
+    deliveries: sum(of('deliveries')),
+    behind: sum(of('behind')),
+    lag_events: Math.max(...of('lag_events')),
+    ring_events: Math.max(...of('ring_events')),
+    ring_bytes: sum(of('ring_bytes')),
+    rss_bytes: sum(of('rss_bytes')),
+    workers: processes.length,
+  }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0)
+}
