@@ -12,6 +12,7 @@ import { countCommand } from '../../guard/rate-limit.ts'
 import type { Identity } from '../../guard/sessions.ts'
 import { CLOSED, Session } from '../../hub/session.ts'
 import type { Connection } from './connection.ts'
+import { tokenIn } from './credential.ts'
 import { EarlyCommands } from './early-commands.ts'
 import { failureOf } from './failure.ts'
 import type { MovedNamespace } from './moved.ts'
@@ -393,12 +394,6 @@ export class NamespaceSession extends Session implements Caller, Askable {
   private emit(message: Message, offset?: string): void {
     this.connection.send({ type: PacketType.EVENT, nsp: this.name, data: [message.type, ...argumentsOf(message), ...(offset === undefined ? [] : [offset])] })
   }
-}
-
-/** Where clients say who they are, unless a contract says otherwise. */
-function tokenIn(data: unknown): { credential: unknown; userId: unknown } {
-  const { token, user_id } = data as { token?: unknown; user_id?: unknown }
-  return { credential: token, userId: user_id }
 }
 
 /** Claims of whoever has yet to say who they are. */
