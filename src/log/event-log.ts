@@ -19,7 +19,7 @@ const PAUSE_PART = 0.25
 /** No ring is taken to be smaller than this: to pause for a few events costs more than to hold them. */
 const RING_EVENTS_MIN = 256
 const WARM_UP_LOOK_MS = 500
-const BOUNDS_RECENT_MS = 100
+const BOUNDS_RECENT_MS = 20
 
 /**
  * The log: the stream, with its newest part in memory. Live delivery walks it with `next`; clients that are behind
