@@ -200,8 +200,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const { failed, lateAuthentication: late } = this.namespace.endpoint
     const answer = command && failed?.(failure, command)
     const usual = late && code === 'AUTH_MISSING' ? late.refused(failure, command) : (answer?.message ?? (failed ? undefined : { type: 'error', data: failure }))
-    const told = instead ?? usual
-    if (told) this.emit(told)
+    if (instead ?? usual) this.emit((instead ?? usual) as Message)
     // Last, so that whoever waits for it has been told why.
     if (answer?.acknowledgement) command?.acknowledge?.(answer.acknowledgement)
   }
