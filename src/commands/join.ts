@@ -31,9 +31,10 @@ export async function leave(caller: Caller, command: Command, effect: RoomEffect
 }
 
 function roomsOf(caller: Caller, effect: RoomEffect, command: Command): readonly string[] {
-  const rooms: readonly unknown[] = [effect.room(command.data, senderOf(caller))].flat()
-  if (!rooms.every((room) => typeof room === 'string')) throw new BrokerError('INVALID_ROOM', undefined, { room: null })
-  return rooms
+  if (effect.rooms) return effect.rooms(senderOf(caller))
+  const room = effect.room?.(command.data)
+  if (typeof room !== 'string') throw new BrokerError('INVALID_ROOM', undefined, { room: null })
+  return [room]
 }
 
 /**

@@ -86,10 +86,11 @@ const ROOM_COMMANDS: Readonly<Record<string, (data: AnyEvent['data']) => unknown
   'project:leave': ({ projectId = null }) => (projectId === null ? null : projectRoom(projectId)),
 }
 
-function roomCommand<S extends TSchema>(schema: S, use: 'join' | 'leave', room: (data: AnyEvent['data'], sender: Sender) => unknown) {
+function roomCommand<S extends TSchema>(schema: S, use: 'join' | 'leave', room: (data: AnyEvent['data']) => unknown, rooms?: (sender: Sender) => readonly string[]) {
   return command(schema, {
     use,
     room,
+    ...(rooms ? { rooms } : undefined),
     reply: (name) => told(use === 'join' ? 'room:joined' : 'room:left', { room: name }),
     acknowledgement: (name) => [{ status: 'success', room: name }],
   })
@@ -183,7 +184,7 @@ export const codingAssistant = defineContract({
     'project:leave': roomCommand(inProject, 'leave', ({ projectId }) => projectRoom(projectId)),
     'room:join': roomCommand(inRoom, 'join', ({ room }) => room),
     'room:leave': roomCommand(inRoom, 'leave', ({ room }) => room),
-    'room:leaveAll': roomCommand(Type.Object({}), 'leave', (_, { rooms }) => rooms),
+    'room:leaveAll': roomCommand(Type.Object({}), 'leave', () => null, ({ rooms }) => rooms),
 
     'project:update': command(Type.Object({ projectId: id, userId: named, update: Type.Unknown(), project: optional(record) }), {
       use: 'store',

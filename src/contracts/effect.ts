@@ -30,8 +30,9 @@ export interface EchoEffect<D = AnyData> {
 export interface RoomEffect<D = AnyData> {
   /** Joins or leaves rooms of the contract's `rooms`, which also say who may. */
   readonly use: 'join' | 'leave'
-  /** One room, or a list of them; each is answered. */
-  readonly room: (data: D, sender: Sender) => unknown
+  readonly room?: (data: D) => unknown
+  /** Instead: all of these; each is answered. */
+  readonly rooms?: (sender: Sender) => readonly string[]
   readonly reply?: (room: string, command: Command<D>) => Message
   readonly acknowledgement?: (room: string, command: Command<D>) => readonly unknown[]
 }
