@@ -74,9 +74,6 @@ const pullRequestEvent: EventContract = event(pullRequest, { rooms: project })
 const issueEvent: EventContract = event(issue, { rooms: ({ data }) => [...room('project', data.project_id), ...room('user', data.assigned_to)] })
 const aiEvent: EventContract = event(suggestion, { rooms: projectOrGlobal })
 
-/** One room: a list of them is no room. */
-const named = ({ room: name }: { room?: unknown }) => (typeof name === 'string' ? name : null)
-
 const connectionError = ({ code, message }: Failure) => ({
   type: 'connection.error',
   timestamp: new Date().toISOString(),
@@ -132,8 +129,8 @@ export const sweAgent = defineContract({
   },
 
   commands: {
-    subscribe: { effect: { use: 'join', room: named, acknowledgement: (name) => [{ status: 'success', room: name }] } },
-    unsubscribe: { effect: { use: 'leave', room: named, acknowledgement: (name) => [{ status: 'success', room: name }] } },
+    subscribe: { effect: { use: 'join', room: ({ room: name }) => name, acknowledgement: (name) => [{ status: 'success', room: name }] } },
+    unsubscribe: { effect: { use: 'leave', room: ({ room: name }) => name, acknowledgement: (name) => [{ status: 'success', room: name }] } },
     ping: { effect: { use: 'echo', acknowledgement: () => [{ status: 'pong' }] } },
   },
 })
