@@ -1,3 +1,4 @@
+import { rmdirSync } from 'node:fs'
 import type { Command } from 'commander'
 import { type Broker, startBroker } from '../broker.ts'
 import type { WorkerStart } from '../cluster.ts'
@@ -25,6 +26,9 @@ function work(): void {
     const token = () => developmentToken(config.jwtSecret)
     const broker = await startBroker(config, log, development ? { token } : undefined, { number, folder, stats: () => supervisor.ask('stats') })
     running = { broker, log, drainMs: config.drainMs }
+    process.once('exit', () => {
+      if (!process.connected) removeIfEmpty(folder)
+    })
   }
   const drain = (reason: string): void => {
     if (running) leave(running.broker, running.log, running.drainMs, reason)
@@ -55,4 +59,13 @@ function work(): void {
   // A terminal sends these to the whole group; the supervisor says what is to be done.
   process.on('SIGINT', () => {})
   process.on('SIGHUP', () => {})
+}
+
+/** Whoever is the last to leave after a supervisor that was killed. */
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder)
+  } catch {
+    // Others are in it.
+  }
 }

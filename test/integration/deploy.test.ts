@@ -193,11 +193,11 @@ t.test('two brokers behind HAProxy: each is drained and replaced under load, and
   // One has workers: the balancer cannot tell.
   const brokers = [await TestBroker.start({ NATS_URL: nats.url, DRAIN_MS: 1_000, WORKERS: 2 }), await TestBroker.start({ NATS_URL: nats.url, DRAIN_MS: 1_000 })] as const
   const haproxy = new HAProxy(await freePort(), brokers, [await freePort(), await freePort()])
-  await haproxy.run()
   t.teardown(async () => {
     await haproxy.stop()
     for (const broker of brokers) await broker.stop()
   })
+  await haproxy.run()
   const clients = await Crowd.gather(t, haproxy.port, { raw: 20, ofEachTransport: 6, addresses: true })
   const publisher = new Publisher(nats, 100, eventOf)
   await clients.getMore(20)

@@ -31,6 +31,8 @@ export async function startWorkers(t: Test, env: Record<string, string | number>
   const broker = await TestBroker.start({ NATS_URL: nats.url, WORKERS, ...env })
   t.teardown(async () => {
     const workers = workersOf(broker)
+    // A test that failed may have left one stopped.
+    for (const pid of workers) process.kill(pid, 'SIGCONT')
     await broker.stop()
     await eventually(() => !workers.some(runs))
   })
