@@ -7,7 +7,7 @@ import { build, ensureNatsServer, ensurePackages, root } from './setup.mjs'
 
 ensurePackages()
 ensureNatsServer('The demo\'s backends speak to the broker over NATS, so it')
-build()
+if (!process.argv.includes('--no-build')) build()
 const { connectBackend } = await import('./demo/backend.mjs')
 const { startGameDjinn } = await import('./demo/game-djinn.mjs')
 const { startSweAgent } = await import('./demo/swe-agent.mjs')
