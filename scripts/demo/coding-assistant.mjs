@@ -38,16 +38,16 @@ export async function startCodingAssistant({ publish, answer, every, isStopped, 
   })
 
   // One edits a file, which is locked meanwhile; then it is the other's turn.
-  every(500, async (round) => {
+  every(200, async (round) => {
     const { socket, userId } = oneOf(sockets, round)
     if (!socket.connected) return
     const path = oneOf(FILES, round)
     const send = (command, data) => socket.timeout(5_000).emitWithAck(command, { projectId, userId, ...data }).catch(() => undefined)
     socket.emit('user:typing', { projectId, userId, isTyping: true })
     send('file:lock', { filePath: path, lockType: 'exclusive' })
-    await pause(1_000)
+    await pause(600)
     send('file:change', { file: { path, action: 'updated', timestamp: now() } })
-    await pause(500)
+    await pause(300)
     if (isStopped()) return
     send('file:unlock', { filePath: path })
     socket.emit('user:typing', { projectId, userId, isTyping: false })

@@ -12,7 +12,7 @@ export function startOrchestratorPortal({ publish, answer, every }) {
     await publish('agent_activity', { agent_type: oneOf(AGENTS, round), project_name, action: 'edit', status: oneOf(['started', 'completed'], round), timestamp: now(), duration: 40 })
     await publish('test_output', { project_name, cycle_id: `demo-${Math.floor(round / 12)}`, output_type: 'stdout', content: `ok ${round + 1} - a test of the demo`, timestamp: now(), sequence_number: round })
   })
-  every(3_000, async (round) => {
+  every(1_500, async (round) => {
     const completed_stories = round % 9
     await publish('sprint_progress', { project_name, sprint_id: `demo-${Math.floor(round / 9)}`, total_stories: 8, completed_stories, failed_stories: 0, in_progress_stories: Math.min(1, 8 - completed_stories), velocity: 1.5 })
     await publish('backlog_updated', { project_name, change_type: 'reordered', story_id: `demo-story-${round % 5}`, old_position: round % 5, new_position: (round + 1) % 5 })
@@ -23,8 +23,10 @@ export function startOrchestratorPortal({ publish, answer, every }) {
     const cycle = { project_name, cycle_id: `demo-${Math.floor(round / 4)}`, timestamp: now() }
     if (round % 4 === 0) await publish('tdd_cycle_started', { ...cycle, story_id: 'demo-story-1', started_by: 'demo', estimated_duration: 16 })
     await publish('tdd_state_change', { ...cycle, old_state: oneOf(phases, round), new_state: oneOf(phases, round + 1), phase_duration: 4 })
-    await publish('message_received', { message_id: `demo-message-${round}`, project_name, user_id: 'demo-bot', content: `The sprint goes on: ${oneOf(STATES, round)}`, type: 'system', timestamp: now() })
     await publish('user_action', { user_id: 'demo', action: 'login', resource: 'portal', timestamp: now(), success: true })
+  })
+  every(1_500, async (round) => {
+    await publish('message_received', { message_id: `demo-message-${round}`, project_name, user_id: 'demo-bot', content: `The sprint goes on: ${oneOf(STATES, round)}`, type: 'system', timestamp: now() })
   })
   every(9_000, async (round) => {
     const request_id = `demo-approval-${round}`
