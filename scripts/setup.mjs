@@ -27,13 +27,13 @@ export function build() {
 }
 
 /** A nats-server from PATH, else Debian's package, Homebrew or Docker. Ends the process with what to do where none is to be had. */
-export function ensureNatsServer() {
+export function ensureNatsServer(who = 'This') {
   if (onPath('nats-server')) return
   console.error('Installing nats-server (once) …')
   if (onPath('apt-get') && (installByApt('nats-server') || unpackByApt('nats-server'))) return
   if (onPath('brew') && spawnSync('brew', ['install', 'nats-server'], { stdio: ['ignore', 2, 2] }).status === 0) return
   if (process.platform === 'linux' && copyFromDocker('nats:2', '/nats-server')) return
-  fail('The tests need a nats-server and none could be installed. Put one on PATH: https://docs.nats.io/running-a-nats-service/introduction/installation')
+  fail(`${who} needs a nats-server, and none could be installed. Put one on PATH: https://docs.nats.io/running-a-nats-service/introduction/installation`)
 }
 
 /** A Chromium, where one can be had. @returns its path, or undefined: the browser tests are left out then */
