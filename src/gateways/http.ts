@@ -54,7 +54,7 @@ export class HttpApi {
       answer(res, failure(new BrokerError(bearer === undefined ? 'AUTH_MISSING' : 'AUTH_FAILED', hint)), cors, true)
       return
     }
-    if (Number(req.getHeader('content-length')) > bodyBytesMax) {
+    if (Number(req.getHeader('content-length')) > bodyBytesMax * REFUSED_BODY_FACTOR) {
       answer(res, failure(new BrokerError('PAYLOAD_TOO_LARGE')), cors, true)
       return
     }
@@ -129,6 +129,9 @@ export class HttpApi {
   }
 }
 
+/** Above this many times the limit a body is cut off rather than read. */
+const REFUSED_BODY_FACTOR = 4
+
 function failure({ code, message, details }: BrokerError): Answer {
   return { status: ERRORS[code].http, body: { error_code: code, message, ...(details === undefined ? undefined : { details }) } }
 }
@@ -147,7 +150,10 @@ function answer(res: HttpResponse, { status, body }: Answer, cors?: string, clos
   })
 }
 
-/** Collects a body. `done` gets undefined past the limit, and nothing where the client went away. */
+/**
+ * Collects a body. `done` gets undefined past the limit, and nothing where the client went away. A client hears why only once
+ * it has sent all, so one that is too large is read to its end, and thrown away, up to a few times the limit.
+ */
 function readBody(res: HttpResponse, bytesMax: number, done: (body: Uint8Array | undefined) => void): void {
   const chunks: Buffer[] = []
   let bytes = 0
@@ -155,9 +161,13 @@ function readBody(res: HttpResponse, bytesMax: number, done: (body: Uint8Array |
     res.aborted = true
   })
   res.onData((chunk, isLast) => {
-    if (bytes > bytesMax) return
+    if (bytes > bytesMax * REFUSED_BODY_FACTOR) return
     bytes += chunk.byteLength
-    if (bytes > bytesMax) return done(undefined)
+    if (bytes > bytesMax) {
+      chunks.length = 0
+      if (isLast || bytes > bytesMax * REFUSED_BODY_FACTOR) done(undefined)
+      return
+    }
     // A copy: the chunk is gone after this call.
     chunks.push(Buffer.from(chunk.slice(0)))
     if (isLast) done(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks))
