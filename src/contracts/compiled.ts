@@ -41,6 +41,7 @@ export class CompiledContract {
   private readonly filters = new Map<string, number>()
   private readonly names = new Map<string, readonly string[]>()
   private readonly rooms: readonly { pattern: RegExp; room: RoomContract }[]
+  private readonly anyPresence: boolean
   private readonly participantsOf: ParticipantsOf
 
   constructor(contract: Contract, builtIn: Readonly<Record<string, CommandContract>>, participantsOf: ParticipantsOf) {
@@ -54,6 +55,7 @@ export class CompiledContract {
     for (const type of Object.keys(events)) if (!events[type]?.rooms) this.names.set(type, [type])
     for (const [name, patterns] of Object.entries(groups)) this.names.set(name, matching(Object.keys(events), patterns, name, contract.app))
     this.rooms = Object.entries(contract.rooms ?? {}).map(([pattern, room]) => ({ pattern: roomPattern(pattern, contract.idPattern), room }))
+    this.anyPresence = this.rooms.some(({ room }) => room.presence)
     this.audience.view = viewOf(contract)
     this.commands = new Map(Object.entries({ ...builtIn, ...commands }).map(([type, known]) => [type, compileCommand(known)]))
     this.questions = new Map(Object.entries(questions).map(([type, { schema }]) => [type, checkOf(schema)]))
@@ -92,6 +94,15 @@ export class CompiledContract {
     throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to room ${room}`, { room })
   }
 
+  mayBeIn(claims: Claims, room: string): boolean {
+    try {
+      this.checkRoom(claims, room)
+      return true
+    } catch {
+      return false
+    }
+  }
+
   /** @throws BrokerError INVALID_ROOM */
   checkRoomName(name: string): { room: RoomContract; id: string } {
     for (const { pattern, room } of this.rooms) {
@@ -103,7 +114,7 @@ export class CompiledContract {
 
   /** Whether those in a room hear of each other. */
   hasPresence(name: string): boolean {
-    return this.rooms.find(({ pattern }) => pattern.test(name))?.room.presence ?? false
+    return this.anyPresence && (this.rooms.find(({ pattern }) => pattern.test(name))?.room.presence ?? false)
   }
 
   /** What a client that asks for these filters gets to see. @throws BrokerError UNKNOWN_FILTER */

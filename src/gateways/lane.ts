@@ -7,6 +7,11 @@ export interface LaneSocket {
   send(frame: Uint8Array | string, binary?: boolean): number
 }
 
+export interface LaneOwner {
+  /** Ends the connection: what waits for it is too much. */
+  overflowed(): void
+}
+
 type Task = () => Promise<void> | undefined
 
 /**
@@ -15,15 +20,14 @@ type Task = () => Promise<void> | undefined
  */
 export class Lane {
   private readonly bytesMax: number
-  private readonly overflow: () => void
+  private readonly owner: LaneOwner
   private frames: [frame: Uint8Array | string, binary: boolean][] | undefined
   private tasks: Task[] | undefined
   private busy = false
 
-  /** @param overflow ends the connection; called once what waits is too much */
-  constructor(bytesMax: number, overflow: () => void) {
+  constructor(bytesMax: number, owner: LaneOwner) {
     this.bytesMax = bytesMax
-    this.overflow = overflow
+    this.owner = owner
   }
 
   /** No command is at work, and none waits. */
@@ -43,7 +47,7 @@ export class Lane {
     }
     this.frames ??= []
     this.frames.push([frame, binary])
-    if (this.frames.length > WAITING_MAX) this.overflow()
+    if (this.frames.length > WAITING_MAX) this.owner.overflowed()
   }
 
   /** Says something that may be left out where the socket is full. */
@@ -60,7 +64,7 @@ export class Lane {
     }
     this.tasks ??= []
     this.tasks.push(task)
-    if (this.tasks.length > WAITING_MAX) this.overflow()
+    if (this.tasks.length > WAITING_MAX) this.owner.overflowed()
   }
 
   /** The socket drained, or a command ended: goes on with what waits. */

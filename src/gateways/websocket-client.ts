@@ -8,7 +8,7 @@ import { type BrokerError, ERRORS, type ErrorCode } from '../errors.ts'
 import type { RateState } from '../guard/rate-limit.ts'
 import { CLOSED, Session } from '../hub/session.ts'
 import type { Peer, Wire } from '../hub/wire.ts'
-import { Lane } from './lane.ts'
+import { Lane, type LaneOwner } from './lane.ts'
 
 /** uWS copies these properties onto its own socket object, so there is only one. */
 export interface UserData {
@@ -24,7 +24,7 @@ export interface Refusal {
 }
 
 /** One raw WebSocket connection: its session in the hub, its identity, and what waits for its socket to drain. */
-export class WebSocketClient extends Session implements Caller, RateState {
+export class WebSocketClient extends Session implements Caller, RateState, LaneOwner {
   readonly contract: CompiledContract
   readonly codec: Codec
   readonly nodeId: string
@@ -39,7 +39,7 @@ export class WebSocketClient extends Session implements Caller, RateState {
     this.codec = codec
     this.claims = claims
     this.nodeId = nodeId
-    this.lane = new Lane(bufferBytesMax, () => this.end('SLOW_CONSUMER'))
+    this.lane = new Lane(bufferBytesMax, this)
   }
 
   get session(): Session {
@@ -65,6 +65,10 @@ export class WebSocketClient extends Session implements Caller, RateState {
   fail({ code, message, details }: Failure, command?: Command, instead?: Message): void {
     if (instead) this.reply(instead)
     else this.reply({ type: 'error', data: { error_code: code, message, details: details ?? null } }, command)
+  }
+
+  overflowed(): void {
+    this.end('SLOW_CONSUMER')
   }
 
   override stalled(): void {

@@ -1,6 +1,6 @@
 import { createPublicKey, type JsonWebKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createDecoder, createVerifier, TOKEN_ERROR_CODES, TokenError } from 'fast-jwt'
+import { createDecoder, createVerifier } from 'fast-jwt'
 import type { Logger } from 'pino'
 import type { Claims } from '../contracts/contract.ts'
 import { BrokerError, reasonOf } from '../errors.ts'
@@ -60,11 +60,11 @@ export class TokenVerifier {
     let claims: unknown
     try {
       claims = verify(token)
-    } catch (error) {
-      const expired = error instanceof TokenError && error.code === TOKEN_ERROR_CODES.expired
-      throw new BrokerError(expired ? 'AUTH_EXPIRED' : 'AUTH_FAILED')
+    } catch {
+      throw new BrokerError('AUTH_FAILED')
     }
     if (!wellFormed(claims)) throw new BrokerError('AUTH_FAILED', 'The token lacks a claim that Roomcast needs: sub (string) and exp, and lists must be lists of strings')
+    checkTimes(claims, Date.now())
     return claims
   }
 
@@ -101,8 +101,11 @@ export class TokenVerifier {
     return createVerifier({
       key,
       algorithms: [algorithm],
+      // `checkTimes` does that, in a fifth of the time.
+      ignoreExpiration: true,
+      ignoreNotBefore: true,
       // The checks of iss and aud below pass over tokens that have none.
-      requiredClaims: ['sub', 'exp', ...(issuer === '' ? [] : ['iss']), ...(audience === '' ? [] : ['aud'])],
+      requiredClaims: [...(issuer === '' ? [] : ['iss']), ...(audience === '' ? [] : ['aud'])],
       // To find a token in the cache costs more than to verify it by HS256.
       cache: algorithm !== 'HS256',
       ...(issuer === '' ? undefined : { allowedIss: issuer }),
@@ -165,13 +168,19 @@ function readPublicKey(given: string): { pem: string; algorithm: Algorithm } {
 
 const LISTS = ['roles', 'permissions', 'project_access', 'library_access', 'agent_access', 'session_access'] as const
 
+/** RFC 7519, 4.1.4 and 4.1.5. @throws BrokerError AUTH_EXPIRED; AUTH_FAILED before its time */
+function checkTimes({ exp, nbf }: Claims & { readonly nbf?: unknown }, nowMs: number): void {
+  if (nowMs > exp * 1000) throw new BrokerError('AUTH_EXPIRED')
+  if (nbf !== undefined && !(typeof nbf === 'number' && nowMs >= nbf * 1000)) throw new BrokerError('AUTH_FAILED')
+}
+
 /** Whether these are claims, whoever says so. */
 export function wellFormed(claims: unknown): claims is Claims {
   if (typeof claims !== 'object' || claims === null) return false
-  const { sub, exp, ...lists } = claims as Claims
+  const { sub, exp } = claims as Claims
   if (typeof sub !== 'string' || sub === '' || typeof exp !== 'number') return false
   return LISTS.every((name) => {
-    const list: unknown = lists[name]
+    const list: unknown = (claims as Claims)[name]
     return list === undefined || (Array.isArray(list) && list.every((item) => typeof item === 'string'))
   })
 }

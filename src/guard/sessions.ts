@@ -62,8 +62,7 @@ export class Sessions {
   }
 
   /** Hears of every change of a session, until it is given back. */
-  follow({ key }: Identity, listener: SessionListener): () => void {
-    if (key === undefined) return () => {}
+  follow(key: string, listener: SessionListener): () => void {
     const followed = this.followed.get(key) ?? { listeners: new Set(), expiresMs: 0 }
     this.followed.set(key, followed)
     followed.listeners.add(listener)

@@ -5,7 +5,7 @@ import type { Meters } from '../meters.ts'
 import { CatchUp, type CatchUpLimits } from './catch-up.ts'
 import { Delivery, ownTopicOf } from './delivery.ts'
 import type { Predicate } from './predicate.ts'
-import type { Audience, Group } from './room.ts'
+import { type Audience, type Group, lengthened } from './room.ts'
 import type { Message, Wire } from './wire.ts'
 import { BEHIND, CLOSED, FALLEN, LIVE, type Session } from './session.ts'
 import { VisitingOrder } from './visiting-order.ts'
@@ -286,7 +286,7 @@ export class Hub {
     const group = session.audience.room(roomName).groupOf(predicate)
     group.members.add(session)
     if (session.state === LIVE) this.subscribe(session, group)
-    session.groups.push(group)
+    session.groups = lengthened(session.groups, group)
     if (session.audience.view?.room === roomName) session.view = session.audience.view
     if (before !== undefined) {
       session.groups.splice(session.groups.indexOf(before), 1)

@@ -5,6 +5,15 @@ import type { Wire } from './wire.ts'
 
 let groups = 0
 
+/** Adds to a list that mostly stays as short as it is: `push` would make room for 17. */
+export function lengthened<T>(list: T[], item: T): T[] {
+  if (list.length > 2) {
+    list.push(item)
+    return list
+  }
+  return list.concat([item])
+}
+
 /** One native topic: a group's live members on one wire. */
 export interface Topic {
   readonly wire: Wire
@@ -20,7 +29,7 @@ export class Group {
   readonly room: Room
   readonly predicate: Predicate | undefined
   readonly members = new Set<Session>()
-  readonly topics: Topic[] = []
+  topics: Topic[] = []
   private readonly id = (groups++).toString(36)
 
   constructor(room: Room, predicate: Predicate | undefined) {
@@ -31,7 +40,7 @@ export class Group {
   topicOf(wire: Wire): Topic {
     for (const topic of this.topics) if (topic.wire.id === wire.id) return topic
     const topic = { wire, name: `${wire.id}/${this.id}`, live: 0, outOfOrder: 0 }
-    this.topics.push(topic)
+    this.topics = lengthened(this.topics, topic)
     return topic
   }
 }
@@ -39,7 +48,7 @@ export class Group {
 /** A room: who gets the events that name it. */
 export class Room {
   readonly name: string
-  readonly groups: Group[] = []
+  groups: Group[] = []
   private readonly audience: Audience
 
   constructor(name: string, audience: Audience) {
@@ -65,7 +74,7 @@ export class Room {
     const key = predicate?.key
     for (const group of this.groups) if (group.predicate?.key === key) return group
     const group = new Group(this, predicate)
-    this.groups.push(group)
+    this.groups = lengthened(this.groups, group)
     return group
   }
 

@@ -1,11 +1,12 @@
 import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser'
 import { BrokerError } from '../../errors.ts'
 import type { RateState } from '../../guard/rate-limit.ts'
-import type { Entrance, Namespace, Namespaces, Refusal } from './namespaces.ts'
+import { Lane, type LaneOwner } from '../lane.ts'
 import type { EngineSession } from './engine-session.ts'
-import { Lane } from '../lane.ts'
 import type { MovedConnection } from './moved.ts'
 import { NamespaceSession } from './namespace-session.ts'
+import type { Entrance, Namespace, Namespaces, Refusal } from './namespaces.ts'
+import { decodePacket, encodePacket, hasBinary } from './packets.ts'
 
 const encoder = new Encoder()
 const RESERVED = new Set(['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener'])
@@ -13,35 +14,43 @@ const RESERVED = new Set(['connect', 'connect_error', 'disconnect', 'disconnecti
 /**
  * The Socket.IO 5 side of one Engine.IO session: packets to and from the namespaces that the client is connected to.
  */
-export class Connection {
+export class Connection implements LaneOwner, RateState {
   readonly engine: EngineSession
-  readonly query: URLSearchParams
+  /** Of the handshake's query. */
+  readonly token: string | undefined
   readonly lane: Lane
   /** Commands of this minute, over all namespaces. */
-  readonly rate: RateState = { windowStartMs: 0, used: 0 }
+  windowStartMs = 0
+  used = 0
   readonly sessions = new Map<string, NamespaceSession>()
   private readonly namespaces: Namespaces
-  private readonly connecting = new Set<string>()
+  /** Namespaces that it is on its way into. */
+  private connecting: Set<string> | undefined
   /** Commands that nothing waits for, but whose answers are still to come. */
   private awaited = 0
   /** Only connections that send binary attachments have one. */
   private decoder: Decoder | undefined
 
-  constructor(engine: EngineSession, query: URLSearchParams, namespaces: Namespaces) {
+  constructor(engine: EngineSession, token: string | undefined, namespaces: Namespaces) {
     this.engine = engine
-    this.query = query
+    this.token = token
     this.namespaces = namespaces
-    this.lane = new Lane(namespaces.options.backpressureBytes, () => engine.close())
+    this.lane = new Lane(namespaces.options.backpressureBytes, this)
   }
 
   /** Connected to no namespace. */
   get idle(): boolean {
-    return this.sessions.size === 0 && this.connecting.size === 0
+    return this.sessions.size === 0 && this.connecting === undefined
+  }
+
+  /** Too much waits for it. */
+  overflowed(): void {
+    this.engine.close()
   }
 
   /** No command is at work, and no client is on its way into a namespace. */
   get settled(): boolean {
-    return this.lane.idle && this.awaited === 0 && this.connecting.size === 0 && [...this.sessions.values()].every(({ settled }) => settled)
+    return this.lane.idle && this.awaited === 0 && this.connecting === undefined && [...this.sessions.values()].every(({ settled }) => settled)
   }
 
   /** Answers are to come of this, while other commands go on. */
@@ -71,16 +80,20 @@ export class Connection {
   receive(message: string | Buffer = ''): void {
     this.namespaces.meters.bytesReceived += message.length
     try {
-      this.decoderFor(message)?.add(message)
+      // A packet with attachments, or one of them: 5 BINARY_EVENT, 6 BINARY_ACK.
+      if (this.decoder || typeof message !== 'string' || message[0] === '5' || message[0] === '6') this.decoding.add(message)
+      else this.handle(decodePacket(message))
     } catch {
       this.namespaces.meters.error('INVALID_MESSAGE')
       this.engine.discard()
     }
   }
 
-  send(packet: Packet): void {
+  /** @param data undefined: none */
+  send(type: PacketType, nsp: string, data?: unknown, id?: number): void {
     if (this.engine.closed) return
-    for (const part of encoder.encode(packet) as (string | Buffer)[]) {
+    if (!hasBinary(data)) return this.lane.send(this.engine, encodePacket(type, nsp, data, id), false)
+    for (const part of encoder.encode({ type, nsp, data, id } as Packet) as (string | Buffer)[]) {
       if (typeof part === 'string') this.lane.send(this.engine, `4${part}`, false)
       else this.lane.send(this.engine, part, true)
     }
@@ -88,7 +101,7 @@ export class Connection {
 
   /** Takes a client off one namespace, and tells it so: it does not come back by itself. */
   disconnect(session: NamespaceSession): void {
-    this.send({ type: PacketType.DISCONNECT, nsp: session.name })
+    this.send(PacketType.DISCONNECT, session.name)
     this.leave(session)
   }
 
@@ -126,26 +139,21 @@ export class Connection {
     this.namespaces.meters.connections--
   }
 
-  private decoderFor(message: string | Buffer): Decoder | undefined {
-    // A packet with attachments, or one of them: 5 BINARY_EVENT, 6 BINARY_ACK.
-    if (this.decoder || typeof message !== 'string' || message[0] === '5' || message[0] === '6') {
-      if (!this.decoder) {
-        this.decoder = new Decoder()
-        this.decoder.on('decoded', (packet) => this.handle(packet))
-      }
-      return this.decoder
+  private get decoding(): Decoder {
+    if (!this.decoder) {
+      this.decoder = new Decoder()
+      this.decoder.on('decoded', (packet) => this.handle(packet))
     }
-    shared.connection = this
-    return shared.decoder
+    return this.decoder
   }
 
-  handle(packet: Packet): void {
+  private handle(packet: Packet): void {
     const { nsp, type } = packet
     if (type === PacketType.CONNECT) return this.connect(nsp, packet.data)
     const session = this.sessions.get(nsp)
     if (!session) {
       // Sent right behind CONNECT, it waits for the outcome; otherwise it is out of order.
-      if (this.connecting.has(nsp)) this.lane.run(this.engine, () => this.handleLater(packet))
+      if (this.connecting?.has(nsp)) this.lane.run(this.engine, () => this.handleLater(packet))
       else this.engine.discard()
       return
     }
@@ -170,31 +178,33 @@ export class Connection {
   }
 
   private connect(name: string, data: unknown): void {
-    if (this.sessions.has(name) || this.connecting.has(name)) throw new BrokerError('INVALID_MESSAGE')
-    const auth = typeof data === 'object' && data !== null ? (data as Record<string, unknown>) : {}
+    if (this.sessions.has(name) || this.connecting?.has(name)) throw new BrokerError('INVALID_MESSAGE')
     const found = this.namespaces.find(name)
     if (!found) return this.refuse(name, { message: 'Invalid namespace' })
+    this.connecting ??= new Set()
     this.connecting.add(name)
-    this.lane.run(this.engine, () => this.enter(found, auth))
+    this.lane.run(this.engine, () => this.enter(found, (data ?? {}) as Record<string, unknown>))
   }
 
   private enter(found: Namespace, auth: Record<string, unknown>): Promise<void> | undefined {
-    const settle = (entrance: Entrance) => {
-      this.connecting.delete(found.name)
-      if (this.engine.closed) return
-      const outcome = entrance()
-      if (outcome instanceof NamespaceSession) {
-        this.sessions.set(found.name, outcome)
-        outcome.begin()
-      } else this.refuse(found.name, outcome)
-    }
-    const entrance = this.namespaces.admit(this, found, auth)
-    if (!(entrance instanceof Promise)) return void settle(entrance)
-    return entrance.then(settle)
+    const outcome = this.namespaces.admit(this, found, auth)
+    if (!(outcome instanceof Promise)) return this.settle(found.name, () => outcome)
+    return outcome.then((entrance) => this.settle(found.name, entrance))
+  }
+
+  private settle(name: string, entrance: Entrance): undefined {
+    this.connecting?.delete(name)
+    if (this.connecting?.size === 0) this.connecting = undefined
+    if (this.engine.closed) return
+    const outcome = entrance()
+    if (outcome instanceof NamespaceSession) {
+      this.sessions.set(name, outcome)
+      outcome.begin()
+    } else this.refuse(name, outcome)
   }
 
   private refuse(name: string, data: Refusal): void {
-    this.send({ type: PacketType.CONNECT_ERROR, nsp: name, data })
+    this.send(PacketType.CONNECT_ERROR, name, data)
   }
 
   private leave(session: NamespaceSession): void {
@@ -203,8 +213,3 @@ export class Connection {
     session.finish()
   }
 }
-
-/** Text packets stand alone, so one decoder serves all connections. */
-const shared: { decoder: Decoder; connection: Connection | undefined } = { decoder: new Decoder(), connection: undefined }
-shared.decoder.on('decoded', (packet) => shared.connection?.handle(packet))
-

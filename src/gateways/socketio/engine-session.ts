@@ -17,6 +17,18 @@ export type EngineSocket = WebSocket<EngineSocketData>
 
 const CLOSE_BEHIND_BYTES = 16_384
 
+/** What a session is made for, and told to. */
+export interface SessionHost {
+  /**
+   * @param token of the handshake's query
+   * @param moved it was another worker's
+   */
+  connectionOf(session: EngineSession, token: string | undefined, moved: boolean): Connection
+  ended(session: EngineSession): void
+  /** A session's end is to be told to the next poll. */
+  farewell(session: EngineSession, polling: Polling): void
+}
+
 /**
  * One Engine.IO session: a WebSocket, or long-polling, or the one after the other. To the hub it is a socket like any
  * other; only a WebSocket can hold native topics.
@@ -35,20 +47,23 @@ export class EngineSession implements Peer {
   leaving = false
   /** A POST request is on its way in. */
   posting = false
-  polling: Polling | undefined = new Polling(() => this.connection.drained())
+  polling: Polling | undefined
   socket: EngineSocket | undefined
   /** A WebSocket that has yet to take over from polling. */
   probe: EngineSocket | undefined
-  private readonly onClose: (session: EngineSession) => void
-  private readonly onFarewell: (polling: Polling) => void
+  private readonly host: SessionHost
 
-  /** @param onFarewell its end is to be told to the next poll */
-  constructor(sid: string, beat: number, makeConnection: (session: EngineSession) => Connection, onClose: (session: EngineSession) => void, onFarewell: (polling: Polling) => void) {
+  /**
+   * @param polls it begins with long-polling; otherwise its socket is to come
+   * @param token of the handshake's query
+   * @param moved it was another worker's
+   */
+  constructor(host: SessionHost, sid: string, beat: number, polls: boolean, token: string | undefined, moved: boolean) {
+    this.host = host
     this.sid = sid
     this.beat = beat
-    this.onClose = onClose
-    this.onFarewell = onFarewell
-    this.connection = makeConnection(this)
+    if (polls) this.polling = new Polling(() => this.connection.drained())
+    this.connection = host.connectionOf(this, token, moved)
   }
 
   /** Whether it can hold native topics. */
@@ -99,7 +114,7 @@ export class EngineSession implements Peer {
     const { polling } = this
     if (!this.end() || !polling) return
     polling.finish()
-    if (!polling.finished) this.onFarewell(polling)
+    if (!polling.finished) this.host.farewell(this, polling)
   }
 
   /** Ends a session that broke the protocol, or is dead: nothing of it is kept. */
@@ -146,7 +161,7 @@ export class EngineSession implements Peer {
     if (this.closed) return
     this.closed = true
     this.connection.ended()
-    this.onClose(this)
+    this.host.ended(this)
   }
 }
 

@@ -3,10 +3,11 @@ import { decodePayload, type Packet } from 'engine.io-parser'
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t } from 'uWebSockets.js'
 import { allowsOrigin } from '../upgrade.ts'
 import type { Connection } from './connection.ts'
-import { EngineSession, type EngineSocket, type EngineSocketData } from './engine-session.ts'
+import { EngineSession, type EngineSocket, type EngineSocketData, type SessionHost } from './engine-session.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { Passage, Passages, releasePolls } from './passage.ts'
 import type { Polling } from './polling.ts'
+import { type Question, questionOf } from './question.ts'
 import type { Relay, Relayed } from './relay.ts'
 
 export interface EngineOptions {
@@ -18,8 +19,11 @@ export interface EngineOptions {
   readonly payloadBytes: number
   readonly backpressureBytes: number
   readonly origins: readonly string[]
-  /** @param moved it was another worker's */
-  readonly makeConnection: (session: EngineSession, query: URLSearchParams, moved: boolean) => Connection
+  /**
+   * @param token of the handshake's query
+   * @param moved it was another worker's
+   */
+  readonly makeConnection: (session: EngineSession, token: string | undefined, moved: boolean) => Connection
   /** Called before heartbeats go out. */
   readonly onBeat: () => void
   /** Whether a further connection may come. */
@@ -43,18 +47,21 @@ const TRANSPORT_PAYLOAD_FACTOR = 4
 const FAREWELL_MS = 5_000
 
 /** An Engine.IO 4 server on one port: handshake, both transports, the upgrade from one to the other, heartbeat. */
-export class Engine {
+export class Engine implements SessionHost {
   readonly sessions = new Map<string, EngineSession>()
   /** Long-polling sessions that were closed between two polls: the next one is told so, instead of failing. */
   private readonly farewells = new Map<string, Polling>()
   private readonly options: EngineOptions
   private readonly heartbeat: Heartbeat
   private readonly passages: Passages | undefined
+  /** What each open packet says, in JSON. */
+  private readonly terms: string
   /** No session begins any more, and connections that are kept for further requests are not. */
   draining = false
 
   constructor(app: TemplatedApp, options: EngineOptions) {
     this.options = options
+    this.terms = `"pingInterval":${options.pingIntervalMs},"pingTimeout":${options.pingTimeoutMs},"maxPayload":${options.payloadBytes}`
     this.heartbeat = new Heartbeat(options, (topic) => {
       options.onBeat()
       app.publish(topic, '2', false, false)
@@ -72,9 +79,8 @@ export class Engine {
         else if (probing) session.probe = ws
         else {
           session.socket = ws
-          session.polling = undefined
           ws.subscribe(this.heartbeat.topicOf(session))
-          ws.send(this.openPacket(session, []))
+          ws.send(this.openPacket(session, '[]'))
         }
       },
       message: (ws, frame, binary) => {
@@ -114,7 +120,7 @@ export class Engine {
       upgradeTimeoutMs: options.upgradeTimeoutMs,
       payloadBytes: options.payloadBytes,
       sessionOf: (sid) => this.sessions.get(sid),
-      adopt: (sid, socket, query, packets) => this.adopt(sid, socket, query, packets),
+      adopt: (sid, socket, token, packets) => this.adopt(sid, socket, token, packets),
       receive: (session, frame, binary) => this.receive(session, frame, binary),
     })
   }
@@ -124,15 +130,15 @@ export class Engine {
   }
 
   private upgrade(res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
-    const query = new URLSearchParams(req.getQuery())
-    const fault = this.faultIn(req, query, 'websocket')
+    const question = questionOf(req)
+    const fault = this.faultIn(req, question, 'websocket')
     if (fault) return this.refuse(res, req, fault)
-    const sid = query.get('sid')
+    const { sid } = question
     const owner = this.ownerOf(sid)
     let session: EngineSession | Passage | undefined
-    if (sid === null) {
+    if (sid === undefined) {
       if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
-      session = this.open(query)
+      session = this.open(question, false)
     } else if (owner !== undefined) {
       if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
       session = new Passage(sid, owner)
@@ -141,23 +147,23 @@ export class Engine {
       if (!session) return this.refuse(res, req, FAULTS.sid)
       if (session.native || session.probe || session.leaving) return this.refuse(res, req, FAULTS.request)
     }
-    const data: EngineSocketData = { session, probing: sid !== null }
+    const data: EngineSocketData = { session, probing: sid !== undefined }
     res.upgrade(data, req.getHeader('sec-websocket-key'), '', req.getHeader('sec-websocket-extensions'), context)
   }
 
   private get(res: HttpResponse, req: HttpRequest): void {
-    const query = new URLSearchParams(req.getQuery())
+    const question = questionOf(req)
     const answer = this.answerFor(req)
-    const fault = this.faultIn(req, query, 'polling')
+    const fault = this.faultIn(req, question, 'polling')
     if (fault) return this.refuse(res, req, fault)
-    const sid = query.get('sid')
-    if (sid === null) {
+    const { sid } = question
+    if (sid === undefined) {
       if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
-      answer(res, '200 OK', 'text/plain; charset=UTF-8', this.openPacket(this.open(query), ['websocket']))
+      answer(res, '200 OK', 'text/plain; charset=UTF-8', this.openPacket(this.open(question, true), '["websocket"]'))
       return
     }
     const owner = this.ownerOf(sid)
-    if (owner !== undefined) return this.pass(res, req, owner)
+    if (owner !== undefined) return this.pass(res, req, owner, question)
     const session = this.sessions.get(sid)
     if (!session) {
       res.onAborted(() => {
@@ -183,14 +189,14 @@ export class Engine {
   }
 
   private post(res: HttpResponse, req: HttpRequest): void {
-    const query = new URLSearchParams(req.getQuery())
+    const question = questionOf(req)
     const answer = this.answerFor(req)
-    const fault = this.faultIn(req, query, 'polling')
+    const fault = this.faultIn(req, question, 'polling')
     if (fault) return this.refuse(res, req, fault)
-    const sid = query.get('sid')
-    if (sid === null) return this.refuse(res, req, FAULTS.method)
+    const { sid } = question
+    if (sid === undefined) return this.refuse(res, req, FAULTS.method)
     const owner = this.ownerOf(sid)
-    if (owner !== undefined) return this.pass(res, req, owner)
+    if (owner !== undefined) return this.pass(res, req, owner, question)
     const session = this.sessions.get(sid)
     // Its next poll tells it that the session is over.
     if (!session) return answer(res, '200 OK', 'text/html', 'ok')
@@ -217,12 +223,12 @@ export class Engine {
   }
 
   /** Passes a request on to the worker that has its session. */
-  private pass(res: HttpResponse, req: HttpRequest, owner: number): void {
+  private pass(res: HttpResponse, req: HttpRequest, owner: number, { text }: Question): void {
     const { relay } = this.options
     if (!relay) return
     const answer = this.answerFor(req)
     const method = req.getMethod() as 'get' | 'post'
-    const path = `${relay.path}?${req.getQuery()}`
+    const path = `${relay.path}?${text}`
     const origin = req.getHeader('origin')
     let passed: Relayed | undefined
     res.onAborted(() => {
@@ -303,14 +309,16 @@ export class Engine {
     } else probe.close()
   }
 
-  private open(query: URLSearchParams): EngineSession {
-    return this.make(this.options.relay?.to.newSid() ?? randomUUID(), this.heartbeat.now, query, false)
+  /** @param polls it begins with long-polling */
+  private open({ token }: Question, polls: boolean): EngineSession {
+    const sid = this.options.relay?.to.newSid() ?? randomUUID()
+    return this.add(new EngineSession(this, sid, this.heartbeat.now, polls, token, false))
   }
 
   /** A session that was another worker's, on the WebSocket that came here. */
-  private adopt(sid: string, socket: EngineSocket, query: URLSearchParams, packets: readonly Packet[]): EngineSession {
+  private adopt(sid: string, socket: EngineSocket, token: string | undefined, packets: readonly Packet[]): EngineSession {
     // When it was pinged last is not known here, so it is soon.
-    const session = this.make(sid, this.heartbeat.next, query, true)
+    const session = this.add(new EngineSession(this, sid, this.heartbeat.next, true, token, true))
     for (const packet of packets) session.polling?.push(packet)
     socket.getUserData().session = session
     socket.subscribe(this.heartbeat.topicOf(session))
@@ -318,23 +326,24 @@ export class Engine {
     return session
   }
 
-  private make(sid: string, beat: number, query: URLSearchParams, moved: boolean): EngineSession {
-    const session: EngineSession = new EngineSession(
-      sid,
-      beat,
-      (made) => this.options.makeConnection(made, query, moved),
-      () => {
-        this.sessions.delete(session.sid)
-        this.heartbeat.remove(session)
-      },
-      (polling) => {
-        this.farewells.set(session.sid, polling)
-        setTimeout(() => this.farewells.delete(session.sid), FAREWELL_MS).unref()
-      },
-    )
+  private add(session: EngineSession): EngineSession {
     this.sessions.set(session.sid, session)
     this.heartbeat.add(session)
     return session
+  }
+
+  connectionOf(session: EngineSession, token: string | undefined, moved: boolean): Connection {
+    return this.options.makeConnection(session, token, moved)
+  }
+
+  ended(session: EngineSession): void {
+    this.sessions.delete(session.sid)
+    this.heartbeat.remove(session)
+  }
+
+  farewell({ sid }: EngineSession, polling: Polling): void {
+    this.farewells.set(sid, polling)
+    setTimeout(() => this.farewells.delete(sid), FAREWELL_MS).unref()
   }
 
   private get admits(): boolean {
@@ -342,23 +351,21 @@ export class Engine {
   }
 
   /** The other worker that a session is of. */
-  private ownerOf(sid: string | null): number | undefined {
-    return sid === null || this.sessions.has(sid) ? undefined : this.options.relay?.to.ownerOf(sid)
+  private ownerOf(sid: string | undefined): number | undefined {
+    return sid === undefined || this.sessions.has(sid) ? undefined : this.options.relay?.to.ownerOf(sid)
   }
 
-  private openPacket({ sid }: EngineSession, upgrades: readonly string[]): string {
-    const { pingIntervalMs, pingTimeoutMs, payloadBytes } = this.options
-    return `0${JSON.stringify({ sid, upgrades, pingInterval: pingIntervalMs, pingTimeout: pingTimeoutMs, maxPayload: payloadBytes })}`
+  /** @param upgrades JSON */
+  private openPacket({ sid }: EngineSession, upgrades: string): string {
+    return `0{"sid":"${sid}","upgrades":${upgrades},${this.terms}}`
   }
 
-  private faultIn(req: HttpRequest, query: URLSearchParams, transport: string): string | undefined {
-    const wanted = query.get('transport')
-    if (wanted !== 'polling' && wanted !== 'websocket') return FAULTS.transport
+  private faultIn(req: HttpRequest, { transport, version, sid }: Question, wanted: string): string | undefined {
+    if (transport !== 'polling' && transport !== 'websocket') return FAULTS.transport
     if (!allowsOrigin(this.options.origins, req.getHeader('origin'))) return FAULTS.forbidden
-    if (wanted !== transport) return FAULTS.request
-    const sid = query.get('sid')
-    if (sid !== null && !this.sessions.has(sid) && !this.farewells.has(sid) && this.ownerOf(sid) === undefined) return FAULTS.sid
-    return query.get('EIO') === '4' ? undefined : FAULTS.version
+    if (transport !== wanted) return FAULTS.request
+    if (sid !== undefined && !this.sessions.has(sid) && !this.farewells.has(sid) && this.ownerOf(sid) === undefined) return FAULTS.sid
+    return version === '4' ? undefined : FAULTS.version
   }
 
   private refuse(res: HttpResponse, req: HttpRequest, fault: string): void {

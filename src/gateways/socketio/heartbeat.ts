@@ -8,6 +8,8 @@ export interface HeartbeatOptions {
 
 /** Parts of a ping interval; the sessions of one part are pinged together. */
 const BEATS = 20
+/** The native topic of each part. */
+const TOPICS = Array.from({ length: BEATS }, (_, beat) => `beat/${beat}`)
 
 /**
  * The heartbeat of all sessions of a port, by one timer: in each part of the interval the sessions that opened in it are
@@ -43,7 +45,7 @@ export class Heartbeat {
   }
 
   topicOf({ beat }: EngineSession): string {
-    return `beat/${beat}`
+    return TOPICS[beat] as string
   }
 
   add(session: EngineSession): void {
@@ -74,6 +76,6 @@ export class Heartbeat {
         if (!session.native) session.send('2')
       }
     }
-    this.publish(`beat/${this.beat}`)
+    this.publish(TOPICS[this.beat] as string)
   }
 }

@@ -10,6 +10,7 @@ import { type Claims, type Command, type Failure, type LateAuthentication, type 
 import { BrokerError } from '../../errors.ts'
 import { countCommand } from '../../guard/rate-limit.ts'
 import type { Identity } from '../../guard/sessions.ts'
+import type { Membership } from '../../hub/hub.ts'
 import { CLOSED, Session } from '../../hub/session.ts'
 import type { Connection } from './connection.ts'
 import { tokenIn } from './credential.ts'
@@ -25,7 +26,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
   readonly contract: CompiledContract
   readonly namespace: Namespace
   readonly connection: Connection
-  readonly auth: Readonly<Record<string, unknown>>
+  /** What it connected with, for its welcome. */
+  auth: Readonly<Record<string, unknown>>
   private openedMs = Date.now()
   claims: Claims
   private readonly namespaces: Namespaces
@@ -33,7 +35,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
   private recovered: Recovered | undefined
   /** Who it is. Undefined: connected, but that has yet to be said. */
   private identity: Identity | undefined
-  private unfollow: () => void = () => {}
+  private unfollow: (() => void) | undefined
   private early: EarlyCommands | undefined
   private questions: Questions | undefined
 
@@ -89,7 +91,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
 
   /** CONNECT is answered; then what it missed, then live events. */
   begin(): void {
-    this.connection.send({ type: PacketType.CONNECT, nsp: this.name, data: { sid: this.connectionId, pid: this.pid } })
+    this.connection.send(PacketType.CONNECT, this.name, { sid: this.connectionId, pid: this.pid })
     this.namespaces.opened(this)
     if (this.authenticated) this.enter(this.recovered?.rooms ?? [])
   }
@@ -134,7 +136,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
   finish(): void {
     const { hub, presence, locks, askables } = this.namespaces.services
     this.namespaces.closed(this)
-    this.unfollow()
+    this.unfollow?.()
     this.early?.take()
     this.questions?.end()
     if (!this.authenticated) {
@@ -155,7 +157,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
       args,
       ...(ackId === undefined
         ? undefined
-        : { acknowledge: (values: readonly unknown[]) => this.connection.send({ type: PacketType.ACK, nsp: this.name, id: ackId, data: values }) }),
+        : { acknowledge: (values: readonly unknown[]) => this.connection.send(PacketType.ACK, this.name, values, ackId) }),
     }
     if (!this.admits(command)) return
     this.connection.lane.run(this.connection.engine, () => {
@@ -166,7 +168,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
 
   ask(type: string, data: unknown, timeoutMs: number): Promise<readonly unknown[]> {
     this.questions ??= new Questions()
-    return this.questions.ask(timeoutMs, (id) => this.connection.send({ type: PacketType.EVENT, nsp: this.name, id, data: data === undefined ? [type] : [type, data] }))
+    return this.questions.ask(timeoutMs, (id) => this.connection.send(PacketType.EVENT, this.name, data === undefined ? [type] : [type, data], id))
   }
 
   /** The client acknowledged what it was asked. */
@@ -177,7 +179,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
   admits(command: Command): boolean {
     const { meters, admission, options } = this.namespaces
     const perMinute = options.commandsPerMinute || (this.contract.contract.limits?.commandsPerMinute ?? 0)
-    if (perMinute > 0 && countCommand(this.connection.rate, { perMinute, warnAt: 0 }, Date.now()) === 'refuse') {
+    if (perMinute > 0 && countCommand(this.connection, { perMinute, warnAt: 0 }, Date.now()) === 'refuse') {
       meters.error('RATE_LIMITED')
       this.fail(new BrokerError('RATE_LIMITED'), command)
       return false
@@ -212,7 +214,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
   renew(claims: Claims): void {
     const { hub, presence } = this.namespaces.services
     this.claims = claims
-    const lost = this.groups.map(({ room }) => room.name).filter((room) => !this.mayBeIn(room))
+    const lost = this.groups.map(({ room }) => room.name).filter((room) => !this.contract.mayBeIn(claims, room))
     hub.leave(this, lost)
     for (const room of lost) presence.leave(this, room)
     hub.rejoin(this, (before) => this.contract.withAccess(claims, before?.filters ?? []))
@@ -298,23 +300,20 @@ export class NamespaceSession extends Session implements Caller, Askable {
     askables.add(this)
     const first = endpoint.welcome?.(this)
     if (first) this.emit(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq))
+    // Who logs out and in again is welcomed again.
+    if (!endpoint.lateAuthentication) this.auth = WELCOMED
     const rooms = new Set(endpoint.joins?.(this.claims, parameter))
     for (const room of kept) rooms.add(room)
-    for (const room of rooms) if (this.contract.hasPresence(room)) presence.enter(this, room, userOf(this.claims).name)
-    const memberships = [...rooms].map((room) => ({ room, predicate: this.contract.withAccess(this.claims, []) }))
+    const predicate = this.contract.withAccess(this.claims, [])
+    const memberships: Membership[] = []
+    for (const room of rooms) {
+      if (this.contract.hasPresence(room)) presence.enter(this, room, userOf(this.claims).name)
+      memberships.push({ room, predicate })
+    }
     if (this.recovered === undefined) hub.join(this, memberships)
     else {
       if (this.recovered.places) restorePlaces(this, this.recovered.places, userOf(this.claims).name, this.namespaces.services)
       hub.joinSince(this, memberships, this.recovered.sinceSeq)
-    }
-  }
-
-  private mayBeIn(room: string): boolean {
-    try {
-      this.contract.checkRoom(this.claims, room)
-      return true
-    } catch {
-      return false
     }
   }
 
@@ -340,7 +339,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
       if (this.recovered?.userId !== undefined && this.recovered.userId !== claims.sub) this.recovered = undefined
       this.become(identity)
       this.emit(late.succeeded(claims))
-      if (anew) this.enter((this.recovered?.rooms ?? []).filter((room) => this.mayBeIn(room)))
+      if (anew) this.enter((this.recovered?.rooms ?? []).filter((room) => this.contract.mayBeIn(claims, room)))
       await this.remember()
       acknowledge?.([{ status: 'success' }])
       for (const early of this.early?.take() ?? []) if (!this.closed) await dispatch(this, early, namespaces.services, namespaces.meters)
@@ -367,8 +366,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.identity = identity
     this.claims = identity.claims
     this.userId = identity.claims.sub
-    this.unfollow()
-    this.unfollow = this.namespaces.sessions.follow(identity, (change) => this.changed(change))
+    this.unfollow?.()
+    this.unfollow = identity.key === undefined ? undefined : this.namespaces.sessions.follow(identity.key, (change) => this.changed(change))
   }
 
   /** What the store says of its session now. */
@@ -391,9 +390,12 @@ export class NamespaceSession extends Session implements Caller, Askable {
   }
 
   private emit(message: Message, offset?: string): void {
-    this.connection.send({ type: PacketType.EVENT, nsp: this.name, data: [message.type, ...argumentsOf(message), ...(offset === undefined ? [] : [offset])] })
+    this.connection.send(PacketType.EVENT, this.name, [message.type, ...argumentsOf(message), ...(offset === undefined ? [] : [offset])])
   }
 }
 
 /** Claims of whoever has yet to say who they are. */
 const NOBODY: Claims = { sub: '', exp: Number.MAX_SAFE_INTEGER }
+
+/** What is left of its `auth`, with the token in it, once nobody asks for it. */
+const WELCOMED: Readonly<Record<string, unknown>> = {}

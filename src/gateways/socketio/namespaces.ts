@@ -47,7 +47,7 @@ export interface Refusal {
   readonly data?: unknown
 }
 
-/** Makes the session of a client that may enter. To be called in one turn with the session's beginning. */
+/** Makes the session of a client that was looked up. To be called in one turn with the session's beginning. */
 export type Entrance = () => NamespaceSession | Refusal
 
 /** Whoever connects to an endpoint that wants no token. */
@@ -83,10 +83,10 @@ export class Namespaces {
     )
     this.engine = new Engine(app, {
       ...options,
-      makeConnection: (session, query, moved) => {
+      makeConnection: (session, token, moved) => {
         meters.connections++
         if (!moved) meters.connectionsOpened++
-        return new Connection(session, query, this)
+        return new Connection(session, token, this)
       },
       onBeat: () => {
         this.beatSeq = services.hub.liveSeq
@@ -107,34 +107,40 @@ export class Namespaces {
   }
 
   /** Lets a client into a namespace, or says why not. A promise where it wants to recover. */
-  admit(connection: Connection, namespace: Namespace, auth: Record<string, unknown>): Entrance | Promise<Entrance> {
-    let claims: Claims | undefined
+  admit(connection: Connection, namespace: Namespace, auth: Record<string, unknown>): NamespaceSession | Refusal | Promise<Entrance> {
     try {
-      claims = this.claimsOf(namespace.endpoint, connection, auth)
+      const claims = this.claimsOf(namespace.endpoint, connection, auth)
+      const presented = claims && { claims }
+      if (typeof auth.pid !== 'string') return this.enter(connection, namespace, auth, presented)
+      return this.recover(connection, namespace, auth.pid, auth, presented)
     } catch (error) {
-      const refusal = this.refusalOf(namespace, error)
-      return () => refusal
+      return this.refusalOf(namespace, error)
     }
-    const { pid, offset, ...own } = auth
-    const entrance = (recovered: Recovered | undefined, identity: Identity | undefined): Entrance => () => {
+  }
+
+  private async recover(connection: Connection, namespace: Namespace, pid: string, auth: Record<string, unknown>, presented: Identity | undefined): Promise<Entrance> {
+    const found = await this.recovery.find(pid, auth.offset, presented?.claims.sub)
+    const identity = presented ?? (await this.identityOf(namespace, found))
+    const recovered = found && identity ? await this.permitted(namespace, identity.claims, found) : found
+    const { pid: _pid, offset: _offset, ...own } = auth
+    return () => {
       try {
-        if (identity) {
-          this.checkAccess(namespace, identity.claims)
-          this.admission.enter(namespace.contract, identity.claims.sub, connection)
-        }
+        return this.enter(connection, namespace, own, identity, pid, recovered)
       } catch (error) {
         return this.refusalOf(namespace, error)
       }
-      // While this one was looked up, others may have opened the namespace: there is one wire for all of them.
-      const { namespace: current } = this.used.get(namespace.name) ?? { namespace }
-      return new NamespaceSession(this, current, connection, identity, own, recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq, identity?.claims.sub) : (pid as string), recovered)
     }
-    const presented = claims && { claims }
-    if (typeof pid !== 'string') return entrance(undefined, presented)
-    return this.recovery.find(pid, offset, claims?.sub).then(async (found) => {
-      const identity = presented ?? (await this.identityOf(namespace, found))
-      return entrance(found && identity ? await this.permitted(namespace, identity.claims, found) : found, identity)
-    })
+  }
+
+  /** @throws BrokerError where it may not be in the namespace */
+  private enter(connection: Connection, namespace: Namespace, auth: Record<string, unknown>, identity: Identity | undefined, pid = '', recovered?: Recovered): NamespaceSession {
+    if (identity) {
+      this.checkAccess(namespace, identity.claims)
+      this.admission.enter(namespace.contract, identity.claims.sub, connection)
+    }
+    // While this one was looked up, others may have opened the namespace: there is one wire for all of them.
+    const { namespace: current } = this.used.get(namespace.name) ?? { namespace }
+    return new NamespaceSession(this, current, connection, identity, auth, recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq, identity?.claims.sub) : pid, recovered)
   }
 
   /** What was kept of a session, without the rooms that it may no longer be in. @returns undefined where nobody can say */
@@ -211,7 +217,7 @@ export class Namespaces {
   /** @returns undefined where the client may say later who it is */
   private claimsOf(endpoint: SocketIoEndpoint, connection: Connection, auth: Record<string, unknown>): Claims | undefined {
     if (endpoint.anonymous) return ANONYMOUS
-    const token = auth.token ?? connection.query.get('token') ?? undefined
+    const token = auth.token ?? connection.token
     if (token === undefined && endpoint.lateAuthentication) return undefined
     return this.verify(typeof token === 'string' ? token.replace(/^Bearer /i, '') : undefined)
   }

@@ -6,8 +6,8 @@ import type { Relay } from './relay.ts'
 
 /** A session on its way from one worker to another. */
 interface MovedSession {
-  /** Of its handshake. */
-  readonly query: string
+  /** Of its handshake's query. */
+  readonly token: string | undefined
   /** Packets that the client has yet to get, as an Engine.IO payload. */
   readonly payload: string
   readonly connection: MovedConnection
@@ -21,7 +21,7 @@ export interface PassageOptions {
   readonly payloadBytes: number
   readonly sessionOf: (sid: string) => EngineSession | undefined
   /** Makes a session of this worker, with the packets that wait, on its WebSocket. */
-  readonly adopt: (sid: string, socket: EngineSocket, query: URLSearchParams, packets: readonly Packet[]) => EngineSession
+  readonly adopt: (sid: string, socket: EngineSocket, token: string | undefined, packets: readonly Packet[]) => EngineSession
   readonly receive: (session: EngineSession, frame: ArrayBuffer, binary: boolean) => void
 }
 
@@ -108,11 +108,11 @@ export class Passages {
 
   private async take(socket: EngineSocket, passage: Passage): Promise<void> {
     const { options } = this
-    const { query, payload, connection } = JSON.parse(await this.ask(passage, 'take')) as MovedSession
+    const { token, payload, connection } = JSON.parse(await this.ask(passage, 'take')) as MovedSession
     // Closed meanwhile, it is let go of where it was; its client comes back.
     if (passage.stage === 'moving') {
       passage.stage = 'over'
-      const session = options.adopt(passage.sid, socket, new URLSearchParams(query), payload === '' ? [] : decodePayload(payload, 'nodebuffer'))
+      const session = options.adopt(passage.sid, socket, token, payload === '' ? [] : decodePayload(payload, 'nodebuffer'))
       const resumed = session.connection.resume(connection)
       for (const [frame, binary] of passage.frames) if (!session.closed) options.receive(session, frame, binary)
       await resumed
@@ -153,7 +153,7 @@ export class Passages {
     const packets = session.takePackets()
     setTimeout(() => session.discard(), TAKEN_MS).unref()
     const payload = packets.length === 0 ? '' : await new Promise<string>((resolve) => encodePayload(packets, resolve))
-    return JSON.stringify({ query: session.connection.query.toString(), payload, connection } satisfies MovedSession)
+    return JSON.stringify({ token: session.connection.token, payload, connection } satisfies MovedSession)
   }
 }
 

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomFillSync } from 'node:crypto'
 import type { PlaceState } from '../../commands/place.ts'
 import type { EventLog } from '../../log/event-log.ts'
 import { parsePosition } from '../../log/position.ts'
@@ -50,7 +50,7 @@ export class Recovery {
 
   /** A new session's private id. @param userId undefined: not known yet */
   issue(seq: number, userId: string | undefined): string {
-    const nonce = randomUUID().replaceAll('-', '')
+    const nonce = newNonce()
     return `${nonce}${ownerMark(nonce, userId)}.${this.log.position(seq)}`
   }
 
@@ -87,6 +87,20 @@ export class Recovery {
       return undefined
     }
   }
+}
+
+const NONCE_BYTES = 16
+/** Random bytes, got for many at once. */
+const pool = Buffer.alloc(NONCE_BYTES * 256)
+let taken = pool.length
+
+function newNonce(): string {
+  if (taken === pool.length) {
+    randomFillSync(pool)
+    taken = 0
+  }
+  taken += NONCE_BYTES
+  return pool.toString('hex', taken - NONCE_BYTES, taken)
 }
 
 /**
