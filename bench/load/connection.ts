@@ -57,10 +57,10 @@ export class Connection {
 
   /**
    * Opens it, and waits until it will get events.
-   * @param localAddress source address; each has its own 28,000 ports
+   * @param localAddress source address
    * @returns why it could not, or undefined
    */
-  async open(localAddress: string | undefined): Promise<string | undefined> {
+  async open(localAddress: string): Promise<string | undefined> {
     const { cohort } = this
     let head: string | undefined = ''
     this.refusal = ''

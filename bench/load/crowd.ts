@@ -18,9 +18,6 @@ export interface CrowdOptions {
 /** Files that a process needs beside its connections. */
 const OTHER_FILES = 100
 const CONNECTIONS_MAX = 15_000
-/** Source addresses of a process, taken in turn by connections that come back: closed ones block their port for a minute. */
-const SOURCES = 8
-
 /** The load: cohorts of connections, spread over as many processes and source addresses as they need. */
 export class Crowd {
   readonly children: readonly Child<LoadClient>[]
@@ -45,7 +42,7 @@ export class Crowd {
             const from = Math.floor((cohort.connections * i) / processes)
             return { cohort, from, count: Math.floor((cohort.connections * (i + 1)) / processes) - from }
           }),
-          sources: Array.from({ length: SOURCES }, (_, n) => `127.0.${1 + i}.${1 + n}`),
+          network: `127.${1 + i}`,
           jwtSecret,
           atOnce: Math.max(1, Math.ceil(atOnce / processes)),
           timeoutMs,

@@ -10,8 +10,8 @@ import { Throttle } from './throttle.ts'
 export interface ConnectOptions {
   /** The cohorts, and which of their connections this process has. */
   readonly parts: readonly { readonly cohort: CohortOptions; readonly from: number; readonly count: number }[]
-  /** Source address of a connection made for the n-th time. */
-  readonly sources: readonly string[]
+  /** Its source addresses begin with this: two of four numbers. */
+  readonly network: string
   /** Each connection has a token of its own, by a user of its own. */
   readonly jwtSecret: string
   /** Connections being opened at the same time. */
@@ -51,6 +51,13 @@ export interface LoadClient {
 const AGAIN_MS = 50
 const LOOK_MS = 25
 const TOKEN_S = 86_400
+/**
+ * Source addresses, as a crowd has them. Linux looks for an address's free port one after the other, at every second one first: with 7,000
+ * connections of one address each next `bind` takes milliseconds, and this process would be what is measured.
+ */
+const ADDRESSES = 200
+/** Others for connections that come back, in turn: closed ones block their port for a minute. */
+const TURNS = 8
 
 const throttle = new Throttle()
 const cohorts = new Map<string, Cohort>()
@@ -131,10 +138,10 @@ answerCalls<LoadClient>({
 
 /** Opens what is waiting, so many at the same time. One that cannot be opened is tried again. */
 function openWaiting(): void {
-  const { atOnce, sources } = settings as ConnectOptions
+  const { atOnce, network } = settings as ConnectOptions
   while (opening < atOnce && waiting.length > 0) {
     const connection = waiting.pop() as Connection
-    const source = sources[connection.opened++ % sources.length]
+    const source = `${network}.${connection.opened++ % TURNS}.${1 + (connection.index % ADDRESSES)}`
     opening++
     connection.open(source).then(async (reason) => {
       if (reason === undefined) lastReadyUs = monotonicUs()

@@ -10,6 +10,12 @@ export interface Tls {
 /** uWS refuses larger request headers; long tokens in the query want more than its 4 KB. Read when an app is made. */
 const HEADERS_BYTES_MAX = '16384'
 
+/**
+ * Sockets that listen on one port. uSockets lets 512 connections wait at each, whatever `somaxconn` is; where more come at once, Linux
+ * drops them, and they try again a second later. It spreads them over all sockets that share the port: 4,096 may wait.
+ */
+const QUEUES = process.platform === 'linux' ? 8 : 1
+
 export function makeApp(tls: Tls | undefined): TemplatedApp {
   process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= HEADERS_BYTES_MAX
   return tls ? SSLApp({ cert_file_name: tls.certFile, key_file_name: tls.keyFile }) : App()
@@ -40,16 +46,24 @@ export async function listen(app: TemplatedApp, host: string, wanted: number, op
  * @throws BrokerError CONFIG_INVALID where the port is another program's
  */
 export async function share(app: TemplatedApp, host: string, port: number, option: string): Promise<Listening> {
-  const socket = await new Promise<us_listen_socket | false>((resolve) => app.listen(host, port, resolve))
-  if (!socket) throw refused(option, host, port, 'it was refused')
-  return { port, stop: stopper(socket) }
+  const sockets: us_listen_socket[] = []
+  const stop = stopper(sockets)
+  while (sockets.length < QUEUES) {
+    const socket = await new Promise<us_listen_socket | false>((resolve) => app.listen(host, port, resolve))
+    if (!socket) {
+      stop()
+      throw refused(option, host, port, 'it was refused')
+    }
+    sockets.push(socket)
+  }
+  return { port, stop }
 }
 
 /** Listens on a Unix socket. */
 export async function listenPrivately(app: TemplatedApp, path: string): Promise<() => void> {
   const socket = await new Promise<us_listen_socket | false>((resolve) => app.listen_unix(resolve, path))
   if (!socket) throw new BrokerError('INTERNAL', `cannot listen on ${path}`)
-  return stopper(socket)
+  return stopper([socket])
 }
 
 /**
@@ -81,11 +95,10 @@ function hold(host: string, port: number): Promise<Server> {
   })
 }
 
-function stopper(socket: us_listen_socket): () => void {
-  let open = true
+/** @param sockets those that are open when it is called; the first call closes them */
+function stopper(sockets: us_listen_socket[]): () => void {
   return () => {
-    if (open) us_listen_socket_close(socket)
-    open = false
+    for (const socket of sockets.splice(0)) us_listen_socket_close(socket)
   }
 }
 
