@@ -27,6 +27,7 @@ export interface CompiledCommand {
 export type ParticipantsOf = (app: string, conversation: string) => readonly string[]
 
 const NONE: readonly string[] = []
+const NO_CLAUSES: readonly Clause[] = []
 
 /** A contract made ready at start-up: names resolved, schemas compiled, so that per event there are only calls. */
 export class CompiledContract {
@@ -134,10 +135,11 @@ export class CompiledContract {
     return compilePredicate(this.accessOf(claims), filters)
   }
 
-  private accessOf(claims: Claims): Clause[] {
-    if (claims.roles?.includes('admin')) return []
+  private accessOf(claims: Claims): readonly Clause[] {
+    const { access } = this.contract
+    if (access === undefined || claims.roles?.includes('admin')) return NO_CLAUSES
     const clauses: Clause[] = []
-    this.contract.access?.forEach(({ claim, absent }, facet) => {
+    access.forEach(({ claim, absent }, facet) => {
       const allowed = claims[claim] ?? (absent === 'all' ? ['*'] : NONE)
       if (!allowed.includes('*')) clauses.push({ facet, allowed: new Set(allowed) })
     })

@@ -55,16 +55,20 @@ export class Lane {
     if (socket.getBufferedAmount() <= this.bytesMax / 2) socket.send(frame, binary)
   }
 
-  /** Runs a command, now or once the ones before it are done and the socket can take its answer. */
-  run(socket: LaneSocket, task: Task): void {
+  /**
+   * Runs a command, now or once the ones before it are done and the socket can take its answer.
+   * @returns whether it is done
+   */
+  run(socket: LaneSocket, task: Task): boolean {
     if (!this.busy && this.tasks === undefined && !this.isFull(socket)) {
       const outcome = task()
       if (outcome) this.waitFor(socket, outcome)
-      return
+      return outcome === undefined
     }
     this.tasks ??= []
     this.tasks.push(task)
     if (this.tasks.length > WAITING_MAX) this.owner.overflowed()
+    return false
   }
 
   /** The socket drained, or a command ended: goes on with what waits. */

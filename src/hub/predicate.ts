@@ -20,8 +20,8 @@ export type Facets = readonly (readonly string[] | undefined)[]
 
 /** @param access what the token allows @param filters what the client asked for @returns undefined: everything */
 export function compilePredicate(access: readonly Clause[], filters: readonly Clause[]): Predicate | undefined {
+  if (access.length === 0 && filters.length === 0) return undefined
   const clauses = [...access, ...filters]
-  if (clauses.length === 0) return undefined
   const key = clauses
     .map(({ facet, allowed }) => JSON.stringify([facet, ...[...allowed].sort()]))
     .sort()

@@ -25,7 +25,7 @@ export function connectionOrder(): number {
 
 /** One client's membership in one application: where it is in the log, and which rooms it is in. */
 export class Session {
-  readonly id: string
+  private readonly serial: number
   /** Grows with the time at which its connection was opened, and so does its place in memory. */
   readonly order: number
   readonly audience: Audience
@@ -55,12 +55,16 @@ export class Session {
 
   /** @param order of its connection, where that was opened before */
   constructor(audience: Audience, wire: Wire, userId: string, peer: Peer, order = connectionOrder()) {
-    this.id = (sessions++).toString(36)
+    this.serial = sessions++
     this.order = order
     this.audience = audience
     this.wire = wire
     this.userId = userId
     this.peer = peer
+  }
+
+  get id(): string {
+    return this.serial.toString(36)
   }
 
   /** Whether it may be live once it has everything. */

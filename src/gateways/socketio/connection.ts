@@ -17,7 +17,7 @@ const RESERVED = new Set(['connect', 'connect_error', 'disconnect', 'disconnecti
 export class Connection implements LaneOwner, RateState {
   readonly engine: EngineSession
   /** Of the handshake's query. */
-  readonly token: string | undefined
+  readonly token: string | null
   readonly lane: Lane
   /** Commands of this minute, over all namespaces. */
   windowStartMs = 0
@@ -31,7 +31,7 @@ export class Connection implements LaneOwner, RateState {
   /** Only connections that send binary attachments have one. */
   private decoder: Decoder | undefined
 
-  constructor(engine: EngineSession, token: string | undefined, namespaces: Namespaces) {
+  constructor(engine: EngineSession, token: string | null, namespaces: Namespaces) {
     this.engine = engine
     this.token = token
     this.namespaces = namespaces
@@ -181,9 +181,9 @@ export class Connection implements LaneOwner, RateState {
     if (this.sessions.has(name) || this.connecting?.has(name)) throw new BrokerError('INVALID_MESSAGE')
     const found = this.namespaces.find(name)
     if (!found) return this.refuse(name, { message: 'Invalid namespace' })
+    if (this.lane.run(this.engine, () => this.enter(found, (data ?? {}) as Record<string, unknown>))) return
     this.connecting ??= new Set()
     this.connecting.add(name)
-    this.lane.run(this.engine, () => this.enter(found, (data ?? {}) as Record<string, unknown>))
   }
 
   private enter(found: Namespace, auth: Record<string, unknown>): Promise<void> | undefined {

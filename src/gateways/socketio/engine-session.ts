@@ -10,7 +10,6 @@ import { Polling } from './polling.ts'
 export interface EngineSocketData {
   /** The session that the socket carries, or will carry once its probe is done; or the way to it, while it is another worker's. */
   session: EngineSession | Passage
-  readonly probing: boolean
 }
 
 export type EngineSocket = WebSocket<EngineSocketData>
@@ -23,7 +22,7 @@ export interface SessionHost {
    * @param token of the handshake's query
    * @param moved it was another worker's
    */
-  connectionOf(session: EngineSession, token: string | undefined, moved: boolean): Connection
+  connectionOf(session: EngineSession, token: string | null, moved: boolean): Connection
   ended(session: EngineSession): void
   /** A session's end is to be told to the next poll. */
   farewell(session: EngineSession, polling: Polling): void
@@ -58,7 +57,7 @@ export class EngineSession implements Peer {
    * @param token of the handshake's query
    * @param moved it was another worker's
    */
-  constructor(host: SessionHost, sid: string, beat: number, polls: boolean, token: string | undefined, moved: boolean) {
+  constructor(host: SessionHost, sid: string, beat: number, polls: boolean, token: string | null, moved: boolean) {
     this.host = host
     this.sid = sid
     this.beat = beat

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { decodePayload, type Packet } from 'engine.io-parser'
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t } from 'uWebSockets.js'
 import { allowsOrigin } from '../upgrade.ts'
@@ -8,6 +7,7 @@ import { Heartbeat } from './heartbeat.ts'
 import { Passage, Passages, releasePolls } from './passage.ts'
 import type { Polling } from './polling.ts'
 import { type Question, questionOf } from './question.ts'
+import { randomId } from './random-id.ts'
 import type { Relay, Relayed } from './relay.ts'
 
 export interface EngineOptions {
@@ -23,7 +23,7 @@ export interface EngineOptions {
    * @param token of the handshake's query
    * @param moved it was another worker's
    */
-  readonly makeConnection: (session: EngineSession, token: string | undefined, moved: boolean) => Connection
+  readonly makeConnection: (session: EngineSession, token: string | null, moved: boolean) => Connection
   /** Called before heartbeats go out. */
   readonly onBeat: () => void
   /** Whether a further connection may come. */
@@ -54,6 +54,7 @@ export class Engine implements SessionHost {
   private readonly options: EngineOptions
   private readonly heartbeat: Heartbeat
   private readonly passages: Passages | undefined
+  private readonly anyOrigin: boolean
   /** What each open packet says, in JSON. */
   private readonly terms: string
   /** No session begins any more, and connections that are kept for further requests are not. */
@@ -61,6 +62,7 @@ export class Engine implements SessionHost {
 
   constructor(app: TemplatedApp, options: EngineOptions) {
     this.options = options
+    this.anyOrigin = options.origins.includes('*')
     this.terms = `"pingInterval":${options.pingIntervalMs},"pingTimeout":${options.pingTimeoutMs},"maxPayload":${options.payloadBytes}`
     this.heartbeat = new Heartbeat(options, (topic) => {
       options.onBeat()
@@ -74,9 +76,9 @@ export class Engine implements SessionHost {
       sendPingsAutomatically: false,
       upgrade: (res, req, context) => this.upgrade(res, req, context),
       open: (ws) => {
-        const { session, probing } = ws.getUserData()
+        const { session } = ws.getUserData()
         if (session instanceof Passage) this.passages?.open(ws, session)
-        else if (probing) session.probe = ws
+        else if (session.polling) session.probe = ws
         else {
           session.socket = ws
           ws.subscribe(this.heartbeat.topicOf(session))
@@ -130,13 +132,13 @@ export class Engine implements SessionHost {
   }
 
   private upgrade(res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
-    const question = questionOf(req)
+    const question = questionOf(req.getQuery())
     const fault = this.faultIn(req, question, 'websocket')
     if (fault) return this.refuse(res, req, fault)
     const { sid } = question
     const owner = this.ownerOf(sid)
     let session: EngineSession | Passage | undefined
-    if (sid === undefined) {
+    if (sid === null) {
       if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
       session = this.open(question, false)
     } else if (owner !== undefined) {
@@ -147,17 +149,18 @@ export class Engine implements SessionHost {
       if (!session) return this.refuse(res, req, FAULTS.sid)
       if (session.native || session.probe || session.leaving) return this.refuse(res, req, FAULTS.request)
     }
-    const data: EngineSocketData = { session, probing: sid !== undefined }
-    res.upgrade(data, req.getHeader('sec-websocket-key'), '', req.getHeader('sec-websocket-extensions'), context)
+    const data: EngineSocketData = { session }
+    // No extensions: frames are not compressed.
+    res.upgrade(data, req.getHeader('sec-websocket-key'), '', '', context)
   }
 
   private get(res: HttpResponse, req: HttpRequest): void {
-    const question = questionOf(req)
+    const question = questionOf(req.getQuery())
     const answer = this.answerFor(req)
     const fault = this.faultIn(req, question, 'polling')
     if (fault) return this.refuse(res, req, fault)
     const { sid } = question
-    if (sid === undefined) {
+    if (sid === null) {
       if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
       answer(res, '200 OK', 'text/plain; charset=UTF-8', this.openPacket(this.open(question, true), '["websocket"]'))
       return
@@ -189,12 +192,12 @@ export class Engine implements SessionHost {
   }
 
   private post(res: HttpResponse, req: HttpRequest): void {
-    const question = questionOf(req)
+    const question = questionOf(req.getQuery())
     const answer = this.answerFor(req)
     const fault = this.faultIn(req, question, 'polling')
     if (fault) return this.refuse(res, req, fault)
     const { sid } = question
-    if (sid === undefined) return this.refuse(res, req, FAULTS.method)
+    if (sid === null) return this.refuse(res, req, FAULTS.method)
     const owner = this.ownerOf(sid)
     if (owner !== undefined) return this.pass(res, req, owner, question)
     const session = this.sessions.get(sid)
@@ -311,12 +314,12 @@ export class Engine implements SessionHost {
 
   /** @param polls it begins with long-polling */
   private open({ token }: Question, polls: boolean): EngineSession {
-    const sid = this.options.relay?.to.newSid() ?? randomUUID()
+    const sid = this.options.relay?.to.newSid() ?? randomId()
     return this.add(new EngineSession(this, sid, this.heartbeat.now, polls, token, false))
   }
 
   /** A session that was another worker's, on the WebSocket that came here. */
-  private adopt(sid: string, socket: EngineSocket, token: string | undefined, packets: readonly Packet[]): EngineSession {
+  private adopt(sid: string, socket: EngineSocket, token: string | null, packets: readonly Packet[]): EngineSession {
     // When it was pinged last is not known here, so it is soon.
     const session = this.add(new EngineSession(this, sid, this.heartbeat.next, true, token, true))
     for (const packet of packets) session.polling?.push(packet)
@@ -332,7 +335,7 @@ export class Engine implements SessionHost {
     return session
   }
 
-  connectionOf(session: EngineSession, token: string | undefined, moved: boolean): Connection {
+  connectionOf(session: EngineSession, token: string | null, moved: boolean): Connection {
     return this.options.makeConnection(session, token, moved)
   }
 
@@ -351,8 +354,8 @@ export class Engine implements SessionHost {
   }
 
   /** The other worker that a session is of. */
-  private ownerOf(sid: string | undefined): number | undefined {
-    return sid === undefined || this.sessions.has(sid) ? undefined : this.options.relay?.to.ownerOf(sid)
+  private ownerOf(sid: string | null): number | undefined {
+    return sid === null || this.sessions.has(sid) ? undefined : this.options.relay?.to.ownerOf(sid)
   }
 
   /** @param upgrades JSON */
@@ -362,9 +365,9 @@ export class Engine implements SessionHost {
 
   private faultIn(req: HttpRequest, { transport, version, sid }: Question, wanted: string): string | undefined {
     if (transport !== 'polling' && transport !== 'websocket') return FAULTS.transport
-    if (!allowsOrigin(this.options.origins, req.getHeader('origin'))) return FAULTS.forbidden
+    if (!this.anyOrigin && !allowsOrigin(this.options.origins, req.getHeader('origin'))) return FAULTS.forbidden
     if (transport !== wanted) return FAULTS.request
-    if (sid !== undefined && !this.sessions.has(sid) && !this.farewells.has(sid) && this.ownerOf(sid) === undefined) return FAULTS.sid
+    if (sid !== null && !this.sessions.has(sid) && !this.farewells.has(sid) && this.ownerOf(sid) === undefined) return FAULTS.sid
     return version === '4' ? undefined : FAULTS.version
   }
 

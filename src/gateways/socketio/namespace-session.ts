@@ -13,7 +13,6 @@ import type { Identity } from '../../guard/sessions.ts'
 import type { Membership } from '../../hub/hub.ts'
 import { CLOSED, Session } from '../../hub/session.ts'
 import type { Connection } from './connection.ts'
-import { tokenIn } from './credential.ts'
 import { EarlyCommands } from './early-commands.ts'
 import { failureOf } from './failure.ts'
 import type { MovedNamespace } from './moved.ts'
@@ -302,8 +301,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (first) this.emit(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq))
     // Who logs out and in again is welcomed again.
     if (!endpoint.lateAuthentication) this.auth = WELCOMED
-    const rooms = new Set(endpoint.joins?.(this.claims, parameter))
-    for (const room of kept) rooms.add(room)
+    const own = endpoint.joins?.(this.claims, parameter) ?? []
+    const rooms = kept.length === 0 ? own : new Set([...own, ...kept])
     const predicate = this.contract.withAccess(this.claims, [])
     const memberships: Membership[] = []
     for (const room of rooms) {
@@ -320,7 +319,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
   private async authenticate(late: LateAuthentication, { data, acknowledge }: Command): Promise<void> {
     const { namespaces, namespace, contract, connection } = this
     try {
-      const identity = await this.identify(late, data)
+      const identity = await namespaces.identify(late, data)
+      if (this.authenticated && this.userId !== identity.claims.sub) throw new BrokerError('AUTH_FAILED', 'This connection is another user\'s; log out first')
       if (this.closed) return
       const { claims } = identity
       if (this.authenticated) this.renew(claims)
@@ -352,16 +352,6 @@ export class NamespaceSession extends Session implements Caller, Askable {
     }
   }
 
-  private async identify(late: LateAuthentication, data: unknown): Promise<Identity> {
-    const { credential, userId } = (late.credential ?? tokenIn)(data)
-    const text = typeof credential === 'string' ? credential : undefined
-    const identity = late.sessions ? await this.namespaces.sessions.identify(text) : { claims: this.namespaces.verify(text) }
-    const { sub } = identity.claims
-    if (userId !== undefined && userId !== null && userId !== sub) throw new BrokerError('AUTH_FAILED', 'The token is not this user\'s')
-    if (this.authenticated && this.userId !== sub) throw new BrokerError('AUTH_FAILED', 'This connection is another user\'s; log out first')
-    return identity
-  }
-
   private become(identity: Identity): void {
     this.identity = identity
     this.claims = identity.claims
@@ -390,7 +380,9 @@ export class NamespaceSession extends Session implements Caller, Askable {
   }
 
   private emit(message: Message, offset?: string): void {
-    this.connection.send(PacketType.EVENT, this.name, [message.type, ...argumentsOf(message), ...(offset === undefined ? [] : [offset])])
+    const data = [message.type, ...argumentsOf(message)]
+    if (offset !== undefined) data.push(offset)
+    this.connection.send(PacketType.EVENT, this.name, data)
   }
 }
 

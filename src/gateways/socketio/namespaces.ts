@@ -3,7 +3,7 @@ import { bareData, encodeSocketIoEvent, encodeSocketIoMessage, eventPrefix } fro
 import type { Services } from '../../commands/caller.ts'
 import { checkJoin } from '../../commands/join.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
-import type { Claims, SocketIoEndpoint } from '../../contracts/contract.ts'
+import type { Claims, LateAuthentication, SocketIoEndpoint } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
 import type { Wire } from '../../hub/wire.ts'
 import type { Meters } from '../../meters.ts'
@@ -11,6 +11,7 @@ import type { Bans } from '../../guard/bans.ts'
 import type { Identity, Sessions } from '../../guard/sessions.ts'
 import { Admission } from './admission.ts'
 import { Connection } from './connection.ts'
+import { tokenIn } from './credential.ts'
 import { Engine, type EngineOptions } from './engine.ts'
 import { failureOf } from './failure.ts'
 import type { MovedNamespace } from './moved.ts'
@@ -179,9 +180,9 @@ export class Namespaces {
   }
 
   opened(session: NamespaceSession): void {
-    const used = this.used.get(session.name) ?? { namespace: session.namespace, sessions: new Set() }
-    this.used.set(session.name, used)
-    used.sessions.add(session)
+    const used = this.used.get(session.name)
+    if (used) used.sessions.add(session)
+    else this.used.set(session.name, { namespace: session.namespace, sessions: new Set([session]) })
   }
 
   closed(session: NamespaceSession): void {
@@ -217,9 +218,18 @@ export class Namespaces {
   /** @returns undefined where the client may say later who it is */
   private claimsOf(endpoint: SocketIoEndpoint, connection: Connection, auth: Record<string, unknown>): Claims | undefined {
     if (endpoint.anonymous) return ANONYMOUS
-    const token = auth.token ?? connection.token
+    const token = auth.token ?? connection.token ?? undefined
     if (token === undefined && endpoint.lateAuthentication) return undefined
     return this.verify(typeof token === 'string' ? token.replace(/^Bearer /i, '') : undefined)
+  }
+
+  /** @throws BrokerError where the data of the command that authenticates do not say who it is */
+  async identify(late: LateAuthentication, data: unknown): Promise<Identity> {
+    const { credential, userId } = (late.credential ?? tokenIn)(data)
+    const text = typeof credential === 'string' ? credential : undefined
+    const identity = late.sessions ? await this.sessions.identify(text) : { claims: this.verify(text) }
+    if (userId !== undefined && userId !== null && userId !== identity.claims.sub) throw new BrokerError('AUTH_FAILED', 'The token is not this user\'s')
+    return identity
   }
 
   /** Who a client was that authenticated by a command and comes back. @returns undefined where that is over: it may say anew who it is */

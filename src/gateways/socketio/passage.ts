@@ -7,7 +7,7 @@ import type { Relay } from './relay.ts'
 /** A session on its way from one worker to another. */
 interface MovedSession {
   /** Of its handshake's query. */
-  readonly token: string | undefined
+  readonly token: string | null
   /** Packets that the client has yet to get, as an Engine.IO payload. */
   readonly payload: string
   readonly connection: MovedConnection
@@ -21,7 +21,7 @@ export interface PassageOptions {
   readonly payloadBytes: number
   readonly sessionOf: (sid: string) => EngineSession | undefined
   /** Makes a session of this worker, with the packets that wait, on its WebSocket. */
-  readonly adopt: (sid: string, socket: EngineSocket, token: string | undefined, packets: readonly Packet[]) => EngineSession
+  readonly adopt: (sid: string, socket: EngineSocket, token: string | null, packets: readonly Packet[]) => EngineSession
   readonly receive: (session: EngineSession, frame: ArrayBuffer, binary: boolean) => void
 }
 

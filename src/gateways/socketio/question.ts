@@ -1,19 +1,21 @@
-import type { HttpRequest } from 'uWebSockets.js'
-
 /** What an Engine.IO request asks for, in its query. */
 export interface Question {
   /** The query as it was sent. */
   readonly text: string
-  readonly transport: string | undefined
-  readonly version: string | undefined
-  readonly sid: string | undefined
+  readonly transport: string | null
+  readonly version: string | null
+  readonly sid: string | null
   /** Of clients that give none with CONNECT. */
-  readonly token: string | undefined
+  readonly token: string | null
 }
 
-/** Reads it by uWS, which decodes each value where it lies: the whole must be taken before. */
-export function questionOf(req: HttpRequest): Question {
-  // uWS gives null where there is no query.
-  const text = req.getQuery() ?? ''
-  return { text, transport: req.getQuery('transport'), version: req.getQuery('EIO'), sid: req.getQuery('sid'), token: req.getQuery('token') }
+/** Most that open a WebSocket ask the same as the one before. */
+let last: Question = { text: '', transport: null, version: null, sid: null, token: null }
+
+/** @param text the query; uWS gives null where there is none */
+export function questionOf(text: string | null): Question {
+  if (text === last.text || text === null) return text === null ? questionOf('') : last
+  const query = new URLSearchParams(text)
+  last = { text, transport: query.get('transport'), version: query.get('EIO'), sid: query.get('sid'), token: query.get('token') }
+  return last
 }

@@ -1,15 +1,15 @@
-import { randomFillSync } from 'node:crypto'
 import type { PlaceState } from '../../commands/place.ts'
 import type { EventLog } from '../../log/event-log.ts'
 import { parsePosition } from '../../log/position.ts'
 import type { Identity } from '../../guard/sessions.ts'
 import type { KeyValue, Source } from '../../source/source.ts'
+import { randomId } from './random-id.ts'
 
 const BUCKET = 'roomcast_recovery'
 /** How long a session's rooms are kept after they last changed. */
 const KEPT_MS = 24 * 3_600_000
 /** A private id: nonce (which begins with the public id), whose it is, the position at which it was given. */
-const PID = /^([0-9a-f]{32})([0-9a-f]{8})\.([A-Za-z0-9]{1,40}-\d{1,16})$/
+const PID = /^[0-9a-f]{32}([0-9a-f]{8})\.([A-Za-z0-9]{1,40}-\d{1,16})$/
 const SID_LENGTH = 20
 
 export interface Recovered {
@@ -50,8 +50,7 @@ export class Recovery {
 
   /** A new session's private id. @param userId undefined: not known yet */
   issue(seq: number, userId: string | undefined): string {
-    const nonce = newNonce()
-    return `${nonce}${ownerMark(nonce, userId)}.${this.log.position(seq)}`
+    return `${randomId()}${ownerMark(userId)}.${this.log.position(seq)}`
   }
 
   /** The public id that belongs to a private one; the same on every broker. */
@@ -73,10 +72,10 @@ export class Recovery {
    * @returns undefined where nothing is to be recovered: an unknown id, another user's, or history that is gone
    */
   async find(pid: unknown, offset: unknown, userId: string | undefined): Promise<Recovered | undefined> {
-    const [, nonce = '', mark, issuedAt = ''] = (typeof pid === 'string' && PID.exec(pid)) || []
+    const [, mark, issuedAt = ''] = (typeof pid === 'string' && PID.exec(pid)) || []
     const position = parsePosition(typeof offset === 'string' ? offset : issuedAt)
     if (!position || typeof pid !== 'string') return undefined
-    if (userId !== undefined && mark !== ownerMark(nonce, userId) && mark !== ownerMark(nonce, undefined)) return undefined
+    if (userId !== undefined && mark !== ownerMark(userId) && mark !== ownerMark()) return undefined
     try {
       const [bounds, kept] = await Promise.all([this.log.recentBounds(position.seq), this.kv.get(pid)])
       if (position.epoch !== bounds.epoch || position.seq > bounds.lastSeq || position.seq + 1 < bounds.firstSeq) return undefined
@@ -89,26 +88,12 @@ export class Recovery {
   }
 }
 
-const NONCE_BYTES = 16
-/** Random bytes, got for many at once. */
-const pool = Buffer.alloc(NONCE_BYTES * 256)
-let taken = pool.length
-
-function newNonce(): string {
-  if (taken === pool.length) {
-    randomFillSync(pool)
-    taken = 0
-  }
-  taken += NONCE_BYTES
-  return pool.toString('hex', taken - NONCE_BYTES, taken)
-}
-
 /**
  * Tells that a private id is another user's, also where nothing was kept of the session. A mark, not a proof (FNV-1a): what
  * a client gets to see is decided by its claims.
  */
-function ownerMark(nonce: string, userId = ''): string {
+function ownerMark(userId = ''): string {
   let hash = 0x811c9dc5
-  for (const text of [nonce, userId]) for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
+  for (let i = 0; i < userId.length; i++) hash = Math.imul(hash ^ userId.charCodeAt(i), 0x01000193)
   return (hash >>> 0).toString(16).padStart(8, '0')
 }

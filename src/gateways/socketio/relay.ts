@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto'
 import { request } from 'node:http'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TemplatedApp } from 'uWebSockets.js'
 import { listenPrivately, makeApp } from '../listen.ts'
+import { randomId } from './random-id.ts'
 
 /** The number of its worker stands before an Engine.IO session's id. */
 const SID = /^(\d{1,9})\./
@@ -48,7 +48,7 @@ export class Relay {
   }
 
   newSid(): string {
-    return `${this.worker}.${randomUUID()}`
+    return `${this.worker}.${randomId()}`
   }
 
   /** The other worker that a session is of. @returns undefined where it is of this one, or of none */
