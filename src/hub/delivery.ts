@@ -59,6 +59,10 @@ export class Delivery {
         this.rehearse((session) => session.wire === wire && group.members.has(session))
         continue
       }
+      if (topic.only !== undefined) {
+        this.publishToOne(topic.only, entry)
+        continue
+      }
       const frame = entry.frame(topic.wire)
       topic.wire.publish(topic.name, frame)
       this.meters.delivered(topic.wire.format, topic.live, frame.length)

@@ -262,9 +262,8 @@ export class Hub {
 
   private takeOffTopics(session: Session): void {
     for (const group of session.groups) {
-      const topic = group.topicOf(session.wire)
-      session.peer.unsubscribe(topic.name)
-      topic.live--
+      session.peer.unsubscribe(group.topicOf(session.wire).name)
+      this.uncount(session, group)
     }
     if (session.ownTopic) session.peer.unsubscribe(ownTopicOf(session))
     session.ownTopic = false
@@ -297,9 +296,20 @@ export class Hub {
 
   private subscribe(session: Session, group: Group): void {
     const topic = group.topicOf(session.wire)
-    session.peer.subscribe(topic.name)
-    topic.live++
-    this.visitingOrder.subscribed(group, topic)
+    if (topic.live++ === 0) topic.only = session
+    else {
+      topic.only?.peer.subscribe(topic.name)
+      topic.only = undefined
+      session.peer.subscribe(topic.name)
+      this.visitingOrder.subscribed(group, topic)
+    }
+  }
+
+  /** It is no longer live in the group. */
+  private uncount(session: Session, group: Group): void {
+    const topic = group.topicOf(session.wire)
+    topic.live--
+    if (topic.only === session) topic.only = undefined
   }
 
   private exit(session: Session, group: Group): void {
@@ -312,7 +322,7 @@ export class Hub {
 
   private remove(session: Session, group: Group, wasLive: boolean): void {
     group.members.delete(session)
-    if (wasLive) group.topicOf(session.wire).live--
+    if (wasLive) this.uncount(session, group)
     if (group.members.size === 0) group.room.forget(group)
   }
 

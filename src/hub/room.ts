@@ -18,8 +18,9 @@ export function lengthened<T>(list: T[], item: T): T[] {
 export interface Topic {
   readonly wire: Wire
   readonly name: string
-  /** Live members, that is subscribers of the native topic. */
   live: number
+  /** Its live member, where it came to none else: nothing is subscribed, and events go by the topic that only this session has. */
+  only: Session | undefined
   /** Subscriptions since its subscribers were put in order (visiting-order.ts). */
   outOfOrder: number
 }
@@ -39,7 +40,7 @@ export class Group {
 
   topicOf(wire: Wire): Topic {
     for (const topic of this.topics) if (topic.wire.id === wire.id) return topic
-    const topic = { wire, name: `${wire.id}/${this.id}`, live: 0, outOfOrder: 0 }
+    const topic: Topic = { wire, name: `${wire.id}/${this.id}`, live: 0, only: undefined, outOfOrder: 0 }
     this.topics = lengthened(this.topics, topic)
     return topic
   }
