@@ -27,11 +27,13 @@ t.test('who is alone in a room, then with others, then alone again, gets every e
     const guest = await join()
     guests.push(guest)
     await hears(guest, 20)
+    await first.until(() => (numbersOf(first).at(-1) as number) >= (numbersOf(guest).at(-1) as number))
     // Closed, unsubscribed, cut without a word: each way out leaves the first alone.
     if (round % 3 === 0) await guest.close()
     else if (round % 3 === 1) guest.send({ type: 'unsubscribe', data: { events: ['game_added'] } })
     else guest.socket.terminate()
     await sleep(round * 5)
+    await hears(first, first.events.length + 20)
   }
   // It goes, and comes back when nobody else is there.
   first.send({ type: 'unsubscribe', data: { events: ['game_added'] } })
