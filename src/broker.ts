@@ -38,7 +38,7 @@ import { type ProcessView, type Stats, viewOfOne } from './ops/view.ts'
 import { EmbeddedSource } from './source/embedded/embedded-source.ts'
 import { NatsSource } from './source/nats/nats-source.ts'
 import type { Source } from './source/source.ts'
-import { growYoungGenerationWhenBusy } from './young-generation.ts'
+import { growHeapWhenBusy } from './heap.ts'
 
 /** Where it listens, by option. */
 export type Ports = Readonly<Record<ClientPortName | 'OPS_PORT', number>>
@@ -182,7 +182,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
   let eventsBefore = meters.events
   const sweeper = setInterval(() => {
     const now = Date.now()
-    growYoungGenerationWhenBusy(meters.events - eventsBefore)
+    growHeapWhenBusy(meters.events - eventsBefore)
     eventsBefore = meters.events
     for (const clientPort of clientPorts) clientPort.sweep(now)
     hub.sweep(now)

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-import { keepYoungGenerationSmall } from './young-generation.ts'
+import { setUpHeap } from './heap.ts'
 
-keepYoungGenerationSmall()
+setUpHeap()
 
 const { run } = await import('./cli/program.ts')
 await run(process.argv)

@@ -25,11 +25,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'gateways': ['errors.ts', 'source', 'log', 'log/event.ts', 'meters.ts', 'codecs', 'hub', 'contracts', 'guard', 'commands'],
   'ops': ['errors.ts', 'source', 'log', 'meters.ts', 'hub', 'contracts'],
   'config': ['errors.ts'],
-  'young-generation.ts': [],
-  'broker.ts': ['young-generation.ts', 'source', 'log', 'meters.ts', 'hub', 'contracts', 'guard', 'commands', 'gateways', 'ops', 'config'],
+  'heap.ts': [],
+  'broker.ts': ['heap.ts', 'source', 'log', 'meters.ts', 'hub', 'contracts', 'guard', 'commands', 'gateways', 'ops', 'config'],
   'cluster.ts': ['errors.ts', 'gateways', 'ops', 'config', 'broker.ts'],
   'cli': ['errors.ts', 'contracts', 'ops', 'config', 'broker.ts', 'cluster.ts'],
-  'main.ts': ['young-generation.ts', 'cli'],
+  'main.ts': ['heap.ts', 'cli'],
   'index.ts': ['errors.ts', 'contracts'],
 }
 
