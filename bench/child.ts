@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Answer, Call, Calls } from './calls.ts'
 import type { Core } from './cores.ts'
+import { removeTemporaryFolders } from './folder.ts'
 
 /** Those that have not ended. */
 const running = new Set<ChildProcess>()
@@ -118,6 +119,7 @@ function killAllOnExit(): void {
   watching = true
   process.on('exit', () => {
     for (const child of running) child.kill('SIGKILL')
+    removeTemporaryFolders()
   })
   process.on('SIGINT', () => process.exit(130))
   process.on('SIGTERM', () => process.exit(143))

@@ -1,9 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { connect } from 'nats'
 import { Child } from './child.ts'
 import type { Core } from './cores.ts'
+import { temporaryFolder } from './folder.ts'
 
 /** A real nats-server for one bench, on a free port, its data in a temporary folder. */
 export interface Nats {
@@ -17,10 +15,7 @@ export interface Nats {
 const STREAM = { name: 'ROOMCAST_EVENTS', subjects: ['events.>'] }
 
 export async function startNats(core: Core | undefined): Promise<Nats> {
-  const folder = mkdtempSync(join(tmpdir(), 'roomcast-bench-'))
-  const child = new Child({ name: 'nats-server', command: 'nats-server', args: ['-a', '127.0.0.1', '-p', '-1', '-js', '-sd', folder], core })
-  // Registered after the child's own, which kills it.
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  const child = new Child({ name: 'nats-server', command: 'nats-server', args: ['-a', '127.0.0.1', '-p', '-1', '-js', '-sd', temporaryFolder()], core })
   const [, address] = await child.says(/Listening for client connections on (\S+)[\s\S]*Server is ready/)
   const url = `nats://${address}`
   const nc = await connect({ servers: url })

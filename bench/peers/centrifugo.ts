@@ -1,10 +1,10 @@
 import { execFile, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 import { Child } from '../child.ts'
+import { temporaryFolder } from '../folder.ts'
 import { ROOT } from '../root.ts'
 import { subjectOf } from '../workload.ts'
 import { freePort, type Peer } from './peer.ts'
@@ -27,10 +27,8 @@ export const centrifugo: Peer = {
   async start({ natsUrl, workload, core, jwtSecret, port }) {
     const found = await binary()
     if (!('path' in found)) throw new Error(found.reason)
-    const folder = mkdtempSync(join(tmpdir(), 'roomcast-bench-'))
-    process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
     const listening = port || (await freePort())
-    const file = join(folder, 'config.json')
+    const file = join(temporaryFolder(), 'config.json')
     writeFileSync(file, JSON.stringify(configuration(natsUrl, jwtSecret, listening)))
     const child = new Child<Probe>({ name: 'the server (Centrifugo)', command: found.path, args: ['--config', file], core })
     await Promise.race([listens(listening), child.says(/no such output/)])

@@ -1,7 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Child } from '../child.ts'
+import { temporaryFolder } from '../folder.ts'
 import { subjectOf } from '../workload.ts'
 import { freePort, type Peer } from './peer.ts'
 import type { Probe } from './programs/probe.ts'
@@ -12,10 +12,8 @@ export const nats: Peer = {
   title: "nats-server's WebSocket",
   about: '`websocket { no_tls: true, compression: false }`, core NATS; no JetStream, no authentication, no positions',
   async start({ workload, core, port }) {
-    const folder = mkdtempSync(join(tmpdir(), 'roomcast-bench-'))
-    process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
     const listening = port || (await freePort())
-    const file = join(folder, 'nats.conf')
+    const file = join(temporaryFolder(), 'nats.conf')
     writeFileSync(file, `host: 127.0.0.1\nport: -1\nmax_connections: 1000000\nwebsocket {\n  host: 127.0.0.1\n  port: ${listening}\n  no_tls: true\n  compression: false\n}\n`)
     const child = new Child<Probe>({ name: "the server (nats-server's WebSocket)", command: 'nats-server', args: ['-c', file], core })
     const [, address] = await child.says(/Listening for client connections on (\S+)[\s\S]*Server is ready/)

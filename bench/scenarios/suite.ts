@@ -23,7 +23,7 @@ interface SuiteFlags {
 export function addSuite(program: Command): void {
   program
     .command('peers')
-    .description('fanout, latency, storm and slow with every server there is, one after the other, and a page of them (20 minutes)')
+    .description('fanout, latency, storm and slow with every server there is, one after the other, and a page of them (10 minutes)')
     .addOption(protocol())
     .addOption(number('--subscribers <n>', 'connections of fanout and storm', 5_000, 1))
     .addOption(peers('all'))
