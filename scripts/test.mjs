@@ -1,5 +1,6 @@
-// npm test: installs what is missing and runs every test that this machine can run; arguments name test files.
+// npm test: installs what is missing and runs every test that this machine can run; arguments name test files, or folders of them.
 import { spawn } from 'node:child_process'
+import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { build, ensureChromium, ensureHaproxy, ensureNatsServer, ensurePackages, root, run } from './setup.mjs'
@@ -13,7 +14,7 @@ build()
 const tapBin = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
 run(process.execPath, [tapBin, 'build'], { stdio: ['ignore', 'ignore', 2] })
 
-const tap = spawn(process.execPath, [tapBin, 'run', '--reporter=tap', ...process.argv.slice(2)], {
+const tap = spawn(process.execPath, [tapBin, 'run', '--reporter=tap', ...process.argv.slice(2).flatMap(testsIn)], {
   cwd: root,
   stdio: ['ignore', 'pipe', 'inherit'],
   env: { ...process.env, ...(chromium ? { CHROMIUM: chromium } : undefined) },
@@ -43,6 +44,13 @@ for await (const line of createInterface({ input: tap.stdout })) {
     block = []
   }
 }
+
+/** Tap takes a folder for nothing, without a word. */
+function testsIn(path) {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [path]
+  return readdirSync(path, { recursive: true }).filter((name) => name.endsWith('.test.ts')).map((name) => join(path, name))
+}
+
 const code = await new Promise((resolve) => (tap.exitCode === null ? tap.on('close', resolve) : resolve(tap.exitCode)))
 if (code !== 0 && failed === 0) {
   failed = 1

@@ -41,7 +41,7 @@ t.test('packets are written as socket.io-parser writes them', async (t) => {
 
 t.test('packets are read as socket.io-parser reads them', async (t) => {
   const texts = [
-    '0', '0{}', '0{"token":"a"}', '0/admin', '0/admin,', '0/admin,{"token":"a,b"}', '1', '1/admin,', '2["a"]', '2["a",1,{"b":[null]}]', '2/admin,["a"]', '2/admin,17["a"]', '212["a"]', '30[]', '3/admin,456["x"]',
+    '0', '0{}', '0{"token":"a"}', '0/admin', '0/admin,', '0/admin,{"token":"a,b"}', '1', '1/admin,', '2["a"]', '2["a",1,{"b":[null]}]', '2/admin,["a"]', '2/admin,17["a"]', '212["a"]', '30[]', '3/admin,456["x"]', '29007199254740991["a"]',
     '2/a-b_c/1,0["☃"]', '2["a"]  ',
   ]
   for (const text of texts) {

@@ -11,8 +11,8 @@ const SLASH = 47
 const COMMA = ','
 const ZERO = 48
 const NINE = 57
-/** So that an id is read in time that does not depend on its sender. */
-const ID_DIGITS_MAX = 15
+/** Those of the largest safe integer: an id is read in time that does not depend on its sender. */
+const ID_DIGITS_MAX = 16
 
 /** @param data undefined: none */
 export function encodePacket(type: PacketType, namespace: string, data?: unknown, id?: number): string {
