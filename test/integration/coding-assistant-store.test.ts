@@ -41,6 +41,11 @@ t.test('without NATS: a clear error, no lock, and sessions go on', async (t) => 
     return ann.of('file:locked').some(([{ filePath }]) => filePath === 'after')
   })
   const bob = await all.login(1, 'bob', ['project:p'])
+  // Each broker finds NATS again by itself.
+  await bob.until(() => {
+    bob.socket.emit('file:lock', { projectId: 'p', filePath: 'ready' })
+    return bob.of('file:locked').some(([{ filePath }]) => filePath === 'ready')
+  })
   t.match(await bob.ask('file:lock', { projectId: 'p', filePath: 'before' }), { status: 'error', code: 'FILE_LOCKED', holder: 'ann' }, 'what was held before is held after')
   t.match(await bob.ask('file:lock', { projectId: 'p', filePath: 'a' }), { status: 'success' }, 'what was refused is free')
 })
