@@ -44,13 +44,6 @@ for await (const line of createInterface({ input: tap.stdout })) {
     block = []
   }
 }
-
-/** Tap takes a folder for nothing, without a word. */
-function testsIn(path) {
-  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [path]
-  return readdirSync(path, { recursive: true }).filter((name) => name.endsWith('.test.ts')).map((name) => join(path, name))
-}
-
 const code = await new Promise((resolve) => (tap.exitCode === null ? tap.on('close', resolve) : resolve(tap.exitCode)))
 if (code !== 0 && failed === 0) {
   failed = 1
@@ -58,3 +51,9 @@ if (code !== 0 && failed === 0) {
 }
 console.log(`${passed} passed, ${failed} failed`)
 process.exit(code === 0 && passed > 0 ? 0 : 1)
+
+/** Tap takes a folder for nothing, without a word. */
+function testsIn(path) {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [path]
+  return readdirSync(path, { recursive: true }).filter((name) => name.endsWith('.test.ts')).map((name) => join(path, name))
+}

@@ -18,6 +18,7 @@ export interface CrowdOptions {
 /** Files that a process needs beside its connections. */
 const OTHER_FILES = 100
 const CONNECTIONS_MAX = 15_000
+
 /** The load: cohorts of connections, spread over as many processes and source addresses as they need. */
 export class Crowd {
   readonly children: readonly Child<LoadClient>[]

@@ -111,23 +111,18 @@ export class Delivery {
     if (this.rehearsal !== undefined) return this.rehearse((other) => other === session)
     if (session.state !== LIVE) return
     const { wire } = session
-    if (!session.ownTopic) {
-      session.peer.subscribe(ownTopicOf(session))
-      session.ownTopic = true
+    if (session.ownTopic === undefined) {
+      session.ownTopic = `s${session.id}`
+      session.peer.subscribe(session.ownTopic)
     }
     const frame = entry.frame(wire)
-    wire.publish(ownTopicOf(session), frame)
+    wire.publish(session.ownTopic, frame)
     this.meters.delivered(wire.format, 1, frame.length)
   }
 
   private rehearse(reaches: (session: Session) => boolean): void {
     if (this.rehearsal) this.rehearsal.first ??= this.rehearsal.sessions.find(reaches)
   }
-}
-
-/** The topic that only this session has. */
-export function ownTopicOf(session: Session): string {
-  return `s${session.id}`
 }
 
 /** Whether the session gets this event by one of the first rooms of a list. */

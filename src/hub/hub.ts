@@ -3,7 +3,7 @@ import type { EventLog } from '../log/event-log.ts'
 import { seqInTail } from '../log/position.ts'
 import type { Meters } from '../meters.ts'
 import { CatchUp, type CatchUpLimits } from './catch-up.ts'
-import { Delivery, ownTopicOf } from './delivery.ts'
+import { Delivery } from './delivery.ts'
 import type { Predicate } from './predicate.ts'
 import { type Audience, type Group, lengthened } from './room.ts'
 import type { Message, Wire } from './wire.ts'
@@ -265,8 +265,8 @@ export class Hub {
       session.peer.unsubscribe(group.topicOf(session.wire).name)
       this.uncount(session, group)
     }
-    if (session.ownTopic) session.peer.unsubscribe(ownTopicOf(session))
-    session.ownTopic = false
+    if (session.ownTopic !== undefined) session.peer.unsubscribe(session.ownTopic)
+    session.ownTopic = undefined
     session.state = BEHIND
   }
 

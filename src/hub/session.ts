@@ -47,8 +47,8 @@ export class Session {
   stalledSinceMs = 0
   /** Whether it waits its turn to be fed. */
   queued = false
-  /** Whether it is subscribed to the topic that only it has. */
-  ownTopic = false
+  /** The topic that only it has, once it is subscribed to it. */
+  ownTopic: string | undefined
   nextOfUser: Session | undefined
   /** Whether its connection can hold native topics. Otherwise (long-polling) it is fed from the log for ever. */
   native = true

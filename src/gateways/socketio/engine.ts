@@ -6,7 +6,7 @@ import { EngineSession, type EngineSocket, type EngineSocketData, type SessionHo
 import { Heartbeat } from './heartbeat.ts'
 import { Passage, Passages, releasePolls } from './passage.ts'
 import type { Polling } from './polling.ts'
-import { type Question, questionOf } from './question.ts'
+import { type Query, queryOf } from './query.ts'
 import { randomId } from './random-id.ts'
 import type { Relay, Relayed } from './relay.ts'
 
@@ -54,7 +54,6 @@ export class Engine implements SessionHost {
   private readonly options: EngineOptions
   private readonly heartbeat: Heartbeat
   private readonly passages: Passages | undefined
-  private readonly anyOrigin: boolean
   /** What each open packet says, in JSON. */
   private readonly terms: string
   /** No session begins any more, and connections that are kept for further requests are not. */
@@ -62,7 +61,6 @@ export class Engine implements SessionHost {
 
   constructor(app: TemplatedApp, options: EngineOptions) {
     this.options = options
-    this.anyOrigin = options.origins.includes('*')
     this.terms = `"pingInterval":${options.pingIntervalMs},"pingTimeout":${options.pingTimeoutMs},"maxPayload":${options.payloadBytes}`
     this.heartbeat = new Heartbeat(options, (topic) => {
       options.onBeat()
@@ -132,15 +130,15 @@ export class Engine implements SessionHost {
   }
 
   private upgrade(res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
-    const question = questionOf(req.getQuery())
-    const fault = this.faultIn(req, question, 'websocket')
+    const query = queryOf(req.getQuery())
+    const fault = this.faultIn(req, query, 'websocket')
     if (fault) return this.refuse(res, req, fault)
-    const { sid } = question
+    const { sid } = query
     const owner = this.ownerOf(sid)
     let session: EngineSession | Passage | undefined
     if (sid === null) {
       if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
-      session = this.open(question, false)
+      session = this.open(query, false)
     } else if (owner !== undefined) {
       if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
       session = new Passage(sid, owner)
@@ -155,18 +153,18 @@ export class Engine implements SessionHost {
   }
 
   private get(res: HttpResponse, req: HttpRequest): void {
-    const question = questionOf(req.getQuery())
+    const query = queryOf(req.getQuery())
     const answer = this.answerFor(req)
-    const fault = this.faultIn(req, question, 'polling')
+    const fault = this.faultIn(req, query, 'polling')
     if (fault) return this.refuse(res, req, fault)
-    const { sid } = question
+    const { sid } = query
     if (sid === null) {
       if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
-      answer(res, '200 OK', 'text/plain; charset=UTF-8', this.openPacket(this.open(question, true), '["websocket"]'))
+      answer(res, '200 OK', 'text/plain; charset=UTF-8', this.openPacket(this.open(query, true), '["websocket"]'))
       return
     }
     const owner = this.ownerOf(sid)
-    if (owner !== undefined) return this.pass(res, req, owner, question)
+    if (owner !== undefined) return this.pass(res, req, owner, query)
     const session = this.sessions.get(sid)
     if (!session) {
       res.onAborted(() => {
@@ -192,14 +190,14 @@ export class Engine implements SessionHost {
   }
 
   private post(res: HttpResponse, req: HttpRequest): void {
-    const question = questionOf(req.getQuery())
+    const query = queryOf(req.getQuery())
     const answer = this.answerFor(req)
-    const fault = this.faultIn(req, question, 'polling')
+    const fault = this.faultIn(req, query, 'polling')
     if (fault) return this.refuse(res, req, fault)
-    const { sid } = question
+    const { sid } = query
     if (sid === null) return this.refuse(res, req, FAULTS.method)
     const owner = this.ownerOf(sid)
-    if (owner !== undefined) return this.pass(res, req, owner, question)
+    if (owner !== undefined) return this.pass(res, req, owner, query)
     const session = this.sessions.get(sid)
     // Its next poll tells it that the session is over.
     if (!session) return answer(res, '200 OK', 'text/html', 'ok')
@@ -226,7 +224,7 @@ export class Engine implements SessionHost {
   }
 
   /** Passes a request on to the worker that has its session. */
-  private pass(res: HttpResponse, req: HttpRequest, owner: number, { text }: Question): void {
+  private pass(res: HttpResponse, req: HttpRequest, owner: number, { text }: Query): void {
     const { relay } = this.options
     if (!relay) return
     const answer = this.answerFor(req)
@@ -313,7 +311,7 @@ export class Engine implements SessionHost {
   }
 
   /** @param polls it begins with long-polling */
-  private open({ token }: Question, polls: boolean): EngineSession {
+  private open({ token }: Query, polls: boolean): EngineSession {
     const sid = this.options.relay?.to.newSid() ?? randomId()
     return this.add(new EngineSession(this, sid, this.heartbeat.now, polls, token, false))
   }
@@ -363,9 +361,9 @@ export class Engine implements SessionHost {
     return `0{"sid":"${sid}","upgrades":${upgrades},${this.terms}}`
   }
 
-  private faultIn(req: HttpRequest, { transport, version, sid }: Question, wanted: string): string | undefined {
+  private faultIn(req: HttpRequest, { transport, version, sid }: Query, wanted: string): string | undefined {
     if (transport !== 'polling' && transport !== 'websocket') return FAULTS.transport
-    if (!this.anyOrigin && !allowsOrigin(this.options.origins, req.getHeader('origin'))) return FAULTS.forbidden
+    if (!allowsOrigin(this.options.origins, req.getHeader('origin'))) return FAULTS.forbidden
     if (transport !== wanted) return FAULTS.request
     if (sid !== null && !this.sessions.has(sid) && !this.farewells.has(sid) && this.ownerOf(sid) === undefined) return FAULTS.sid
     return version === '4' ? undefined : FAULTS.version

@@ -1,6 +1,6 @@
-/** What an Engine.IO request asks for, in its query. */
-export interface Question {
-  /** The query as it was sent. */
+/** What an Engine.IO request asks for. */
+export interface Query {
+  /** As it was sent. */
   readonly text: string
   readonly transport: string | null
   readonly version: string | null
@@ -10,11 +10,12 @@ export interface Question {
 }
 
 /** Most that open a WebSocket ask the same as the one before. */
-let last: Question = { text: '', transport: null, version: null, sid: null, token: null }
+let last: Query | undefined
 
-/** @param text the query; uWS gives null where there is none */
-export function questionOf(text: string | null): Question {
-  if (text === last.text || text === null) return text === null ? questionOf('') : last
+/** @param given what uWS gives: null where there is none */
+export function queryOf(given: string | null): Query {
+  const text = given ?? ''
+  if (last?.text === text) return last
   const query = new URLSearchParams(text)
   last = { text, transport: query.get('transport'), version: query.get('EIO'), sid: query.get('sid'), token: query.get('token') }
   return last
