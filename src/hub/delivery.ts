@@ -56,7 +56,7 @@ export class Delivery {
       if (topic.live === 0) continue
       if (this.rehearsal !== undefined) {
         const { wire } = topic
-        this.rehearse((session) => session.wire === wire && group.members.has(session))
+        this.rehearse((session) => session.wire === wire && group.has(session))
         continue
       }
       if (topic.only !== undefined) {

@@ -5,7 +5,7 @@ import type { Meters } from '../meters.ts'
 import { CatchUp, type CatchUpLimits } from './catch-up.ts'
 import { Delivery } from './delivery.ts'
 import type { Predicate } from './predicate.ts'
-import { type Audience, type Group, lengthened } from './room.ts'
+import { type Audience, type Group, lengthened, type Topic } from './room.ts'
 import type { Message, Wire } from './wire.ts'
 import { BEHIND, CLOSED, FALLEN, LIVE, type Session } from './session.ts'
 import { VisitingOrder } from './visiting-order.ts'
@@ -135,7 +135,10 @@ export class Hub {
     if (socketStays && (session.state === LIVE || session.state === FALLEN)) this.takeOffTopics(session)
     const wasLive = session.state === LIVE || session.state === FALLEN
     session.state = CLOSED
-    for (const group of session.groups) this.remove(session, group, wasLive)
+    for (const group of session.groups) {
+      if (wasLive) uncount(session, group.topicOf(session.wire))
+      remove(session, group)
+    }
     session.groups = []
     session.audience.removeUser(session)
     this.catchUp.remove(session)
@@ -261,10 +264,7 @@ export class Hub {
   }
 
   private takeOffTopics(session: Session): void {
-    for (const group of session.groups) {
-      session.peer.unsubscribe(group.topicOf(session.wire).name)
-      this.uncount(session, group)
-    }
+    for (const group of session.groups) this.unsubscribe(session, group)
     if (session.ownTopic !== undefined) session.peer.unsubscribe(session.ownTopic)
     session.ownTopic = undefined
     session.state = BEHIND
@@ -283,14 +283,14 @@ export class Hub {
       return
     }
     const group = session.audience.room(roomName).groupOf(predicate)
-    group.members.add(session)
+    group.add(session)
     if (session.state === LIVE) this.subscribe(session, group)
     session.groups = lengthened(session.groups, group)
     if (session.audience.view?.room === roomName) session.view = session.audience.view
     if (before !== undefined) {
       session.groups.splice(session.groups.indexOf(before), 1)
-      this.remove(session, before, session.state === LIVE)
-      if (session.state === LIVE) session.peer.unsubscribe(before.topicOf(session.wire).name)
+      if (session.state === LIVE) this.unsubscribe(session, before)
+      remove(session, before)
     }
   }
 
@@ -305,29 +305,33 @@ export class Hub {
     }
   }
 
-  /** It is no longer live in the group. */
-  private uncount(session: Session, group: Group): void {
+  private unsubscribe(session: Session, group: Group): void {
     const topic = group.topicOf(session.wire)
-    topic.live--
-    if (topic.only === session) topic.only = undefined
+    if (topic.only !== session) session.peer.unsubscribe(topic.name)
+    uncount(session, topic)
   }
 
   private exit(session: Session, group: Group): void {
     session.groups.splice(session.groups.indexOf(group), 1)
     if (session.view?.room === group.room.name) session.view = undefined
     session.floors?.delete(group.room.name)
-    if (session.state === LIVE) session.peer.unsubscribe(group.topicOf(session.wire).name)
-    this.remove(session, group, session.state === LIVE)
-  }
-
-  private remove(session: Session, group: Group, wasLive: boolean): void {
-    group.members.delete(session)
-    if (wasLive) this.uncount(session, group)
-    if (group.members.size === 0) group.room.forget(group)
+    if (session.state === LIVE) this.unsubscribe(session, group)
+    remove(session, group)
   }
 
   private floorsOf(session: Session): Map<string, number> {
     session.floors ??= new Map()
     return session.floors
   }
+}
+
+/** It is no longer live in the topic's group. */
+function uncount(session: Session, topic: Topic): void {
+  topic.live--
+  if (topic.only === session) topic.only = undefined
+}
+
+function remove(session: Session, group: Group): void {
+  group.delete(session)
+  if (group.size === 0) group.room.forget(group)
 }

@@ -15,32 +15,74 @@ export function lengthened<T>(list: T[], item: T): T[] {
 }
 
 /** One native topic: a group's live members on one wire. */
-export interface Topic {
+export class Topic {
   readonly wire: Wire
-  readonly name: string
-  live: number
+  live = 0
   /** Its live member, where it came to none else: nothing is subscribed, and events go by the topic that only this session has. */
   only: Session | undefined
   /** Subscriptions since its subscribers were put in order (visiting-order.ts). */
-  outOfOrder: number
+  outOfOrder = 0
+  private readonly serial: number
+  private written: string | undefined
+
+  /** @param serial of its group */
+  constructor(wire: Wire, serial: number) {
+    this.wire = wire
+    this.serial = serial
+  }
+
+  /** Most topics are never subscribed to, and need none. */
+  get name(): string {
+    this.written ??= `${this.wire.id}/${this.serial.toString(36)}`
+    return this.written
+  }
 }
 
 /** The members of a room that want the same of it: one native topic per wire, one predicate evaluation per event. */
 export class Group {
   readonly room: Room
   readonly predicate: Predicate | undefined
-  readonly members = new Set<Session>()
   topics: Topic[] = []
-  private readonly id = (groups++).toString(36)
+  private readonly serial = groups++
+  /** Its one member. Most groups (`user:…`) never have another, and need no set. */
+  private sole: Session | undefined
+  /** From the second member on: all. */
+  private all: Set<Session> | undefined
 
   constructor(room: Room, predicate: Predicate | undefined) {
     this.room = room
     this.predicate = predicate
   }
 
+  get members(): Iterable<Session> {
+    return this.all ?? (this.sole === undefined ? [] : [this.sole])
+  }
+
+  get size(): number {
+    return this.all?.size ?? (this.sole === undefined ? 0 : 1)
+  }
+
+  has(session: Session): boolean {
+    return this.all?.has(session) ?? this.sole === session
+  }
+
+  add(session: Session): void {
+    if (this.all !== undefined) this.all.add(session)
+    else if (this.sole === undefined) this.sole = session
+    else if (this.sole !== session) {
+      this.all = new Set([this.sole, session])
+      this.sole = undefined
+    }
+  }
+
+  delete(session: Session): void {
+    this.all?.delete(session)
+    if (this.sole === session) this.sole = undefined
+  }
+
   topicOf(wire: Wire): Topic {
     for (const topic of this.topics) if (topic.wire.id === wire.id) return topic
-    const topic: Topic = { wire, name: `${wire.id}/${this.id}`, live: 0, only: undefined, outOfOrder: 0 }
+    const topic = new Topic(wire, this.serial)
     this.topics = lengthened(this.topics, topic)
     return topic
   }
@@ -59,7 +101,7 @@ export class Room {
 
   get size(): number {
     let size = 0
-    for (const group of this.groups) size += group.members.size
+    for (const group of this.groups) size += group.size
     return size
   }
 

@@ -22,7 +22,8 @@ export class Connection implements LaneOwner, RateState {
   /** Commands of this minute, over all namespaces. */
   windowStartMs = 0
   used = 0
-  readonly sessions = new Map<string, NamespaceSession>()
+  /** One for each namespace that it is in. */
+  sessions: readonly NamespaceSession[] = []
   private readonly namespaces: Namespaces
   /** Namespaces that it is on its way into. */
   private connecting: Set<string> | undefined
@@ -40,7 +41,12 @@ export class Connection implements LaneOwner, RateState {
 
   /** Connected to no namespace. */
   get idle(): boolean {
-    return this.sessions.size === 0 && this.connecting === undefined
+    return this.sessions.length === 0 && this.connecting === undefined
+  }
+
+  sessionIn(namespace: string): NamespaceSession | undefined {
+    for (const session of this.sessions) if (session.name === namespace) return session
+    return undefined
   }
 
   /** Too much waits for it. */
@@ -50,7 +56,7 @@ export class Connection implements LaneOwner, RateState {
 
   /** No command is at work, and no client is on its way into a namespace. */
   get settled(): boolean {
-    return this.lane.idle && this.awaited === 0 && this.connecting === undefined && [...this.sessions.values()].every(({ settled }) => settled)
+    return this.lane.idle && this.awaited === 0 && this.connecting === undefined && this.sessions.every(({ settled }) => settled)
   }
 
   /** Answers are to come of this, while other commands go on. */
@@ -64,14 +70,14 @@ export class Connection implements LaneOwner, RateState {
 
   /** Sends it nothing more from here: it goes on in another worker. */
   suspend(): MovedConnection {
-    return [...this.sessions.values()].map((session) => session.suspend())
+    return this.sessions.map((session) => session.suspend())
   }
 
   /** Goes on where it was in another worker. @returns a promise of when that one may let go of it */
   resume(moved: MovedConnection): Promise<unknown> {
     for (const one of moved) {
       const session = this.namespaces.adopt(this, one)
-      if (session) this.sessions.set(session.name, session)
+      if (session) this.add(session)
     }
     return this.namespaces.services.presence.written
   }
@@ -107,34 +113,34 @@ export class Connection implements LaneOwner, RateState {
 
   /** One session takes another's place; the client stays connected. */
   replace(before: NamespaceSession, after: NamespaceSession): void {
-    this.sessions.set(before.name, after)
+    this.sessions = this.sessions.map((session) => (session === before ? after : session))
     before.finish()
     this.namespaces.opened(after)
   }
 
   /** The WebSocket took over from polling: its sessions can be live. */
   upgraded(): void {
-    for (const session of this.sessions.values()) session.turnNative()
+    for (const session of this.sessions) session.turnNative()
     this.lane.proceed(this.engine)
   }
 
   /** uWS dropped a frame of a native topic, and all that it held for this socket behind it: an event's, or a heartbeat's. */
   dropped(frame: Uint8Array): void {
     const { hub } = this.namespaces.services
-    for (const session of this.sessions.values()) {
-      if (session.namespace.sent(frame)) return hub.dropped(session, frame, this.sessions.values())
+    for (const session of this.sessions) {
+      if (session.namespace.sent(frame)) return hub.dropped(session, frame, this.sessions)
     }
-    if (frame.length === 1) hub.droppedAfter(this.sessions.values(), this.namespaces.beatSeq)
+    if (frame.length === 1) hub.droppedAfter(this.sessions, this.namespaces.beatSeq)
   }
 
   /** Its transport took some of what it had queued. */
   drained(): void {
-    for (const session of this.sessions.values()) this.namespaces.services.hub.drained(session)
+    for (const session of this.sessions) this.namespaces.services.hub.drained(session)
     this.lane.proceed(this.engine)
   }
 
   ended(): void {
-    for (const session of [...this.sessions.values()]) this.leave(session)
+    for (const session of this.sessions) this.leave(session)
     this.lane.clear()
     this.namespaces.meters.connections--
   }
@@ -150,7 +156,7 @@ export class Connection implements LaneOwner, RateState {
   private handle(packet: Packet): void {
     const { nsp, type } = packet
     if (type === PacketType.CONNECT) return this.connect(nsp, packet.data)
-    const session = this.sessions.get(nsp)
+    const session = this.sessionIn(nsp)
     if (!session) {
       // Sent right behind CONNECT, it waits for the outcome; otherwise it is out of order.
       if (this.connecting?.has(nsp)) this.lane.run(this.engine, () => this.handleLater(packet))
@@ -173,12 +179,12 @@ export class Connection implements LaneOwner, RateState {
   }
 
   private handleLater(packet: Packet): undefined {
-    if (this.sessions.has(packet.nsp) && !this.engine.closed) this.handle(packet)
+    if (this.sessionIn(packet.nsp) && !this.engine.closed) this.handle(packet)
     return undefined
   }
 
   private connect(name: string, data: unknown): void {
-    if (this.sessions.has(name) || this.connecting?.has(name)) throw new BrokerError('INVALID_MESSAGE')
+    if (this.sessionIn(name) || this.connecting?.has(name)) throw new BrokerError('INVALID_MESSAGE')
     const found = this.namespaces.find(name)
     if (!found) return this.refuse(name, { message: 'Invalid namespace' })
     if (this.lane.run(this.engine, () => this.enter(found, (data ?? {}) as Record<string, unknown>))) return
@@ -198,9 +204,15 @@ export class Connection implements LaneOwner, RateState {
     if (this.engine.closed) return
     const outcome = entrance()
     if (outcome instanceof NamespaceSession) {
-      this.sessions.set(name, outcome)
+      this.add(outcome)
       outcome.begin()
     } else this.refuse(name, outcome)
+  }
+
+  private add(session: NamespaceSession): void {
+    // To spread it would make room for 17.
+    this.sessions = this.sessions.concat(session)
+    this.engine.connected = true
   }
 
   private refuse(name: string, data: Refusal): void {
@@ -208,8 +220,8 @@ export class Connection implements LaneOwner, RateState {
   }
 
   private leave(session: NamespaceSession): void {
-    if (this.sessions.get(session.name) !== session) return
-    this.sessions.delete(session.name)
+    if (!this.sessions.includes(session)) return
+    this.sessions = this.sessions.filter((other) => other !== session)
     session.finish()
   }
 }

@@ -34,13 +34,14 @@ export interface SessionHost {
  */
 export class EngineSession implements Peer {
   readonly sid: string
-  /** Turn of the heartbeat at which it is pinged. */
-  readonly beat: number
+  /** Turn of the heartbeat at which it came; it is pinged each time that an interval has passed since. */
+  readonly turn: number
   readonly connection: Connection
-  readonly openedMs = Date.now()
   readonly order = connectionOrder()
   /** Pings sent since the last pong. */
   unanswered = 0
+  /** It was in a namespace. */
+  connected = false
   closed = false
   /** Another worker has the WebSocket that is to take over; the session will go there. */
   leaving = false
@@ -53,14 +54,15 @@ export class EngineSession implements Peer {
   private readonly host: SessionHost
 
   /**
+   * @param turn of the heartbeat
    * @param polls it begins with long-polling; otherwise its socket is to come
    * @param token of the handshake's query
    * @param moved it was another worker's
    */
-  constructor(host: SessionHost, sid: string, beat: number, polls: boolean, token: string | null, moved: boolean) {
+  constructor(host: SessionHost, sid: string, turn: number, polls: boolean, token: string | null, moved: boolean) {
     this.host = host
     this.sid = sid
-    this.beat = beat
+    this.turn = turn
     if (polls) this.polling = new Polling(() => this.connection.drained())
     this.connection = host.connectionOf(this, token, moved)
   }

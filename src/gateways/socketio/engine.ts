@@ -313,13 +313,13 @@ export class Engine implements SessionHost {
   /** @param polls it begins with long-polling */
   private open({ token }: Query, polls: boolean): EngineSession {
     const sid = this.options.relay?.to.newSid() ?? randomId()
-    return this.add(new EngineSession(this, sid, this.heartbeat.now, polls, token, false))
+    return this.add(new EngineSession(this, sid, this.heartbeat.turn, polls, token, false))
   }
 
   /** A session that was another worker's, on the WebSocket that came here. */
   private adopt(sid: string, socket: EngineSocket, token: string | null, packets: readonly Packet[]): EngineSession {
     // When it was pinged last is not known here, so it is soon.
-    const session = this.add(new EngineSession(this, sid, this.heartbeat.next, true, token, true))
+    const session = this.add(new EngineSession(this, sid, this.heartbeat.turn + 1, true, token, true))
     for (const packet of packets) session.polling?.push(packet)
     socket.getUserData().session = session
     socket.subscribe(this.heartbeat.topicOf(session))

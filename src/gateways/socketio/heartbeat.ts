@@ -16,46 +16,35 @@ const TOPICS = Array.from({ length: BEATS }, (_, beat) => `beat/${beat}`)
  * pinged, WebSockets by one native publish. No timer per connection.
  */
 export class Heartbeat {
-  private readonly options: HeartbeatOptions
   private readonly publish: (topic: string) => void
   private readonly sessions: Set<EngineSession>[] = Array.from({ length: BEATS }, () => new Set())
-  /** Sessions that have yet to connect to a namespace. */
-  private readonly unconnected = new Set<EngineSession>()
   private readonly timer: NodeJS.Timeout
   private readonly unansweredMax: number
-  private beat = 0
+  /** Turns after which a session must be in a namespace. */
+  private readonly connectTurns: number
+  /** Parts of the interval that have passed. A session that opens now gets its first ping an interval later. */
+  turn = 0
 
   constructor(options: HeartbeatOptions, publish: (topic: string) => void) {
-    this.options = options
     this.publish = publish
     // A pong is late once the timeout has passed; looked at when the next ping is due.
     this.unansweredMax = Math.ceil(options.pingTimeoutMs / options.pingIntervalMs)
+    // It came some time between two turns.
+    this.connectTurns = Math.ceil((options.connectTimeoutMs / options.pingIntervalMs) * BEATS) + 1
     this.timer = setInterval(() => this.tick(), options.pingIntervalMs / BEATS)
     this.timer.unref()
   }
 
-  /** The part of the interval that it is now; a session that opens in it gets its first ping an interval later. */
-  get now(): number {
-    return this.beat
-  }
-
-  /** A session of the next part gets its first ping at once, almost. */
-  get next(): number {
-    return (this.beat + 1) % BEATS
-  }
-
-  topicOf({ beat }: EngineSession): string {
-    return TOPICS[beat] as string
+  topicOf({ turn }: EngineSession): string {
+    return TOPICS[turn % BEATS] as string
   }
 
   add(session: EngineSession): void {
-    this.sessions[session.beat]?.add(session)
-    this.unconnected.add(session)
+    this.sessions[session.turn % BEATS]?.add(session)
   }
 
   remove(session: EngineSession): void {
-    this.sessions[session.beat]?.delete(session)
-    this.unconnected.delete(session)
+    this.sessions[session.turn % BEATS]?.delete(session)
   }
 
   stop(): void {
@@ -63,19 +52,18 @@ export class Heartbeat {
   }
 
   private tick(): void {
-    this.beat = (this.beat + 1) % BEATS
-    const connectBeforeMs = Date.now() - this.options.connectTimeoutMs
-    for (const session of this.unconnected) {
-      if (!session.connection.idle) this.unconnected.delete(session)
-      else if (session.openedMs < connectBeforeMs) session.discard()
+    this.turn++
+    const late = this.turn - this.connectTurns
+    for (const session of this.sessions[late % BEATS] ?? []) {
+      if (!session.connected && session.turn <= late && session.connection.idle) session.discard()
     }
-    for (const session of this.sessions[this.beat] as Set<EngineSession>) {
+    for (const session of this.sessions[this.turn % BEATS] ?? []) {
       if (session.unanswered >= this.unansweredMax) session.discard()
       else {
         session.unanswered++
         if (!session.native) session.send('2')
       }
     }
-    this.publish(TOPICS[this.beat] as string)
+    this.publish(TOPICS[this.turn % BEATS] as string)
   }
 }

@@ -161,7 +161,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (!this.admits(command)) return
     this.connection.lane.run(this.connection.engine, () => {
       // Not `this`: a logout before it may have put another session in its place.
-      return this.connection.sessions.get(this.name)?.carryOut(command)
+      return this.connection.sessionIn(this.name)?.carryOut(command)
     })
   }
 

@@ -25,6 +25,8 @@ export interface Namespace {
   readonly endpoint: SocketIoEndpoint
   readonly contract: CompiledContract
   readonly wire: Wire
+  /** How many are in it. */
+  sessions: number
   /** Whether an event frame is of this namespace. */
   sent(frame: Uint8Array): boolean
 }
@@ -68,7 +70,8 @@ export class Namespaces {
   readonly verify: (token: string | undefined) => Claims
   readonly sessions: Sessions
   private readonly patterns: Pattern[]
-  private readonly used = new Map<string, { namespace: Namespace; sessions: Set<NamespaceSession> }>()
+  /** Those that clients are in. */
+  private readonly used = new Map<string, Namespace>()
 
   constructor(app: TemplatedApp, contracts: readonly CompiledContract[], services: Services, meters: Meters, recovery: Recovery, bans: Bans, verify: (token: string | undefined) => Claims, sessions: Sessions, options: NamespacesOptions) {
     this.app = app
@@ -99,7 +102,7 @@ export class Namespaces {
   /** The namespace of a name. @returns undefined where no contract declares it */
   find(name: string): Namespace | undefined {
     const known = this.used.get(name)
-    if (known) return known.namespace
+    if (known) return known
     for (const { pattern, endpoint, contract } of this.patterns) {
       const match = pattern.exec(name)
       if (match) return this.make(name, match[1] ?? '', endpoint, contract)
@@ -140,7 +143,7 @@ export class Namespaces {
       this.admission.enter(namespace.contract, identity.claims.sub, connection)
     }
     // While this one was looked up, others may have opened the namespace: there is one wire for all of them.
-    const { namespace: current } = this.used.get(namespace.name) ?? { namespace }
+    const current = this.used.get(namespace.name) ?? namespace
     return new NamespaceSession(this, current, connection, identity, auth, recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq, identity?.claims.sub) : pid, recovered)
   }
 
@@ -179,21 +182,17 @@ export class Namespaces {
     throw new BrokerError('ACCESS_DENIED', 'Access denied to this namespace')
   }
 
-  opened(session: NamespaceSession): void {
-    const used = this.used.get(session.name)
-    if (used) used.sessions.add(session)
-    else this.used.set(session.name, { namespace: session.namespace, sessions: new Set([session]) })
+  opened({ namespace }: NamespaceSession): void {
+    if (namespace.sessions++ === 0) this.used.set(namespace.name, namespace)
   }
 
-  closed(session: NamespaceSession): void {
-    const used = this.used.get(session.name)
-    used?.sessions.delete(session)
-    if (used?.sessions.size === 0) this.used.delete(session.name)
+  closed({ namespace }: NamespaceSession): void {
+    if (--namespace.sessions === 0) this.used.delete(namespace.name)
   }
 
   /** Ends sessions whose token has expired. */
   sweep(nowMs: number): void {
-    for (const { sessions } of this.used.values()) for (const session of sessions) session.sweep(nowMs)
+    for (const { connection } of this.engine.sessions.values()) for (const session of connection.sessions) session.sweep(nowMs)
   }
 
   /** Sends everybody away, spread evenly over the time. */
@@ -250,7 +249,7 @@ export class Namespaces {
       encodeMessage: (message) => encodeSocketIoMessage(prefix, message),
       publish: (topic, frame) => this.app.publish(topic, frame, false, false),
     }
-    return { name, parameter, endpoint, contract, wire, sent: (frame) => start.equals(frame.subarray(0, start.length)) }
+    return { name, parameter, endpoint, contract, wire, sessions: 0, sent: (frame) => start.equals(frame.subarray(0, start.length)) }
   }
 }
 
