@@ -12,17 +12,18 @@ const LINES_MAX = 400
  */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'errors.ts': [],
+  'time.ts': [],
   // What is stored: the words that source and log have in common.
-  'log/event.ts': ['errors.ts'],
+  'log/event.ts': ['errors.ts', 'time.ts'],
   'source': ['errors.ts', 'log/event.ts'],
   'log': ['log/event.ts', 'source'],
   'meters.ts': ['log'],
   'hub': ['log', 'log/event.ts', 'meters.ts'],
   'codecs': ['log/event.ts', 'hub'],
-  'contracts': ['errors.ts', 'log', 'log/event.ts', 'meters.ts', 'hub'],
+  'contracts': ['errors.ts', 'time.ts', 'log', 'log/event.ts', 'meters.ts', 'hub'],
   'guard': ['errors.ts', 'source', 'contracts'],
-  'commands': ['errors.ts', 'source', 'log', 'log/event.ts', 'meters.ts', 'hub', 'contracts'],
-  'gateways': ['errors.ts', 'source', 'log', 'log/event.ts', 'meters.ts', 'codecs', 'hub', 'contracts', 'guard', 'commands'],
+  'commands': ['errors.ts', 'time.ts', 'source', 'log', 'log/event.ts', 'meters.ts', 'hub', 'contracts'],
+  'gateways': ['errors.ts', 'time.ts', 'source', 'log', 'log/event.ts', 'meters.ts', 'codecs', 'hub', 'contracts', 'guard', 'commands'],
   'ops': ['errors.ts', 'source', 'log', 'meters.ts', 'hub', 'contracts'],
   'config': ['errors.ts'],
   'heap.ts': [],

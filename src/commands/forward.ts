@@ -3,6 +3,7 @@ import type { Command } from '../contracts/contract.ts'
 import type { ForwardEffect } from '../contracts/effect.ts'
 import { BrokerError } from '../errors.ts'
 import { isRecord } from '../log/event.ts'
+import { isoTime } from '../time.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 
 export type Outcome = { readonly ok: true; readonly data: unknown } | { readonly ok: false; readonly failure: { code: string; message: string } }
@@ -46,7 +47,7 @@ export async function requestService(caller: Caller, command: Pick<Command, 'typ
       user_id: caller.claims.sub,
       connection_id: caller.connectionId,
       ...(session === undefined ? undefined : { session_id: session }),
-      timestamp: new Date().toISOString(),
+      timestamp: isoTime(),
     }
     return read(await services.source.request(`commands.${caller.contract.app}.${command.type}`, Buffer.from(JSON.stringify(request)), services.commandTimeoutMs))
   } catch (error) {

@@ -1,4 +1,5 @@
 import { type TSchema, Type } from 'typebox'
+import { isoTime } from '../time.ts'
 import { type AnyEvent, type Claims, type Command, command, defineContract, type EventContract, event, type Failure, type Message, userOf } from './contract.ts'
 import type { Sender } from './effect.ts'
 
@@ -7,7 +8,6 @@ import type { Sender } from './effect.ts'
 const text = Type.String()
 const record = Type.Record(Type.String(), Type.Unknown())
 const optional = Type.Optional
-const now = () => new Date().toISOString()
 
 const id = Type.String({ minLength: 1, maxLength: 128 })
 const path = Type.String({ minLength: 1, maxLength: 1_024 })
@@ -28,7 +28,7 @@ function idOf(data: AnyEvent['data'], key: string, holder: string): string | und
 function aboutOf(data: AnyEvent['data'], envelope?: AnyEvent): Record<string, unknown> {
   const userId = idOf(data, 'userId', 'user') ?? envelope?.user_id
   const projectId = idOf(data, 'projectId', 'project')
-  const { source, id: correlationId, timestamp = now() } = envelope ?? {}
+  const { source, id: correlationId, timestamp = isoTime() } = envelope ?? {}
   const ofSource = source === undefined ? undefined : { source, priority: 'medium', ...(correlationId === undefined ? undefined : { correlationId: String(correlationId) }) }
   const metadata = data.metadata ?? ofSource
   return {
@@ -244,7 +244,7 @@ export const codingAssistant = defineContract({
     'user:presence': command(Type.Object({ userId: named, status: Type.String({ minLength: 1, maxLength: 64 }), activity: optional(text), timestamp: optional(text) }), {
       use: 'say',
       room: (_, sender) => projectsOf(undefined, sender),
-      message: ({ status, activity, timestamp = now() }, sender) => told('user:presence', { ...sent(sender), status, ...(activity === undefined ? undefined : { activity }), timestamp }),
+      message: ({ status, activity, timestamp = isoTime() }, sender) => told('user:presence', { ...sent(sender), status, ...(activity === undefined ? undefined : { activity }), timestamp }),
     }),
     'user:typing': command(Type.Object({ userId: named, projectId: named, isTyping: optional(Type.Boolean()) }), {
       use: 'say',
@@ -258,7 +258,7 @@ export const codingAssistant = defineContract({
       commands: ({ updates }) => updates.map(({ event: type, data }) => ({ type, data })),
     }),
 
-    'test:ping': { effect: { use: 'echo', reply: () => told('test:pong', { timestamp: now() }), acknowledgement: () => [{ status: 'success' }] }, anonymous: true },
+    'test:ping': { effect: { use: 'echo', reply: () => told('test:pong', { timestamp: isoTime() }), acknowledgement: () => [{ status: 'success' }] }, anonymous: true },
     'test:event': { effect: { use: 'echo', reply: ({ data }) => told('test:response', data), acknowledgement: ({ data }) => [{ status: 'success', data }] }, anonymous: true },
   },
 })

@@ -1,3 +1,4 @@
+import { isoTime } from '../time.ts'
 import type { AnyEvent, Command } from './contract.ts'
 import type { RecallEffect, Sender, StoredEvent } from './effect.ts'
 
@@ -79,7 +80,7 @@ export function historyOf(sessionOf: (sender: Sender) => string | undefined): Re
           const talk = talks.get(session)
           return talk === undefined || (found.take(talk.said) && !talk.cleared)
         },
-        reply: (complete) => ({ type: 'chat:history', data: { history: found.oldestFirst(), timestamp: new Date().toISOString(), ...truncated(complete && !found.cut) } }),
+        reply: (complete) => ({ type: 'chat:history', data: { history: found.oldestFirst(), timestamp: isoTime(), ...truncated(complete && !found.cut) } }),
       }
     },
   }
@@ -168,7 +169,7 @@ export function recordOf({ type, data }: Command, { userId }: Sender, session: s
     userId,
     sessionId: (type === 'join-session' ? textOr(rest.sessionId) : session) ?? null,
     data: { event: type, ...rest, ...(content === undefined ? undefined : { [type === 'chat:message' ? 'userMessage' : 'content']: content }) },
-    timestamp: new Date().toISOString(),
+    timestamp: isoTime(),
   }
   return { type: 'monitoring:event', data: activity }
 }

@@ -1,4 +1,5 @@
 import { type TSchema, Type } from 'typebox'
+import { isoTime } from '../time.ts'
 import { type Claims, type Command, command, defineContract, type EventContract, event, type Failure } from './contract.ts'
 import type { Sender, StoredEvent } from './effect.ts'
 import { type Activity, activityOf, eventsOf, historyOf, OF_COMMAND, recordOf, sessionRoom, sessionsOf, statisticsOf } from './gemini-activity.ts'
@@ -11,7 +12,6 @@ const anything = Type.Unknown()
 const optional = Type.Optional
 const id = Type.String({ minLength: 1, maxLength: 256 })
 const maybe = (schema: TSchema) => optional(Type.Union([schema, Type.Null()]))
-const now = () => new Date().toISOString()
 
 const EVERYONE = 'everyone'
 const MONITORING = 'monitoring'
@@ -123,13 +123,13 @@ export const geminiSessions = defineContract({
     'chat:message': {
       ...command(Type.Object({ content: Type.String({ minLength: 1 }) }), {
         use: 'store',
-        event: ({ data: { content } }, sender, messageId) => said('chat:message', { messageId, userId: sender.userId, content, timestamp: now() }, sender),
+        event: ({ data: { content } }, sender, messageId) => said('chat:message', { messageId, userId: sender.userId, content, timestamp: isoTime() }, sender),
         forward: (_, { type, data }) => ({ type, data, failed: ({ code, message: error }) => ({ type: 'gemini:error', data: { error, code } }) }),
       }),
       inSession: true,
     },
     'chat:cancel': { effect: { use: 'forward' }, inSession: true },
-    'chat:clear': { effect: { use: 'store', event: (_, sender) => said('chat:cleared', { timestamp: now() }, sender) }, inSession: true },
+    'chat:clear': { effect: { use: 'store', event: (_, sender) => said('chat:cleared', { timestamp: isoTime() }, sender) }, inSession: true },
     'chat:get-history': { effect: historyOf(sessionOf), inSession: true },
     'chat:typing': {
       ...command(Type.Object({ typing: Type.Boolean() }), {
@@ -153,7 +153,7 @@ export const geminiSessions = defineContract({
     'tool:approve': {
       ...command(Type.Object(call), {
         use: 'store',
-        event: ({ data: { callId } }, sender) => said('tool:approved', { callId, approvedBy: sender.userId, timestamp: now() }, sender),
+        event: ({ data: { callId } }, sender) => said('tool:approved', { callId, approvedBy: sender.userId, timestamp: isoTime() }, sender),
         forward: (_, { type, data }) => ({ type, data }),
       }),
       inSession: true,
@@ -182,7 +182,7 @@ export const geminiSessions = defineContract({
     'monitoring:broadcast': {
       ...command(Type.Object({ message: Type.String({ minLength: 1 }), type: optional(Type.Union([Type.Literal('info'), Type.Literal('warning'), Type.Literal('error')])) }), {
         use: 'store',
-        event: ({ data: { message, type = 'info' } }, { userId: from }) => ({ type: 'system:broadcast', data: { message, type, from, timestamp: now() } }),
+        event: ({ data: { message, type = 'info' } }, { userId: from }) => ({ type: 'system:broadcast', data: { message, type, from, timestamp: isoTime() } }),
       }),
       allows: isAdmin,
     },

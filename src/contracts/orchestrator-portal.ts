@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { isoTime } from '../time.ts'
 import { type AnyEvent, type Claims, command, defineContract, type EventContract, event, type Failure, type LateAuthentication, type SocketIoEndpoint } from './contract.ts'
 import type { PlaceEffect, Sender } from './effect.ts'
 
@@ -9,10 +10,9 @@ const number = Type.Number()
 const list = Type.Array(Type.Unknown())
 const record = Type.Record(Type.String(), Type.Unknown())
 const optional = Type.Optional
-const now = () => new Date().toISOString()
 
 /** The document's `WebSocketError`. */
-const socketError = (type: string) => ({ code, message, details }: Failure) => ({ type, message, code, ...(details === undefined ? undefined : { details }), timestamp: now() })
+const socketError = (type: string) => ({ code, message, details }: Failure) => ({ type, message, code, ...(details === undefined ? undefined : { details }), timestamp: isoTime() })
 const authenticationError = socketError('authentication')
 
 const mayProject = ({ project_access = [] }: Claims, name: string) => project_access.includes('*') || project_access.includes(name)
@@ -96,7 +96,7 @@ const message = Type.Object(
   { additionalProperties: false },
 )
 const typing = (type: string) => ({
-  effect: { use: 'say' as const, room: (_: unknown, { parameter }: Sender) => `chat:${parameter}`, message: (_: unknown, { userId, parameter }: Sender) => ({ type, data: { user_id: userId, project_name: parameter, timestamp: now() } }) },
+  effect: { use: 'say' as const, room: (_: unknown, { parameter }: Sender) => `chat:${parameter}`, message: (_: unknown, { userId, parameter }: Sender) => ({ type, data: { user_id: userId, project_name: parameter, timestamp: isoTime() } }) },
   namespaces: ['/chat/{name}'],
 })
 
@@ -164,8 +164,8 @@ export const orchestratorPortal = defineContract({
   },
 
   presence: {
-    joined: ({ id: user_id }, project_name) => ({ type: 'user_joined', data: { user_id, project_name, timestamp: now() } }),
-    left: ({ id: user_id }, project_name) => ({ type: 'user_left', data: { user_id, project_name, timestamp: now() } }),
+    joined: ({ id: user_id }, project_name) => ({ type: 'user_joined', data: { user_id, project_name, timestamp: isoTime() } }),
+    left: ({ id: user_id }, project_name) => ({ type: 'user_left', data: { user_id, project_name, timestamp: isoTime() } }),
   },
 
   commands: {
@@ -195,7 +195,7 @@ export const orchestratorPortal = defineContract({
         use: 'store',
         event: ({ data: { type, ...rest } }, { userId, parameter }, message_id) => ({
           type: 'message_received',
-          data: { message_id, project_name: parameter, user_id: userId, ...rest, type: type === 'thread_reply' ? 'thread' : type, timestamp: now() },
+          data: { message_id, project_name: parameter, user_id: userId, ...rest, type: type === 'thread_reply' ? 'thread' : type, timestamp: isoTime() },
         }),
         forward: ({ data }, { data: { type, content } }, { parameter }) => {
           const { message_id } = data as { message_id: string }
@@ -203,7 +203,7 @@ export const orchestratorPortal = defineContract({
           return {
             type: 'command',
             data: { message_id, project_name: parameter, content },
-            failed: ({ code, message: error }, tookMs) => ({ type: 'command_result', data: { message_id, project_name: parameter, command: content, success: false, error, error_code: code, execution_time: tookMs, timestamp: now() } }),
+            failed: ({ code, message: error }, tookMs) => ({ type: 'command_result', data: { message_id, project_name: parameter, command: content, success: false, error, error_code: code, execution_time: tookMs, timestamp: isoTime() } }),
           }
         },
       }),
@@ -230,7 +230,7 @@ export const orchestratorPortal = defineContract({
     message: (figures, facts) => ({
       type: 'system_metrics',
       data: {
-        timestamp: now(),
+        timestamp: isoTime(),
         cpu_usage: figures.cpuPercent,
         memory_usage: figures.memoryPercent,
         disk_usage: figures.diskPercent,

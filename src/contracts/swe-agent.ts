@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { isoTime } from '../time.ts'
 import { type AnyEvent, defineContract, type EventContract, event, type Failure } from './contract.ts'
 
 /** SWE Agent: specs/swe-agent.md, read by the rules of specs/README.md, "swe-agent". */
@@ -76,7 +77,7 @@ const aiEvent: EventContract = event(suggestion, { rooms: projectOrGlobal })
 
 const connectionError = ({ code, message }: Failure) => ({
   type: 'connection.error',
-  timestamp: new Date().toISOString(),
+  timestamp: isoTime(),
   data: { error_code: code === 'AUTH_EXPIRED' ? 'AUTH_FAILED' : code, error_message: message, connection_id: null },
 })
 
@@ -91,7 +92,7 @@ export const sweAgent = defineContract({
       handlerArguments: ({ type, timestamp, source, data }, id) => [{ type, timestamp, ...(source === undefined ? undefined : { source }), data, id }],
       welcome: ({ claims, connectionId }) => ({
         type: 'connection_established',
-        data: { type: 'connection.established', timestamp: new Date().toISOString(), data: { connection_id: connectionId, user_id: claims.sub, protocol_version: '1.0' } },
+        data: { type: 'connection.established', timestamp: isoTime(), data: { connection_id: connectionId, user_id: claims.sub, protocol_version: '1.0' } },
       }),
       refusal: connectionError,
       failed: ({ code, message }, { data }) => ({ acknowledgement: [{ status: 'error', error_code: code, error_message: message, room: data?.room ?? null }] }),

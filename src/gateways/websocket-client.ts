@@ -8,6 +8,7 @@ import { type BrokerError, ERRORS, type ErrorCode } from '../errors.ts'
 import type { RateState } from '../guard/rate-limit.ts'
 import { CLOSED, Session } from '../hub/session.ts'
 import type { Peer, Wire } from '../hub/wire.ts'
+import { isoTime } from '../time.ts'
 import { Lane, type LaneOwner } from './lane.ts'
 
 /** uWS copies these properties onto its own socket object, so there is only one. */
@@ -98,7 +99,7 @@ export class WebSocketClient extends Session implements Caller, RateState, LaneO
 }
 
 export function encode(codec: Codec, { type, data }: Message, id?: string | number): Uint8Array {
-  return codec.encodeMessage({ type, data, timestamp: new Date().toISOString(), ...(id === undefined ? undefined : { id }) })
+  return codec.encodeMessage({ type, data, timestamp: isoTime(), ...(id === undefined ? undefined : { id }) })
 }
 
 /** Stands for the socket until it is open. */

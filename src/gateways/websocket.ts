@@ -11,6 +11,7 @@ import { countCommand, type RateLimits, WINDOW_MS } from '../guard/rate-limit.ts
 import { CLOSED } from '../hub/session.ts'
 import type { Wire } from '../hub/wire.ts'
 import type { Meters } from '../meters.ts'
+import { isoTime } from '../time.ts'
 import { allowsOrigin, bearerOf } from './upgrade.ts'
 import { encode, type Refusal, type Socket, type UserData, WebSocketClient } from './websocket-client.ts'
 
@@ -158,7 +159,7 @@ export class WebSocketGateway {
     services.hub.open(client)
     client.reply({
       type: 'connection_established',
-      data: { user_id: client.userId, session_id: client.connectionId, server_time: new Date().toISOString(), features: this.features },
+      data: { user_id: client.userId, session_id: client.connectionId, server_time: isoTime(), features: this.features },
     })
   }
 

@@ -7,11 +7,15 @@ let groups = 0
 
 /** Adds to a list that mostly stays as short as it is: `push` would make room for 17. */
 export function lengthened<T>(list: T[], item: T): T[] {
-  if (list.length > 2) {
-    list.push(item)
-    return list
+  switch (list.length) {
+    case 0:
+      return [item]
+    case 1:
+      return [list[0] as T, item]
+    default:
+      list.push(item)
+      return list
   }
-  return list.concat([item])
 }
 
 /** One native topic: a group's live members on one wire. */

@@ -1,5 +1,6 @@
 import { Unpackr } from 'msgpackr'
 import { BrokerError, reasonOf } from '../errors.ts'
+import { isoTime } from '../time.ts'
 
 /** What a producer publishes (specs/README.md, "What producers see"), after its defaults are filled in. */
 export interface EventEnvelope {
@@ -67,7 +68,7 @@ function parse(body: Uint8Array, msgpack: boolean): unknown {
 }
 
 function timestampOf(given: unknown, timeMs: number): string {
-  if (given == null) return new Date(timeMs).toISOString()
+  if (given == null) return isoTime(timeMs)
   if (typeof given === 'string') return given
   if (given instanceof Date && !Number.isNaN(given.getTime())) return given.toISOString()
   throw invalid('`timestamp` is not a string')

@@ -210,8 +210,7 @@ export class Connection implements LaneOwner, RateState {
   }
 
   private add(session: NamespaceSession): void {
-    // To spread it would make room for 17.
-    this.sessions = this.sessions.concat(session)
+    this.sessions = this.sessions.length === 0 ? [session] : [...this.sessions, session]
     this.engine.connected = true
   }
 
