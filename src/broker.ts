@@ -38,7 +38,7 @@ import { type ProcessView, type Stats, viewOfOne } from './ops/view.ts'
 import { EmbeddedSource } from './source/embedded/embedded-source.ts'
 import { NatsSource } from './source/nats/nats-source.ts'
 import type { Source } from './source/source.ts'
-import { growHeapWhenBusy } from './heap.ts'
+import { favourEvents, setUpCompiler } from './v8.ts'
 
 /** Where it listens, by option. */
 export type Ports = Readonly<Record<ClientPortName | 'OPS_PORT', number>>
@@ -175,6 +175,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
 
   await eventLog.start()
   hub.start()
+  setUpCompiler()
   await relay?.open()
   for (const clientPort of clientPorts) await clientPort.open()
   state = 'serving'
@@ -182,7 +183,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
   let eventsBefore = meters.events
   const sweeper = setInterval(() => {
     const now = Date.now()
-    growHeapWhenBusy(meters.events - eventsBefore)
+    favourEvents(meters.events - eventsBefore)
     eventsBefore = meters.events
     for (const clientPort of clientPorts) clientPort.sweep(now)
     hub.sweep(now)

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { setUpHeap } from './heap.ts'
+import { setUpHeap } from './v8.ts'
 
 setUpHeap()
 

@@ -26,11 +26,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'gateways': ['errors.ts', 'time.ts', 'source', 'log', 'log/event.ts', 'meters.ts', 'codecs', 'hub', 'contracts', 'guard', 'commands'],
   'ops': ['errors.ts', 'source', 'log', 'meters.ts', 'hub', 'contracts'],
   'config': ['errors.ts'],
-  'heap.ts': [],
-  'broker.ts': ['heap.ts', 'source', 'log', 'meters.ts', 'hub', 'contracts', 'guard', 'commands', 'gateways', 'ops', 'config'],
+  'v8.ts': [],
+  'broker.ts': ['v8.ts', 'source', 'log', 'meters.ts', 'hub', 'contracts', 'guard', 'commands', 'gateways', 'ops', 'config'],
   'cluster.ts': ['errors.ts', 'gateways', 'ops', 'config', 'broker.ts'],
   'cli': ['errors.ts', 'contracts', 'ops', 'config', 'broker.ts', 'cluster.ts'],
-  'main.ts': ['heap.ts', 'cli'],
+  'main.ts': ['v8.ts', 'cli'],
   'index.ts': ['errors.ts', 'contracts'],
 }
 
