@@ -1,6 +1,7 @@
 import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser'
 import { BrokerError } from '../../errors.ts'
 import type { RateState } from '../../guard/rate-limit.ts'
+import { lengthened } from '../../hub/room.ts'
 import { Lane, type LaneOwner } from '../lane.ts'
 import type { EngineSession } from './engine-session.ts'
 import type { MovedConnection } from './moved.ts'
@@ -23,7 +24,7 @@ export class Connection implements LaneOwner, RateState {
   windowStartMs = 0
   used = 0
   /** One for each namespace that it is in. */
-  sessions: readonly NamespaceSession[] = []
+  sessions: NamespaceSession[] = []
   private readonly namespaces: Namespaces
   /** Namespaces that it is on its way into. */
   private connecting: Set<string> | undefined
@@ -210,7 +211,7 @@ export class Connection implements LaneOwner, RateState {
   }
 
   private add(session: NamespaceSession): void {
-    this.sessions = this.sessions.length === 0 ? [session] : [...this.sessions, session]
+    this.sessions = lengthened(this.sessions, session)
     this.engine.connected = true
   }
 
