@@ -13,8 +13,8 @@ export function report({ scenario, machine, settings, runs, failures, thresholds
   const all = summaries(runs)
   const cases = [...new Set(all.map((summary) => summary.case))]
   const sides = [...new Set(all.map(({ side }) => side))]
-  const rounds = Math.max(0, ...runs.map(({ round }) => round))
-  const tables = sides.length === 1 ? [byCase(all)] : cases.map((name) => `${name === '' ? '' : `${name}\n`}${bySide(all.filter((summary) => summary.case === name), rounds)}`)
+  const rounds = roundsOf(runs)
+  const tables = sides.length === 1 ? [byCase(all)] : cases.map((name) => `${name === '' ? '' : `${name}\n`}${bySide(all.filter((summary) => summary.case === name))}`)
   const othersBusy = Math.max(0, ...runs.map(({ figures }) => figures.othersBusy ?? 0))
   return [
     described(scenario, machine, settings),
@@ -35,7 +35,8 @@ function byCase(all: readonly Summary[]): string {
 }
 
 /** One case: a column for each side, and how Roomcast compares with the raw one, in each round. */
-function bySide(all: readonly Summary[], rounds: number): string {
+function bySide(all: readonly Summary[]): string {
+  const rounds = roundsOf(all.flatMap((summary) => summary.rounds))
   const raw = all.find(({ side }) => side === 'raw')
   const roomcast = all.find(({ side }) => side === 'roomcast')
   const roundColumns = rounds > 1 ? Array.from({ length: rounds }, (_, i) => i + 1) : []
@@ -48,6 +49,10 @@ function bySide(all: readonly Summary[], rounds: number): string {
     return [...cells, middle(name, pairs), ...(roundColumns.length === 0 ? [] : pairs.map(([a, b]) => comparedOrNothing(name, a, b)))]
   })
   return table([head, ...lines])
+}
+
+function roundsOf(runs: readonly Run[]): number {
+  return Math.max(0, ...runs.map(({ round }) => round))
 }
 
 /** The median of the rounds' comparisons. */

@@ -67,3 +67,14 @@ export async function deliver(peer: Peer, load: Delivering, place: Place, at: { 
     await stage.close()
   }
 }
+
+/** Starts a server, connects everybody, and ends all of it: what a connection costs. */
+export async function connectOnly(peer: Peer, load: Pick<Delivering, 'workload' | 'cohorts'>, place: Place, at: { readonly case: string; readonly round: number }, label: string): Promise<Run> {
+  progress(`${label}: connecting`)
+  const stage = await Stage.open({ ...load, peer }, place)
+  try {
+    return { side: peer.name, ...at, figures: await stage.connect() }
+  } finally {
+    await stage.close()
+  }
+}

@@ -31,7 +31,7 @@ export function addSuite(program: Command): void {
     .action(async ({ protocol: name, subscribers, peers: asked = PEER_NAMES, seed: chance }: SuiteFlags) => {
       const common = { protocol: name, peers: asked, seed: chance }
       const results = [
-        await fanout({ ...common, subscribers: [subscribers], payload: [200], rate: [10], seconds: 15, warmup: 10, rounds: 1 }),
+        await fanout({ ...common, subscribers: [subscribers], payload: [200], rate: [10], seconds: 15, warmup: 10, rounds: 1, connects: 0 }),
         await latency({ ...common, subscribers: 200, payload: 200, rate: 50, seconds: 15, warmup: 10, rounds: 1 }),
         await storm({ ...common, subscribers, payload: 200, rate: 5, atOnce: 500, rounds: 1 }),
         await slow({ ...common, subscribers: 1_000, slow: [5], how: 'stalled', bytesPerSecond: 20_000, payload: 16_000, rate: 20, seconds: 20, warmup: 10, release: 30, rounds: 1 }),
