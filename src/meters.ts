@@ -13,6 +13,7 @@ export class Meters {
   eventBytes = 0
   badEvents = 0
   unknownEvents = 0
+  lostEvents = 0
   drops = 0
   fallen = 0
   readonly deliveries = new Map<string, number>()

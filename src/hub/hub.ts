@@ -37,6 +37,7 @@ export class Hub {
   private fallen: Session[] = []
   private readonly delivery: Delivery
   private readonly visitingOrder = new VisitingOrder()
+  private readonly audiences = new Set<Audience>()
   private readonly quietBytes: number
   private scheduled = false
 
@@ -70,6 +71,7 @@ export class Hub {
 
   /** Adds a session that is in no room yet. */
   open(session: Session): void {
+    this.audiences.add(session.audience)
     session.audience.addUser(session)
     if (session.native) return
     session.state = BEHIND
@@ -231,6 +233,7 @@ export class Hub {
       const entry = this.log.next()
       if (entry === undefined) break
       this.settle()
+      this.passGaps(entry.seq)
       try {
         this.deliver(entry)
       } catch (error) {
@@ -239,8 +242,26 @@ export class Hub {
       this.liveSeq = entry.seq
       this.log.delivered(entry)
     }
-    if (this.log.next() === undefined) this.liveSeq = this.log.headSeq
+    if (this.log.next() === undefined) {
+      this.passGaps(this.log.headSeq)
+      this.liveSeq = this.log.headSeq
+    }
     this.catchUp.advanced()
+  }
+
+  /** Where events were lost before they were read, everybody is behind: the log has no more what they are to get, and they are told. */
+  private passGaps(seq: number): void {
+    const lost = this.log.passGaps(seq)
+    if (lost === 0) return
+    this.meters.lostEvents += lost
+    for (const audience of this.audiences) {
+      for (const session of audience.sessions()) {
+        if (session.state !== LIVE) continue
+        this.takeOffTopics(session)
+        session.cursor = this.liveSeq
+        this.catchUp.add(session)
+      }
+    }
   }
 
   private deliver(entry: LogEntry): void {

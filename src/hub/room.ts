@@ -166,6 +166,10 @@ export class Audience {
     session.nextOfUser = undefined
   }
 
+  *sessions(): Iterable<Session> {
+    for (const first of this.users.values()) for (let at: Session | undefined = first; at; at = at.nextOfUser) yield at
+  }
+
   firstOfUser(userId: string): Session | undefined {
     return this.users.get(userId)
   }

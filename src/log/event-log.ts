@@ -42,6 +42,8 @@ export class EventLog {
   private warmedUp = false
   private stopped = false
   private asking: Promise<Bounds> | undefined
+  /** Where the stream had forgotten what came before, and how much of it was never read. Live delivery has yet to get there. */
+  private readonly gaps: { readonly firstSeq: number; readonly count: number }[] = []
   /** The last answer, and when it came. */
   private known: Bounds | undefined
   private knownMs = 0
@@ -80,6 +82,9 @@ export class EventLog {
           if (!this.warmedUp) warm()
           this.onReset(epoch)
         },
+        lost: (firstSeq) => {
+          this.gaps.push({ firstSeq, count: firstSeq - 1 - this.headSeq })
+        },
       }
       this.consumption = this.options.source.consume(afterSeq, sink)
       void this.warmAtEnd(warm)
@@ -89,6 +94,20 @@ export class EventLog {
   /** The next event for live delivery. */
   next(): LogEntry | undefined {
     return this.ring.next()
+  }
+
+  /**
+   * To be asked before live delivery goes on to a sequence: how many events before it were lost. From then on clients that are
+   * behind find that the log no longer has them.
+   */
+  passGaps(seq: number): number {
+    let lost = 0
+    while (this.gaps[0] !== undefined && this.gaps[0].firstSeq <= seq) {
+      const { firstSeq, count } = this.gaps.shift() as { firstSeq: number; count: number }
+      this.ring.dropBefore(firstSeq)
+      lost += count
+    }
+    return lost
   }
 
   /** Live delivery is done with `next()`. */
@@ -153,6 +172,7 @@ export class EventLog {
     this.epochBytes = Buffer.from(epoch)
     this.headSeq = floorSeq
     this.ring.reset(floorSeq)
+    this.gaps.length = 0
     this.backfill.clear()
   }
 

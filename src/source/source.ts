@@ -12,9 +12,11 @@ export interface Sink {
   message(message: StoredMessage): void
   /** The stream is another one now (deleted and made again, or cut short): what was read before no longer counts. */
   reset(bounds: Bounds): void
+  /** What lies between the last message and this sequence, which the next one has at least, was forgotten by the stream before it could be read. */
+  lost(firstSeq: number): void
 }
 
-/** A reading of the stream that goes on for ever, over outages, without a gap or a repetition. */
+/** A reading of the stream that goes on for ever, over outages, without a repetition, and without a gap that its sink is not told. */
 export interface Consumption {
   /** No messages until `resume`; those already on their way still arrive. */
   pause(): void

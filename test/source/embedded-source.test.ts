@@ -38,3 +38,18 @@ t.test('two embedded sources are two lives of the log', async (t) => {
   t.teardown(() => Promise.all([one.close(), other.close()]))
   t.not((await one.bounds()).epoch, (await other.bounds()).epoch)
 })
+
+t.test('what the embedded log forgot before it was read is told', async (t) => {
+  const source = new EmbeddedSource()
+  t.teardown(() => source.close())
+  const collector = new Collector()
+  const reading = source.consume(0, collector)
+  await source.publish('events.app.thing', bytes('1'))
+  await collector.has(1)
+  reading.pause()
+  const body = new Uint8Array(1024 * 1024)
+  for (const _ of range(2, 70)) await source.publish('events.app.thing', body)
+  reading.resume()
+  await collector.has(65)
+  t.same([collector.seqs, collector.losses], [[1, ...range(7, 70)], [7]])
+})

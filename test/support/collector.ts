@@ -6,6 +6,7 @@ import { eventually } from './client.ts'
 export class Collector implements Sink {
   readonly messages: StoredMessage[] = []
   readonly resets: Bounds[] = []
+  readonly losses: number[] = []
   onMessage: () => void = () => {}
 
   message(message: StoredMessage): void {
@@ -15,6 +16,10 @@ export class Collector implements Sink {
 
   reset(bounds: Bounds): void {
     this.resets.push(bounds)
+  }
+
+  lost(firstSeq: number): void {
+    this.losses.push(firstSeq)
   }
 
   get seqs(): number[] {

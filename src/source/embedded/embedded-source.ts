@@ -122,6 +122,7 @@ class Reader implements Consumption {
       // Looked up each time: the sink may publish, which pumps and drops old messages.
       const message = this.messages[firstAfter(this.messages, this.lastSeq)]
       if (message === undefined) return
+      if (message.seq > this.lastSeq + 1) this.sink.lost(message.seq)
       this.lastSeq = message.seq
       this.sink.message(message)
     }

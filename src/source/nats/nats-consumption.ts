@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import { reasonOf } from '../../errors.ts'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
 import { type Consumption, EVENT_SUBJECTS, type Sink } from '../source.ts'
-import { boundsOf, ensureStream, type StreamOptions } from './stream.ts'
+import { boundsOf, ensureStream, lookAt, type StreamOptions } from './stream.ts'
 
 /** Unread bytes that the server may have on their way to us. Above NATS' largest message. */
 const IN_FLIGHT_BYTES = 8 * 1024 * 1024
@@ -21,7 +21,8 @@ export interface NatsConsumptionOptions {
 
 /**
  * One ordered consumer after another, each starting behind the last position seen: an outage, a server's restart or a
- * pause ends one, and the next goes on without a gap. What arrives twice is dropped by its sequence.
+ * pause ends one, and the next goes on without a gap. What arrives twice is dropped by its sequence. Where sequences are missing, the
+ * stream is asked whether it still reaches back to them: then they were deleted one by one, otherwise they are lost.
  */
 export class NatsConsumption implements Consumption {
   private readonly options: NatsConsumptionOptions
@@ -31,6 +32,9 @@ export class NatsConsumption implements Consumption {
   private paused = false
   private messages: ConsumerMessages | undefined
   private consumer: Consumer | undefined
+  private onlyEvents = false
+  /** What came behind missing sequences, while the stream is asked about them. */
+  private held: JsMsg[] | undefined
   private wake: () => void = () => {}
   private readonly running: Promise<void>
 
@@ -84,6 +88,8 @@ export class NatsConsumption implements Consumption {
   private async consumeOnce(): Promise<void> {
     const { js, jsm, stream } = this.options
     await this.checkStream()
+    // All of it comes again.
+    this.held = undefined
     const consumer = await js.consumers.get(stream.name, {
       filterSubjects: EVENT_SUBJECTS,
       deliver_policy: DeliverPolicy.StartSequence,
@@ -118,7 +124,8 @@ export class NatsConsumption implements Consumption {
   private async checkStream(): Promise<void> {
     const { jsm, stream, log, sink } = this.options
     await ensureStream(jsm, stream, log)
-    const bounds = await boundsOf(jsm, stream.name)
+    const { bounds, onlyEvents } = await lookAt(jsm, stream.name)
+    this.onlyEvents = onlyEvents
     const another = this.epoch !== '' && bounds.epoch !== this.epoch
     if (another || bounds.lastSeq < this.lastSeq) {
       log.warn({ stream: stream.name }, 'the stream is another one than before; clients with older positions are told')
@@ -131,8 +138,36 @@ export class NatsConsumption implements Consumption {
   private take(message: JsMsg): void {
     const { seq } = message
     if (seq <= this.lastSeq || this.stopped) return
-    this.lastSeq = seq
+    if (this.held !== undefined) this.held.push(message)
+    else if (seq === this.lastSeq + 1 || !this.onlyEvents) this.give(message)
+    else {
+      this.held = [message]
+      void this.lookIntoGap(this.held)
+    }
+  }
+
+  private give(message: JsMsg): void {
+    this.lastSeq = message.seq
     this.options.sink.message(storedFrom(message))
+  }
+
+  private async lookIntoGap(held: readonly JsMsg[]): Promise<void> {
+    const { jsm, stream, log, sink } = this.options
+    const bounds = await boundsOf(jsm, stream.name).catch(() => undefined)
+    if (this.held !== held || this.stopped) return
+    this.held = undefined
+    // Whatever it is, the next consumer begins behind what was given.
+    if (bounds?.epoch !== this.epoch) return this.interrupt()
+    for (const message of held) {
+      const nextSeq = this.lastSeq + 1
+      if (message.seq < nextSeq) continue
+      const firstSeq = Math.min(bounds.firstSeq, message.seq)
+      if (firstSeq > nextSeq) {
+        log.warn({ stream: stream.name, from: nextSeq, to: firstSeq - 1 }, 'the stream forgot events before they were read: its limits are too small; clients are told')
+        sink.lost(firstSeq)
+      }
+      this.give(message)
+    }
   }
 }
 

@@ -45,8 +45,16 @@ export async function ensureStream(jsm: JetStreamManager, options: StreamOptions
 }
 
 export async function boundsOf(jsm: JetStreamManager, name: string): Promise<Bounds> {
-  const { created, state } = await jsm.streams.info(name)
-  return { epoch: epochOf(name, created), firstSeq: Math.max(state.first_seq, 1), lastSeq: state.last_seq }
+  return (await lookAt(jsm, name)).bounds
+}
+
+/** @returns the bounds, and whether nothing but events is in the stream: then each of its sequences is one's */
+export async function lookAt(jsm: JetStreamManager, name: string): Promise<{ bounds: Bounds; onlyEvents: boolean }> {
+  const { created, state, config } = await jsm.streams.info(name)
+  return {
+    bounds: { epoch: epochOf(name, created), firstSeq: Math.max(state.first_seq, 1), lastSeq: state.last_seq },
+    onlyEvents: config.subjects?.every((subject) => subject.startsWith('events.')) ?? false,
+  }
 }
 
 /** Names this life of the stream: a stream deleted and made again counts from 1 anew, under another epoch. */
