@@ -35,6 +35,8 @@ export interface WorkerStart {
 /** Flags for Node that only workers get. */
 const WORKER_NODE_FLAGS: readonly string[] = []
 const ANSWER_MS = 1_000
+/** Questions without an answer, one after the other, after which a worker hangs. */
+const SILENCES_MAX = 3
 const BACK_OFF_MIN_MS = 100
 const BACK_OFF_MAX_MS = 10_000
 /** A worker that lived this long died of something new. */
@@ -228,7 +230,21 @@ export class Cluster implements OpsView {
       throw said ? error : new BrokerError('INTERNAL', `Worker ${number} ended before it could serve; what it said is above`)
     })
     worker.ready = true
+    void this.watch(worker)
     return worker
+  }
+
+  /** Kills a worker that hangs: it serves nobody, and the kernel would go on giving it clients. */
+  private async watch(worker: Worker): Promise<void> {
+    const askMs = this.config.workerTimeoutMs / SILENCES_MAX
+    for (let silences = 0; silences < SILENCES_MAX; ) {
+      const answers = await worker.link.ask('unready', undefined, askMs).then(() => true, () => false)
+      if (worker.leaving || !this.workers.has(worker)) return
+      silences = answers ? 0 : silences + 1
+      if (answers) await new Promise((resolve) => setTimeout(resolve, askMs).unref())
+    }
+    this.log.error({ worker: worker.number, seconds: this.config.workerTimeoutMs / 1000 }, 'a worker hangs (WORKER_TIMEOUT_MS) and is killed')
+    worker.process.kill('SIGKILL')
   }
 
   /** A worker's process ended. */

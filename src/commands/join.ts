@@ -21,13 +21,28 @@ export async function join(caller: Caller, command: Command, effect: RoomEffect,
   answer(caller, command, effect, rooms)
 }
 
-export async function leave(caller: Caller, command: Command, effect: RoomEffect, { hub, presence }: Services): Promise<void> {
+export async function leave(caller: Caller, command: Command, effect: RoomEffect, services: Services): Promise<void> {
   const rooms = roomsOf(caller, effect, command)
   for (const room of rooms) caller.contract.checkRoomName(room)
-  hub.leave(caller.session, rooms)
-  for (const room of rooms) presence.leave(caller.session, room)
+  leaveRooms(caller, rooms, services)
   await caller.remember?.()
   answer(caller, command, effect, rooms)
+}
+
+export function leaveRooms({ session }: Pick<Caller, 'session'>, rooms: readonly string[], { hub, presence }: Services): void {
+  hub.leave(session, rooms)
+  for (const room of rooms) presence.leave(session, room)
+}
+
+/** Leaves rooms in which a client's new claims do not let it be, unless a service's record does. Where nobody can say, it leaves. */
+export async function leaveUnlessRecorded(caller: Caller, rooms: readonly string[], services: Services): Promise<void> {
+  const { contract, claims } = caller
+  for (const room of rooms) {
+    const allowed = await checkJoin(contract, claims, room, services.source).then(() => true, () => false)
+    // What it says by then of who it is has been looked at anew.
+    if (caller.closed || caller.claims !== claims) return
+    if (!allowed) leaveRooms(caller, [room], services)
+  }
 }
 
 function roomsOf(caller: Caller, effect: RoomEffect, command: Command): readonly string[] {

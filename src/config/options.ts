@@ -76,6 +76,7 @@ export const OPTIONS = {
   lookBackBytes: integer('LOOK_BACK_BYTES', 'log', 16_777_216, 65_536, 68_719_476_736, 'bytes', 'Memory for what each such command needs of the stored log.'),
 
   workers: text('WORKERS', 'run', '1', 'Processes that share the ports: a number, or `auto` for one per core. More than one needs NATS.'),
+  workerTimeoutMs: integer('WORKER_TIMEOUT_MS', 'run', 30_000, 1_000, 3_600_000, 'ms', 'A worker whose event loop stands still for this long is killed, and another takes its place.'),
   contracts: { env: 'CONTRACTS', group: 'run', type: 'list', default: '', about: 'Paths of further contracts (.js, .mjs or .ts), comma separated.' },
   drainMs: integer('DRAIN_MS', 'run', 10_000, 0, 600_000, 'ms', 'Time over which SIGTERM spreads the clients that it sends away.'),
   logLevel: text('LOG_LEVEL', 'run', 'info', 'fatal, error, warn, info, debug, trace or silent. Logs are JSON lines on stderr.'),

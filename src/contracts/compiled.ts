@@ -104,6 +104,11 @@ export class CompiledContract {
     }
   }
 
+  /** Whether a service's record may let somebody into a room whose claims do not. */
+  hasRecord(room: string): boolean {
+    return this.rooms.some(({ pattern, room: { record } }) => record !== undefined && pattern.test(room))
+  }
+
   /** @throws BrokerError INVALID_ROOM */
   checkRoomName(name: string): { room: RoomContract; id: string } {
     for (const { pattern, room } of this.rooms) {

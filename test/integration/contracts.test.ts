@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { TestBroker, token } from '../support/broker.ts'
-import { TestClient } from '../support/client.ts'
+import { eventually, TestClient } from '../support/client.ts'
+import { TestNats } from '../support/nats.ts'
+import { SocketIoClient } from '../support/socketio-client.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'roomcast-contracts-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
@@ -93,4 +95,63 @@ export default defineContract({ app: 'throws', endpoints: [{ transport: 'websock
   await broker.publish('throws', 'ok', { data: {} })
   await client.type('ok')
   t.equal(await broker.metric('bad_events_total'), 1)
+})
+
+t.test('a room that only a record allows: kept when its user authenticates again, and when a recovered one does, until the record says otherwise', async (t) => {
+  const file = join(folder, 'notes.mjs')
+  writeFileSync(file, `import { defineContract } from 'roomcast'
+const told = (type) => ({ code }) => ({ type, data: { code } })
+export default defineContract({
+  app: 'notes',
+  endpoints: [{ transport: 'socketio', namespace: '/notes', lateAuthentication: { command: 'authenticate', timeoutMs: 10_000, succeeded: ({ sub }) => ({ type: 'authenticated', data: { sub } }), failed: told('failed'), refused: told('refused') } }],
+  rooms: {
+    'note:{id}': { allows: () => false, record: { bucket: 'notes', allows: ({ sub }, record) => record?.owner === sub } },
+    'team:{id}': { allows: ({ roles = [] }, id) => roles.includes(id) },
+  },
+  events: { edited: { rooms: ({ data }) => [data.room] } },
+  commands: { open: { effect: { use: 'join', room: ({ room }) => room, acknowledgement: (room) => [{ status: 'success', room }] } } },
+})`)
+  const nats = await TestNats.start()
+  const broker = await TestBroker.start({ NATS_URL: nats.url, CONTRACTS: file })
+  t.teardown(async () => {
+    await broker.stop()
+    await nats.stop()
+  })
+  const records = await (await nats.jetstream()).views.kv('notes')
+  const own = (id: string, owner: string) => records.put(id, JSON.stringify({ owner }))
+  await own('1', 'ann')
+  await own('2', 'ann')
+  const client = await SocketIoClient.connect(`http://127.0.0.1:${broker.port}/notes`, { token: null })
+  t.teardown(() => client.close())
+  const authenticate = (claims: object) => client.socket.timeout(30_000).emitWithAck('authenticate', { token: token('ann', { ...claims }) })
+  const edited = () => client.of('edited').map(([{ room, n }]) => `${room} ${n}`)
+  let n = 0
+  const edit = async () => {
+    n++
+    for (const room of ['note:1', 'note:2', 'team:red', 'team:blue']) await broker.publish('notes', 'edited', { data: { room, n } })
+  }
+  await authenticate({ roles: ['red', 'blue'], exp: Math.floor(Date.now() / 1000) + 3600 })
+  for (const room of ['note:1', 'note:2', 'team:red', 'team:blue']) t.match(await client.socket.timeout(30_000).emitWithAck('open', { room }), { status: 'success' })
+  await edit()
+  await eventually(() => edited().length === 4)
+
+  await own('2', 'bob')
+  await authenticate({ roles: ['blue'], exp: Math.floor(Date.now() / 1000) + 4 })
+  // Once it is off note:2, which the record no longer allows, nothing is on its way any more.
+  await eventually(async () => (await broker.metric('rooms')) === 2)
+  await edit()
+  await eventually(() => edited().length === 6)
+  t.same(edited().slice(4), ['note:1 2', 'team:blue 2'], 'its claims have changed, and so has one record')
+
+  await eventually(() => client.disconnects.length === 1)
+  await edit()
+  client.socket.connect()
+  await client.connected(2)
+  t.equal(client.connects[1]?.recovered, true)
+  t.same(edited().length, 6, 'nobody yet')
+  await authenticate({ roles: [], exp: Math.floor(Date.now() / 1000) + 3600 })
+  await eventually(() => edited().length === 7)
+  await edit()
+  await eventually(() => edited().length === 8)
+  t.same(edited().slice(6), ['note:1 3', 'note:1 4'], 'what came meanwhile, where it may still be')
 })

@@ -136,3 +136,27 @@ async function get(port: number, path: string, bearer: string): Promise<unknown>
   for await (const chunk of response) text += chunk
   return JSON.parse(text)
 }
+
+t.test('a worker that hangs is killed and replaced; its clients come back, and miss nothing', async (t) => {
+  const { nats, broker } = await start(t, { WORKER_TIMEOUT_MS: 1_000 })
+  const clients = await Promise.all(upTo(20).map((i) => SocketIoClient.connect(`http://127.0.0.1:${broker.port}/ws`, { token: token(`user-${i}`), transports: ['websocket'] })))
+  t.teardown(() => {
+    for (const client of clients) client.close()
+  })
+  const publisher = new Publisher(nats, 50, (n) => ({ subject: 'events.swe-agent.agent.connected', body: { data: { agent_id: 'a', n }, rooms: ['global'] } }))
+  await eventually(() => clients.every(({ events }) => events.length > 5))
+  const [hung, ...others] = workersOf(broker) as [number, ...number[]]
+  process.kill(hung, 'SIGSTOP')
+  await eventually(() => !runs(hung))
+  await eventually(async () => (await readyz(broker)).reasons.length === 0)
+  t.equal(await broker.metric('worker_restarts_total'), 1)
+  t.same(others.filter((pid) => !runs(pid)), [], 'nobody else')
+  await new Promise((resolve) => setTimeout(resolve, 3_000))
+  t.equal(await broker.metric('worker_restarts_total'), 1, 'those that answer stay')
+  for (const client of clients) await client.connected()
+  const count = await publisher.stop()
+  await eventually(() => clients.every(({ events }) => events.length === count))
+  for (const { events } of clients) t.same(events.map(({ data }) => data.n), upTo(count))
+  t.ok(clients.every(({ connects }) => connects.slice(1).every(({ recovered }) => recovered)))
+  t.match(broker.log, /a worker hangs/)
+})

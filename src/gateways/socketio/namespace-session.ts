@@ -4,6 +4,7 @@ import { argumentsOf } from '../../codecs/socketio.ts'
 import type { Askable } from '../../commands/ask.ts'
 import type { Caller } from '../../commands/caller.ts'
 import { dispatch } from '../../commands/dispatch.ts'
+import { leaveRooms, leaveUnlessRecorded } from '../../commands/join.ts'
 import { placeState, restorePlaces } from '../../commands/place.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import { type Claims, type Command, type Failure, type LateAuthentication, type Message, userOf } from '../../contracts/contract.ts'
@@ -211,12 +212,13 @@ export class NamespaceSession extends Session implements Caller, Askable {
   }
 
   renew(claims: Claims): void {
-    const { hub, presence } = this.namespaces.services
+    const { contract } = this
+    const { services } = this.namespaces
     this.claims = claims
-    const lost = this.groups.map(({ room }) => room.name).filter((room) => !this.contract.mayBeIn(claims, room))
-    hub.leave(this, lost)
-    for (const room of lost) presence.leave(this, room)
-    hub.rejoin(this, (before) => this.contract.withAccess(claims, before?.filters ?? []))
+    const lost = this.groups.map(({ room }) => room.name).filter((room) => !contract.mayBeIn(claims, room))
+    leaveRooms(this, lost.filter((room) => !contract.hasRecord(room)), services)
+    services.hub.rejoin(this, (before) => contract.withAccess(claims, before?.filters ?? []))
+    void leaveUnlessRecorded(this, lost.filter((room) => contract.hasRecord(room)), services)
   }
 
   async refresh(): Promise<Claims> {
@@ -320,6 +322,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const { namespaces, namespace, contract, connection } = this
     try {
       const identity = await namespaces.identify(late, data)
+      const kept = this.authenticated ? [] : ((await namespaces.permitted(namespace, identity.claims, this.recovered?.rooms)) ?? [])
       if (this.authenticated && this.userId !== identity.claims.sub) throw new BrokerError('AUTH_FAILED', 'This connection is another user\'s; log out first')
       if (this.closed) return
       const { claims } = identity
@@ -339,7 +342,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
       if (this.recovered?.userId !== undefined && this.recovered.userId !== claims.sub) this.recovered = undefined
       this.become(identity)
       this.emit(late.succeeded(claims))
-      if (anew) this.enter((this.recovered?.rooms ?? []).filter((room) => this.contract.mayBeIn(claims, room)))
+      if (anew) this.enter(this.recovered === undefined ? [] : kept)
       await this.remember()
       acknowledge?.([{ status: 'success' }])
       for (const early of this.early?.take() ?? []) if (!this.closed) await dispatch(this, early, namespaces.services, namespaces.meters)

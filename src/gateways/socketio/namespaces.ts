@@ -125,7 +125,9 @@ export class Namespaces {
   private async recover(connection: Connection, namespace: Namespace, pid: string, auth: Record<string, unknown>, presented: Identity | undefined): Promise<Entrance> {
     const found = await this.recovery.find(pid, auth.offset, presented?.claims.sub)
     const identity = presented ?? (await this.identityOf(namespace, found))
-    const recovered = found && identity ? await this.permitted(namespace, identity.claims, found) : found
+    const rooms = identity && (await this.permitted(namespace, identity.claims, found?.rooms))
+    // Where it is not known yet who it is, its rooms are looked at then.
+    const recovered = found && identity ? rooms && { ...found, rooms } : found
     const { pid: _pid, offset: _offset, ...own } = auth
     return () => {
       try {
@@ -147,18 +149,18 @@ export class Namespaces {
     return new NamespaceSession(this, current, connection, identity, auth, recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq, identity?.claims.sub) : pid, recovered)
   }
 
-  /** What was kept of a session, without the rooms that it may no longer be in. @returns undefined where nobody can say */
-  private async permitted({ contract }: Namespace, claims: Claims, found: Recovered): Promise<Recovered | undefined> {
-    const rooms: string[] = []
-    for (const room of found.rooms ?? []) {
+  /** The rooms that somebody may be in, by claims or by a service's record. @returns undefined where nobody can say */
+  async permitted({ contract }: Namespace, claims: Claims, rooms: readonly string[] = []): Promise<string[] | undefined> {
+    const permitted: string[] = []
+    for (const room of rooms) {
       try {
         await checkJoin(contract, claims, room, this.services.source)
-        rooms.push(room)
+        permitted.push(room)
       } catch (error) {
         if (failureOf(error).code === 'SERVICE_UNAVAILABLE') return undefined
       }
     }
-    return { ...found, rooms }
+    return permitted
   }
 
   /** A session that was another worker's. */
