@@ -136,7 +136,7 @@ export default defineContract({
   await eventually(() => edited().length === 4)
 
   await own('2', 'bob')
-  await authenticate({ roles: ['blue'], exp: Math.floor(Date.now() / 1000) + 4 })
+  await authenticate({ roles: ['blue'], exp: Math.floor(Date.now() / 1000) + 8 })
   // Once it is off note:2, which the record no longer allows, nothing is on its way any more.
   await eventually(async () => (await broker.metric('rooms')) === 2)
   await edit()
