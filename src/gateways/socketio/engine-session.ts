@@ -128,9 +128,8 @@ export class EngineSession implements Peer {
 
   private end(): boolean {
     if (this.closed) return false
-    const { socket, probe } = this
+    const { socket } = this
     this.ended()
-    probe?.close()
     if (socket) {
       // A close frame would be dropped behind a long queue.
       if (socket.getBufferedAmount() > CLOSE_BEHIND_BYTES) socket.close()
@@ -161,6 +160,7 @@ export class EngineSession implements Peer {
   ended(): void {
     if (this.closed) return
     this.closed = true
+    this.probe?.close()
     this.connection.ended()
     this.host.ended(this)
   }
