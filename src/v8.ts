@@ -35,8 +35,8 @@ export function setUpHeap(): void {
  */
 export function setUpCompiler(): void {
   set(
-    // A third of what V8 would copy into a function from those that it calls: the same is not compiled again and again.
-    '--max-inlined-bytecode-size-cumulative=300',
+    // A sixth of what V8 would copy into a function from those that it calls: the same is not compiled again and again.
+    '--max-inlined-bytecode-size-cumulative=150',
     // The first thousand clients come soon.
     COMPILED_SOON,
   )
