@@ -123,7 +123,7 @@ export default defineContract({
   await own('2', 'ann')
   const client = await SocketIoClient.connect(`http://127.0.0.1:${broker.port}/notes`, { token: null })
   t.teardown(() => client.close())
-  const authenticate = (claims: object) => client.socket.timeout(30_000).emitWithAck('authenticate', { token: token('ann', { ...claims }) })
+  const authenticate = (claims: Record<string, unknown>) => client.socket.timeout(30_000).emitWithAck('authenticate', { token: token('ann', claims) })
   const edited = () => client.of('edited').map(([{ room, n }]) => `${room} ${n}`)
   let n = 0
   const edit = async () => {
