@@ -244,7 +244,7 @@ t.test('authenticate renews in place; a bad token or another user\'s changes not
   await publish('game_added', { n: 2, library_id: 'L1' })
   await publish('game_added', { n: 3, library_id: 'L2' })
   await barrier(client)
-  t.same(withoutBarriers(client).filter(({ id }) => !id?.startsWith('a')).map(({ data }) => data.n), [3], 'the new token\'s access counts')
+  t.same(withoutBarriers(client).map(({ data }) => data.n), [3], 'the new token\'s access counts')
   await new Promise((resolve) => setTimeout(resolve, exp * 1000 - Date.now() + 2_500))
   await client.settle()
   t.equal(client.closeCode, undefined, 'the old token\'s end passed')

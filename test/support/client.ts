@@ -13,6 +13,9 @@ export interface Frame {
   readonly source_id?: string
 }
 
+/** Answers that carry their command's `id`. */
+const ANSWERS: ReadonlySet<string> = new Set(['subscribed', 'unsubscribed', 'authenticated', 'error'])
+
 interface Options {
   readonly token?: string | null
   readonly format?: 'json' | 'msgpack'
@@ -81,7 +84,7 @@ export class TestClient {
 
   /** Frames that are events, in order of arrival. */
   get events(): Frame[] {
-    return this.frames.filter(({ type, id }) => id !== undefined && type !== 'subscribed' && type !== 'unsubscribed' && type !== 'error')
+    return this.frames.filter(({ type, id }) => id !== undefined && !ANSWERS.has(type))
   }
 
   async closed(): Promise<number> {
