@@ -276,7 +276,7 @@ async function openSource(config: Config, log: Logger): Promise<Source> {
 function roomsOf(registry: Registry): Record<string, number> {
   const rooms: Record<string, number> = {}
   for (const { audience } of registry.contracts.values()) {
-    for (const room of audience.rooms.values()) rooms[room.name] = (rooms[room.name] ?? 0) + room.size
+    for (const room of audience.rooms.values()) rooms[room.name] = (rooms[room.name] ?? 0) + room.population
   }
   return rooms
 }

@@ -13,11 +13,16 @@ export function encodeSocketIoEvent(prefix: string, type: string, args: readonly
 
 /** A message that is no stored event: it has no position. */
 export function encodeSocketIoMessage(prefix: string, message: Message): Uint8Array {
-  return Buffer.from(`${prefix}${JSON.stringify([message.type, ...argumentsOf(message)])}`)
+  return Buffer.from(`${prefix}${JSON.stringify(eventValues(message))}`)
 }
 
-export function argumentsOf({ data, args }: Message): readonly unknown[] {
-  return args ?? (data === undefined ? [] : [data])
+/**
+ * What an EVENT packet of a message holds: its name, its arguments.
+ * @param offset where clients look for the offset of their recovery: last
+ */
+export function eventValues({ type, data, args }: Message, offset?: string): readonly unknown[] {
+  if (args !== undefined || data === undefined) return [type, ...(args ?? []), ...(offset === undefined ? [] : [offset])]
+  return offset === undefined ? [type, data] : [type, data, offset]
 }
 
 /** What event frames of a namespace begin with. */

@@ -15,7 +15,7 @@ export async function join(caller: Caller, command: Command, effect: RoomEffect,
   if (session.groups.length + added > roomsMax) {
     throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `A connection may be in ${roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`)
   }
-  hub.join(session, rooms.map((room) => ({ room, predicate: contract.withAccess(claims, []) })))
+  hub.join(session, rooms, contract.withAccess(claims, []))
   for (const room of rooms) if (contract.hasPresence(room)) presence.enter(session, room, userOf(claims).name)
   await caller.remember?.()
   answer(caller, command, effect, rooms)

@@ -1,7 +1,6 @@
 import { type Command, userOf } from '../contracts/contract.ts'
 import type { PlaceEffect, SelectEffect } from '../contracts/effect.ts'
 import { BrokerError } from '../errors.ts'
-import type { Membership } from '../hub/hub.ts'
 import type { Session } from '../hub/session.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 
@@ -26,7 +25,7 @@ export async function enter(caller: Caller, command: Command, effect: PlaceEffec
   const choice = choiceOf(session)
   const types = choice.byPlace.get(place) ?? choice.all ?? effect.events
   choice.byPlace.set(place, types)
-  hub.join(session, [...membershipsOf(caller, effect.room, place, types), { room: placeRoom(place), predicate: undefined }])
+  hub.join(session, [...roomsOf(caller, effect.room, place, types), placeRoom(place)])
   presence.enter(session, place, userOf(claims).name)
   await caller.remember?.()
   if (caller.closed) return
@@ -38,7 +37,7 @@ export async function exit(caller: Caller, command: Command, effect: PlaceEffect
   const { session } = caller
   const place = effect.place(command.data, senderOf(caller))
   const choice = choiceOf(session)
-  hub.leave(session, [...membershipsOf(caller, effect.room, place, choice.byPlace.get(place) ?? []).map(({ room }) => room), placeRoom(place)])
+  hub.leave(session, [...roomsOf(caller, effect.room, place, choice.byPlace.get(place) ?? []), placeRoom(place)])
   choice.byPlace.delete(place)
   presence.leave(session, place)
   await caller.remember?.()
@@ -57,11 +56,10 @@ export async function select(caller: Caller, command: Command, effect: SelectEff
   const places = only === undefined ? presence.placesOf(session) : [only]
   if (only === undefined) choice.all = types
   for (const place of places) {
-    const before = membershipsOf(caller, effect.room, place, choice.byPlace.get(place) ?? [])
-    const after = membershipsOf(caller, effect.room, place, types)
-    const kept = new Set(after.map(({ room }) => room))
+    const before = roomsOf(caller, effect.room, place, choice.byPlace.get(place) ?? [])
+    const after = roomsOf(caller, effect.room, place, types)
     hub.join(session, after)
-    hub.leave(session, before.map(({ room }) => room).filter((room) => !kept.has(room)))
+    hub.leave(session, before.filter((name) => !after.includes(name)))
     choice.byPlace.set(place, types)
   }
   await caller.remember?.()
@@ -94,10 +92,7 @@ function choiceOf(session: Session): Choice {
   return choice
 }
 
-function membershipsOf(caller: Caller, room: PlaceEffect['room'], place: string, types: readonly string[]): Membership[] {
+function roomsOf(caller: Caller, room: PlaceEffect['room'], place: string, types: readonly string[]): string[] {
   const sender = senderOf(caller)
-  return types.flatMap((type) => {
-    const name = room(place, type, sender)
-    return name === undefined ? [] : [{ room: name, predicate: undefined }]
-  })
+  return types.map((type) => room(place, type, sender)).filter((name) => name !== undefined)
 }

@@ -1,7 +1,7 @@
 import type { Command } from '../contracts/contract.ts'
 import { BrokerError } from '../errors.ts'
-import type { Membership } from '../hub/hub.ts'
-import { parsePosition } from '../log/position.ts'
+import type { Predicate } from '../hub/predicate.ts'
+import { parsePosition, type Position } from '../log/position.ts'
 import type { Caller, Services } from './caller.ts'
 
 interface SubscribeData {
@@ -18,33 +18,34 @@ interface SubscribeData {
  */
 export function subscribe(caller: Caller, command: Command<SubscribeData>, services: Services): Promise<void> | undefined {
   const { events = [], rooms = [], filters = {}, since } = command.data
-  const memberships = membershipsOf(caller, events, rooms, filters)
-  const { session } = caller
-  const added = memberships.reduce((count, { room }) => (session.groupIn(room) ? count : count + 1), 0)
+  const { session, contract, claims } = caller
+  const predicate = contract.predicate(claims, filters)
+  const names = roomsOf(caller, events, rooms)
+  const added = names.filter((name) => !session.groupIn(name)).length
   if (session.groups.length + added > services.roomsMax) {
     throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `A connection may be in ${services.roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`)
   }
   const answer = () => caller.reply({ type: 'subscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined), filters } }, command)
   if (since === undefined || since === null) {
     answer()
-    services.hub.join(session, memberships)
+    services.hub.join(session, names, predicate)
     return undefined
   }
   const position = parsePosition(since)
   if (!position) throw new BrokerError('INVALID_POSITION', 'since: this is no position; give the `id` of an event', { since: String(since).slice(0, 100) })
-  return subscribeSince(caller, memberships, position.epoch, position.seq, String(since), answer, services)
+  return subscribeSince(caller, names, predicate, position, String(since), answer, services)
 }
 
-async function subscribeSince(caller: Caller, memberships: readonly Membership[], epoch: string, seq: number, since: string, answer: () => void, { hub, log }: Services): Promise<void> {
+async function subscribeSince(caller: Caller, names: readonly string[], predicate: Predicate | undefined, { epoch, seq }: Position, since: string, answer: () => void, { hub, log }: Services): Promise<void> {
   // Out of reach: what is in memory counts, and what is older is read when the source is back.
   const bounds = await log.recentBounds(seq).catch(() => ({ epoch: log.epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }))
   if (caller.closed) return
   // The answer is sent before the session leaves live delivery: it flushes what the socket is still to get live.
   answer()
   const known = epoch === bounds.epoch && seq <= bounds.lastSeq
-  if (known && seq + 1 >= bounds.firstSeq) return hub.joinSince(caller.session, memberships, seq)
+  if (known && seq + 1 >= bounds.firstSeq) return hub.joinSince(caller.session, names, predicate, seq)
   caller.reply(missed(since, bounds.firstSeq > bounds.lastSeq ? null : log.position(bounds.firstSeq)))
-  hub.joinSince(caller.session, memberships, bounds.firstSeq - 1)
+  hub.joinSince(caller.session, names, predicate, bounds.firstSeq - 1)
 }
 
 /** Says by name that the log no longer has what a client needs. `oldest` null: nothing is stored. */
@@ -60,12 +61,12 @@ export function unsubscribe(caller: Caller, command: Command<SubscribeData>, { h
   caller.reply({ type: 'unsubscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined) } }, command)
 }
 
-function membershipsOf({ contract, claims }: Caller, events: readonly string[], rooms: readonly string[], filters: Readonly<Record<string, unknown>>): Membership[] {
-  const predicate = contract.predicate(claims, filters)
+/** Event types are rooms, too: each has that of its name. */
+function roomsOf({ contract, claims }: Caller, events: readonly string[], rooms: readonly string[]): string[] {
   const names = new Set(events.flatMap((name) => contract.typesOf(name)))
   for (const room of rooms) {
     contract.checkRoom(claims, room)
     names.add(room)
   }
-  return [...names].map((room) => ({ room, predicate }))
+  return [...names]
 }

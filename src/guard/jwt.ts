@@ -179,8 +179,9 @@ export function wellFormed(claims: unknown): claims is Claims {
   if (typeof claims !== 'object' || claims === null) return false
   const { sub, exp } = claims as Claims
   if (typeof sub !== 'string' || sub === '' || typeof exp !== 'number') return false
-  return LISTS.every((name) => {
+  for (const name of LISTS) {
     const list: unknown = (claims as Claims)[name]
-    return list === undefined || (Array.isArray(list) && list.every((item) => typeof item === 'string'))
-  })
+    if (list !== undefined && !(Array.isArray(list) && list.every((item) => typeof item === 'string'))) return false
+  }
+  return true
 }

@@ -46,21 +46,17 @@ export class Delivery {
   private deliverToRoom(entry: LogEntry, audience: Audience, name: string): void {
     const room = audience.rooms.get(name)
     if (room === undefined) return
-    for (const group of room.groups) {
-      if (group.predicate === undefined || accepts(group.predicate, entry.route.facets)) this.publish(entry, group)
-    }
+    this.publish(entry, room)
+    for (const group of room.filtered) if (isWanted(entry, group)) this.publish(entry, group)
   }
 
   private publish(entry: LogEntry, group: Group): void {
+    if (group.sole !== undefined) return this.publishToOne(group.sole, entry)
     for (const topic of group.topics) {
       if (topic.live === 0) continue
       if (this.rehearsal !== undefined) {
         const { wire } = topic
         this.rehearse((session) => session.wire === wire && group.has(session))
-        continue
-      }
-      if (topic.only !== undefined) {
-        this.publishToOne(topic.only, entry)
         continue
       }
       const frame = entry.frame(topic.wire)
@@ -86,11 +82,11 @@ export class Delivery {
   }
 
   private deliverOnce(entry: LogEntry, audience: Audience, rooms: Room[]): void {
-    if (rooms.length > 1) rooms.sort((a, b) => b.size - a.size)
+    if (rooms.length > 1) rooms.sort((a, b) => b.population - a.population)
     this.deliverToRoom(entry, audience, (rooms[0] as Room).name)
     for (let i = 1; i < rooms.length; i++) {
       for (const group of (rooms[i] as Room).groups) {
-        if (group.predicate !== undefined && !accepts(group.predicate, entry.route.facets)) continue
+        if (!isWanted(entry, group)) continue
         for (const session of group.members) {
           if (!isReachedInAny(session, rooms, i, entry)) this.publishToOne(session, entry)
         }
@@ -134,5 +130,9 @@ function isReachedInAny(session: Session, rooms: readonly Room[], count: number,
 /** Whether the session gets this event by its membership in that room. */
 function isReachedIn(session: Session, room: string, entry: LogEntry): boolean {
   const group = session.groupIn(room)
-  return group !== undefined && (group.predicate === undefined || accepts(group.predicate, entry.route.facets))
+  return group !== undefined && isWanted(entry, group)
+}
+
+function isWanted(entry: LogEntry, { predicate }: Group): boolean {
+  return predicate === undefined || accepts(predicate, entry.route.facets)
 }

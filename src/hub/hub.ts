@@ -5,7 +5,7 @@ import type { Meters } from '../meters.ts'
 import { CatchUp, type CatchUpLimits } from './catch-up.ts'
 import { Delivery } from './delivery.ts'
 import type { Predicate } from './predicate.ts'
-import { type Audience, type Group, lengthened, type Topic } from './room.ts'
+import { type Audience, type Group, lengthened } from './room.ts'
 import type { Message, Wire } from './wire.ts'
 import { BEHIND, CLOSED, FALLEN, LIVE, type Session } from './session.ts'
 import { VisitingOrder } from './visiting-order.ts'
@@ -17,12 +17,6 @@ import { VisitingOrder } from './visiting-order.ts'
  * after it, so it takes half.
  */
 const EVENTS_PER_TURN = 30
-
-/** What a session joins: rooms, and what it wants of them. */
-export interface Membership {
-  readonly room: string
-  readonly predicate: Predicate | undefined
-}
 
 /**
  * Rooms, and who is in them: takes events off the log and publishes each to the native topics of its rooms, once per
@@ -79,10 +73,13 @@ export class Hub {
     this.catchUp.add(session)
   }
 
-  /** Joins rooms from now on. A room that the session is in already: its predicate is replaced, and it counts as joined last. */
-  join(session: Session, memberships: readonly Membership[]): void {
+  /**
+   * Joins rooms from now on. A room that the session is in already: its predicate is replaced, and it counts as joined last.
+   * @param predicate what it wants of them; undefined: all
+   */
+  join(session: Session, rooms: Iterable<string>, predicate?: Predicate): void {
     this.settle()
-    for (const { room, predicate } of memberships) {
+    for (const room of rooms) {
       const before = session.groupIn(room)
       this.enter(session, room, predicate)
       // Behind: events between its cursor and now came before it joined.
@@ -99,14 +96,14 @@ export class Hub {
    * Joins rooms and replays what they had after `sinceSeq`. Events of the session's other rooms go on where they were;
    * the session sees all in order of position.
    */
-  joinSince(session: Session, memberships: readonly Membership[], sinceSeq: number): void {
+  joinSince(session: Session, rooms: Iterable<string>, predicate: Predicate | undefined, sinceSeq: number): void {
     this.settle()
     if (session.state === CLOSED) return
     const deliveredSeq = session.state === LIVE ? this.liveSeq : session.cursor
     if (session.state === LIVE) this.takeOffTopics(session)
     const floors = this.floorsOf(session)
     for (const { room } of session.groups) floors.set(room.name, Math.max(floors.get(room.name) ?? 0, deliveredSeq))
-    for (const { room, predicate } of memberships) {
+    for (const room of rooms) {
       session.state = BEHIND
       this.enter(session, room, predicate)
       floors.set(room, sinceSeq)
@@ -125,10 +122,7 @@ export class Hub {
 
   /** Replaces the predicates of all its rooms, for example after its token changed. */
   rejoin(session: Session, predicateOf: (before: Predicate | undefined) => Predicate | undefined): void {
-    this.join(
-      session,
-      session.groups.map((group) => ({ room: group.room.name, predicate: predicateOf(group.predicate) })),
-    )
+    for (const { room, predicate } of [...session.groups]) this.join(session, [room.name], predicateOf(predicate))
   }
 
   /** @param socketStays others share its socket, which goes on */
@@ -138,7 +132,7 @@ export class Hub {
     const wasLive = session.state === LIVE || session.state === FALLEN
     session.state = CLOSED
     for (const group of session.groups) {
-      if (wasLive) uncount(session, group.topicOf(session.wire))
+      if (wasLive && group.sole !== session) group.topicOf(session.wire).live--
       remove(session, group)
     }
     session.groups = []
@@ -304,7 +298,10 @@ export class Hub {
       return
     }
     const group = session.audience.room(roomName).groupOf(predicate)
+    const { sole } = group
     group.add(session)
+    // It is no longer alone.
+    if (sole?.state === LIVE) this.subscribe(sole, group)
     if (session.state === LIVE) this.subscribe(session, group)
     session.groups = lengthened(session.groups, group)
     if (session.audience.view?.room === roomName) session.view = session.audience.view
@@ -316,20 +313,18 @@ export class Hub {
   }
 
   private subscribe(session: Session, group: Group): void {
+    if (group.sole === session) return
     const topic = group.topicOf(session.wire)
-    if (topic.live++ === 0) topic.only = session
-    else {
-      topic.only?.peer.subscribe(topic.name)
-      topic.only = undefined
-      session.peer.subscribe(topic.name)
-      this.visitingOrder.subscribed(group, topic)
-    }
+    topic.live++
+    session.peer.subscribe(topic.name)
+    this.visitingOrder.subscribed(group, topic)
   }
 
   private unsubscribe(session: Session, group: Group): void {
+    if (group.sole === session) return
     const topic = group.topicOf(session.wire)
-    if (topic.only !== session) session.peer.unsubscribe(topic.name)
-    uncount(session, topic)
+    topic.live--
+    session.peer.unsubscribe(topic.name)
   }
 
   private exit(session: Session, group: Group): void {
@@ -344,12 +339,6 @@ export class Hub {
     session.floors ??= new Map()
     return session.floors
   }
-}
-
-/** It is no longer live in the topic's group. */
-function uncount(session: Session, topic: Topic): void {
-  topic.live--
-  if (topic.only === session) topic.only = undefined
 }
 
 function remove(session: Session, group: Group): void {

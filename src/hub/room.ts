@@ -5,6 +5,8 @@ import type { Wire } from './wire.ts'
 
 let groups = 0
 
+const NONE: readonly never[] = []
+
 /** Adds to a list that mostly stays as short as it is: `push` would make room for 17. */
 export function lengthened<T>(list: T[], item: T): T[] {
   switch (list.length) {
@@ -21,45 +23,35 @@ export function lengthened<T>(list: T[], item: T): T[] {
 /** One native topic: a group's live members on one wire. */
 export class Topic {
   readonly wire: Wire
+  readonly name: string
   live = 0
-  /** Its live member, where it came to none else: nothing is subscribed, and events go by the topic that only this session has. */
-  only: Session | undefined
   /** Subscriptions since its subscribers were put in order (visiting-order.ts). */
   outOfOrder = 0
-  private readonly serial: number
-  private written: string | undefined
 
-  /** @param serial of its group */
-  constructor(wire: Wire, serial: number) {
+  constructor(wire: Wire, group: number) {
     this.wire = wire
-    this.serial = serial
-  }
-
-  /** Most topics are never subscribed to, and need none. */
-  get name(): string {
-    this.written ??= `${this.wire.id}/${this.serial.toString(36)}`
-    return this.written
+    this.name = `${wire.id}/${group.toString(36)}`
   }
 }
 
 /** The members of a room that want the same of it: one native topic per wire, one predicate evaluation per event. */
-export class Group {
-  readonly room: Room
+export abstract class Group {
+  abstract readonly room: Room
   readonly predicate: Predicate | undefined
-  topics: Topic[] = []
-  private readonly serial = groups++
-  /** Its one member. Most groups (`user:…`) never have another, and need no set. */
-  private sole: Session | undefined
+  /** None before its second member. */
+  topics: readonly Topic[] = NONE
+  /** Its one member, to which events go by the topic that only this session has. Most groups (`user:…`) never have another. */
+  sole: Session | undefined
   /** From the second member on: all. */
   private all: Set<Session> | undefined
+  private readonly serial = groups++
 
-  constructor(room: Room, predicate: Predicate | undefined) {
-    this.room = room
+  constructor(predicate: Predicate | undefined) {
     this.predicate = predicate
   }
 
   get members(): Iterable<Session> {
-    return this.all ?? (this.sole === undefined ? [] : [this.sole])
+    return this.all ?? (this.sole === undefined ? NONE : [this.sole])
   }
 
   get size(): number {
@@ -87,48 +79,74 @@ export class Group {
   topicOf(wire: Wire): Topic {
     for (const topic of this.topics) if (topic.wire.id === wire.id) return topic
     const topic = new Topic(wire, this.serial)
-    this.topics = lengthened(this.topics, topic)
+    this.topics = [...this.topics, topic]
     return topic
+  }
+
+  /** Whether live members may be on this wire. */
+  uses(wire: Wire): boolean {
+    return this.sole === undefined ? this.topics.some((topic) => topic.wire === wire) : this.sole.wire === wire
+  }
+
+  /** The wires that live members may be on. */
+  get wires(): readonly Wire[] {
+    return this.sole === undefined ? this.topics.map(({ wire }) => wire) : [this.sole.wire]
   }
 }
 
-/** A room: who gets the events that name it. */
-export class Room {
+/** A room: who gets the events that name it. Those who want all of its events are its own group, the others are in groups beside it. */
+export class Room extends Group {
   readonly name: string
-  groups: Group[] = []
+  filtered: readonly Group[] = NONE
   private readonly audience: Audience
 
   constructor(name: string, audience: Audience) {
+    super(undefined)
     this.name = name
     this.audience = audience
   }
 
-  get size(): number {
-    let size = 0
-    for (const group of this.groups) size += group.size
-    return size
+  get room(): Room {
+    return this
+  }
+
+  get groups(): readonly Group[] {
+    return [this, ...this.filtered]
+  }
+
+  /** How many are in it. */
+  get population(): number {
+    let population = this.size
+    for (const group of this.filtered) population += group.size
+    return population
   }
 
   /** Whether a session could be in both. */
   sharesWireWith(other: Room): boolean {
-    for (const { topics } of this.groups) {
-      for (const { wire } of topics) if (other.groups.some((group) => group.topics.some((topic) => topic.wire === wire))) return true
-    }
-    return false
+    return this.groups.some(({ wires }) => wires.some((wire) => other.groups.some((group) => group.uses(wire))))
   }
 
   groupOf(predicate: Predicate | undefined): Group {
-    const key = predicate?.key
-    for (const group of this.groups) if (group.predicate?.key === key) return group
-    const group = new Group(this, predicate)
-    this.groups = lengthened(this.groups, group)
+    if (predicate === undefined) return this
+    for (const group of this.filtered) if (group.predicate?.key === predicate.key) return group
+    const group = new FilteredGroup(this, predicate)
+    this.filtered = [...this.filtered, group]
     return group
   }
 
-  /** Forgets a group, and the room with its last one. */
+  /** Forgets a group that nobody is in any more, and the room with its last one. */
   forget(group: Group): void {
-    this.groups.splice(this.groups.indexOf(group), 1)
-    if (this.groups.length === 0) this.audience.rooms.delete(this.name)
+    if (group !== this) this.filtered = this.filtered.filter((other) => other !== group)
+    if (this.size === 0 && this.filtered.length === 0) this.audience.rooms.delete(this.name)
+  }
+}
+
+class FilteredGroup extends Group {
+  readonly room: Room
+
+  constructor(room: Room, predicate: Predicate) {
+    super(predicate)
+    this.room = room
   }
 }
 

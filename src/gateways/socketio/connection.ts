@@ -99,7 +99,8 @@ export class Connection implements LaneOwner, RateState {
   /** @param data undefined: none */
   send(type: PacketType, nsp: string, data?: unknown, id?: number): void {
     if (this.engine.closed) return
-    if (!hasBinary(data)) return this.lane.send(this.engine, encodePacket(type, nsp, data, id), false)
+    // Only what a client sent itself can be binary: all else is read from JSON.
+    if (this.decoder === undefined || !hasBinary(data)) return this.lane.send(this.engine, encodePacket(type, nsp, data, id), false)
     for (const part of encoder.encode({ type, nsp, data, id } as Packet) as (string | Buffer)[]) {
       if (typeof part === 'string') this.lane.send(this.engine, `4${part}`, false)
       else this.lane.send(this.engine, part, true)

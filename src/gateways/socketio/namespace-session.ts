@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { PacketType } from 'socket.io-parser'
-import { argumentsOf } from '../../codecs/socketio.ts'
+import { eventValues } from '../../codecs/socketio.ts'
 import type { Askable } from '../../commands/ask.ts'
 import type { Caller } from '../../commands/caller.ts'
 import { dispatch } from '../../commands/dispatch.ts'
@@ -11,7 +11,6 @@ import { type Claims, type Command, type Failure, type LateAuthentication, type 
 import { BrokerError } from '../../errors.ts'
 import { countCommand } from '../../guard/rate-limit.ts'
 import type { Identity } from '../../guard/sessions.ts'
-import type { Membership } from '../../hub/hub.ts'
 import { CLOSED, Session } from '../../hub/session.ts'
 import type { Connection } from './connection.ts'
 import { EarlyCommands } from './early-commands.ts'
@@ -129,7 +128,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (places) restorePlaces(this, places, name, services)
     for (const room of rooms.flatMap(([, names]) => names)) if (this.contract.hasPresence(room)) services.presence.enter(this, room, name)
     const predicate = this.contract.withAccess(this.claims, [])
-    for (const [sinceSeq, names] of rooms) services.hub.joinSince(this, names.map((room) => ({ room, predicate })), sinceSeq)
+    for (const [sinceSeq, names] of rooms) services.hub.joinSince(this, names, predicate, sinceSeq)
   }
 
   /** The client is gone from the namespace. */
@@ -306,15 +305,11 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const own = endpoint.joins?.(this.claims, parameter) ?? []
     const rooms = kept.length === 0 ? own : new Set([...own, ...kept])
     const predicate = this.contract.withAccess(this.claims, [])
-    const memberships: Membership[] = []
-    for (const room of rooms) {
-      if (this.contract.hasPresence(room)) presence.enter(this, room, userOf(this.claims).name)
-      memberships.push({ room, predicate })
-    }
-    if (this.recovered === undefined) hub.join(this, memberships)
+    for (const room of rooms) if (this.contract.hasPresence(room)) presence.enter(this, room, userOf(this.claims).name)
+    if (this.recovered === undefined) hub.join(this, rooms, predicate)
     else {
       if (this.recovered.places) restorePlaces(this, this.recovered.places, userOf(this.claims).name, this.namespaces.services)
-      hub.joinSince(this, memberships, this.recovered.sinceSeq)
+      hub.joinSince(this, rooms, predicate, this.recovered.sinceSeq)
     }
   }
 
@@ -383,9 +378,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
   }
 
   private emit(message: Message, offset?: string): void {
-    const data = [message.type, ...argumentsOf(message)]
-    if (offset !== undefined) data.push(offset)
-    this.connection.send(PacketType.EVENT, this.name, data)
+    this.connection.send(PacketType.EVENT, this.name, eventValues(message, offset))
   }
 }
 
