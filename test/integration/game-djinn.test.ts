@@ -146,6 +146,31 @@ t.test('an event with user_id goes to that user alone, on each of their connecti
   for (const client of clients) await client.close()
 })
 
+t.test('whoever comes to a room and leaves it, to one alone in it or to others, each sees what came while it was there, once', async (t) => {
+  const clients = await Promise.all((['json', 'json', 'msgpack'] as const).map((format) => TestClient.connect(broker.url(), { format })))
+  for (const client of clients) await client.subscribe(['maintenance_mode'])
+  const expected: number[][] = clients.map(() => [])
+  // Who is in after each step: every room of these three, reached from every other.
+  const path = [0, 1, 3, 2, 6, 4, 5, 7, 3, 1, 5, 4, 0, 2, 3, 7, 6, 7, 5, 1, 0, 4, 6, 2, 0]
+  for (const [step, inRoom] of path.entries()) {
+    for (const [i, client] of clients.entries()) {
+      const was = ((path[step - 1] ?? 0) >> i) & 1
+      const is = (inRoom >> i) & 1
+      if (is > was) await client.subscribe(['game_added'], i === 1 && step % 2 ? { library_id: 'L1' } : {})
+      else if (was > is) {
+        client.send({ type: 'unsubscribe', data: { events: ['game_added'] } })
+        await client.type('unsubscribed', client.frames.length)
+      }
+      if (is) expected[i]?.push(2 * step, 2 * step + 1)
+    }
+    await publish('game_added', { n: 2 * step })
+    await publish('game_added', { n: 2 * step + 1 })
+    await barrier(...clients)
+  }
+  t.same(clients.map((client) => withoutBarriers(client).map(({ data }) => data.n)), expected)
+  for (const client of clients) await client.close()
+})
+
 t.test('a conversation is for who took part in it, also after reconnecting, and on another broker', async (t) => {
   const second = await TestBroker.start({ NATS_URL: nats.url })
   t.teardown(() => second.stop())
