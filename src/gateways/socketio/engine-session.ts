@@ -6,7 +6,7 @@ import type { Connection } from './connection.ts'
 import type { Passage } from './passage.ts'
 import { Polling } from './polling.ts'
 
-/** uWS copies these properties onto its own socket object. */
+/** What stands on uWS' own socket object, from `open` on. */
 export interface EngineSocketData {
   /** The session that the socket carries, or will carry once its probe is done; or the way to it, while it is another worker's. */
   session: EngineSession | Passage
