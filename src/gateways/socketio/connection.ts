@@ -96,15 +96,19 @@ export class Connection implements LaneOwner, RateState {
     }
   }
 
-  /** @param data undefined: none */
+  /** @param data undefined: none; binary values go as attachments */
   send(type: PacketType, nsp: string, data?: unknown, id?: number): void {
+    if (!hasBinary(data)) return this.sendText(type, nsp, data, id)
     if (this.engine.closed) return
-    // Only what a client sent itself can be binary: all else is read from JSON.
-    if (this.decoder === undefined || !hasBinary(data)) return this.lane.send(this.engine, encodePacket(type, nsp, data, id), false)
     for (const part of encoder.encode({ type, nsp, data, id } as Packet) as (string | Buffer)[]) {
       if (typeof part === 'string') this.lane.send(this.engine, `4${part}`, false)
       else this.lane.send(this.engine, part, true)
     }
+  }
+
+  /** @param data undefined: none; binary values are written as JSON */
+  sendText(type: PacketType, nsp: string, data?: unknown, id?: number): void {
+    if (!this.engine.closed) this.lane.send(this.engine, encodePacket(type, nsp, data, id), false)
   }
 
   /** Takes a client off one namespace, and tells it so: it does not come back by itself. */

@@ -90,7 +90,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
 
   /** CONNECT is answered; then what it missed, then live events. */
   begin(): void {
-    this.connection.send(PacketType.CONNECT, this.name, { sid: this.connectionId, pid: this.pid })
+    this.connection.sendText(PacketType.CONNECT, this.name, { sid: this.connectionId, pid: this.pid })
     this.namespaces.opened(this)
     if (this.authenticated) this.enter(this.recovered?.rooms ?? [])
   }
@@ -299,7 +299,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     hub.open(this)
     askables.add(this)
     const first = endpoint.welcome?.(this)
-    if (first) this.emit(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq))
+    if (first) this.connection.sendText(PacketType.EVENT, this.name, eventValues(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq)))
     // Who logs out and in again is welcomed again.
     if (!endpoint.lateAuthentication) this.auth = WELCOMED
     const own = endpoint.joins?.(this.claims, parameter) ?? []
@@ -377,8 +377,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.connection.disconnect(this)
   }
 
-  private emit(message: Message, offset?: string): void {
-    this.connection.send(PacketType.EVENT, this.name, eventValues(message, offset))
+  private emit(message: Message): void {
+    this.connection.send(PacketType.EVENT, this.name, eventValues(message))
   }
 }
 
