@@ -37,12 +37,23 @@ export function leaveRooms({ session }: Pick<Caller, 'session'>, rooms: readonly
 /** Leaves rooms in which a client's new claims do not let it be, unless a service's record does. Where nobody can say, it leaves. */
 export async function leaveUnlessRecorded(caller: Caller, rooms: readonly string[], services: Services): Promise<void> {
   const { contract, claims } = caller
+  const kept = await permittedRooms(contract, claims, rooms, services.source)
+  // What it says by then of who it is has been looked at anew.
+  if (!caller.closed && caller.claims === claims) leaveRooms(caller, rooms.filter((room) => !kept?.includes(room)), services)
+}
+
+/** The rooms that somebody may be in, by claims or by a service's record. @returns undefined where nobody can say */
+export async function permittedRooms(contract: CompiledContract, claims: Claims, rooms: readonly string[], source: Source): Promise<string[] | undefined> {
+  const permitted: string[] = []
   for (const room of rooms) {
-    const allowed = await checkJoin(contract, claims, room, services.source).then(() => true, () => false)
-    // What it says by then of who it is has been looked at anew.
-    if (caller.closed || caller.claims !== claims) return
-    if (!allowed) leaveRooms(caller, [room], services)
+    try {
+      await checkJoin(contract, claims, room, source)
+      permitted.push(room)
+    } catch (error) {
+      if (!(error instanceof BrokerError) || error.code === 'SERVICE_UNAVAILABLE') return undefined
+    }
   }
+  return permitted
 }
 
 function roomsOf(caller: Caller, effect: RoomEffect, command: Command): readonly string[] {

@@ -4,7 +4,7 @@ import { eventValues } from '../../codecs/socketio.ts'
 import type { Askable } from '../../commands/ask.ts'
 import type { Caller } from '../../commands/caller.ts'
 import { dispatch } from '../../commands/dispatch.ts'
-import { leaveRooms, leaveUnlessRecorded } from '../../commands/join.ts'
+import { leaveRooms, leaveUnlessRecorded, permittedRooms } from '../../commands/join.ts'
 import { placeState, restorePlaces } from '../../commands/place.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import { type Claims, type Command, type Failure, type LateAuthentication, type Message, userOf } from '../../contracts/contract.ts'
@@ -317,7 +317,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const { namespaces, namespace, contract, connection } = this
     try {
       const identity = await namespaces.identify(late, data)
-      const kept = this.authenticated ? [] : ((await namespaces.permitted(namespace, identity.claims, this.recovered?.rooms)) ?? [])
+      const kept = this.authenticated ? [] : ((await permittedRooms(contract, identity.claims, this.recovered?.rooms ?? [], namespaces.services.source)) ?? [])
       if (this.authenticated && this.userId !== identity.claims.sub) throw new BrokerError('AUTH_FAILED', 'This connection is another user\'s; log out first')
       if (this.closed) return
       const { claims } = identity

@@ -1,7 +1,7 @@
 import type { TemplatedApp } from 'uWebSockets.js'
 import { bareData, encodeSocketIoEvent, encodeSocketIoMessage, eventPrefix } from '../../codecs/socketio.ts'
 import type { Services } from '../../commands/caller.ts'
-import { checkJoin } from '../../commands/join.ts'
+import { permittedRooms } from '../../commands/join.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { Claims, LateAuthentication, SocketIoEndpoint } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
@@ -125,7 +125,7 @@ export class Namespaces {
   private async recover(connection: Connection, namespace: Namespace, pid: string, auth: Record<string, unknown>, presented: Identity | undefined): Promise<Entrance> {
     const found = await this.recovery.find(pid, auth.offset, presented?.claims.sub)
     const identity = presented ?? (await this.identityOf(namespace, found))
-    const rooms = identity && (await this.permitted(namespace, identity.claims, found?.rooms))
+    const rooms = identity && (await permittedRooms(namespace.contract, identity.claims, found?.rooms ?? [], this.services.source))
     // Where it is not known yet who it is, its rooms are looked at then.
     const recovered = found && identity ? rooms && { ...found, rooms } : found
     const { pid: _pid, offset: _offset, ...own } = auth
@@ -147,20 +147,6 @@ export class Namespaces {
     // While this one was looked up, others may have opened the namespace: there is one wire for all of them.
     const current = this.used.get(namespace.name) ?? namespace
     return new NamespaceSession(this, current, connection, identity, auth, recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq, identity?.claims.sub) : pid, recovered)
-  }
-
-  /** The rooms that somebody may be in, by claims or by a service's record. @returns undefined where nobody can say */
-  async permitted({ contract }: Namespace, claims: Claims, rooms: readonly string[] = []): Promise<string[] | undefined> {
-    const permitted: string[] = []
-    for (const room of rooms) {
-      try {
-        await checkJoin(contract, claims, room, this.services.source)
-        permitted.push(room)
-      } catch (error) {
-        if (failureOf(error).code === 'SERVICE_UNAVAILABLE') return undefined
-      }
-    }
-    return permitted
   }
 
   /** A session that was another worker's. */
