@@ -43,7 +43,7 @@ export function addFanout(program: Command): void {
     .addOption(number('--seconds <s>', 'measured time of each side of a round', 10, 1))
     .addOption(warmup())
     .addOption(number('--rounds <n>', 'all sides, one after the other, this many times', 5, 1))
-    .addOption(number('--connects <n>', "with --protocol socketio: times in each round that Roomcast's clients and those of socketio-uws only connect", 3, 0))
+    .addOption(number('--connects <n>', "with --protocol socketio: times in each round that Roomcast's clients and those of socketio-uws only connect", 6, 0))
     .addOption(peers('raw; with --protocol socketio also socketio-uws, socketio-ws'))
     .option('--raw-by-message', "the raw server's clients subscribe by message too: shows what that alone costs a connection ever after")
     .addOption(seed())
@@ -76,8 +76,10 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
       if (flags.protocol === 'raw') continue
       const alone = { workload: WORKLOADS.socketio, cohorts: oneRoom(subscribers) }
       const of = `${name === '' ? '' : `${name}, `}connecting alone`
+      const sides = session.peers.filter((each) => HANDSHAKE_SIDES.includes(each.name))
       for (let time = (round - 1) * flags.connects + 1; time <= round * flags.connects; time++) {
-        for (const peer of session.peers.filter((each) => HANDSHAKE_SIDES.includes(each.name))) {
+        // Who comes first takes turns: the machine may become faster or slower meanwhile.
+        for (const peer of time % 2 === 1 ? sides : sides.toReversed()) {
           const label = `${of}, ${time} of ${flags.rounds * flags.connects}, ${PEERS[peer.name].title}`
           await session.measure(label, peer, () => connectOnly(peer, alone, session.place, { case: of, round: time }, label))
         }
