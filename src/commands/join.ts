@@ -37,9 +37,12 @@ export function leaveRooms({ session }: Pick<Caller, 'session'>, rooms: readonly
 /** Leaves rooms in which a client's new claims do not let it be, unless a service's record does. Where nobody can say, it leaves. */
 export async function leaveUnlessRecorded(caller: Caller, rooms: readonly string[], services: Services): Promise<void> {
   const { contract, claims } = caller
-  const kept = await permittedRooms(contract, claims, rooms, services.source)
-  // What it says by then of who it is has been looked at anew.
-  if (!caller.closed && caller.claims === claims) leaveRooms(caller, rooms.filter((room) => !kept?.includes(room)), services)
+  for (const room of rooms) {
+    const permitted = await permittedRooms(contract, claims, [room], services.source)
+    // What it says by then of who it is has been looked at anew.
+    if (caller.closed || caller.claims !== claims) return
+    if (!permitted?.includes(room)) leaveRooms(caller, [room], services)
+  }
 }
 
 /** The rooms that somebody may be in, by claims or by a service's record. @returns undefined where nobody can say */
@@ -50,7 +53,7 @@ export async function permittedRooms(contract: CompiledContract, claims: Claims,
       await checkJoin(contract, claims, room, source)
       permitted.push(room)
     } catch (error) {
-      if (!(error instanceof BrokerError) || error.code === 'SERVICE_UNAVAILABLE') return undefined
+      if (error instanceof BrokerError && error.code === 'SERVICE_UNAVAILABLE') return undefined
     }
   }
   return permitted

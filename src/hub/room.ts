@@ -5,7 +5,8 @@ import type { Wire } from './wire.ts'
 
 let groups = 0
 
-const NONE: readonly never[] = []
+/** A list that only `lengthened` adds to, by another one in its place. */
+const NONE: never[] = []
 
 /** Adds to a list that mostly stays as short as it is: `push` would make room for 17. */
 export function lengthened<T>(list: T[], item: T): T[] {
@@ -39,7 +40,7 @@ export abstract class Group {
   abstract readonly room: Room
   readonly predicate: Predicate | undefined
   /** None before its second member. */
-  topics: readonly Topic[] = NONE
+  topics: Topic[] = NONE
   /** Its one member, to which events go by the topic that only this session has. Most groups (`user:…`) never have another. */
   sole: Session | undefined
   /** From the second member on: all. */
@@ -79,13 +80,8 @@ export abstract class Group {
   topicOf(wire: Wire): Topic {
     for (const topic of this.topics) if (topic.wire.id === wire.id) return topic
     const topic = new Topic(wire, this.serial)
-    this.topics = [...this.topics, topic]
+    this.topics = lengthened(this.topics, topic)
     return topic
-  }
-
-  /** Whether live members may be on this wire. */
-  uses(wire: Wire): boolean {
-    return this.sole === undefined ? this.topics.some((topic) => topic.wire === wire) : this.sole.wire === wire
   }
 
   /** The wires that live members may be on. */
@@ -97,7 +93,7 @@ export abstract class Group {
 /** A room: who gets the events that name it. Those who want all of its events are its own group, the others are in groups beside it. */
 export class Room extends Group {
   readonly name: string
-  filtered: readonly Group[] = NONE
+  filtered: Group[] = NONE
   private readonly audience: Audience
 
   constructor(name: string, audience: Audience) {
@@ -123,20 +119,20 @@ export class Room extends Group {
 
   /** Whether a session could be in both. */
   sharesWireWith(other: Room): boolean {
-    return this.groups.some(({ wires }) => wires.some((wire) => other.groups.some((group) => group.uses(wire))))
+    return this.groups.some(({ wires }) => wires.some((wire) => other.groups.some((group) => group.wires.includes(wire))))
   }
 
   groupOf(predicate: Predicate | undefined): Group {
     if (predicate === undefined) return this
     for (const group of this.filtered) if (group.predicate?.key === predicate.key) return group
     const group = new FilteredGroup(this, predicate)
-    this.filtered = [...this.filtered, group]
+    this.filtered = lengthened(this.filtered, group)
     return group
   }
 
   /** Forgets a group that nobody is in any more, and the room with its last one. */
   forget(group: Group): void {
-    if (group !== this) this.filtered = this.filtered.filter((other) => other !== group)
+    if (group !== this) this.filtered.splice(this.filtered.indexOf(group), 1)
     if (this.size === 0 && this.filtered.length === 0) this.audience.rooms.delete(this.name)
   }
 }

@@ -150,7 +150,7 @@ t.test('whoever comes to a room and leaves it, to one alone in it or to others, 
   const clients = await Promise.all((['json', 'json', 'msgpack'] as const).map((format) => TestClient.connect(broker.url(), { format })))
   for (const client of clients) await client.subscribe(['maintenance_mode'])
   const expected: number[][] = clients.map(() => [])
-  // Who is in after each step: every room of these three, reached from every other.
+  // Who is in it after each step, a bit for each: nobody, each alone, any two, all, in many orders.
   const path = [0, 1, 3, 2, 6, 4, 5, 7, 3, 1, 5, 4, 0, 2, 3, 7, 6, 7, 5, 1, 0, 4, 6, 2, 0]
   for (const [step, inRoom] of path.entries()) {
     for (const [i, client] of clients.entries()) {
