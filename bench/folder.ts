@@ -2,15 +2,20 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-const folders: string[] = []
+const folders = new Set<string>()
 
-/** A folder for a process of the bench. It goes when the bench ends, after the process. */
+/** A folder for a process of the bench. It goes when the bench ends, after the process, if not before. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-bench-'))
-  folders.push(folder)
+  folders.add(folder)
   return folder
 }
 
+export function removeFolder(folder: string): void {
+  rmSync(folder, { recursive: true, force: true })
+  folders.delete(folder)
+}
+
 export function removeTemporaryFolders(): void {
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
+  for (const folder of folders) removeFolder(folder)
 }

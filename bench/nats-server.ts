@@ -1,13 +1,11 @@
 import { connect } from 'nats'
 import { Child } from './child.ts'
 import type { Core } from './cores.ts'
-import { temporaryFolder } from './folder.ts'
+import { removeFolder, temporaryFolder } from './folder.ts'
 
-/** A real nats-server for one bench, on a free port, its data in a temporary folder. */
+/** A real nats-server for one server under test, on a free port, its data in a temporary folder. The events' stream is there, empty. */
 export interface Nats {
   readonly url: string
-  /** Makes the events' stream anew, empty: sequences count from 1. */
-  resetStream(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -15,20 +13,19 @@ export interface Nats {
 const STREAM = { name: 'ROOMCAST_EVENTS', subjects: ['events.>'] }
 
 export async function startNats(core: Core | undefined): Promise<Nats> {
-  const child = new Child({ name: 'nats-server', command: 'nats-server', args: ['-a', '127.0.0.1', '-p', '-1', '-js', '-sd', temporaryFolder()], core })
+  const folder = temporaryFolder()
+  const child = new Child({ name: 'nats-server', command: 'nats-server', args: ['-a', '127.0.0.1', '-p', '-1', '-js', '-sd', folder], core })
   const [, address] = await child.says(/Listening for client connections on (\S+)[\s\S]*Server is ready/)
   const url = `nats://${address}`
   const nc = await connect({ servers: url })
   const jsm = await nc.jetstreamManager()
+  await jsm.streams.add(STREAM)
+  await nc.close()
   return {
     url,
-    async resetStream() {
-      for await (const { config } of jsm.streams.list()) if (config.name === STREAM.name) await jsm.streams.delete(STREAM.name)
-      await jsm.streams.add(STREAM)
-    },
     async stop() {
-      await nc.close()
       await child.kill()
+      removeFolder(folder)
     },
   }
 }

@@ -2,7 +2,6 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pinning } from '../cores.ts'
 import { machine } from '../machine.ts'
-import { startNats } from '../nats-server.ts'
 import type { Peer, PeerName } from '../peers/peer.ts'
 import { PEER_NAMES, PEERS } from '../peers/peers.ts'
 import { endProgress } from '../progress.ts'
@@ -45,8 +44,7 @@ export class Session {
       else failures.push(`${peer.title}: ${reason}`)
     }
     const cores = options.unpinned ? undefined : pinning()
-    const nats = await startNats(cores?.rest)
-    return new Session(options, { nats, cores, profile: options.profile, seed: options.seed }, peers, failures)
+    return new Session(options, { cores, profile: options.profile, seed: options.seed }, peers, failures)
   }
 
   private constructor(options: SessionOptions, place: Place, peers: readonly Peer[], failures: string[]) {
@@ -70,7 +68,6 @@ export class Session {
   /** Prints what was measured and writes it down. @returns the result */
   async close(thresholds: readonly Threshold[]): Promise<Result> {
     endProgress()
-    await this.place.nats.stop()
     const { scenario, settings, seed } = this.options
     const result: Result = {
       scenario,

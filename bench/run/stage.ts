@@ -4,7 +4,7 @@ import type { Pinning } from '../cores.ts'
 import type { CohortOptions } from '../load/cohort.ts'
 import { Crowd } from '../load/crowd.ts'
 import type { Target } from '../load/target.ts'
-import type { Nats } from '../nats-server.ts'
+import { type Nats, startNats } from '../nats-server.ts'
 import type { Env, Peer, Server, ServerOptions } from '../peers/peer.ts'
 import type { Published, Publisher } from '../publisher.ts'
 import type { Figures } from '../report/result.ts'
@@ -14,7 +14,6 @@ import { subjectOf, type Workload } from '../workload.ts'
 
 /** What all servers of a bench are measured with. */
 export interface Place {
-  readonly nats: Nats
   /** Undefined: processes share all cores. */
   readonly cores: Pinning | undefined
   readonly profile: string | undefined
@@ -61,7 +60,7 @@ const CONNECT_TIMEOUT_MS = 60_000
 const ARRIVAL_TIMEOUT_MS = 20_000
 const WORKERS_SETTLE_MS = 400
 
-/** One server with its clients and its publisher: everything that a scenario does to a server, and what is seen of it. */
+/** One server with its nats-server, its clients and its publisher: everything that a scenario does to a server, and what is seen of it. */
 export class Stage {
   server: Server
   readonly crowd: Crowd
@@ -69,25 +68,26 @@ export class Stage {
   /** Deliveries that were due before the schedules that run now. */
   private dueBefore = 0
   private readonly running = new Set<{ readonly startUs: number; readonly load: Load; readonly audience: number }>()
+  private readonly nats: Nats
   private readonly publisher: Child<Publisher>
   private readonly options: StageOptions
   private readonly place: Place
 
   /** Starts all of it, on an empty stream. */
   static async open(options: StageOptions, place: Place): Promise<Stage> {
-    await place.nats.resetStream()
-    let server: Server
+    const nats = await startNats(place.cores?.rest)
     try {
-      server = await options.peer.start(serverOptions(options, place, 0))
+      return new Stage(options, place, nats, await options.peer.start(serverOptions(options, place, nats, 0)))
     } catch (error) {
+      await nats.stop()
       throw new NotMeasured((error as Error).message)
     }
-    return new Stage(options, place, server)
   }
 
-  private constructor(options: StageOptions, place: Place, server: Server) {
+  private constructor(options: StageOptions, place: Place, nats: Nats, server: Server) {
     this.options = options
     this.place = place
+    this.nats = nats
     this.server = server
     this.cohorts = options.cohorts(server.target).filter(({ connections }) => connections > 0)
     this.crowd = new Crowd({
@@ -204,7 +204,7 @@ export class Stage {
     const { port } = this.server.target
     await this.server.child.kill()
     whenKilled()
-    this.server = await this.options.peer.start(serverOptions(this.options, this.place, port))
+    this.server = await this.options.peer.start(serverOptions(this.options, this.place, this.nats, port))
     return cpuOfTree(this.pid)
   }
 
@@ -220,6 +220,7 @@ export class Stage {
     await this.crowd.stop()
     await this.publisher.stop()
     await this.server.child.stop()
+    await this.nats.stop()
   }
 
   private audienceOf({ series = 0 }: Load): number {
@@ -233,6 +234,6 @@ export class Stage {
   }
 }
 
-function serverOptions({ workload, rawByMessage, env = {} }: StageOptions, { nats, cores, profile }: Place, port: number): ServerOptions {
+function serverOptions({ workload, rawByMessage, env = {} }: StageOptions, { cores, profile }: Place, nats: Nats, port: number): ServerOptions {
   return { natsUrl: nats.url, workload, core: cores?.server, jwtSecret: JWT_SECRET, rawByMessage: rawByMessage === true, profile, port, env }
 }
