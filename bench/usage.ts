@@ -20,11 +20,15 @@ export function cpuOf(pid: number): Cpu {
 
 /** The same of a process and all that it started and that still run: a server with workers. */
 export function cpuOfTree(pid: number): Cpu {
-  return treeOf(pid).map(cpuOf).reduce((sum, { userUs, systemUs }) => ({ userUs: sum.userUs + userUs, systemUs: sum.systemUs + systemUs }))
+  return treeOf(pid).map(cpuOf).reduce(cpuSum)
 }
 
 export function totalOf({ userUs, systemUs }: Cpu): number {
   return userUs + systemUs
+}
+
+export function cpuSum(a: Cpu, b: Cpu): Cpu {
+  return { userUs: a.userUs + b.userUs, systemUs: a.systemUs + b.systemUs }
 }
 
 export function cpuSince(start: Cpu, end: Cpu): Cpu {

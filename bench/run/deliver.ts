@@ -5,7 +5,7 @@ import type { Env, Peer } from '../peers/peer.ts'
 import { progress } from '../progress.ts'
 import type { Run } from '../report/result.ts'
 import type { Workload } from '../workload.ts'
-import { figuresOf, measureDeliveries, warmUp } from './deliveries.ts'
+import { Deliveries, figuresOf, warmUp } from './deliveries.ts'
 import { Recorder } from './recorder.ts'
 import { type Load, NotMeasured, type Place, Stage } from './stage.ts'
 
@@ -36,40 +36,100 @@ export function manyRooms(connections: number, rooms: number): Delivering['cohor
   return (target) => [{ name: 'all', target, connections, common: false, series: rooms }]
 }
 
+/** What a server had to say to its load. */
+export interface Delivered {
+  readonly run: Run
+  /** By cohort. */
+  readonly tallies: ReadonlyMap<string, CohortTally>
+}
+
+/** Which case and which round it is. */
+export interface At {
+  readonly case: string
+  readonly round: number
+}
+
 /**
  * Starts a server, connects everybody, publishes, measures; and ends all of it.
  * @returns the run of all cohorts together, and what each of them had
  * @throws NotMeasured where not everybody could be connected, or stayed so
  */
-export async function deliver(peer: Peer, load: Delivering, place: Place, at: { readonly case: string; readonly round: number }, label: string): Promise<{ run: Run; tallies: ReadonlyMap<string, CohortTally> }> {
+export async function deliver(peer: Peer, load: Delivering, place: Place, at: At, label: string): Promise<Delivered> {
+  const [delivered] = await deliverInTurn([peer], load, place, at, label)
+  return delivered as Delivered
+}
+
+/**
+ * The same with servers that run side by side, each with clients of its own, and are measured in turn, a second each: what a delivery
+ * costs on a machine may change by a third within seconds, which then meets them all.
+ * @returns as many as there are peers, in their order
+ */
+export async function deliverInTurn(peers: readonly Peer[], load: Delivering, place: Place, at: At, label: string): Promise<Delivered[]> {
   const { loads, warmupSeconds, eachSecond } = load
   const seconds = Math.max(...loads.map((each) => each.seconds))
-  progress(`${label}: starting`)
-  const stage = await Stage.open({ ...load, peer, comeBack: eachSecond !== undefined }, place)
+  const stages: Stage[] = []
   try {
-    progress(`${label}: connecting ${stage.crowd.size}`)
-    const connecting = await stage.connect()
-    progress(`${label}: warming up for ${warmupSeconds} s`, warmupSeconds)
-    await warmUp(stage, loads, warmupSeconds)
-    progress(`${label}: measuring for ${seconds} s`, seconds)
-    const recorder = new Recorder(stage, SAMPLE_MS)
-    const ticking = eachSecond && setInterval(() => eachSecond(stage), 1_000)
-    const delivering = await measureDeliveries(stage, loads)
-    clearInterval(ticking)
-    await stage.arrival()
-    const timeline = await recorder.stop()
-    const tallies = await stage.tally()
-    const all = merged([...tallies.values()])
-    if (all.cut > 0) throw new NotMeasured(`${all.cut} connections were cut: ${all.reason}`)
-    const figures = { ...delivering, ...figuresOf(all), ...connecting, peakBytes: Math.max(...timeline.memoryMb) * 2 ** 20 }
-    return { run: { side: peer.name, ...at, figures, latencies: all.latencies.encode(), timeline }, tallies }
+    const sides = []
+    for (const peer of peers) {
+      const who = peers.length === 1 ? '' : ` ${peer.title}`
+      progress(`${label}: starting${who}`)
+      const stage = await Stage.open({ ...load, peer, comeBack: eachSecond !== undefined }, place)
+      stages.push(stage)
+      progress(`${label}: connecting ${stage.crowd.size}${who && ` to${who}`}`)
+      sides.push({ peer, stage, connecting: await stage.connect() })
+    }
+    progress(`${label}: warming up for ${warmupSeconds * peers.length} s`, warmupSeconds * peers.length)
+    for (const { stage } of sides) await warmUp(stage, loads, warmupSeconds)
+    progress(`${label}: measuring for ${seconds * peers.length} s`, seconds * peers.length)
+    const measured = []
+    for (const side of sides) measured.push({ ...side, recorder: new Recorder(side.stage, SAMPLE_MS), deliveries: await Deliveries.begin(side.stage) })
+    for (const { recorder } of measured) recorder.pause()
+    const turns = peers.length === 1 ? 1 : turnsOf(loads)
+    const turnLoads = loads.map((each) => ({ ...each, seconds: each.seconds / turns }))
+    for (let turn = 0; turn < turns; turn++) {
+      // Who comes first takes turns as well, so that each comes as often after itself.
+      for (const { stage, recorder, deliveries } of turn % 2 === 0 ? measured : measured.toReversed()) {
+        const ticking = eachSecond && setInterval(() => eachSecond(stage), 1_000)
+        recorder.resume()
+        await deliveries.turn(turnLoads)
+        recorder.pause()
+        clearInterval(ticking)
+      }
+    }
+    const delivered = []
+    for (const { peer, stage, connecting, recorder, deliveries } of measured) {
+      const delivering = await deliveries.figures()
+      await stage.arrival()
+      const timeline = await recorder.stop()
+      const tallies = await stage.tally()
+      const all = merged([...tallies.values()])
+      if (all.cut > 0) throw new NotMeasured(`${all.cut} connections to ${peer.title} were cut: ${all.reason}`)
+      const figures = { ...delivering, ...figuresOf(all), ...connecting, peakBytes: Math.max(...timeline.memoryMb) * 2 ** 20 }
+      delivered.push({ run: { side: peer.name, ...at, figures, latencies: all.latencies.encode(), timeline }, tallies })
+    }
+    return delivered
   } finally {
-    await stage.close()
+    for (const stage of stages) await stage.close()
   }
 }
 
+/** Turns of a second, or longer where that would be less than an event. */
+function turnsOf(loads: readonly Load[]): number {
+  return Math.max(1, Math.min(...loads.map(({ perSecond, seconds }) => Math.floor(seconds * Math.min(1, perSecond)))))
+}
+
+/**
+ * Who is measured together: Roomcast with the raw server that its goals are set by, each of the others alone.
+ * @param round in each second one Roomcast is started and connected before the raw one
+ */
+export function besideRaw(peers: readonly Peer[], round: number): Peer[][] {
+  const pair = peers.filter(({ name }) => name === 'raw' || name === 'roomcast')
+  const others = peers.filter((peer) => !pair.includes(peer))
+  return [round % 2 === 1 ? pair : pair.toReversed(), ...others.map((peer) => [peer])]
+}
+
 /** Starts a server, connects everybody, and ends all of it: what a connection costs. */
-export async function connectOnly(peer: Peer, load: Pick<Delivering, 'workload' | 'cohorts'>, place: Place, at: { readonly case: string; readonly round: number }, label: string): Promise<Run> {
+export async function connectOnly(peer: Peer, load: Pick<Delivering, 'workload' | 'cohorts'>, place: Place, at: At, label: string): Promise<Run> {
   progress(`${label}: connecting`)
   const stage = await Stage.open({ ...load, peer }, place)
   try {

@@ -1,6 +1,7 @@
 import type { CohortTally } from '../load/crowd.ts'
 import type { Figures } from '../report/result.ts'
-import type { Load, Stage } from './stage.ts'
+import { cpuSince, cpuSum, totalOf } from '../usage.ts'
+import type { Load, Stage, Usage } from './stage.ts'
 
 /** What a cohort got. */
 export function figuresOf({ latencies, deliveries, missing, twice, disordered, cut, bytes }: CohortTally): Figures {
@@ -26,18 +27,58 @@ export async function warmUp(stage: Stage, loads: readonly Load[], seconds: numb
   await stage.arrival()
 }
 
-/**
- * Publishes all loads at the same time and measures until everything has arrived. The tally is the caller's to take.
- * @param cohorts who must have everything; default: all
- */
-export async function measureDeliveries(stage: Stage, loads: readonly Load[], cohorts?: readonly string[]): Promise<Figures> {
-  const { arrived: arrivedBefore } = await stage.crowd.state()
-  await stage.crowd.record()
-  const start = stage.usage()
-  const published = await Promise.all(loads.map((load) => stage.publish(load)))
-  await stage.arrival(undefined, cohorts)
-  const end = stage.usage()
-  const { arrived } = await stage.crowd.state()
-  const events = published.reduce((sum, one) => sum + one.events, 0)
-  return { ...stage.usedBetween(start, end, arrived - arrivedBefore, events), lateMsMax: Math.max(...published.map(({ lateMsMax }) => lateMsMax)) }
+/** What a server does and uses while it is under load, in one go or in several turns. */
+export class Deliveries {
+  private used: Usage = { server: { userUs: 0, systemUs: 0 }, clientUs: 0, othersUs: 0, us: 0 }
+  private events = 0
+  private lateMsMax = 0
+  private readonly arrivedBefore: number
+  private readonly stage: Stage
+
+  /** From now on the crowd's latencies count. */
+  static async begin(stage: Stage): Promise<Deliveries> {
+    const { arrived } = await stage.crowd.state()
+    await stage.crowd.record()
+    return new Deliveries(stage, arrived)
+  }
+
+  private constructor(stage: Stage, arrivedBefore: number) {
+    this.stage = stage
+    this.arrivedBefore = arrivedBefore
+  }
+
+  /**
+   * Publishes all loads at the same time and measures until everything has arrived.
+   * @param cohorts who must have everything; default: all
+   */
+  async turn(loads: readonly Load[], cohorts?: readonly string[]): Promise<void> {
+    const start = this.stage.usage()
+    const published = await Promise.all(loads.map((load) => this.stage.publish(load)))
+    await this.stage.arrival(undefined, cohorts)
+    const end = this.stage.usage()
+    this.used = {
+      server: cpuSum(this.used.server, cpuSince(start.server, end.server)),
+      clientUs: this.used.clientUs + end.clientUs - start.clientUs,
+      othersUs: this.used.othersUs + end.othersUs - start.othersUs,
+      us: this.used.us + end.us - start.us,
+    }
+    this.events += published.reduce((sum, { events }) => sum + events, 0)
+    this.lateMsMax = Math.max(this.lateMsMax, ...published.map(({ lateMsMax }) => lateMsMax))
+  }
+
+  /** What was used, per delivery and per event. The tally is the caller's to take. */
+  async figures(): Promise<Figures> {
+    const { server, clientUs, othersUs, us } = this.used
+    const { arrived } = await this.stage.crowd.state()
+    const deliveries = arrived - this.arrivedBefore
+    return {
+      cpuUs: totalOf(server) / deliveries,
+      cpuUserUs: server.userUs / deliveries,
+      cpuSystemUs: server.systemUs / deliveries,
+      ...(this.events > 0 ? { cpuPerEventUs: totalOf(server) / this.events } : undefined),
+      clientBusy: clientUs / us,
+      othersBusy: Math.max(0, othersUs) / us,
+      lateMsMax: this.lateMsMax,
+    }
+  }
 }

@@ -16,7 +16,9 @@ interface Sample {
 export class Recorder {
   private readonly samples: Sample[] = []
   private readonly marks: { second: number; text: string }[] = []
-  private readonly startUs = monotonicUs()
+  /** Time until the last pause, and since when it goes on. */
+  private passedUs = 0
+  private sinceUs: number | undefined = monotonicUs()
   private readonly stage: Stage
   private readonly done: Promise<void>
   private stopping = false
@@ -29,6 +31,16 @@ export class Recorder {
   /** Something that happens now. */
   mark(text: string): void {
     this.marks.push({ second: this.second, text })
+  }
+
+  /** Its clock stands still: another server's turn. */
+  pause(): void {
+    this.passedUs = this.nowUs
+    this.sinceUs = undefined
+  }
+
+  resume(): void {
+    this.sinceUs = monotonicUs()
   }
 
   async stop(): Promise<Timeline> {
@@ -53,7 +65,11 @@ export class Recorder {
   }
 
   private get second(): number {
-    return (monotonicUs() - this.startUs) / 1e6
+    return this.nowUs / 1e6
+  }
+
+  private get nowUs(): number {
+    return this.passedUs + (this.sinceUs === undefined ? 0 : monotonicUs() - this.sinceUs)
   }
 
   private async run(everyMs: number): Promise<void> {
@@ -72,7 +88,8 @@ export class Recorder {
         // The server is gone at the moment.
         this.samples.push({ second: this.second, memoryMb: 0, cpuUs: 0, arrived, backlog: Math.max(0, Math.round(this.stage.dueNow() - arrived)), ready })
       }
-      await new Promise((resolve) => setTimeout(resolve, everyMs))
+      const dueUs = this.nowUs + everyMs * 1000
+      while (!this.stopping && this.nowUs < dueUs) await new Promise((resolve) => setTimeout(resolve, (dueUs - this.nowUs) / 1000))
     }
   }
 }

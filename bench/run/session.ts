@@ -54,13 +54,18 @@ export class Session {
     this.failures = failures
   }
 
-  /** Measures all sides, or notes why one cannot be. Roomcast must. */
+  /** Measures a side, or notes why it cannot be. Roomcast must. */
   async measure(label: string, peer: Peer, run: () => Promise<Run>): Promise<void> {
+    await this.measureAll(label, [peer], async () => [await run()])
+  }
+
+  /** The same of sides that run at the same time: all of them, or none. */
+  async measureAll(label: string, peers: readonly Peer[], run: () => Promise<readonly Run[]>): Promise<void> {
     try {
-      this.runs.push(await run())
+      this.runs.push(...(await run()))
     } catch (error) {
       if (!(error instanceof NotMeasured)) throw error
-      if (peer.name === 'roomcast') throw new Error(`${label}: ${error.message}`)
+      if (peers.some(({ name }) => name === 'roomcast')) throw new Error(`${label}: ${error.message}`)
       this.failures.push(`${label}: ${error.message}`)
     }
   }

@@ -46,10 +46,15 @@ export interface Load {
 /** A peer that did not do what it must for anything to be measured. */
 export class NotMeasured extends Error {}
 
-interface Usage {
+/** Time that has been used. */
+export interface Usage {
+  /** CPU, of the server. */
   readonly server: Cpu
+  /** CPU, of the load's processes. */
   readonly clientUs: number
+  /** CPU, of everything on the machine that is not the bench. */
   readonly othersUs: number
+  /** By the clock. */
   readonly us: number
 }
 
@@ -172,20 +177,6 @@ export class Stage {
 
   usage(): Usage {
     return { server: cpuOfTree(this.pid), clientUs: this.crowd.children.reduce((sum, { pid }) => sum + totalOf(cpuOf(pid)), 0), othersUs: this.othersCpuUs(), us: monotonicUs() }
-  }
-
-  /** What was used in between, per delivery and per event. */
-  usedBetween(start: Usage, end: Usage, deliveries: number, events: number): Figures {
-    const cpu = cpuSince(start.server, end.server)
-    const elapsedUs = end.us - start.us
-    return {
-      cpuUs: totalOf(cpu) / deliveries,
-      cpuUserUs: cpu.userUs / deliveries,
-      cpuSystemUs: cpu.systemUs / deliveries,
-      ...(events > 0 ? { cpuPerEventUs: totalOf(cpu) / events } : undefined),
-      clientBusy: (end.clientUs - start.clientUs) / elapsedUs,
-      othersBusy: Math.max(0, end.othersUs - start.othersUs) / elapsedUs,
-    }
   }
 
   /** Memory in use, garbage collected before. */

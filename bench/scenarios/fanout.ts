@@ -4,7 +4,7 @@ import type { PeerName } from '../peers/peer.ts'
 import { PEERS } from '../peers/peers.ts'
 import type { Result, Run } from '../report/result.ts'
 import { against, difference, faultless, medianOf, ratio, type Threshold, threshold } from '../report/thresholds.ts'
-import { connectOnly, deliver, oneRoom } from '../run/deliver.ts'
+import { besideRaw, connectOnly, deliverInTurn, oneRoom } from '../run/deliver.ts'
 import { check, checked, type CommonFlags, number, numbers, peers, profile, protocol, seed, settingsOf, sidesOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { type ProtocolName, WORKLOADS } from '../workload.ts'
@@ -40,9 +40,9 @@ export function addFanout(program: Command): void {
     .addOption(numbers('--subscribers <n>', 'connections, all in the room; several, comma separated, are measured one after the other', [5_000], 1))
     .addOption(numbers('--payload <bytes>', "length of each event's data; several as well", [200], PAYLOAD_BYTES_MIN))
     .addOption(numbers('--rate <events>', 'events a second; several as well', [20], 0.1))
-    .addOption(number('--seconds <s>', 'measured time of each side of a round', 10, 1))
+    .addOption(number('--seconds <s>', 'measured time of each side of a round: Roomcast and raw side by side, a second each in turn; the others alone', 10, 1))
     .addOption(warmup())
-    .addOption(number('--rounds <n>', 'all sides, one after the other, this many times', 5, 1))
+    .addOption(number('--rounds <n>', 'all sides this many times', 5, 1))
     .addOption(number('--connects <n>', "with --protocol socketio: times in each round that Roomcast's clients and those of socketio-uws only connect", 6, 0))
     .addOption(peers('raw; with --protocol socketio also socketio-uws, socketio-ws'))
     .option('--raw-by-message', "the raw server's clients subscribe by message too: shows what that alone costs a connection ever after")
@@ -62,16 +62,16 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
   for (const { subscribers, payload, rate } of sweep) {
     const name = sweep.length === 1 ? '' : `${subscribers.toLocaleString('en')} subscribers, ${payload} B, ${rate}/s`
     for (let round = 1; round <= flags.rounds; round++) {
-      for (const peer of session.peers) {
-        const label = `${name === '' ? '' : `${name}, `}round ${round} of ${flags.rounds}, ${PEERS[peer.name].title}`
-        const load = {
-          workload: WORKLOADS[flags.protocol],
-          cohorts: oneRoom(subscribers),
-          loads: [{ perSecond: rate, seconds: flags.seconds, dataBytes: payload }],
-          warmupSeconds: flags.warmup,
-          rawByMessage: flags.rawByMessage === true,
-        }
-        await session.measure(label, peer, async () => (await deliver(peer, load, session.place, { case: name, round }, label)).run)
+      const load = {
+        workload: WORKLOADS[flags.protocol],
+        cohorts: oneRoom(subscribers),
+        loads: [{ perSecond: rate, seconds: flags.seconds, dataBytes: payload }],
+        warmupSeconds: flags.warmup,
+        rawByMessage: flags.rawByMessage === true,
+      }
+      for (const peers of besideRaw(session.peers, round)) {
+        const label = `${name === '' ? '' : `${name}, `}round ${round} of ${flags.rounds}, ${peers.map(({ title }) => title).join(' and ')}`
+        await session.measureAll(label, peers, async () => (await deliverInTurn(peers, load, session.place, { case: name, round }, label)).map(({ run }) => run))
       }
       if (flags.protocol === 'raw') continue
       const alone = { workload: WORKLOADS.socketio, cohorts: oneRoom(subscribers) }

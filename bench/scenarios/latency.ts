@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { PAYLOAD_BYTES_MIN } from '../payload.ts'
 import type { Result } from '../report/result.ts'
 import { against, faultless, ratio, threshold } from '../report/thresholds.ts'
-import { deliver, oneRoom } from '../run/deliver.ts'
+import { besideRaw, deliverInTurn, oneRoom } from '../run/deliver.ts'
 import { check, checked, type CommonFlags, number, peers, profile, protocol, seed, settingsOf, sidesOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { WORKLOADS } from '../workload.ts'
@@ -27,9 +27,9 @@ export function addLatency(program: Command): void {
     .addOption(number('--subscribers <n>', 'connections, all in the room', 200, 1))
     .addOption(number('--payload <bytes>', "length of each event's data", 200, PAYLOAD_BYTES_MIN))
     .addOption(number('--rate <events>', 'events a second', 50, 0.1))
-    .addOption(number('--seconds <s>', 'measured time of each side of a round', 15, 1))
+    .addOption(number('--seconds <s>', 'measured time of each side of a round: Roomcast and raw side by side, a second each in turn; the others alone', 15, 1))
     .addOption(warmup())
-    .addOption(number('--rounds <n>', 'all sides, one after the other, this many times', 2, 1))
+    .addOption(number('--rounds <n>', 'all sides this many times', 2, 1))
     .addOption(peers('raw'))
     .addOption(seed())
     .addOption(check())
@@ -41,9 +41,9 @@ export async function latency(flags: LatencyFlags): Promise<Result> {
   const session = await Session.open({ scenario: 'latency', settings: settingsOf(flags), peers: sidesOf(flags, ['raw']), seed: flags.seed, profile: flags.profile })
   const load = { workload: WORKLOADS[flags.protocol], cohorts: oneRoom(flags.subscribers), loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: flags.payload }], warmupSeconds: flags.warmup }
   for (let round = 1; round <= flags.rounds; round++) {
-    for (const peer of session.peers) {
-      const label = `round ${round} of ${flags.rounds}, ${peer.title}`
-      await session.measure(label, peer, async () => (await deliver(peer, load, session.place, { case: '', round }, label)).run)
+    for (const peers of besideRaw(session.peers, round)) {
+      const label = `round ${round} of ${flags.rounds}, ${peers.map(({ title }) => title).join(' and ')}`
+      await session.measureAll(label, peers, async () => (await deliverInTurn(peers, load, session.place, { case: '', round }, label)).map(({ run }) => run))
     }
   }
   const { runs } = session

@@ -7,7 +7,7 @@ import { progress } from '../progress.ts'
 import type { Result, Run } from '../report/result.ts'
 import { median } from '../report/summary.ts'
 import { faultless, type Threshold, threshold } from '../report/thresholds.ts'
-import { figuresOf, measureDeliveries, warmUp } from '../run/deliveries.ts'
+import { Deliveries, figuresOf, warmUp } from '../run/deliveries.ts'
 import { check, checked, type CommonFlags, number, numbers, peers, profile, protocol, seed, settingsOf, sidesOf, warmup } from '../run/options.ts'
 import { Recorder } from '../run/recorder.ts'
 import { Session } from '../run/session.ts'
@@ -107,7 +107,9 @@ async function hold(peer: Peer, flags: SlowFlags, percent: number, place: Place,
     progress(`${label}: measuring for ${seconds} s`, seconds)
     await stage.crowd.pace('slow', how === 'stalled' ? 'stalled' : bytesPerSecond)
     if (slowOnes > 0) recorder.mark(how)
-    const { cpuPerEventUs: _, ...figures } = await measureDeliveries(stage, [load], ['healthy'])
+    const delivering = await Deliveries.begin(stage)
+    await delivering.turn([load], ['healthy'])
+    const { cpuPerEventUs: _, ...figures } = await delivering.figures()
     const fallen = await stage.metric('roomcast_sessions_fallen_total')
     if (slowOnes > 0) recorder.mark('released')
     progress(`${label}: released`, flags.release)
