@@ -60,7 +60,6 @@ export class Cohort {
   private readonly latencies = new Latencies()
   private readonly tailBytes: number | undefined
   private recording = false
-  private recordedFrom = 0
   private bytes = 0
   private foreign = 0
   private cut = 0
@@ -110,10 +109,6 @@ export class Cohort {
   }
 
   record(on: boolean): void {
-    if (on && !this.recording) {
-      this.recordedFrom = this.arrived
-      this.bytes = 0
-    }
     this.recording = on
   }
 
@@ -135,7 +130,7 @@ export class Cohort {
     })
     return {
       ...faults,
-      deliveries: this.arrived - this.recordedFrom,
+      deliveries: this.latencies.count,
       foreign: this.foreign,
       cut: this.cut,
       toldMissed: this.toldMissed,

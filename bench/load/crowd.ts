@@ -54,7 +54,7 @@ export class Crowd {
     return { ready: shares.reduce((sum, { ready }) => sum + ready, 0), reason: shares.find(({ reason }) => reason !== '')?.reason ?? '' }
   }
 
-  async record(on = true): Promise<void> {
+  async record(on: boolean): Promise<void> {
     await this.all((child) => child.call('record', on))
   }
 

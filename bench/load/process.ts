@@ -35,7 +35,7 @@ export type Pace = 'stalled' | number
 export interface LoadClient {
   /** @returns how many were ready in time, and why the first was not */
   connect(options: ConnectOptions): Promise<{ ready: number; reason: string }>
-  /** From now on latencies count, and deliveries from 0; or no longer. */
+  /** From now on what arrives counts, with its latency; or no longer. */
   record(on: boolean): void
   state(): State
   /** Waits until every connection of the cohorts had every event, at most so long. @returns events that are still to come */

@@ -25,6 +25,13 @@ export interface Delivering {
 }
 
 const SAMPLE_MS = 500
+/** Measured in one turn. */
+const TURN_S = 2.5
+/**
+ * Load before each turn, unmeasured. Who had nothing for a while acknowledges the next 16 segments at once (Linux' `TCP_MAX_QUICKACKS`), and over
+ * the loopback it is the sender's core that this is done on: a delivery costs a quarter more.
+ */
+const RUN_IN_S = 1
 
 /** Everybody in one room for all. */
 export function oneRoom(connections: number): Delivering['cohorts'] {
@@ -60,8 +67,8 @@ export async function deliver(peer: Peer, load: Delivering, place: Place, at: At
 }
 
 /**
- * The same with servers that run side by side, each with clients of its own, and are measured in turn, a second each: what a delivery
- * costs on a machine may change by a third within seconds, which then meets them all.
+ * The same with servers that run side by side, each with clients of its own, and are measured in turn: what a delivery costs on a
+ * machine may change by a third within seconds, which then meets them all.
  * @returns as many as there are peers, in their order
  */
 export async function deliverInTurn(peers: readonly Peer[], load: Delivering, place: Place, at: At, label: string): Promise<Delivered[]> {
@@ -80,16 +87,18 @@ export async function deliverInTurn(peers: readonly Peer[], load: Delivering, pl
     }
     progress(`${label}: warming up for ${warmupSeconds * peers.length} s`, warmupSeconds * peers.length)
     for (const { stage } of sides) await warmUp(stage, loads, warmupSeconds)
-    progress(`${label}: measuring for ${seconds * peers.length} s`, seconds * peers.length)
-    const measured = []
-    for (const side of sides) measured.push({ ...side, recorder: new Recorder(side.stage, SAMPLE_MS), deliveries: await Deliveries.begin(side.stage) })
-    for (const { recorder } of measured) recorder.pause()
     const turns = peers.length === 1 ? 1 : turnsOf(loads)
+    const runIn = peers.length === 1 ? 0 : RUN_IN_S
+    const allSeconds = (seconds + turns * runIn) * peers.length
+    progress(`${label}: measuring for ${allSeconds} s`, allSeconds)
+    const measured = sides.map((side) => ({ ...side, recorder: new Recorder(side.stage, SAMPLE_MS), deliveries: new Deliveries(side.stage) }))
+    for (const { recorder } of measured) recorder.pause()
     const turnLoads = loads.map((each) => ({ ...each, seconds: each.seconds / turns }))
     for (let turn = 0; turn < turns; turn++) {
-      // Who comes first takes turns as well, so that each comes as often after itself.
+      // Who comes first takes turns as well: the machine may become faster or slower meanwhile.
       for (const { stage, recorder, deliveries } of turn % 2 === 0 ? measured : measured.toReversed()) {
         const ticking = eachSecond && setInterval(() => eachSecond(stage), 1_000)
+        await warmUp(stage, loads, runIn)
         recorder.resume()
         await deliveries.turn(turnLoads)
         recorder.pause()
@@ -98,7 +107,7 @@ export async function deliverInTurn(peers: readonly Peer[], load: Delivering, pl
     }
     const delivered = []
     for (const { peer, stage, connecting, recorder, deliveries } of measured) {
-      const delivering = await deliveries.figures()
+      const delivering = deliveries.figures()
       await stage.arrival()
       const timeline = await recorder.stop()
       const tallies = await stage.tally()
@@ -113,9 +122,9 @@ export async function deliverInTurn(peers: readonly Peer[], load: Delivering, pl
   }
 }
 
-/** Turns of a second, or longer where that would be less than an event. */
+/** Not of less than an event. */
 function turnsOf(loads: readonly Load[]): number {
-  return Math.max(1, Math.min(...loads.map(({ perSecond, seconds }) => Math.floor(seconds * Math.min(1, perSecond)))))
+  return Math.max(1, Math.floor(Math.min(...loads.map(({ perSecond, seconds }) => Math.min(seconds / TURN_S, seconds * perSecond)))))
 }
 
 /**

@@ -31,20 +31,12 @@ export async function warmUp(stage: Stage, loads: readonly Load[], seconds: numb
 export class Deliveries {
   private used: Usage = { server: { userUs: 0, systemUs: 0 }, clientUs: 0, othersUs: 0, us: 0 }
   private events = 0
+  private deliveries = 0
   private lateMsMax = 0
-  private readonly arrivedBefore: number
   private readonly stage: Stage
 
-  /** From now on the crowd's latencies count. */
-  static async begin(stage: Stage): Promise<Deliveries> {
-    const { arrived } = await stage.crowd.state()
-    await stage.crowd.record()
-    return new Deliveries(stage, arrived)
-  }
-
-  private constructor(stage: Stage, arrivedBefore: number) {
+  constructor(stage: Stage) {
     this.stage = stage
-    this.arrivedBefore = arrivedBefore
   }
 
   /**
@@ -52,10 +44,15 @@ export class Deliveries {
    * @param cohorts who must have everything; default: all
    */
   async turn(loads: readonly Load[], cohorts?: readonly string[]): Promise<void> {
+    const { crowd } = this.stage
+    await crowd.record(true)
+    const { arrived: arrivedBefore } = await crowd.state()
     const start = this.stage.usage()
     const published = await Promise.all(loads.map((load) => this.stage.publish(load)))
     await this.stage.arrival(undefined, cohorts)
     const end = this.stage.usage()
+    const { arrived } = await crowd.state()
+    await crowd.record(false)
     this.used = {
       server: cpuSum(this.used.server, cpuSince(start.server, end.server)),
       clientUs: this.used.clientUs + end.clientUs - start.clientUs,
@@ -63,14 +60,14 @@ export class Deliveries {
       us: this.used.us + end.us - start.us,
     }
     this.events += published.reduce((sum, { events }) => sum + events, 0)
+    this.deliveries += arrived - arrivedBefore
     this.lateMsMax = Math.max(this.lateMsMax, ...published.map(({ lateMsMax }) => lateMsMax))
   }
 
   /** What was used, per delivery and per event. The tally is the caller's to take. */
-  async figures(): Promise<Figures> {
+  figures(): Figures {
+    const { deliveries } = this
     const { server, clientUs, othersUs, us } = this.used
-    const { arrived } = await this.stage.crowd.state()
-    const deliveries = arrived - this.arrivedBefore
     return {
       cpuUs: totalOf(server) / deliveries,
       cpuUserUs: server.userUs / deliveries,

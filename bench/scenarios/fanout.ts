@@ -40,7 +40,7 @@ export function addFanout(program: Command): void {
     .addOption(numbers('--subscribers <n>', 'connections, all in the room; several, comma separated, are measured one after the other', [5_000], 1))
     .addOption(numbers('--payload <bytes>', "length of each event's data; several as well", [200], PAYLOAD_BYTES_MIN))
     .addOption(numbers('--rate <events>', 'events a second; several as well', [20], 0.1))
-    .addOption(number('--seconds <s>', 'measured time of each side of a round: Roomcast and raw side by side, a second each in turn; the others alone', 10, 1))
+    .addOption(number('--seconds <s>', 'measured time of each side of a round: Roomcast and raw side by side, 2.5 s each in turn; the others alone', 10, 1))
     .addOption(warmup())
     .addOption(number('--rounds <n>', 'all sides this many times', 5, 1))
     .addOption(number('--connects <n>', "with --protocol socketio: times in each round that Roomcast's clients and those of socketio-uws only connect", 6, 0))

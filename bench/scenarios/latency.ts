@@ -27,7 +27,7 @@ export function addLatency(program: Command): void {
     .addOption(number('--subscribers <n>', 'connections, all in the room', 200, 1))
     .addOption(number('--payload <bytes>', "length of each event's data", 200, PAYLOAD_BYTES_MIN))
     .addOption(number('--rate <events>', 'events a second', 50, 0.1))
-    .addOption(number('--seconds <s>', 'measured time of each side of a round: Roomcast and raw side by side, a second each in turn; the others alone', 15, 1))
+    .addOption(number('--seconds <s>', 'measured time of each side of a round: Roomcast and raw side by side, 2.5 s each in turn; the others alone', 15, 1))
     .addOption(warmup())
     .addOption(number('--rounds <n>', 'all sides this many times', 2, 1))
     .addOption(peers('raw'))

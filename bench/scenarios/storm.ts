@@ -87,7 +87,7 @@ async function weather(peer: Peer, flags: StormFlags, place: Place, round: numbe
     await stage.arrival()
 
     progress(`${label}: killed, ${subscribers} come back`)
-    await stage.crowd.record()
+    await stage.crowd.record(true)
     // Who kills nats-server can publish to nobody meanwhile.
     if (stage.server.publish.core) await events.pause()
     const killedUs = monotonicUs()

@@ -45,14 +45,14 @@ function fileOf(name: string, figures: Figures): string {
 const linux = process.platform === 'linux' ? {} : { skip: 'the bench reads /proc' }
 
 t.test('fanout: every connection of two servers gets every event, and the result is written down', linux, async (t) => {
-  const { status, stdout, stderr } = bench('fanout', '--subscribers', '20', '--rate', '20', '--seconds', '3', '--warmup', '1', '--rounds', '1', '--peers', 'raw,nats')
+  const { status, stdout, stderr } = bench('fanout', '--subscribers', '20', '--rate', '20', '--seconds', '5', '--warmup', '1', '--rounds', '1', '--peers', 'raw,nats')
   t.equal(status, 0, stderr)
   t.match(stdout, /CPU per delivery/)
   const { runs, settings, failures } = newest('fanout')
   t.same(failures, [])
   t.equal(settings.seed, 1)
   t.same(runs.map(({ side }) => side), ['raw', 'roomcast', 'nats'])
-  for (const { side, figures } of runs) t.match(figures, { deliveries: 1200, missing: 0, twice: 0, disordered: 0 }, side)
+  for (const { side, figures } of runs) t.match(figures, { deliveries: 2000, missing: 0, twice: 0, disordered: 0 }, side)
 })
 
 t.test('storm: after kill -9 of the broker everybody comes back with their position, and misses nothing', linux, async (t) => {
