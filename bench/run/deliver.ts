@@ -31,7 +31,7 @@ const TURN_S = 2.5
  * Load before each turn, unmeasured. Who had nothing for a while acknowledges the next 16 segments at once (Linux' `TCP_MAX_QUICKACKS`), and over
  * the loopback it is the sender's core that this is done on: a delivery costs a quarter more.
  */
-const RUN_IN_S = 1
+const RUN_IN_S = 2
 
 /** Everybody in one room for all. */
 export function oneRoom(connections: number): Delivering['cohorts'] {
@@ -98,8 +98,8 @@ export async function deliverInTurn(peers: readonly Peer[], load: Delivering, pl
       // Who comes first takes turns as well: the machine may become faster or slower meanwhile.
       for (const { stage, recorder, deliveries } of turn % 2 === 0 ? measured : measured.toReversed()) {
         const ticking = eachSecond && setInterval(() => eachSecond(stage), 1_000)
-        await warmUp(stage, loads, runIn)
         recorder.resume()
+        await warmUp(stage, loads, runIn)
         await deliveries.turn(turnLoads)
         recorder.pause()
         clearInterval(ticking)
