@@ -7,6 +7,7 @@ import type { Run } from '../report/result.ts'
 import type { Workload } from '../workload.ts'
 import { Deliveries, figuresOf, warmUp } from './deliveries.ts'
 import { Recorder } from './recorder.ts'
+import type { Session } from './session.ts'
 import { type Load, NotMeasured, type Place, Stage } from './stage.ts'
 
 /** A steady load: what most scenarios put a server through. */
@@ -71,7 +72,7 @@ export async function deliver(peer: Peer, load: Delivering, place: Place, at: At
  * machine may change by a third within seconds, which then meets them all.
  * @returns as many as there are peers, in their order
  */
-export async function deliverInTurn(peers: readonly Peer[], load: Delivering, place: Place, at: At, label: string): Promise<Delivered[]> {
+async function deliverInTurn(peers: readonly Peer[], load: Delivering, place: Place, at: At, label: string): Promise<Delivered[]> {
   const { loads, warmupSeconds, eachSecond } = load
   const seconds = Math.max(...loads.map((each) => each.seconds))
   const stages: Stage[] = []
@@ -99,7 +100,7 @@ export async function deliverInTurn(peers: readonly Peer[], load: Delivering, pl
       for (const { stage, recorder, deliveries } of turn % 2 === 0 ? measured : measured.toReversed()) {
         const ticking = eachSecond && setInterval(() => eachSecond(stage), 1_000)
         recorder.resume()
-        await warmUp(stage, loads, runIn)
+        await deliveries.runIn(loads, runIn)
         await deliveries.turn(turnLoads)
         recorder.pause()
         clearInterval(ticking)
@@ -128,13 +129,16 @@ function turnsOf(loads: readonly Load[]): number {
 }
 
 /**
- * Who is measured together: Roomcast with the raw server that its goals are set by, each of the others alone.
- * @param round in each second one Roomcast is started and connected before the raw one
+ * One round of all sides: Roomcast in turn with the raw server that its goals are set by, each of the others alone. In each second
+ * round Roomcast is started and connected before the raw one.
  */
-export function besideRaw(peers: readonly Peer[], round: number): Peer[][] {
-  const pair = peers.filter(({ name }) => name === 'raw' || name === 'roomcast')
-  const others = peers.filter((peer) => !pair.includes(peer))
-  return [round % 2 === 1 ? pair : pair.toReversed(), ...others.map((peer) => [peer])]
+export async function deliverRound(session: Session, load: Delivering, at: At, label: string): Promise<void> {
+  const pair = session.peers.filter(({ name }) => name === 'raw' || name === 'roomcast')
+  const others = session.peers.filter((peer) => !pair.includes(peer))
+  for (const peers of [at.round % 2 === 1 ? pair : pair.toReversed(), ...others.map((peer) => [peer])]) {
+    const of = `${label}, ${peers.map(({ title }) => title).join(' and ')}`
+    await session.measureAll(of, peers, async () => (await deliverInTurn(peers, load, session.place, at, of)).map(({ run }) => run))
+  }
 }
 
 /** Starts a server, connects everybody, and ends all of it: what a connection costs. */

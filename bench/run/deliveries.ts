@@ -39,6 +39,12 @@ export class Deliveries {
     this.stage = stage
   }
 
+  /** Loads without measuring. What is late of the turn before has counted until now. */
+  async runIn(loads: readonly Load[], seconds: number): Promise<void> {
+    await this.stage.crowd.record(false)
+    await warmUp(this.stage, loads, seconds)
+  }
+
   /**
    * Publishes all loads at the same time and measures until everything has arrived.
    * @param cohorts who must have everything; default: all
@@ -52,7 +58,6 @@ export class Deliveries {
     await this.stage.arrival(undefined, cohorts)
     const end = this.stage.usage()
     const { arrived } = await crowd.state()
-    await crowd.record(false)
     this.used = {
       server: cpuSum(this.used.server, cpuSince(start.server, end.server)),
       clientUs: this.used.clientUs + end.clientUs - start.clientUs,

@@ -4,7 +4,7 @@ import type { PeerName } from '../peers/peer.ts'
 import { PEERS } from '../peers/peers.ts'
 import type { Result, Run } from '../report/result.ts'
 import { against, difference, faultless, medianOf, ratio, type Threshold, threshold } from '../report/thresholds.ts'
-import { besideRaw, connectOnly, deliverInTurn, oneRoom } from '../run/deliver.ts'
+import { connectOnly, deliverRound, oneRoom } from '../run/deliver.ts'
 import { check, checked, type CommonFlags, number, numbers, peers, profile, protocol, seed, settingsOf, sidesOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { type ProtocolName, WORKLOADS } from '../workload.ts'
@@ -69,10 +69,7 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
         warmupSeconds: flags.warmup,
         rawByMessage: flags.rawByMessage === true,
       }
-      for (const peers of besideRaw(session.peers, round)) {
-        const label = `${name === '' ? '' : `${name}, `}round ${round} of ${flags.rounds}, ${peers.map(({ title }) => title).join(' and ')}`
-        await session.measureAll(label, peers, async () => (await deliverInTurn(peers, load, session.place, { case: name, round }, label)).map(({ run }) => run))
-      }
+      await deliverRound(session, load, { case: name, round }, `${name === '' ? '' : `${name}, `}round ${round} of ${flags.rounds}`)
       if (flags.protocol === 'raw') continue
       const alone = { workload: WORKLOADS.socketio, cohorts: oneRoom(subscribers) }
       const of = `${name === '' ? '' : `${name}, `}connecting alone`

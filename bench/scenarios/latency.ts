@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { PAYLOAD_BYTES_MIN } from '../payload.ts'
 import type { Result } from '../report/result.ts'
 import { against, faultless, ratio, threshold } from '../report/thresholds.ts'
-import { besideRaw, deliverInTurn, oneRoom } from '../run/deliver.ts'
+import { deliverRound, oneRoom } from '../run/deliver.ts'
 import { check, checked, type CommonFlags, number, peers, profile, protocol, seed, settingsOf, sidesOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { WORKLOADS } from '../workload.ts'
@@ -40,12 +40,7 @@ export function addLatency(program: Command): void {
 export async function latency(flags: LatencyFlags): Promise<Result> {
   const session = await Session.open({ scenario: 'latency', settings: settingsOf(flags), peers: sidesOf(flags, ['raw']), seed: flags.seed, profile: flags.profile })
   const load = { workload: WORKLOADS[flags.protocol], cohorts: oneRoom(flags.subscribers), loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: flags.payload }], warmupSeconds: flags.warmup }
-  for (let round = 1; round <= flags.rounds; round++) {
-    for (const peers of besideRaw(session.peers, round)) {
-      const label = `round ${round} of ${flags.rounds}, ${peers.map(({ title }) => title).join(' and ')}`
-      await session.measureAll(label, peers, async () => (await deliverInTurn(peers, load, session.place, { case: '', round }, label)).map(({ run }) => run))
-    }
-  }
+  for (let round = 1; round <= flags.rounds; round++) await deliverRound(session, load, { case: '', round }, `round ${round} of ${flags.rounds}`)
   const { runs } = session
   const p99 = runs.some(({ side }) => side === 'raw') ? [threshold('p99 latency, ratio', against(runs, 'raw', 'p99Ms', ratio), P99_RATIO_MAX)] : []
   return session.close([...p99, faultless(runs)])
