@@ -22,6 +22,8 @@ export class Meters {
   bytesReceived = 0
   readonly commands = new Map<string, number>()
   readonly errors = new Map<string, number>()
+  /** What the guard caught, by place. */
+  readonly faults = new Map<string, number>()
   /** Time from storage to the socket's queue, by bucket; the last is for what is slower than all. */
   readonly latency: number[] = new Array(LATENCY_BUCKETS_MS.length + 1).fill(0)
   latencySumMs = 0
@@ -53,6 +55,10 @@ export class Meters {
 
   error(code: string): void {
     add(this.errors, code, 1)
+  }
+
+  fault(where: string): void {
+    add(this.faults, where, 1)
   }
 
   unencodable(entry: LogEntry, error: unknown): void {

@@ -58,6 +58,7 @@ export class Metrics {
     this.labelled('delivered_bytes_total', 'Bytes of delivered events', ['format'], () => meters.deliveredBytes)
     this.labelled('commands_total', 'Commands', ['app', 'command'], () => meters.commands)
     this.registry.registerMetric({ name: this.latency().name, get: () => this.latency() } as unknown as Metric)
+    this.labelled('faults_total', 'Faults that the guard caught: nobody was harmed, and each is a defect; the log has its stack', ['where'], () => meters.faults)
     this.labelled('errors_total', 'Errors that clients were told', ['code'], () => meters.errors)
   }
 
@@ -108,7 +109,7 @@ export class Metrics {
       registers: [this.registry],
       collect: () => {
         counter.reset()
-        for (const [key, n] of read()) counter.inc(Object.fromEntries(key.split(' ').map((value, i) => [labelNames[i] as string, value])), n)
+        for (const [key, n] of read()) counter.inc(Object.fromEntries((labelNames.length === 1 ? [key] : key.split(' ')).map((value, i) => [labelNames[i] as string, value])), n)
       },
     })
   }

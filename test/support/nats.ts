@@ -5,6 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect, type JetStreamClient, type NatsConnection } from 'nats'
 
+/** The program that tests run: that of PATH, or another version's. */
+const NATS_SERVER = process.env.NATS_SERVER ?? 'nats-server'
+
 /** A real nats-server of the test's own, on a free port, with its data in a temporary folder. */
 export class TestNats {
   readonly port: number
@@ -28,7 +31,7 @@ export class TestNats {
   }
 
   async run(): Promise<void> {
-    this.process = spawn('nats-server', ['-a', '127.0.0.1', '-p', String(this.port), ...(this.args.includes('-js') ? ['-sd', this.folder] : []), ...this.args], { stdio: ['ignore', 'ignore', 'pipe'] })
+    this.process = spawn(NATS_SERVER, ['-a', '127.0.0.1', '-p', String(this.port), ...(this.args.includes('-js') ? ['-sd', this.folder] : []), ...this.args], { stdio: ['ignore', 'ignore', 'pipe'] })
     let said = ''
     await new Promise<void>((resolve, reject) => {
       this.process?.stderr?.on('data', (chunk: Buffer) => {
