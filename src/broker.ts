@@ -274,11 +274,11 @@ async function openSource(config: Config, log: Logger): Promise<Source> {
 
 /** Members by room, over all applications. */
 function roomsOf(registry: Registry): Record<string, number> {
-  const rooms: Record<string, number> = {}
+  const rooms = new Map<string, number>()
   for (const { audience } of registry.contracts.values()) {
-    for (const room of audience.rooms.values()) rooms[room.name] = (rooms[room.name] ?? 0) + room.population
+    for (const room of audience.rooms.values()) rooms.set(room.name, (rooms.get(room.name) ?? 0) + room.population)
   }
-  return rooms
+  return Object.fromEntries(rooms)
 }
 
 /** Lets one report per subject and minute through. */

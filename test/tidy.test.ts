@@ -122,6 +122,12 @@ t.test('nothing in src is left to do', async (t) => {
   for (const file of FILES) t.notMatch(text(file), /\b(TODO|FIXME|XXX|HACK)\b/, file)
 })
 
+t.test('keys that others name live in Maps: `__proto__` and `constructor`, looked up on an object literal, ended the process', async (t) => {
+  for (const file of FILES.filter((name) => !/^(cli|config)\//.test(name))) {
+    for (const [, table = ''] of text(file).matchAll(/(?:const|let) (\w+): (?:Readonly<)?Record<string,[^=\n]* = \{/g)) t.notMatch(text(file), new RegExp(`\\b${table}(\\?\\.)?\\[`), `${file}: ${table}`)
+  }
+})
+
 t.test('src has named exports only', async (t) => {
   for (const file of FILES) t.notMatch(text(file), /^export default\b|^export \{[^}]*\bas default\b/m, file)
 })

@@ -63,28 +63,28 @@ const session = (claims: Claims) =>
 const authError = ({ code, message }: Failure) => told('auth:error', { code: code.startsWith('AUTH_') ? 'UNAUTHORIZED' : code, message })
 
 /** Codes under the names that the document, or a user of it, knows. */
-const CODES: Readonly<Record<string, string>> = { LOCKED: 'FILE_LOCKED', NOT_LOCKED: 'FILE_NOT_LOCKED', AUTH_MISSING: 'UNAUTHORIZED' }
+const CODES = new Map([['LOCKED', 'FILE_LOCKED'], ['NOT_LOCKED', 'FILE_NOT_LOCKED'], ['AUTH_MISSING', 'UNAUTHORIZED']])
 
 /** What a command's failure is told by: `auth:error`, `room:error` or `error`. */
 function answerOf(failure: Failure, { type, data }: Command): Message {
   const { message, details } = failure
-  const code = CODES[failure.code] ?? failure.code
+  const code = CODES.get(failure.code) ?? failure.code
   if (type.startsWith('auth:')) return authError(failure)
-  const room = ROOM_COMMANDS[type]?.(typeof data === 'object' && data !== null ? data : {})
+  const room = ROOM_COMMANDS.get(type)?.(typeof data === 'object' && data !== null ? data : {})
   if (room !== undefined) return told('room:error', { room, error: message, code })
   return told(code === 'UNAUTHORIZED' ? 'auth:error' : 'error', { code, message, event: type, ...(details as object | undefined) })
 }
 
 /** Commands that `room:joined`, `room:left` or `room:error` answers, and the room that they mean. */
-const ROOM_COMMANDS: Readonly<Record<string, (data: AnyEvent['data']) => unknown>> = {
-  'room:join': ({ room = null }) => room,
-  'room:leave': ({ room = null }) => room,
-  'room:leaveAll': () => null,
-  'user:join': ({ userId = null }) => (userId === null ? null : userRoom(userId)),
-  'user:leave': ({ userId = null }) => (userId === null ? null : userRoom(userId)),
-  'project:join': ({ projectId = null }) => (projectId === null ? null : projectRoom(projectId)),
-  'project:leave': ({ projectId = null }) => (projectId === null ? null : projectRoom(projectId)),
-}
+const ROOM_COMMANDS: ReadonlyMap<string, (data: AnyEvent['data']) => unknown> = new Map<string, (data: AnyEvent['data']) => unknown>([
+  ['room:join', ({ room = null }) => room],
+  ['room:leave', ({ room = null }) => room],
+  ['room:leaveAll', () => null],
+  ['user:join', ({ userId = null }) => (userId === null ? null : userRoom(userId))],
+  ['user:leave', ({ userId = null }) => (userId === null ? null : userRoom(userId))],
+  ['project:join', ({ projectId = null }) => (projectId === null ? null : projectRoom(projectId))],
+  ['project:leave', ({ projectId = null }) => (projectId === null ? null : projectRoom(projectId))],
+])
 
 function roomCommand<S extends TSchema>(schema: S, use: 'join' | 'leave', room: (data: AnyEvent['data']) => unknown, rooms?: (sender: Sender) => readonly string[]) {
   return command(schema, {
@@ -129,7 +129,7 @@ export const codingAssistant = defineContract({
       refusal: ({ code, message }) => ({ code: code.startsWith('AUTH_') ? 'UNAUTHORIZED' : code, message }),
       failed: (failure, failing) => {
         const { code, message, details } = failure
-        return { acknowledgement: [{ status: 'error', code: CODES[code] ?? code, message, ...(details as object | undefined) }], message: answerOf(failure, failing) }
+        return { acknowledgement: [{ status: 'error', code: CODES.get(code) ?? code, message, ...(details as object | undefined) }], message: answerOf(failure, failing) }
       },
     },
   ],

@@ -32,18 +32,18 @@ function said(type: string, data: Record<string, unknown>, sender: Sender): Stor
 }
 
 /** The document's "Common Error Types". */
-const MESSAGES: Readonly<Record<string, string>> = {
-  INVALID_MESSAGE: 'Invalid message format',
-  INVALID_ROOM: 'Session not found',
-  NOT_FOUND: 'Session not found',
-  NOT_JOINED: 'No session joined: emit join-session first',
-  ROOM_ACCESS_DENIED: 'Access denied',
-  ACCESS_DENIED: 'Access denied',
-  AUTH_MISSING: 'Authentication failed',
-  AUTH_FAILED: 'Authentication failed',
-  AUTH_EXPIRED: 'Authentication failed',
-}
-const messageOf = ({ code, message }: Failure) => MESSAGES[code] ?? message
+const MESSAGES = new Map([
+  ['INVALID_MESSAGE', 'Invalid message format'],
+  ['INVALID_ROOM', 'Session not found'],
+  ['NOT_FOUND', 'Session not found'],
+  ['NOT_JOINED', 'No session joined: emit join-session first'],
+  ['ROOM_ACCESS_DENIED', 'Access denied'],
+  ['ACCESS_DENIED', 'Access denied'],
+  ['AUTH_MISSING', 'Authentication failed'],
+  ['AUTH_FAILED', 'Authentication failed'],
+  ['AUTH_EXPIRED', 'Authentication failed'],
+])
+const messageOf = ({ code, message }: Failure) => MESSAGES.get(code) ?? message
 
 function answerOf(failure: Failure, { type }: Command) {
   const message = messageOf(failure)

@@ -34,7 +34,7 @@ export interface GatewayOptions {
   readonly nodeId: string
 }
 
-const SUBPROTOCOLS: Readonly<Record<string, Codec>> = { 'roomcast.msgpack': msgpack, 'roomcast.json': json }
+const SUBPROTOCOLS: ReadonlyMap<string, Codec> = new Map([['roomcast.msgpack', msgpack], ['roomcast.json', json]])
 /** Above this many times the payload limit the transport cuts the connection; up to it we can say why. */
 const TRANSPORT_PAYLOAD_FACTOR = 4
 const DRAIN_STEP_MS = 20
@@ -203,18 +203,18 @@ function refusal(code: 'TOO_MANY_CONNECTIONS' | 'INVALID_MESSAGE', codec: Codec,
   return { refused: new BrokerError(code, message), codec }
 }
 
-const ACTIONS: Readonly<Record<string, string>> = { AUTH_MISSING: 'provide_token', AUTH_FAILED: 'login', AUTH_EXPIRED: 'refresh_token', TOO_MANY_CONNECTIONS: 'retry_later' }
+const ACTIONS = new Map<string, string>([['AUTH_MISSING', 'provide_token'], ['AUTH_FAILED', 'login'], ['AUTH_EXPIRED', 'refresh_token'], ['TOO_MANY_CONNECTIONS', 'retry_later']])
 
 /** The document's `connection_error`. */
 function connectionError({ code, message }: BrokerError) {
-  return { type: 'connection_error', data: { error_code: code, message, reconnect_required: true, action_required: ACTIONS[code] ?? 'check_request' } }
+  return { type: 'connection_error', data: { error_code: code, message, reconnect_required: true, action_required: ACTIONS.get(code) ?? 'check_request' } }
 }
 
 /** `?format=` or a subprotocol. @returns no codec for a format that is none */
 function chooseCodec(format: string | undefined, offered: string): { codec: Codec | undefined; subprotocol: string } {
-  const subprotocol = offered.split(',').map((name) => name.trim()).find((name) => Object.hasOwn(SUBPROTOCOLS, name)) ?? ''
+  const subprotocol = offered.split(',').map((name) => name.trim()).find((name) => SUBPROTOCOLS.has(name)) ?? ''
   if (format === 'msgpack') return { codec: msgpack, subprotocol }
   if (format === 'json') return { codec: json, subprotocol }
   if (format !== undefined && format !== '') return { codec: undefined, subprotocol }
-  return { codec: SUBPROTOCOLS[subprotocol] ?? json, subprotocol }
+  return { codec: SUBPROTOCOLS.get(subprotocol) ?? json, subprotocol }
 }

@@ -17,9 +17,9 @@ export function remembered(before: readonly MetricValues[], last: readonly Metri
 }
 
 export function totalStats(processes: readonly Stats[]): Stats {
-  const rooms: Record<string, number> = {}
-  for (const stats of processes) for (const [room, members] of Object.entries(stats.rooms)) rooms[room] = (rooms[room] ?? 0) + members
-  return { connections: sum(processes.map(({ connections }) => connections)), rooms }
+  const rooms = new Map<string, number>()
+  for (const stats of processes) for (const [room, members] of Object.entries(stats.rooms)) rooms.set(room, (rooms.get(room) ?? 0) + members)
+  return { connections: sum(processes.map(({ connections }) => connections)), rooms: Object.fromEntries(rooms) }
 }
 
 /** Every process reads all events, so of those the greatest count is everybody's. */
