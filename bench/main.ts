@@ -5,6 +5,7 @@ import { addFanout } from './scenarios/fanout.ts'
 import { addFilters } from './scenarios/filters.ts'
 import { addFormats } from './scenarios/formats.ts'
 import { addIdle } from './scenarios/idle.ts'
+import { addIngest } from './scenarios/ingest.ts'
 import { addLatency } from './scenarios/latency.ts'
 import { addRooms } from './scenarios/rooms.ts'
 import { addScale } from './scenarios/scale.ts'
@@ -19,7 +20,7 @@ const USAGE = 2
 const called = process.env.ROOMCAST_BENCH_CALLED ?? 'npm run bench --'
 const program = new Command(called).description('measures Roomcast: each scenario beside other servers, in the same run').showHelpAfterError('--help lists the scenarios and their options')
 program.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : USAGE))
-for (const add of [addFanout, addLatency, addStorm, addSlow, addRooms, addFilters, addFormats, addIdle, addScale, addSoak, addCrowd, addSuite, addReport, addCompare]) add(program)
+for (const add of [addFanout, addLatency, addStorm, addSlow, addRooms, addFilters, addFormats, addIngest, addIdle, addScale, addSoak, addCrowd, addSuite, addReport, addCompare]) add(program)
 
 process.on('uncaughtException', (error) => {
   console.error(`\nbench: ${process.env.DEBUG ? error.stack : error.message}`)

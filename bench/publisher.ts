@@ -1,24 +1,28 @@
-import { connect } from 'nats'
+import { connect, createInbox } from 'nats'
 import { answerCalls } from './calls.ts'
 import { monotonicUs } from './clock.ts'
 import { eventData } from './payload.ts'
 import { seeded } from './random.ts'
 
-/** A process: publishes numbered events to NATS, on a schedule. */
+/** A process: publishes numbered events to NATS, on a schedule or as fast as they are stored. */
 
-export interface Schedule {
+/** Events that are alike. */
+interface Kind {
   readonly url: string
-  /** Core NATS instead of JetStream, for a server that has no stream. */
-  readonly core: boolean
   readonly subject: string
   readonly idField: string
   /** `{series}` in it is the event's series. */
   readonly id: string
   readonly fields: string
-  readonly perSecond: number
-  readonly seconds: number
   /** Exact length of each event's `data`, as JSON. */
   readonly dataBytes: number
+}
+
+export interface Schedule extends Kind {
+  /** Core NATS instead of JetStream, for a server that has no stream. */
+  readonly core: boolean
+  readonly perSecond: number
+  readonly seconds: number
   /** 0: the common series. Otherwise each event goes to one of so many, by chance. */
   readonly series: number
   readonly seed: number
@@ -30,7 +34,14 @@ export interface Published {
   readonly lateMsMax: number
 }
 
+/** So many of the common series, at once. */
+export interface Burst extends Kind {
+  readonly events: number
+}
+
 const HEAD_START_US = 20_000
+/** Of a burst, on their way at the same time: newer servers refuse what waits beyond 10,000. */
+const UNACKNOWLEDGED_MAX = 2_000
 
 export interface Publisher {
   /**
@@ -38,6 +49,8 @@ export interface Publisher {
    * turn came, so that a stall counts for all who waited in it. Numbers go on from one call to the next.
    */
   publish(schedule: Schedule): Promise<Published>
+  /** Publishes to JetStream as fast as it acknowledges; resolves when the last event is stored. */
+  burst(burst: Burst): Promise<void>
   /** How many events there were altogether, by series. */
   counts(): number[]
 }
@@ -73,4 +86,31 @@ async function publish({ url, core, subject, idField, id, fields, perSecond, sec
   return { events, lateMsMax: lateUsMax / 1000 }
 }
 
-answerCalls<Publisher>({ publish, counts: () => Array.from(counts, (count = 0) => count) })
+/** JetStream's asynchronous publication: one inbox for all acknowledgements, and so many on their way. */
+async function burst({ url, subject, idField, id, fields, dataBytes, events }: Burst): Promise<void> {
+  const nc = await connect({ servers: url })
+  const inbox = createInbox()
+  let sent = 0
+  let acknowledged = 0
+  let refused = ''
+  let wake = () => {}
+  nc.subscribe(inbox, {
+    callback: (error, message) => {
+      const answer = error?.message ?? message.string()
+      if (!answer.includes('"seq":')) refused ||= answer
+      acknowledged++
+      if (acknowledged === sent || sent - acknowledged === UNACKNOWLEDGED_MAX / 2) wake()
+    },
+  })
+  while (acknowledged < events && refused === '') {
+    for (; sent < events && sent - acknowledged < UNACKNOWLEDGED_MAX; sent++) {
+      const n = (counts[0] = (counts[0] ?? 0) + 1)
+      nc.publish(subject, `{"data":${eventData({ idField, id, fields, n, dueUs: monotonicUs(), series: 0 }, dataBytes)}}`, { reply: inbox })
+    }
+    await new Promise<void>((resolve) => (wake = resolve))
+  }
+  await nc.close()
+  if (refused !== '') throw new Error(`JetStream did not store an event: ${refused}`)
+}
+
+answerCalls<Publisher>({ publish, burst, counts: () => Array.from(counts, (count = 0) => count) })

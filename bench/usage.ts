@@ -47,6 +47,11 @@ export function residentBytes(pid: number): number {
   return field(`/proc/${pid}/status`, /^VmRSS:\s+(\d+) kB$/m) * 1024
 }
 
+/** Most of it that there ever was, bytes. */
+export function residentBytesMax(pid: number): number {
+  return field(`/proc/${pid}/status`, /^VmHWM:\s+(\d+) kB$/m) * 1024
+}
+
 /** The same of a process and all that it started. Pages that they share count for each, but do not grow with connections. */
 export function residentBytesOfTree(pid: number): number {
   return treeOf(pid).reduce((sum, each) => sum + residentBytes(each), 0)

@@ -49,6 +49,8 @@ export class Cohort {
   readonly connections: Connection[] = []
   ready = 0
   arrived = 0
+  /** When the last event came, µs. */
+  lastArrivedUs = 0
   toldMissed = 0
   /** Epoch of all positions. */
   epoch = ''
@@ -98,6 +100,7 @@ export class Cohort {
       this.bytes += end - start
     }
     this.arrived++
+    this.lastArrivedUs = arrivedUs
     return true
   }
 

@@ -64,6 +64,7 @@ export class Crowd {
       ready: states.reduce((sum, { ready }) => sum + ready, 0),
       arrived: states.reduce((sum, { arrived }) => sum + arrived, 0),
       lastReadyUs: Math.max(...states.map(({ lastReadyUs }) => lastReadyUs)),
+      lastArrivedUs: Math.max(...states.map(({ lastArrivedUs }) => lastArrivedUs)),
     }
   }
 

@@ -27,6 +27,8 @@ export interface State {
   readonly arrived: number
   /** When the last connection became ready, µs. */
   readonly lastReadyUs: number
+  /** When the last event came, µs. */
+  readonly lastArrivedUs: number
 }
 
 /** How a slow connection reads: not at all, or so many bytes a second. */
@@ -102,7 +104,7 @@ answerCalls<LoadClient>({
   record(on) {
     for (const cohort of cohorts.values()) cohort.record(on)
   },
-  state: () => ({ ready: readyNow(), arrived: sum(({ arrived }) => arrived), lastReadyUs }),
+  state: () => ({ ready: readyNow(), arrived: sum(({ arrived }) => arrived), lastReadyUs, lastArrivedUs: Math.max(0, ...[...cohorts.values()].map((cohort) => cohort.lastArrivedUs)) }),
   async arrival(counts, timeoutMs, names) {
     const looked = [...cohorts.values()].filter(({ name }) => names?.includes(name) ?? true)
     const outstanding = () => looked.reduce((total, cohort) => total + cohort.outstanding(counts), 0)

@@ -8,9 +8,12 @@ import type { Probe } from './programs/probe.ts'
 
 export type PeerName = 'roomcast' | 'raw' | 'socketio-uws' | 'socketio-ws' | 'nats' | 'centrifugo'
 
+/** A side of a comparison: a server, or another build of Roomcast. */
+export type Side = PeerName | 'before'
+
 /** A server under test: Roomcast, or one that it is set beside. */
 export interface Peer {
-  readonly name: PeerName
+  readonly name: Side
   readonly title: string
   /** Its settings, and what it does not do that Roomcast does. */
   readonly about: string

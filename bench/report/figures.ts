@@ -33,6 +33,7 @@ export const FIGURES = {
   cpuUserUs: row('user space', us, { part: true }),
   cpuSystemUs: row('system', us, { part: true }),
   cpuPerEventUs: row('CPU per event', us, { compared: 'ratio', better: 'less' }),
+  eventsPerSecond: row('events a second', perSecond, { compared: 'ratio', better: 'more' }),
   p50Ms: row('latency p50', ms, { compared: 'ratio', better: 'less' }),
   p90Ms: row('p90', ms, { part: true }),
   p99Ms: row('p99', ms, { part: true, compared: 'ratio', better: 'less' }),

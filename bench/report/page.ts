@@ -5,7 +5,7 @@ import { comparedOf, FIGURE_NAMES, type FigureName, rowOf } from './figures.ts'
 import type { Result, Run, Timeline } from './result.ts'
 import { linear, logarithmic, percentiles } from './scale.ts'
 import { STYLE } from './style.ts'
-import { type Summary, summaries } from './summary.ts'
+import { baseOf, type Summary, summaries } from './summary.ts'
 import { titleOf } from './table.ts'
 import { valueText } from './thresholds.ts'
 
@@ -18,6 +18,7 @@ const SAMPLES_BEHIND = 10
 const BARS: readonly { readonly figure: FigureName; readonly unit: string; readonly per: number }[] = [
   { figure: 'cpuUs', unit: 'CPU per delivery, µs', per: 1 },
   { figure: 'cpuPerEventUs', unit: 'CPU per event, µs', per: 1 },
+  { figure: 'eventsPerSecond', unit: 'events read a second, thousands', per: 1_000 },
   { figure: 'p99Ms', unit: 'latency p99, ms', per: 1 },
   { figure: 'connectionBytes', unit: 'memory per connection, KB', per: 1024 },
   { figure: 'peakBytes', unit: 'memory at its peak, MB', per: 2 ** 20 },
@@ -140,13 +141,13 @@ function pointsOf({ seconds, ...series }: Timeline, of: (typeof TIMELINES)[numbe
 }
 
 function figuresTable(name: string, all: readonly Summary[]): string {
-  const raw = all.find(({ side }) => side === 'raw')
+  const base = baseOf(all)
   const present = FIGURE_NAMES.filter((figure) => all.some(({ figures }) => figures[figure] !== undefined))
   const cell = (figure: FigureName, { side, figures }: Summary) => {
     const value = figures[figure]
     if (value === undefined) return '<td>-</td>'
-    const against = raw?.figures[figure]
-    const compared = side === 'raw' || against === undefined || rowOf(figure).compared === undefined ? '' : ` <small>${escaped(rowOf(figure).compared === 'ratio' ? `${comparedOf(figure, against, value)}×` : comparedOf(figure, against, value))}</small>`
+    const against = base?.figures[figure]
+    const compared = side === base?.side || against === undefined || rowOf(figure).compared === undefined ? '' : ` <small>${escaped(rowOf(figure).compared === 'ratio' ? `${comparedOf(figure, against, value)}×` : comparedOf(figure, against, value))}</small>`
     return `<td>${escaped(rowOf(figure).unit(value))}${compared}</td>`
   }
   return `<div class="scroll"><table>${name === '' ? '' : `<caption>${escaped(name)}</caption>`}<thead><tr><th></th>${all.map(({ side }) => `<th>${escaped(titleOf(side))}</th>`).join('')}</tr></thead><tbody>${present
@@ -156,5 +157,5 @@ function figuresTable(name: string, all: readonly Summary[]): string {
 
 /** A server has the same colour everywhere. */
 function colourOf({ side }: { readonly side: Run['side'] }): number {
-  return Math.max(0, PEER_NAMES.indexOf(side))
+  return side === 'before' ? 0 : Math.max(0, PEER_NAMES.indexOf(side))
 }

@@ -1,10 +1,7 @@
-import type { PeerName } from '../peers/peer.ts'
+import type { Side } from '../peers/peer.ts'
 import type { FigureName } from './figures.ts'
 import type { Machine } from '../machine.ts'
 import type { Threshold } from './thresholds.ts'
-
-/** A side of a comparison: a server. */
-export type Side = PeerName
 
 export type Figures = Readonly<Partial<Record<FigureName, number>>>
 

@@ -1,5 +1,6 @@
+import type { Side } from '../peers/peer.ts'
 import { FIGURE_NAMES, rowOf } from './figures.ts'
-import type { Figures, Run, Side } from './result.ts'
+import type { Figures, Run } from './result.ts'
 
 /** All rounds of one side in one case. */
 export interface Summary {
@@ -20,6 +21,11 @@ export function summaries(runs: readonly Run[]): Summary[] {
     const { side, case: of } = rounds[0] as Run
     return { side, case: of, rounds, figures: summary(rounds.map(({ figures }) => figures)) }
   })
+}
+
+/** The side that Roomcast is set against. */
+export function baseOf(all: readonly Summary[]): Summary | undefined {
+  return all.find(({ side }) => side === 'raw') ?? all.find(({ side }) => side === 'before')
 }
 
 function summary(all: readonly Figures[]): Figures {

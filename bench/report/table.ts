@@ -1,8 +1,10 @@
 import type { Machine } from '../machine.ts'
+import type { Side } from '../peers/peer.ts'
 import { PEERS } from '../peers/peers.ts'
+import { BEFORE_TITLE } from '../peers/roomcast.ts'
 import { comparedOf, FIGURE_NAMES, type FigureName, rowOf } from './figures.ts'
-import type { Result, Run, Side } from './result.ts'
-import { median, type Summary, summaries } from './summary.ts'
+import type { Result, Run } from './result.ts'
+import { baseOf, median, type Summary, summaries } from './summary.ts'
 import { valueText } from './thresholds.ts'
 
 /** Part of a core that others may use before the reader is warned. */
@@ -34,18 +36,18 @@ function byCase(all: readonly Summary[]): string {
   return table([['', ...all.map(({ case: of, side }) => of || titleOf(side))], ...presentOf(all).map((name) => [labelOf(name), ...all.map(({ figures }) => shown(name, figures[name]))])])
 }
 
-/** One case: a column for each side, and how Roomcast compares with the raw one, in each round. */
+/** One case: a column for each side, and how Roomcast compares with the raw one, or with the build before, in each round. */
 function bySide(all: readonly Summary[]): string {
   const rounds = roundsOf(all.flatMap((summary) => summary.rounds))
-  const raw = all.find(({ side }) => side === 'raw')
+  const base = baseOf(all)
   const roomcast = all.find(({ side }) => side === 'roomcast')
   const roundColumns = rounds > 1 ? Array.from({ length: rounds }, (_, i) => i + 1) : []
-  const compare = raw !== undefined && roomcast !== undefined
-  const head = ['', ...all.map(({ side }) => titleOf(side)), ...(compare ? ['Roomcast : raw', ...roundColumns.map((round) => `round ${round}`)] : [])]
+  const compare = base !== undefined && roomcast !== undefined
+  const head = ['', ...all.map(({ side }) => titleOf(side)), ...(compare ? [`Roomcast : ${base.side}`, ...roundColumns.map((round) => `round ${round}`)] : [])]
   const lines = presentOf(all).map((name) => {
     const cells = [labelOf(name), ...all.map(({ figures }) => shown(name, figures[name]))]
     if (!compare || rowOf(name).compared === undefined) return cells
-    const pairs = roundColumns.length === 0 ? [[raw.rounds[0], roomcast.rounds[0]]] : roundColumns.map((round) => [raw, roomcast].map((summary) => summary.rounds.find((run) => run.round === round)))
+    const pairs = roundColumns.length === 0 ? [[base.rounds[0], roomcast.rounds[0]]] : roundColumns.map((round) => [base, roomcast].map((summary) => summary.rounds.find((run) => run.round === round)))
     return [...cells, middle(name, pairs), ...(roundColumns.length === 0 ? [] : pairs.map(([a, b]) => comparedOrNothing(name, a, b)))]
   })
   return table([head, ...lines])
@@ -84,7 +86,7 @@ function shown(name: FigureName, value: number | undefined): string {
 }
 
 export function titleOf(side: Side): string {
-  return PEERS[side]?.title ?? side
+  return side === 'before' ? BEFORE_TITLE : (PEERS[side]?.title ?? side)
 }
 
 export function described(scenario: string, { cpu, cores, memory_gb, kernel, node, nats_server, load, commit }: Machine, settings: Result['settings']): string {

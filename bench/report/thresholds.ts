@@ -1,6 +1,7 @@
+import type { Side } from '../peers/peer.ts'
 import { median } from './summary.ts'
 import type { FigureName } from './figures.ts'
-import type { Run, Side } from './result.ts'
+import type { Run } from './result.ts'
 
 /** What Roomcast must not exceed. */
 export interface Threshold {

@@ -17,6 +17,8 @@ export interface SessionOptions {
   readonly scenario: string
   readonly settings: Readonly<Record<string, unknown>>
   readonly peers: readonly PeerName[]
+  /** Measured beside them. */
+  readonly others?: readonly Peer[]
   readonly seed: number
   readonly profile?: string
   /** Servers and clients share all cores. */
@@ -35,7 +37,7 @@ export class Session {
 
   static async open(options: SessionOptions): Promise<Session> {
     if (process.platform !== 'linux') throw new Error('this bench reads /proc, so it needs Linux')
-    const peers: Peer[] = []
+    const peers: Peer[] = [...(options.others ?? [])]
     const failures: string[] = []
     for (const name of PEER_NAMES.filter((known) => options.peers.includes(known))) {
       const peer = PEERS[name]

@@ -137,26 +137,30 @@ export class Stage {
 
   /** Publishes; resolves when the last event is stored. */
   async publish(load: Load): Promise<Published> {
-    const { workload } = this.options
-    const { url, core } = this.server.publish
     const running = { startUs: monotonicUs(), load, audience: this.audienceOf(load) }
     this.running.add(running)
     const published = await this.publisher.call('publish', {
-      url,
-      core,
-      subject: subjectOf({ app: workload.app, type: load.type ?? workload.type }),
-      idField: workload.idField,
-      id: workload.id ?? 'bench',
-      fields: workload.fields ?? '',
+      ...this.kindOf(load),
+      core: this.server.publish.core,
       perSecond: load.perSecond,
       seconds: load.seconds,
-      dataBytes: load.dataBytes,
       series: load.series ?? 0,
       seed: this.place.seed,
     })
     this.running.delete(running)
     this.dueBefore += published.events * running.audience
     return published
+  }
+
+  /** Publishes so many to everybody, as fast as JetStream stores them; resolves when the last one is. */
+  async burst(events: number, dataBytes: number): Promise<void> {
+    await this.publisher.call('burst', { ...this.kindOf({ dataBytes }), events })
+    this.dueBefore += events * this.audienceOf({})
+  }
+
+  /** The server stands still, or goes on. */
+  hold(on: boolean): void {
+    process.kill(this.pid, on ? 'SIGSTOP' : 'SIGCONT')
   }
 
   /** Waits until all, or these cohorts, had every event, at most so long. @returns events that are still to come */
@@ -214,7 +218,13 @@ export class Stage {
     await this.nats.stop()
   }
 
-  private audienceOf({ series = 0 }: Load): number {
+  private kindOf({ type, dataBytes }: Pick<Load, 'type' | 'dataBytes'>) {
+    const { workload } = this.options
+    const { app, idField, id = 'bench', fields = '' } = workload
+    return { url: this.server.publish.url, subject: subjectOf({ app, type: type ?? workload.type }), idField, id, fields, dataBytes }
+  }
+
+  private audienceOf({ series = 0 }: Pick<Load, 'series'>): number {
     return this.cohorts.reduce((sum, cohort) => sum + (series === 0 ? (cohort.common ? cohort.connections : 0) : cohort.series > 0 ? cohort.connections / cohort.series : 0), 0)
   }
 

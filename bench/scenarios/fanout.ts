@@ -1,7 +1,6 @@
 import type { Command } from 'commander'
 import { PAYLOAD_BYTES_MIN } from '../payload.ts'
-import type { PeerName } from '../peers/peer.ts'
-import { PEERS } from '../peers/peers.ts'
+import type { PeerName, Side } from '../peers/peer.ts'
 import type { Result, Run } from '../report/result.ts'
 import { against, difference, faultless, medianOf, ratio, type Threshold, threshold } from '../report/thresholds.ts'
 import { connectOnly, deliverRound, oneRoom } from '../run/deliver.ts'
@@ -27,7 +26,7 @@ const SOCKETIO_MEMORY_KB_MAX = 5
 const SOCKETIO_HANDSHAKE_RATIO_MAX = 0.5
 
 /** Whose handshake is compared. It takes 0.6 s of CPU and varies by a quarter from time to time: it wants more times than there are rounds. */
-const HANDSHAKE_SIDES: readonly PeerName[] = ['roomcast', 'socketio-uws']
+const HANDSHAKE_SIDES: readonly Side[] = ['roomcast', 'socketio-uws']
 
 export const PEERS_BY_DEFAULT: Readonly<Record<ProtocolName, readonly PeerName[]>> = { raw: ['raw'], socketio: ['raw', 'socketio-uws', 'socketio-ws'] }
 
@@ -77,7 +76,7 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
       for (let time = (round - 1) * flags.connects + 1; time <= round * flags.connects; time++) {
         // Who comes first takes turns: the machine may become faster or slower meanwhile.
         for (const peer of time % 2 === 1 ? sides : sides.toReversed()) {
-          const label = `${of}, ${time} of ${flags.rounds * flags.connects}, ${PEERS[peer.name].title}`
+          const label = `${of}, ${time} of ${flags.rounds * flags.connects}, ${peer.title}`
           await session.measure(label, peer, () => connectOnly(peer, alone, session.place, { case: of, round: time }, label))
         }
       }

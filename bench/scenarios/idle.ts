@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { monotonicUs } from '../clock.ts'
-import type { PeerName, Peer } from '../peers/peer.ts'
+import type { PeerName, Peer, Side } from '../peers/peer.ts'
 import { progress } from '../progress.ts'
 import type { Result, Run } from '../report/result.ts'
 import { type Threshold, threshold } from '../report/thresholds.ts'
@@ -54,7 +54,7 @@ async function idle(flags: IdleFlags): Promise<Result> {
 }
 
 /** Roomcast speaks both; the others are measured with what they speak. */
-function speaks(name: PeerName, protocol: ProtocolName): boolean {
+function speaks(name: Side, protocol: ProtocolName): boolean {
   return name === 'roomcast' || name.startsWith('socketio') === (protocol === 'socketio')
 }
 
