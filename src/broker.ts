@@ -11,7 +11,7 @@ import { Recall } from './commands/recall.ts'
 import { hearOthers } from './commands/say.ts'
 import { hostOf } from './config/load.ts'
 import type { Config } from './config/options.ts'
-import type { ClientPortName } from './contracts/contract.ts'
+import type { ClientPortName, Lock } from './contracts/contract.ts'
 import { codingAssistant } from './contracts/coding-assistant.ts'
 import { gameDjinn } from './contracts/game-djinn.ts'
 import { geminiSessions } from './contracts/gemini-sessions.ts'
@@ -19,6 +19,7 @@ import { orchestratorPortal } from './contracts/orchestrator-portal.ts'
 import { sweAgent } from './contracts/swe-agent.ts'
 import { loadContract } from './contracts/load.ts'
 import { Registry } from './contracts/registry.ts'
+import { every, type FaultListener, guarded, onFault } from './guarded.ts'
 import { HttpApi } from './gateways/http.ts'
 import { ClientPort, type ClientPortOptions } from './gateways/client-port.ts'
 import { listen, makeApp, type Tls } from './gateways/listen.ts'
@@ -46,6 +47,8 @@ export type Ports = Readonly<Record<ClientPortName | 'OPS_PORT', number>>
 export interface Broker {
   readonly ports: Ports
   readonly view: ProcessView
+  /** A fault got past every guard: counted, and not ready from now on. */
+  failed(): void
   /** Sends clients away over `DRAIN_MS` and leaves. */
   stop(): Promise<void>
 }
@@ -62,6 +65,7 @@ export interface WorkerPlace {
 const SWEEP_MS = 1_000
 const BAD_EVENT_LOG_MS = 60_000
 const BAD_SUBJECTS_MAX = 1_000
+const FAULT_LOG_MS = 1_000
 
 /**
  * Puts a broker together, in the order in which events flow: source → log → registry → hub → gateways; and starts it.
@@ -71,6 +75,7 @@ const BAD_SUBJECTS_MAX = 1_000
  */
 export async function startBroker(config: Config, log: Logger, development: { token: () => string } | undefined, place?: WorkerPlace): Promise<Broker> {
   const meters = new Meters()
+  const stopReporting = onFault(reportingFaults(meters, log))
   const verifier = await TokenVerifier.open(
     { secret: config.jwtSecret, publicKey: config.jwtPublicKey, jwksUrl: config.jwksUrl, issuer: config.jwtIssuer, audience: config.jwtAudience },
     log,
@@ -93,7 +98,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     route: (message, position) => registry.route(message, position),
   })
   const hub = new Hub(eventLog, meters, { bufferBytes: config.maxBackpressureBytes / 4, stallMs: config.slowClientTimeoutMs })
-  let state: 'warming up' | 'serving' | 'draining' = 'warming up'
+  let state: 'warming up' | 'serving' | 'draining' | 'failed' = 'warming up'
 
   const tls: Tls | undefined = config.tlsCertFile === '' ? undefined : { certFile: config.tlsCertFile, keyFile: config.tlsKeyFile }
   const host = hostOf(config)
@@ -117,15 +122,15 @@ export async function startBroker(config: Config, log: Logger, development: { to
   const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), sessions: await Sessions.open(source, verify), verify, nodeId, relay }
   const clientPorts = clientPortsOf(config, host, tls).map((options) => new ClientPort(options, contractsHere, shared))
   const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
-  presence.onChange = (change, appName, place, id, name) => {
+  presence.onChange = guarded('presence', (change, appName, place, id, name) => {
     const contract = registry.contracts.get(appName)
     const told = contract?.contract.presence
     if (contract && told) hub.say(contract.audience, (told.room ?? placeRoom)(place), told[change]({ id, name }, place), (session) => session.userId === id)
-  }
+  })
   locks.isHere = (appName, userId) => registry.contracts.get(appName)?.audience.firstOfUser(userId) !== undefined
-  locks.onFreed = (appName, lock) => {
+  locks.onFreed = guarded('locks', (appName: string, lock: Lock) => {
     storeLockEvent(appName, registry.contracts.get(appName)?.contract.locks?.unlocked(lock), source).catch((error) => log.warn({ app: appName, reason: String(error) }, 'a lock ran out, and its event could not be stored'))
-  }
+  })
   hearOthers(services, contractsHere)
   serveQuestions(services, contractsHere, nodeId)
   const stats = () => ({ connections: meters.connections, rooms: roomsOf(registry) })
@@ -181,26 +186,30 @@ export async function startBroker(config: Config, log: Logger, development: { to
   state = 'serving'
 
   let eventsBefore = meters.events
-  const sweeper = setInterval(() => {
+  const sweeper = every('sweep', SWEEP_MS, () => {
     const now = Date.now()
     favourEvents(meters.events - eventsBefore)
     eventsBefore = meters.events
     for (const clientPort of clientPorts) clientPort.sweep(now)
     hub.sweep(now)
-  }, SWEEP_MS)
+  })
   const figures = new SystemFigureReader(meters)
   const figureTimers = contractsHere.flatMap(({ app: name, audience, facts, contract: { figures: told } }) =>
     told === undefined
       ? []
-      : [setInterval(() => hub.say(audience, told.room, told.message(figures.read(presence.placeCount(name)), facts)), told.everyMs)],
+      : [every('figures', told.everyMs, () => hub.say(audience, told.room, told.message(figures.read(presence.placeCount(name)), facts)))],
   )
-  const hourly = setInterval(() => participants.sweep(Date.now()), 3_600_000)
+  const hourly = every('participants', 3_600_000, () => participants.sweep(Date.now()))
 
   return {
     ports: { ...Object.fromEntries(clientPorts.map(({ name, port }) => [name, port])), OPS_PORT: opsPort } as Ports,
     view,
+    failed: () => {
+      state = 'failed'
+      meters.fault('past every guard')
+    },
     stop: async () => {
-      state = 'draining'
+      if (state !== 'failed') state = 'draining'
       await Promise.all(clientPorts.map((clientPort) => clientPort.drain(config.drainMs)))
       clearInterval(sweeper)
       clearInterval(hourly)
@@ -214,6 +223,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
       for (const { app } of clientPorts) app.close()
       relay?.close()
       opsApp?.close()
+      stopReporting()
     },
   }
 }
@@ -227,6 +237,7 @@ function clientPortsOf(config: Config, host: string, tls: Tls | undefined): Clie
     webSocketLimits: {
       payloadBytes: config.maxPayloadBytes,
       backpressureBytes: config.maxBackpressureBytes,
+      waitingBytes: config.maxWaitingBytes,
       idleTimeoutS: config.idleTimeoutS,
       connections: config.maxConnections,
       commandsPerMinute: config.commandsPerMinute,
@@ -238,6 +249,7 @@ function clientPortsOf(config: Config, host: string, tls: Tls | undefined): Clie
       connectTimeoutMs: config.socketioConnectTimeoutMs,
       payloadBytes: config.maxPayloadBytes,
       backpressureBytes: config.maxBackpressureBytes,
+      waitingBytes: config.maxWaitingBytes,
       connectionsMax: config.maxConnections,
       portConnectionsMax: config.maxConnections,
       commandsPerMinute: config.commandsPerMinute,
@@ -279,6 +291,18 @@ function roomsOf(registry: Registry): Record<string, number> {
     for (const room of audience.rooms.values()) rooms.set(room.name, (rooms.get(room.name) ?? 0) + room.population)
   }
   return Object.fromEntries(rooms)
+}
+
+/** Counts what the guard caught, and logs it with its stack: once a second for each place, since what is broken may be asked for often. */
+function reportingFaults(meters: Meters, log: Logger): FaultListener {
+  const loggedMs = new Map<string, number>()
+  return (where, error) => {
+    meters.fault(where)
+    const now = Date.now()
+    if (now - (loggedMs.get(where) ?? 0) < FAULT_LOG_MS) return
+    loggedMs.set(where, now)
+    log.error({ where, reason: error instanceof Error ? (error.stack ?? error.message) : String(error) }, 'a fault that cost nothing else: please report it')
+  }
 }
 
 /** Lets one report per subject and minute through. */

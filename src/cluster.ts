@@ -143,6 +143,11 @@ export class Cluster implements OpsView {
     this.close()
   }
 
+  /** A fault of its own got past every guard: it is not ready from now on. */
+  failed(): void {
+    this.stopping = true
+  }
+
   /** Ends the workers at once. */
   kill(): void {
     this.stopping = true

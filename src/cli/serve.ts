@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
-import { startBroker } from '../broker.ts'
+import { type Broker, startBroker } from '../broker.ts'
 import { Cluster } from '../cluster.ts'
 import { withDevelopmentKeys } from '../config/development.ts'
 import { withinFileLimit } from '../config/file-limit.ts'
 import { workersOf } from '../config/load.ts'
 import { makeLogger } from '../ops/logger.ts'
+import { leaveOnEscape, serves } from './escape.ts'
 import { leave, SUPERVISOR_GRACE_MS } from './leave.ts'
 import { addOptionFlags, configFrom } from './options.ts'
 import { developmentToken } from './token.ts'
@@ -18,11 +19,13 @@ export function addServe(program: Command): void {
       const log = makeLogger(config.logLevel)
       if (warning !== undefined) log.warn(warning)
       const workers = workersOf(config)
+      leaveOnEscape(log, () => config.drainMs, workers > 1 ? SUPERVISOR_GRACE_MS : undefined)
       // Development keys stay those of the start.
       const keys = development ? { jwtSecret: config.jwtSecret, publishKey: config.publishKey, host: config.host } : undefined
       const readConfig = () => withinFileLimit({ ...configFrom(flags), ...keys }).config
       const cluster = workers > 1 ? await Cluster.start({ config, readConfig, development, log }) : undefined
-      const running = cluster ?? (await startBroker(config, log, development ? { token: () => developmentToken(config.jwtSecret) } : undefined))
+      const running: Broker | Cluster = cluster ?? (await startBroker(config, log, development ? { token: () => developmentToken(config.jwtSecret) } : undefined))
+      serves(running)
 
       const { PORT: port, OPS_PORT: opsPort, CODING_ASSISTANT_PORT, GEMINI_SESSIONS_PORT } = running.ports
       const ports = { port, coding_assistant_port: CODING_ASSISTANT_PORT, gemini_sessions_port: GEMINI_SESSIONS_PORT, ops_port: opsPort }

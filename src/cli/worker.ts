@@ -5,6 +5,7 @@ import type { WorkerStart } from '../cluster.ts'
 import { BrokerError } from '../errors.ts'
 import { Link } from '../ops/link.ts'
 import { type Logger, makeLogger } from '../ops/logger.ts'
+import { leaveOnEscape, serves } from './escape.ts'
 import { leave } from './leave.ts'
 import { developmentToken } from './token.ts'
 
@@ -23,9 +24,11 @@ function work(): void {
   let running: { broker: Broker; log: Logger; drainMs: number } | undefined
   const begin = async ({ number, folder, config, development }: WorkerStart): Promise<void> => {
     const log = makeLogger(config.logLevel, number)
+    leaveOnEscape(log, () => config.drainMs)
     const token = () => developmentToken(config.jwtSecret)
     const broker = await startBroker(config, log, development ? { token } : undefined, { number, folder, stats: () => supervisor.ask('stats') })
     running = { broker, log, drainMs: config.drainMs }
+    serves(broker)
     process.once('exit', () => {
       if (!process.connected) removeIfEmpty(folder)
     })

@@ -15,7 +15,8 @@ import type { Recall } from './recall.ts'
 export interface Caller {
   readonly contract: CompiledContract
   readonly session: Session
-  readonly claims: Claims
+  /** Set anew by `renewClient` alone. */
+  claims: Claims
   /** Unique over all brokers. */
   readonly connectionId: string
   readonly closed: boolean
@@ -36,8 +37,6 @@ export interface Caller {
   remember?(): Promise<void>
   /** Its answers come later, while other commands go on. */
   answersLater?(outcome: Promise<void>): void
-  /** Goes on with other claims of the same user. */
-  renew(claims: Claims): void
   /** Reads anew who it is. @throws BrokerError where that is over, or cannot be said */
   refresh?(): Promise<Claims>
   /** It is nobody from now on, in no room. */

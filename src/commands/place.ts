@@ -12,9 +12,16 @@ interface Choice {
 
 const choices = new WeakMap<Session, Choice>()
 
+const PLACE_PREFIX = 'present:'
+
 /** The room in which those who are in a place hear of each other. */
 export function placeRoom(place: string): string {
-  return `present:${place}`
+  return `${PLACE_PREFIX}${place}`
+}
+
+/** The place that such a room is of. @returns undefined for any other room */
+export function placeIn(room: string): string | undefined {
+  return room.startsWith(PLACE_PREFIX) ? room.slice(PLACE_PREFIX.length) : undefined
 }
 
 /** Comes to a place: the others hear of it, and its events arrive. */

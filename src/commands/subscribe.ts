@@ -3,6 +3,7 @@ import { BrokerError } from '../errors.ts'
 import type { Predicate } from '../hub/predicate.ts'
 import { parsePosition, type Position } from '../log/position.ts'
 import type { Caller, Services } from './caller.ts'
+import { joinRooms, leaveRooms } from './lifecycle.ts'
 
 interface SubscribeData {
   readonly events?: readonly string[]
@@ -28,7 +29,7 @@ export function subscribe(caller: Caller, command: Command<SubscribeData>, servi
   const answer = () => caller.reply({ type: 'subscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined), filters } }, command)
   if (since === undefined || since === null) {
     answer()
-    services.hub.join(session, names, predicate)
+    joinRooms(caller, names, predicate, services)
     return undefined
   }
   const position = parsePosition(since)
@@ -36,16 +37,17 @@ export function subscribe(caller: Caller, command: Command<SubscribeData>, servi
   return subscribeSince(caller, names, predicate, position, String(since), answer, services)
 }
 
-async function subscribeSince(caller: Caller, names: readonly string[], predicate: Predicate | undefined, { epoch, seq }: Position, since: string, answer: () => void, { hub, log }: Services): Promise<void> {
+async function subscribeSince(caller: Caller, names: readonly string[], predicate: Predicate | undefined, { epoch, seq }: Position, since: string, answer: () => void, services: Services): Promise<void> {
+  const { log } = services
   // Out of reach: what is in memory counts, and what is older is read when the source is back.
   const bounds = await log.recentBounds(seq).catch(() => ({ epoch: log.epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }))
   if (caller.closed) return
   // The answer is sent before the session leaves live delivery: it flushes what the socket is still to get live.
   answer()
   const known = epoch === bounds.epoch && seq <= bounds.lastSeq
-  if (known && seq + 1 >= bounds.firstSeq) return hub.joinSince(caller.session, names, predicate, seq)
+  if (known && seq + 1 >= bounds.firstSeq) return joinRooms(caller, names, predicate, services, seq)
   caller.reply(missed(since, bounds.firstSeq > bounds.lastSeq ? null : log.position(bounds.firstSeq)))
-  hub.joinSince(caller.session, names, predicate, bounds.firstSeq - 1)
+  joinRooms(caller, names, predicate, services, bounds.firstSeq - 1)
 }
 
 /** Says by name that the log no longer has what a client needs. `oldest` null: nothing is stored. */
@@ -54,10 +56,10 @@ export function missed(since: string, oldest: string | null) {
 }
 
 /** `unsubscribe {events, rooms}` → `unsubscribed {events}`. */
-export function unsubscribe(caller: Caller, command: Command<SubscribeData>, { hub }: Services): void {
+export function unsubscribe(caller: Caller, command: Command<SubscribeData>, services: Services): void {
   const { events = [], rooms = [] } = command.data
   const types = events.flatMap((name) => caller.contract.typesOf(name))
-  hub.leave(caller.session, [...types, ...rooms])
+  leaveRooms(caller, [...types, ...rooms], services)
   caller.reply({ type: 'unsubscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined) } }, command)
 }
 

@@ -55,6 +55,7 @@ export const OPTIONS = {
   maxLocks: integer('MAX_LOCKS_PER_USER', 'limits', 1_000, 1, 1_000_000, 'locks', 'Locks that one user may hold.'),
   commandsPerMinute: integer('COMMANDS_PER_MINUTE', 'limits', 0, 0, 1_000_000_000, 'commands', 'Commands a minute a connection may send. 0: what each contract says.'),
   maxBackpressureBytes: integer('MAX_BACKPRESSURE_BYTES', 'limits', 262_144, 1_024, 1_073_741_824, 'bytes', 'Soft limit: past this much unsent data a connection leaves live delivery and is fed from the log at its own pace.'),
+  maxWaitingBytes: integer('MAX_WAITING_BYTES', 'limits', 8_388_608, 1_024, 1_073_741_824, 'bytes', 'Answers and commands of one connection that wait, for its full socket or for the command before; past it the connection is closed (4008).'),
   slowClientTimeoutMs: integer('SLOW_CLIENT_TIMEOUT_MS', 'limits', 120_000, 1_000, 86_400_000, 'ms', 'Hard limit: a connection that is behind and took nothing for this long is closed (4008).'),
   idleTimeoutS: integer('IDLE_TIMEOUT_S', 'limits', 120, 8, 960, 's', 'A connection that is silent for this long, pongs included, is closed. Pings go out by themselves.'),
 

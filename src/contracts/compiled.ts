@@ -104,6 +104,12 @@ export class CompiledContract {
     }
   }
 
+  /** Whether a room is that of an event type, which one is in by subscribing to the event. */
+  isEventRoom(room: string): boolean {
+    const event = this.event(room)
+    return event !== undefined && event.rooms === undefined
+  }
+
   /** Whether a service's record may let somebody into a room whose claims do not. */
   hasRecord(room: string): boolean {
     return this.rooms.some(({ pattern, room: { record } }) => record !== undefined && pattern.test(room))

@@ -2,11 +2,13 @@ import { timingSafeEqual, createHash } from 'node:crypto'
 import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js'
 import type { Registry } from '../contracts/registry.ts'
 import type { Claims } from '../contracts/contract.ts'
-import { BrokerError, ERRORS, reasonOf } from '../errors.ts'
+import { BrokerError, ERRORS } from '../errors.ts'
+import { guarded, reportFault } from '../guarded.ts'
 import type { EventLog } from '../log/event-log.ts'
 import { decodeEnvelope, MSGPACK_TYPE } from '../log/event.ts'
 import type { Meters } from '../meters.ts'
 import type { Source } from '../source/source.ts'
+import { finishGuarded, guardRequest } from './handlers.ts'
 import { allowsOrigin, bearerOf } from './upgrade.ts'
 
 export interface HttpOptions {
@@ -36,10 +38,10 @@ export class HttpApi {
   constructor(app: TemplatedApp, options: HttpOptions) {
     this.options = options
     this.keyDigest = options.publishKey === '' ? undefined : digest(options.publishKey)
-    app.post('/api/v1/events/*', (res, req) => this.publish(res, req))
-    app.get('/api/v1/websocket/stats', (res, req) => this.stats(res, req))
-    app.options('/api/*', (res, req) => this.preflight(res, req))
-    app.any('/*', (res) => answer(res, failure(new BrokerError('NOT_FOUND'))))
+    app.post('/api/v1/events/*', guardRequest('http publish', (res, req) => this.publish(res, req)))
+    app.get('/api/v1/websocket/stats', guardRequest('http stats', (res, req) => this.stats(res, req)))
+    app.options('/api/*', guardRequest('http', (res, req) => this.preflight(res, req)))
+    app.any('/*', guardRequest('http', (res) => answer(res, failure(new BrokerError('NOT_FOUND')))))
   }
 
   private publish(res: HttpResponse, req: HttpRequest): void {
@@ -60,7 +62,7 @@ export class HttpApi {
     }
     readBody(res, bodyBytesMax, (body) => {
       if (body === undefined) return answer(res, failure(new BrokerError('PAYLOAD_TOO_LARGE')), cors, true)
-      void this.store(path, body, msgpack, messageId).then((result) => answer(res, result, cors))
+      finishGuarded('http publish', res, this.store(path, body, msgpack, messageId).then((result) => answer(res, result, cors)))
     })
   }
 
@@ -74,7 +76,8 @@ export class HttpApi {
       const seq = await this.options.source.publish(subject, body, { msgpack, ...(messageId === '' ? undefined : { messageId }) })
       return { status: 202, body: { id: this.options.log.position(seq), ...(warnings.length > 0 ? { warnings } : undefined) } }
     } catch (error) {
-      return failure(error instanceof BrokerError ? error : new BrokerError('INTERNAL', reasonOf(error)))
+      if (!(error instanceof BrokerError)) reportFault('http publish', error)
+      return failure(error instanceof BrokerError ? error : new BrokerError('INTERNAL'))
     }
   }
 
@@ -111,7 +114,9 @@ export class HttpApi {
       answer(res, failure(error as BrokerError), cors)
       return
     }
-    void this.options.stats().then((body) => answer(res, { status: 200, body }, cors))
+    // The supervisor that knows of all workers may be on its way out.
+    const outcome = this.options.stats().then((body): Answer => ({ status: 200, body }), (error: unknown) => failure(error instanceof BrokerError ? error : new BrokerError('INTERNAL')))
+    finishGuarded('http stats', res, outcome.then((result) => answer(res, result, cors)))
   }
 
   private preflight(res: HttpResponse, req: HttpRequest): void {
@@ -160,7 +165,7 @@ function readBody(res: HttpResponse, bytesMax: number, done: (body: Uint8Array |
   res.onAborted(() => {
     res.aborted = true
   })
-  res.onData((chunk, isLast) => {
+  res.onData(guarded('http body', (chunk: ArrayBuffer, isLast: boolean) => {
     if (bytes > bytesMax * REFUSED_BODY_FACTOR) return
     bytes += chunk.byteLength
     if (bytes > bytesMax) {
@@ -171,7 +176,7 @@ function readBody(res: HttpResponse, bytesMax: number, done: (body: Uint8Array |
     // A copy: the chunk is gone after this call.
     chunks.push(Buffer.from(chunk.slice(0)))
     if (isLast) done(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks))
-  })
+  }))
 }
 
 function digest(text: string): Buffer {

@@ -6,10 +6,11 @@ import type { CompiledContract } from '../contracts/compiled.ts'
 import type { Claims, Command, Failure, Message } from '../contracts/contract.ts'
 import { type BrokerError, ERRORS, type ErrorCode } from '../errors.ts'
 import type { RateState } from '../guard/rate-limit.ts'
+import { reportFault } from '../guarded.ts'
 import { CLOSED, Session } from '../hub/session.ts'
 import type { Peer, Wire } from '../hub/wire.ts'
 import { isoTime } from '../time.ts'
-import { Lane, type LaneOwner } from './lane.ts'
+import { Lane, type LaneLimits, type LaneOwner } from './lane.ts'
 
 /** uWS copies these properties onto its own socket object, so there is only one. */
 export interface UserData {
@@ -34,13 +35,13 @@ export class WebSocketClient extends Session implements Caller, RateState, LaneO
   used = 0
   readonly lane: Lane
 
-  constructor(contract: CompiledContract, wire: Wire, codec: Codec, claims: Claims, nodeId: string, bufferBytesMax: number) {
+  constructor(contract: CompiledContract, wire: Wire, codec: Codec, claims: Claims, nodeId: string, laneLimits: LaneLimits) {
     super(contract.audience, wire, claims.sub, NO_PEER)
     this.contract = contract
     this.codec = codec
     this.claims = claims
     this.nodeId = nodeId
-    this.lane = new Lane(bufferBytesMax, this)
+    this.lane = new Lane(laneLimits, this)
   }
 
   get session(): Session {
@@ -72,16 +73,23 @@ export class WebSocketClient extends Session implements Caller, RateState, LaneO
     this.end('SLOW_CONSUMER')
   }
 
+  /** Its socket is closed: whatever still has this client finds a peer that takes nothing, instead of one that throws. */
+  gone(): void {
+    this.lane.close()
+    this.peer = NO_PEER
+  }
+
+  broke(error: unknown): void {
+    reportFault('command', error)
+    this.end('INTERNAL')
+  }
+
   override stalled(): void {
     this.end('SLOW_CONSUMER')
   }
 
   override missed(since: string, oldest: string): void {
     this.reply(missed(since, oldest))
-  }
-
-  renew(claims: Claims): void {
-    this.claims = claims
   }
 
   /** Says something that may be left out where the socket is full. */
@@ -102,7 +110,7 @@ export function encode(codec: Codec, { type, data }: Message, id?: string | numb
   return codec.encodeMessage({ type, data, timestamp: isoTime(), ...(id === undefined ? undefined : { id }) })
 }
 
-/** Stands for the socket until it is open. */
+/** Stands for the socket until it is open, and from when it is closed. */
 const NO_PEER: Peer = {
   send: () => 2,
   getBufferedAmount: () => 0,

@@ -4,6 +4,7 @@ import { json } from '../codecs/json.ts'
 import { msgpack } from '../codecs/msgpack.ts'
 import type { Services } from '../commands/caller.ts'
 import { dispatchMessage } from '../commands/dispatch.ts'
+import { closeClient, openClient } from '../commands/lifecycle.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
 import type { Claims, WebSocketEndpoint } from '../contracts/contract.ts'
 import { BrokerError, ERRORS, reasonOf } from '../errors.ts'
@@ -12,6 +13,8 @@ import { CLOSED } from '../hub/session.ts'
 import type { Wire } from '../hub/wire.ts'
 import type { Meters } from '../meters.ts'
 import { isoTime } from '../time.ts'
+import { guardSocket } from './handlers.ts'
+import type { LaneLimits } from './lane.ts'
 import { allowsOrigin, bearerOf } from './upgrade.ts'
 import { encode, type Refusal, type Socket, type UserData, WebSocketClient } from './websocket-client.ts'
 
@@ -24,6 +27,7 @@ export interface GatewayOptions {
   readonly limits: {
     readonly payloadBytes: number
     readonly backpressureBytes: number
+    readonly waitingBytes: number
     readonly idleTimeoutS: number
     readonly connections: number
     /** 0: what the contract says. */
@@ -47,10 +51,12 @@ export class WebSocketGateway {
   private readonly wires: ReadonlyMap<Codec, Wire>
   private readonly rates: RateLimits | undefined
   private readonly features: readonly string[]
+  private readonly laneLimits: LaneLimits
 
   constructor(app: TemplatedApp, options: GatewayOptions) {
     this.options = options
     const { contract, endpoint, limits } = options
+    this.laneLimits = { fullBytes: limits.backpressureBytes, waitingBytes: limits.waitingBytes }
     const wireOf = (codec: Codec): Wire => ({
       id: `${contract.app}${endpoint.path}#${codec.name}`,
       format: codec.name,
@@ -89,7 +95,7 @@ export class WebSocketGateway {
   private mount(app: TemplatedApp): void {
     const { endpoint, limits, services } = this.options
     const { hub } = services
-    app.ws<UserData>(endpoint.path, {
+    app.ws<UserData>(endpoint.path, guardSocket<UserData>(`${this.options.contract.app} websocket`, {
       maxPayloadLength: limits.payloadBytes * TRANSPORT_PAYLOAD_FACTOR,
       maxBackpressure: limits.backpressureBytes,
       idleTimeout: limits.idleTimeoutS,
@@ -124,16 +130,17 @@ export class WebSocketGateway {
         if (!(client instanceof WebSocketClient) || client.state === CLOSED) return
         this.clients.delete(client)
         this.options.meters.connections--
-        hub.close(client)
+        closeClient(client, services, false)
+        client.gone()
       },
-    })
+    }))
   }
 
   private admit(codec: Codec, token: string | undefined): WebSocketClient | Refusal {
     const { contract, verify, meters, limits, nodeId } = this.options
     if (meters.connections >= limits.connections) return refusal('TOO_MANY_CONNECTIONS', codec)
     try {
-      return new WebSocketClient(contract, this.wires.get(codec) as Wire, codec, verify(token), nodeId, limits.backpressureBytes)
+      return new WebSocketClient(contract, this.wires.get(codec) as Wire, codec, verify(token), nodeId, this.laneLimits)
     } catch (error) {
       return { refused: error instanceof BrokerError ? error : new BrokerError('AUTH_FAILED'), codec }
     }
@@ -156,7 +163,7 @@ export class WebSocketGateway {
     this.clients.add(client)
     meters.connections++
     meters.connectionsOpened++
-    services.hub.open(client)
+    openClient(client, services)
     client.reply({
       type: 'connection_established',
       data: { user_id: client.userId, session_id: client.connectionId, server_time: isoTime(), features: this.features },
@@ -180,7 +187,7 @@ export class WebSocketGateway {
       client.fail(new BrokerError('INVALID_MESSAGE', `Not ${client.codec.name}: ${reasonOf(error)}`))
       return
     }
-    client.lane.run(client.peer, () => dispatchMessage(client, message, services, meters))
+    client.lane.run(client.peer, frame.byteLength, () => dispatchMessage(client, message, services, meters))
   }
 
   private withinRate(client: WebSocketClient, rates: RateLimits): boolean {

@@ -93,6 +93,13 @@ export class TestBroker {
     return gone
   }
 
+  /** Waits for it to end by itself. @returns the exit code */
+  async ended(): Promise<number | null> {
+    const child = this.process
+    if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null
+    return new Promise((resolve) => child.once('exit', resolve))
+  }
+
   async stop(): Promise<void> {
     await this.kill()
     rmSync(this.folder, { recursive: true, force: true })

@@ -1,6 +1,7 @@
 import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser'
 import { BrokerError } from '../../errors.ts'
 import type { RateState } from '../../guard/rate-limit.ts'
+import { reportFault } from '../../guarded.ts'
 import { lengthened } from '../../hub/room.ts'
 import { Lane, type LaneOwner } from '../lane.ts'
 import type { EngineSession } from './engine-session.ts'
@@ -32,12 +33,14 @@ export class Connection implements LaneOwner, RateState {
   private awaited = 0
   /** Only connections that send binary attachments have one. */
   private decoder: Decoder | undefined
+  /** What it has put together last. */
+  private decoded: Packet | undefined
 
   constructor(engine: EngineSession, token: string | null, namespaces: Namespaces) {
     this.engine = engine
     this.token = token
     this.namespaces = namespaces
-    this.lane = new Lane(namespaces.options.backpressureBytes, this)
+    this.lane = new Lane(namespaces.laneLimits, this)
   }
 
   /** Connected to no namespace. */
@@ -53,6 +56,10 @@ export class Connection implements LaneOwner, RateState {
   /** Too much waits for it. */
   overflowed(): void {
     this.engine.close()
+  }
+
+  broke(error: unknown): void {
+    this.refusePacket(error)
   }
 
   /** No command is at work, and no client is on its way into a namespace. */
@@ -88,11 +95,11 @@ export class Connection implements LaneOwner, RateState {
     this.namespaces.meters.bytesReceived += message.length
     try {
       // A packet with attachments, or one of them: 5 BINARY_EVENT, 6 BINARY_ACK.
-      if (this.decoder || typeof message !== 'string' || message[0] === '5' || message[0] === '6') this.decoding.add(message)
-      else this.handle(decodePacket(message))
-    } catch {
-      this.namespaces.meters.error('INVALID_MESSAGE')
-      this.engine.discard()
+      const attached = this.decoder || typeof message !== 'string' || message[0] === '5' || message[0] === '6'
+      const packet = attached ? this.decodeAttached(message) : decodePacket(message as string)
+      if (packet) this.handle(packet, message.length)
+    } catch (error) {
+      this.refusePacket(error)
     }
   }
 
@@ -147,25 +154,43 @@ export class Connection implements LaneOwner, RateState {
 
   ended(): void {
     for (const session of this.sessions) this.leave(session)
-    this.lane.clear()
+    this.lane.close()
     this.namespaces.meters.connections--
   }
 
-  private get decoding(): Decoder {
+  /** @returns a packet, once the last of its attachments came. @throws BrokerError INVALID_MESSAGE */
+  private decodeAttached(message: string | Buffer): Packet | undefined {
     if (!this.decoder) {
       this.decoder = new Decoder()
-      this.decoder.on('decoded', (packet) => this.handle(packet))
+      this.decoder.on('decoded', (packet) => {
+        this.decoded = packet
+      })
     }
-    return this.decoder
+    try {
+      this.decoder.add(message)
+    } catch {
+      throw new BrokerError('INVALID_MESSAGE')
+    }
+    const packet = this.decoded
+    this.decoded = undefined
+    return packet
   }
 
-  private handle(packet: Packet): void {
+  /** A client that breaks the protocol is cut off; what else goes wrong with a packet of its is a fault of ours. */
+  private refusePacket(error: unknown): void {
+    if (!(error instanceof BrokerError)) reportFault('socket.io packet', error)
+    this.namespaces.meters.error('INVALID_MESSAGE')
+    this.engine.discard()
+  }
+
+  /** @param bytes of the packet, about */
+  private handle(packet: Packet, bytes: number): void {
     const { nsp, type } = packet
-    if (type === PacketType.CONNECT) return this.connect(nsp, packet.data)
+    if (type === PacketType.CONNECT) return this.connect(nsp, packet.data, bytes)
     const session = this.sessionIn(nsp)
     if (!session) {
       // Sent right behind CONNECT, it waits for the outcome; otherwise it is out of order.
-      if (this.connecting?.has(nsp)) this.lane.run(this.engine, () => this.handleLater(packet))
+      if (this.connecting?.has(nsp)) this.lane.run(this.engine, bytes, () => this.handleLater(packet, bytes))
       else this.engine.discard()
       return
     }
@@ -173,7 +198,7 @@ export class Connection implements LaneOwner, RateState {
       case PacketType.EVENT:
       case PacketType.BINARY_EVENT:
         if (typeof packet.data[0] !== 'string' || RESERVED.has(packet.data[0])) throw new BrokerError('INVALID_MESSAGE')
-        return session.receive(packet.data[0], packet.data.slice(1), packet.id)
+        return session.receive(packet.data[0], packet.data.slice(1), packet.id, bytes)
       case PacketType.ACK:
       case PacketType.BINARY_ACK:
         return session.answered(packet.id, packet.data)
@@ -184,16 +209,16 @@ export class Connection implements LaneOwner, RateState {
     }
   }
 
-  private handleLater(packet: Packet): undefined {
-    if (this.sessionIn(packet.nsp) && !this.engine.closed) this.handle(packet)
+  private handleLater(packet: Packet, bytes: number): undefined {
+    if (this.sessionIn(packet.nsp) && !this.engine.closed) this.handle(packet, bytes)
     return undefined
   }
 
-  private connect(name: string, data: unknown): void {
+  private connect(name: string, data: unknown, bytes: number): void {
     if (this.sessionIn(name) || this.connecting?.has(name)) throw new BrokerError('INVALID_MESSAGE')
     const found = this.namespaces.find(name)
     if (!found) return this.refuse(name, { message: 'Invalid namespace' })
-    if (this.lane.run(this.engine, () => this.enter(found, (data ?? {}) as Record<string, unknown>))) return
+    if (this.lane.run(this.engine, bytes, () => this.enter(found, (data ?? {}) as Record<string, unknown>))) return
     this.connecting ??= new Set()
     this.connecting.add(name)
   }

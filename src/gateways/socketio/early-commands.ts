@@ -1,4 +1,5 @@
 import type { Command } from '../../contracts/contract.ts'
+import { after } from '../../guarded.ts'
 
 /**
  * Commands that come before the client has said who it is wait this long for that: `socket.io-client` sends what it has
@@ -25,7 +26,7 @@ export class EarlyCommands {
   add(command: Command): void {
     this.waiting.push(command)
     if (this.waiting.length === EARLY_MAX) this.refuseAll()
-    else this.timer ??= setTimeout(() => this.refuseAll(), EARLY_MS)
+    else this.timer ??= after('early commands', EARLY_MS, () => this.refuseAll())
   }
 
   /** What waited; nothing does any more. */

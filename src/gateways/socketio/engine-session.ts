@@ -51,6 +51,8 @@ export class EngineSession implements Peer {
   socket: EngineSocket | undefined
   /** A WebSocket that has yet to take over from polling. */
   probe: EngineSocket | undefined
+  /** That one has said `2probe`. */
+  probed = false
   private readonly host: SessionHost
 
   /**

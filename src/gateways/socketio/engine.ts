@@ -1,11 +1,15 @@
 import { decodePayload, type Packet } from 'engine.io-parser'
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t } from 'uWebSockets.js'
+import { after } from '../../guarded.ts'
+import { guardRequest, guardSocket } from '../handlers.ts'
 import { allowsOrigin } from '../upgrade.ts'
 import type { Connection } from './connection.ts'
+import { answerFor, FAULTS, readBody } from './engine-http.ts'
 import { EngineSession, type EngineSocket, type EngineSocketData, type SessionHost } from './engine-session.ts'
 import { Heartbeat } from './heartbeat.ts'
-import { Passage, Passages, releasePolls } from './passage.ts'
-import type { Polling } from './polling.ts'
+import { Passage, Passages } from './passage.ts'
+import type { Answer, Polling } from './polling.ts'
+import { openProbe, receiveProbe } from './probe.ts'
 import { type Query, queryOf } from './query.ts'
 import { randomId } from './random-id.ts'
 import type { Relay, Relayed } from './relay.ts'
@@ -31,16 +35,6 @@ export interface EngineOptions {
   /** The way to the sessions of other workers, and where this port is found there. */
   readonly relay: { readonly to: Relay; readonly path: string } | undefined
 }
-
-/** Engine.IO's errors: answers with status 400 (engine.io-protocol, "Handshake"; codes as the reference server's). */
-const FAULTS = {
-  transport: '{"code":0,"message":"Transport unknown"}',
-  sid: '{"code":1,"message":"Session ID unknown"}',
-  method: '{"code":2,"message":"Bad handshake method"}',
-  request: '{"code":3,"message":"Bad request"}',
-  forbidden: '{"code":4,"message":"Forbidden"}',
-  version: '{"code":5,"message":"Unsupported protocol version"}',
-} as const
 
 const PATH = '/socket.io/'
 const TRANSPORT_PAYLOAD_FACTOR = 4
@@ -69,7 +63,7 @@ export class Engine implements SessionHost {
       options.onBeat()
       app.publish(topic, '2', false, false)
     })
-    app.ws<EngineSocketData>(PATH, {
+    app.ws<EngineSocketData>(PATH, guardSocket<EngineSocketData>('socket.io websocket', {
       maxPayloadLength: options.payloadBytes * TRANSPORT_PAYLOAD_FACTOR,
       maxBackpressure: options.backpressureBytes,
       // The protocol's own heartbeat finds dead connections.
@@ -80,7 +74,7 @@ export class Engine implements SessionHost {
         const session = this.arriving as EngineSession | Passage
         ws.getUserData().session = session
         if (session instanceof Passage) this.passages?.open(ws, session)
-        else if (session.polling) session.probe = ws
+        else if (session.polling) openProbe(session, ws, options.upgradeTimeoutMs)
         else {
           session.socket = ws
           ws.subscribe(this.heartbeat.topicOf(session))
@@ -91,7 +85,7 @@ export class Engine implements SessionHost {
         const { session } = ws.getUserData()
         if (session instanceof Passage) this.passages?.receive(ws, session, frame, binary)
         else if (session.socket === ws) this.receive(session, frame, binary)
-        else if (session.probe === ws) this.receiveProbe(session, frame)
+        else if (session.probe === ws) this.receiveProbe(session, ws, frame)
       },
       dropped: (ws, frame) => {
         const { session } = ws.getUserData()
@@ -109,15 +103,17 @@ export class Engine implements SessionHost {
           session.ended()
         } else if (session.probe === ws) session.probe = undefined
       },
-    })
-    app.get(PATH, (res, req) => this.get(res, req))
-    app.post(PATH, (res, req) => this.post(res, req))
-    app.options(PATH, (res, req) => this.answerFor(req)(res, '204 No Content', 'text/plain', ''))
-    app.any(PATH, (res, req) => this.refuse(res, req, FAULTS.method))
+    }))
+    const get = guardRequest('polling', (res, req) => this.get(res, req))
+    const post = guardRequest('polling', (res, req) => this.post(res, req))
+    app.get(PATH, get)
+    app.post(PATH, post)
+    app.options(PATH, guardRequest('polling', (res, req) => this.answerFor(req)(res, '204 No Content', 'text/plain', '')))
+    app.any(PATH, guardRequest('polling', (res, req) => this.refuse(res, req, FAULTS.method)))
     if (!options.relay) return
     const { to, path } = options.relay
-    to.app.get(path, (res, req) => this.get(res, req))
-    to.app.post(path, (res, req) => this.post(res, req))
+    to.app.get(path, get)
+    to.app.post(path, post)
     this.passages = new Passages({
       relay: to,
       path,
@@ -216,7 +212,7 @@ export class Engine implements SessionHost {
       res.aborted = true
       session.ended()
     })
-    this.readBody(res, (body) => {
+    readBody(res, this.options.payloadBytes, (body) => {
       if (body === undefined) {
         answer(res, '413 Payload Too Large', 'text/plain', '')
         return session.discard()
@@ -250,20 +246,7 @@ export class Engine implements SessionHost {
       )
     }
     if (method === 'get') return send()
-    this.readBody(res, (body) => (body === undefined ? answer(res, '413 Payload Too Large', 'text/plain', '') : send(body)))
-  }
-
-  /** @param done gets undefined past the limit */
-  private readBody(res: HttpResponse, done: (body: Buffer | undefined) => void): void {
-    const chunks: Buffer[] = []
-    let bytes = 0
-    res.onData((chunk, isLast) => {
-      if (bytes > this.options.payloadBytes) return
-      bytes += chunk.byteLength
-      if (bytes > this.options.payloadBytes) return done(undefined)
-      chunks.push(Buffer.from(chunk.slice(0)))
-      if (isLast) done(Buffer.concat(chunks))
-    })
+    readBody(res, this.options.payloadBytes, (body) => (body === undefined ? answer(res, '413 Payload Too Large', 'text/plain', '') : send(body)))
   }
 
   private receivePayload(session: EngineSession, body: string): void {
@@ -298,21 +281,10 @@ export class Engine implements SessionHost {
     }
   }
 
-  /** `2probe` → `3probe`, then `5` and the WebSocket takes over (engine.io-protocol, "Upgrade"). */
-  private receiveProbe(session: EngineSession, frame: ArrayBuffer): void {
-    const text = Buffer.from(frame).toString()
-    const { probe } = session
-    if (probe === undefined) return
-    if (text === '2probe') {
-      probe.send('3probe')
-      releasePolls(session, () => session.probe === probe)
-      setTimeout(() => {
-        if (session.probe === probe) probe.close()
-      }, this.options.upgradeTimeoutMs)
-    } else if (text === '5' && !session.closed) {
-      probe.subscribe(this.heartbeat.topicOf(session))
-      session.upgrade(probe)
-    } else probe.close()
+  private receiveProbe(session: EngineSession, socket: EngineSocket, frame: ArrayBuffer): void {
+    if (!receiveProbe(session, socket, frame)) return
+    socket.subscribe(this.heartbeat.topicOf(session))
+    session.upgrade(socket)
   }
 
   /** @param polls it begins with long-polling */
@@ -349,7 +321,7 @@ export class Engine implements SessionHost {
 
   farewell({ sid }: EngineSession, polling: Polling): void {
     this.farewells.set(sid, polling)
-    setTimeout(() => this.farewells.delete(sid), FAREWELL_MS).unref()
+    after('farewell', FAREWELL_MS, () => this.farewells.delete(sid)).unref()
   }
 
   private get admits(): boolean {
@@ -378,19 +350,7 @@ export class Engine implements SessionHost {
     this.answerFor(req)(res, '400 Bad Request', 'application/json', fault)
   }
 
-  private answerFor(req: HttpRequest): (res: HttpResponse, status: string, type: string, body: string) => void {
-    const origin = req.getHeader('origin')
-    const cors = origin !== '' && allowsOrigin(this.options.origins, origin)
-    return (res, status, type, body) => {
-      if (res.aborted) return
-      res.cork(() => {
-        res.writeStatus(status).writeHeader('Content-Type', type).writeHeader('Cache-Control', 'no-store')
-        if (cors) {
-          res.writeHeader('Access-Control-Allow-Origin', origin).writeHeader('Access-Control-Allow-Credentials', 'true').writeHeader('Vary', 'Origin')
-          if (status.startsWith('204')) res.writeHeader('Access-Control-Allow-Methods', 'GET, POST').writeHeader('Access-Control-Allow-Headers', 'Content-Type, Authorization').writeHeader('Access-Control-Max-Age', '600')
-        }
-        res.end(body, this.draining)
-      })
-    }
+  private answerFor(req: HttpRequest): Answer {
+    return answerFor(req, this.options.origins, () => this.draining)
   }
 }

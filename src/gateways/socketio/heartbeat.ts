@@ -1,3 +1,4 @@
+import { every } from '../../guarded.ts'
 import type { EngineSession } from './engine-session.ts'
 
 export interface HeartbeatOptions {
@@ -31,7 +32,7 @@ export class Heartbeat {
     this.unansweredMax = Math.ceil(options.pingTimeoutMs / options.pingIntervalMs)
     // It came some time between two turns.
     this.connectTurns = Math.ceil((options.connectTimeoutMs / options.pingIntervalMs) * BEATS) + 1
-    this.timer = setInterval(() => this.tick(), options.pingIntervalMs / BEATS)
+    this.timer = every('heartbeat', options.pingIntervalMs / BEATS, () => this.tick())
     this.timer.unref()
   }
 

@@ -4,7 +4,8 @@ import { eventValues } from '../../codecs/socketio.ts'
 import type { Askable } from '../../commands/ask.ts'
 import type { Caller } from '../../commands/caller.ts'
 import { dispatch } from '../../commands/dispatch.ts'
-import { leaveRooms, leaveUnlessRecorded, permittedRooms } from '../../commands/join.ts'
+import { closeClient, joinRooms, openClient, renewClient, suspendClient } from '../../commands/lifecycle.ts'
+import { permittedRooms } from '../../commands/permission.ts'
 import { placeState, restorePlaces } from '../../commands/place.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import { type Claims, type Command, type Failure, type LateAuthentication, type Message, userOf } from '../../contracts/contract.ts'
@@ -108,10 +109,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
       const sinceSeq = Math.max(cursor, floors?.get(room.name) ?? 0)
       rooms.set(sinceSeq, [...(rooms.get(sinceSeq) ?? []), room.name])
     }
-    const { hub, askables } = namespaces.services
     const places = placeState(this, namespaces.services)
-    askables.remove(this)
-    if (identity) hub.close(this, true)
+    if (identity) suspendClient(this, namespaces.services)
     return { name, auth, identity, pid, recovered, openedMs, places, asked: this.questions?.asked ?? 0, rooms: [...rooms] }
   }
 
@@ -123,17 +122,14 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.namespaces.opened(this)
     if (!this.authenticated) return
     const { name } = userOf(this.claims)
-    services.hub.open(this)
-    services.askables.add(this)
+    openClient(this, services)
     if (places) restorePlaces(this, places, name, services)
-    for (const room of rooms.flatMap(([, names]) => names)) if (this.contract.hasPresence(room)) services.presence.enter(this, room, name)
     const predicate = this.contract.withAccess(this.claims, [])
-    for (const [sinceSeq, names] of rooms) services.hub.joinSince(this, names, predicate, sinceSeq)
+    for (const [sinceSeq, names] of rooms) joinRooms(this, names, predicate, services, sinceSeq)
   }
 
   /** The client is gone from the namespace. */
   finish(): void {
-    const { hub, presence, locks, askables } = this.namespaces.services
     this.namespaces.closed(this)
     this.unfollow?.()
     this.early?.take()
@@ -142,14 +138,11 @@ export class NamespaceSession extends Session implements Caller, Askable {
       this.state = CLOSED
       return
     }
-    presence.drop(this)
-    askables.remove(this)
-    hub.close(this, true)
-    locks.left(this.contract.app, this.userId)
+    closeClient(this, this.namespaces.services, true)
     this.namespaces.admission.leave(this.contract, this.userId, this.connection)
   }
 
-  receive(type: string, args: unknown[], ackId: number | undefined): void {
+  receive(type: string, args: unknown[], ackId: number | undefined, bytes: number): void {
     const command: Command = {
       type,
       data: args[0] ?? {},
@@ -159,7 +152,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
         : { acknowledge: (values: readonly unknown[]) => this.connection.send(PacketType.ACK, this.name, values, ackId) }),
     }
     if (!this.admits(command)) return
-    this.connection.lane.run(this.connection.engine, () => {
+    this.connection.lane.run(this.connection.engine, bytes, () => {
       // Not `this`: a logout before it may have put another session in its place.
       return this.connection.sessionIn(this.name)?.carryOut(command)
     })
@@ -210,23 +203,13 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.connection.answersLater(outcome)
   }
 
-  renew(claims: Claims): void {
-    const { contract } = this
-    const { services } = this.namespaces
-    this.claims = claims
-    const lost = this.groups.map(({ room }) => room.name).filter((room) => !contract.mayBeIn(claims, room))
-    leaveRooms(this, lost.filter((room) => !contract.hasRecord(room)), services)
-    services.hub.rejoin(this, (before) => contract.withAccess(claims, before?.filters ?? []))
-    void leaveUnlessRecorded(this, lost.filter((room) => contract.hasRecord(room)), services)
-  }
-
   async refresh(): Promise<Claims> {
     const { identity } = this
     if (!identity) throw new BrokerError('AUTH_MISSING')
     try {
       const { claims } = await this.namespaces.sessions.refresh(identity)
       if (claims.sub !== this.userId) throw new BrokerError('AUTH_FAILED', 'The session is another user\'s now')
-      if (!this.closed && !isDeepStrictEqual(claims, this.claims)) this.renew(claims)
+      if (!this.closed && !isDeepStrictEqual(claims, this.claims)) renewClient(this, claims, this.namespaces.services)
       return claims
     } catch (error) {
       if (!this.closed && error instanceof BrokerError && error.row.http === 401) this.end(error)
@@ -294,10 +277,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
 
   /** @param kept rooms of before that it may be in */
   private enter(kept: readonly string[]): void {
-    const { hub, log, presence, askables } = this.namespaces.services
+    const { services } = this.namespaces
+    const { hub, log } = services
     const { endpoint, parameter } = this.namespace
-    hub.open(this)
-    askables.add(this)
+    openClient(this, services)
     const first = endpoint.welcome?.(this)
     if (first) this.connection.sendText(PacketType.EVENT, this.name, eventValues(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq)))
     // Who logs out and in again is welcomed again.
@@ -305,12 +288,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const own = endpoint.joins?.(this.claims, parameter) ?? []
     const rooms = kept.length === 0 ? own : new Set([...own, ...kept])
     const predicate = this.contract.withAccess(this.claims, [])
-    for (const room of rooms) if (this.contract.hasPresence(room)) presence.enter(this, room, userOf(this.claims).name)
-    if (this.recovered === undefined) hub.join(this, rooms, predicate)
-    else {
-      if (this.recovered.places) restorePlaces(this, this.recovered.places, userOf(this.claims).name, this.namespaces.services)
-      hub.joinSince(this, rooms, predicate, this.recovered.sinceSeq)
-    }
+    if (this.recovered?.places) restorePlaces(this, this.recovered.places, userOf(this.claims).name, services)
+    joinRooms(this, rooms, predicate, services, this.recovered?.sinceSeq)
   }
 
   private async authenticate(late: LateAuthentication, { data, acknowledge }: Command): Promise<void> {
@@ -321,7 +300,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
       if (this.authenticated && this.userId !== identity.claims.sub) throw new BrokerError('AUTH_FAILED', 'This connection is another user\'s; log out first')
       if (this.closed) return
       const { claims } = identity
-      if (this.authenticated) this.renew(claims)
+      if (this.authenticated) renewClient(this, claims, namespaces.services)
       else {
         try {
           namespaces.checkAccess(namespace, claims)
@@ -363,7 +342,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (this.closed || isDeepStrictEqual(change, this.claims)) return
     if (change instanceof BrokerError) return this.end(change)
     if (change.sub !== this.userId) return this.end(new BrokerError('AUTH_FAILED', 'The session is another user\'s now'))
-    this.renew(change)
+    renewClient(this, change, this.namespaces.services)
     const message = this.namespace.endpoint.lateAuthentication?.changed?.(change)
     if (message) this.emit(message)
   }

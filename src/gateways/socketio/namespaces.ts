@@ -1,7 +1,7 @@
 import type { TemplatedApp } from 'uWebSockets.js'
 import { bareData, encodeSocketIoEvent, encodeSocketIoMessage, eventPrefix } from '../../codecs/socketio.ts'
 import type { Services } from '../../commands/caller.ts'
-import { permittedRooms } from '../../commands/join.ts'
+import { permittedRooms } from '../../commands/permission.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { Claims, LateAuthentication, SocketIoEndpoint } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
@@ -9,6 +9,7 @@ import type { Wire } from '../../hub/wire.ts'
 import type { Meters } from '../../meters.ts'
 import type { Bans } from '../../guard/bans.ts'
 import type { Identity, Sessions } from '../../guard/sessions.ts'
+import type { LaneLimits } from '../lane.ts'
 import { Admission } from './admission.ts'
 import { Connection } from './connection.ts'
 import { tokenIn } from './credential.ts'
@@ -35,6 +36,8 @@ export interface NamespacesOptions extends Omit<EngineOptions, 'makeConnection' 
   /** Of the whole process, and of this port. */
   readonly connectionsMax: number
   readonly portConnectionsMax: number
+  /** Of one connection's answers and commands that wait. */
+  readonly waitingBytes: number
   /** 0: what each contract says. */
   readonly commandsPerMinute: number
 }
@@ -62,6 +65,7 @@ export class Namespaces {
   readonly meters: Meters
   readonly recovery: Recovery
   readonly options: NamespacesOptions
+  readonly laneLimits: LaneLimits
   /** The newest event that was published before the last heartbeat. */
   beatSeq = 0
   private readonly app: TemplatedApp
@@ -82,6 +86,7 @@ export class Namespaces {
     this.verify = verify
     this.sessions = sessions
     this.options = options
+    this.laneLimits = { fullBytes: options.backpressureBytes, waitingBytes: options.waitingBytes }
     this.patterns = contracts.flatMap((contract) =>
       contract.contract.endpoints.flatMap((endpoint) => (endpoint.transport === 'socketio' ? [{ pattern: patternOf(endpoint.namespace), endpoint, contract }] : [])),
     )

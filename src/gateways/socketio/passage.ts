@@ -1,5 +1,7 @@
 import { decodePayload, encodePayload, type Packet } from 'engine.io-parser'
 import type { HttpResponse } from 'uWebSockets.js'
+import { after } from '../../guarded.ts'
+import { finishGuarded, guardRequest } from '../handlers.ts'
 import type { MovedConnection } from './moved.ts'
 import type { EngineSession, EngineSocket } from './engine-session.ts'
 import type { Relay } from './relay.ts'
@@ -59,16 +61,13 @@ export class Passages {
     this.options = options
     const { relay, path, sessionOf } = options
     const route = (verb: string, act: (session: EngineSession) => Promise<string | undefined> | string | undefined) =>
-      relay.app.post(`${path}/${verb}`, (res, req) => {
+      relay.app.post(`${path}/${verb}`, guardRequest('handoff', (res, req) => {
         const session = sessionOf(req.getQuery('sid') ?? '')
         res.onAborted(() => {
           res.aborted = true
         })
-        void Promise.resolve(session && act(session)).then(
-          (body) => answer(res, body),
-          () => answer(res, undefined),
-        )
-      })
+        finishGuarded('handoff', res, Promise.resolve(session && act(session)).then((body) => answer(res, body)))
+      }))
     route('probe', (session) => this.release(session))
     route('take', (session) => this.handOver(session))
     route('taken', (session) => {
@@ -79,7 +78,7 @@ export class Passages {
 
   /** A WebSocket whose session is elsewhere has so long to take it over. */
   open(socket: EngineSocket, passage: Passage): void {
-    setTimeout(() => this.fail(socket, passage), this.options.upgradeTimeoutMs).unref()
+    after('handoff timeout', this.options.upgradeTimeoutMs, () => this.fail(socket, passage)).unref()
   }
 
   /** A frame of a WebSocket whose session is elsewhere: `2probe` → `3probe`, then `5`, and the session comes. */
@@ -137,9 +136,9 @@ export class Passages {
   private async release(session: EngineSession): Promise<string | undefined> {
     if (session.native || session.probe || session.leaving || session.closed) return undefined
     session.leaving = true
-    setTimeout(() => {
+    after('handoff timeout', this.options.upgradeTimeoutMs, () => {
       session.leaving = false
-    }, this.options.upgradeTimeoutMs).unref()
+    }).unref()
     await settled(session)
     releasePolls(session, () => session.leaving)
     return session.leaving ? '' : undefined
@@ -151,7 +150,7 @@ export class Passages {
     if (session.closed || !session.leaving) return undefined
     const connection = session.connection.suspend()
     const packets = session.takePackets()
-    setTimeout(() => session.discard(), TAKEN_MS).unref()
+    after('handoff', TAKEN_MS, () => session.discard()).unref()
     const payload = packets.length === 0 ? '' : await new Promise<string>((resolve) => encodePayload(packets, resolve))
     return JSON.stringify({ token: session.connection.token, payload, connection } satisfies MovedSession)
   }
@@ -161,7 +160,7 @@ export class Passages {
 export function releasePolls(session: EngineSession, wanted: () => boolean): void {
   if (session.closed || !wanted()) return
   if (session.polling?.polled) session.polling.push({ type: 'noop' })
-  setTimeout(() => releasePolls(session, wanted), RELEASE_MS)
+  after('upgrade', RELEASE_MS, () => releasePolls(session, wanted)).unref()
 }
 
 /** Its commands are answered: what is at work here could not answer from elsewhere. */

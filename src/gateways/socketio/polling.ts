@@ -1,5 +1,6 @@
 import { encodePayload, type Packet } from 'engine.io-parser'
 import type { HttpResponse } from 'uWebSockets.js'
+import { soon } from '../../guarded.ts'
 
 /** Writes one HTTP answer, whole, with the headers that this request's origin needs. */
 export type Answer = (res: HttpResponse, status: string, type: string, body: string) => void
@@ -29,7 +30,7 @@ export class Polling {
     this.bytes += typeof packet.data === 'string' ? packet.data.length : (packet.data?.byteLength ?? 0)
     if (this.waiting === undefined || this.scheduled) return
     this.scheduled = true
-    setImmediate(() => {
+    soon('polling', () => {
       this.scheduled = false
       this.flush()
     })

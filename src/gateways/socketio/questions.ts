@@ -1,4 +1,5 @@
 import { BrokerError } from '../../errors.ts'
+import { after } from '../../guarded.ts'
 
 /** Questions that a client may have open; they all end in time, answered or not. */
 const OPEN_MAX = 64
@@ -35,10 +36,10 @@ export class Questions {
     return new Promise((resolve, reject) => {
       if (this.open.size >= OPEN_MAX) throw new BrokerError('RATE_LIMITED', `The client has ${OPEN_MAX} questions to answer already`)
       const id = this.nextId++
-      const late = setTimeout(() => {
+      const late = after('question', timeoutMs, () => {
         this.open.delete(id)
         reject(new BrokerError('TIMEOUT', 'The client did not answer in time'))
-      }, timeoutMs)
+      })
       this.open.set(id, { resolve, reject, late })
       send(id)
     })

@@ -59,6 +59,15 @@ export class Relay {
 
   /** Passes a request on. Its answer fails where there is no such worker (any more). */
   pass(owner: number, method: 'get' | 'post', path: string, headers: Readonly<Record<string, string>> = {}, body: Uint8Array | undefined = undefined): Relayed {
+    try {
+      return this.send(owner, method, path, headers, body)
+    } catch (error) {
+      // Node refuses characters that uWS let through, of a path or a header.
+      return { answer: Promise.reject(error), abort: () => {} }
+    }
+  }
+
+  private send(owner: number, method: 'get' | 'post', path: string, headers: Readonly<Record<string, string>>, body: Uint8Array | undefined): Relayed {
     // A connection of its own for each: one that is kept may be closed just when it is used again.
     const passing = request({ socketPath: this.pathOf(owner), agent: false, method: method.toUpperCase(), path, headers: { ...headers, 'content-length': body?.byteLength ?? 0 } })
     const answer = new Promise<RelayAnswer>((resolve, reject) => {

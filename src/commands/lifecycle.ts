@@ -1,0 +1,83 @@
+import { type Claims, userOf } from '../contracts/contract.ts'
+import type { Predicate } from '../hub/predicate.ts'
+import { runGuarded } from '../guarded.ts'
+import type { Askable } from './ask.ts'
+import type { Caller, Services } from './caller.ts'
+import { permittedRooms } from './permission.ts'
+import { placeIn } from './place.ts'
+
+/**
+ * What a client is part of, from its first moment to its last, whichever gateway it came through: the hub, its rooms, presence,
+ * locks, the requests of services. Gateways open and close clients here and nowhere else, so that none can forget a part.
+ */
+
+/** A client that is known comes: events can reach it once it joins rooms. */
+export function openClient(client: Caller & Partial<Askable>, { hub, askables }: Services): void {
+  hub.open(client.session)
+  if (isAskable(client)) askables.add(client)
+}
+
+/** Joins rooms from now on, or from what followed `sinceSeq`. The caller has checked that it may. */
+export function joinRooms(client: Caller, rooms: Iterable<string>, predicate: Predicate | undefined, { hub, presence }: Services, sinceSeq?: number): void {
+  const { contract, session, claims } = client
+  for (const room of rooms) if (contract.hasPresence(room)) presence.enter(session, room, userOf(claims).name)
+  if (sinceSeq === undefined) hub.join(session, rooms, predicate)
+  else hub.joinSince(session, rooms, predicate, sinceSeq)
+}
+
+export function leaveRooms({ session }: Pick<Caller, 'session'>, rooms: readonly string[], { hub, presence }: Services): void {
+  hub.leave(session, rooms)
+  for (const room of rooms) presence.leave(session, placeIn(room) ?? room)
+}
+
+/**
+ * Goes on with other claims of the same user: out of the rooms that they do not allow, and no events that they do not allow in
+ * the others. A room that only a service's record allows is looked up, and left where the record does not.
+ * @returns the rooms that it left at once
+ */
+export function renewClient(client: Caller, claims: Claims, services: Services): readonly string[] {
+  const { contract, session } = client
+  client.claims = claims
+  const lost = session.groups.map(({ room }) => room.name).filter((room) => !contract.isEventRoom(room) && !contract.mayBeIn(claims, room))
+  const left = lost.filter((room) => !contract.hasRecord(room))
+  leaveRooms(client, left, services)
+  services.hub.rejoin(session, (before) => contract.withAccess(claims, before?.filters ?? []))
+  runGuarded('leaving rooms', () => leaveUnlessRecorded(client, lost.filter((room) => contract.hasRecord(room)), services))
+  return left
+}
+
+/**
+ * The client goes to another worker: no event reaches it here any more. Until that worker has it, it stays present and keeps
+ * its locks; `closeClient` follows.
+ */
+export function suspendClient(client: Caller & Partial<Askable>, { hub, askables }: Services): void {
+  if (isAskable(client)) askables.remove(client)
+  hub.close(client.session, true)
+}
+
+/**
+ * The client is gone.
+ * @param socketStays others share its socket, which goes on
+ */
+export function closeClient(client: Caller & Partial<Askable>, { hub, presence, locks, askables }: Services, socketStays: boolean): void {
+  const { session, contract } = client
+  presence.drop(session)
+  if (isAskable(client)) askables.remove(client)
+  hub.close(session, socketStays)
+  locks.left(contract.app, session.userId)
+}
+
+/** Leaves rooms in which a client's new claims do not let it be, unless a service's record does. Where nobody can say, it leaves. */
+async function leaveUnlessRecorded(client: Caller, rooms: readonly string[], services: Services): Promise<void> {
+  const { contract, claims } = client
+  for (const room of rooms) {
+    const permitted = await permittedRooms(contract, claims, [room], services.source)
+    // What it says by then of who it is has been looked at anew.
+    if (client.closed || client.claims !== claims) return
+    if (!permitted?.includes(room)) leaveRooms(client, [room], services)
+  }
+}
+
+function isAskable(client: Caller & Partial<Askable>): client is Caller & Askable {
+  return client.ask !== undefined
+}

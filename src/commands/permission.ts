@@ -1,0 +1,42 @@
+import type { CompiledContract } from '../contracts/compiled.ts'
+import type { Claims } from '../contracts/contract.ts'
+import { BrokerError } from '../errors.ts'
+import type { Source } from '../source/source.ts'
+
+/**
+ * Whether somebody may be in a room: their token says so, or a service's record of it in a key-value bucket.
+ * @throws BrokerError INVALID_ROOM, ROOM_ACCESS_DENIED, NOT_FOUND where there is no record; SERVICE_UNAVAILABLE
+ */
+export async function checkJoin(contract: CompiledContract, claims: Claims, name: string, source: Source): Promise<void> {
+  const { room: { record }, id } = contract.checkRoomName(name)
+  try {
+    contract.checkRoom(claims, name)
+  } catch (error) {
+    if (record === undefined) throw error
+    const entry = await (await source.keyValue(record.bucket, 0)).get(id)
+    if (entry === undefined) throw new BrokerError('NOT_FOUND', `There is no record of ${name}`, { room: name })
+    if (!record.allows(claims, jsonIn(entry.value))) throw error
+  }
+}
+
+function jsonIn(value: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(value).toString())
+  } catch {
+    return undefined
+  }
+}
+
+/** The rooms that somebody may be in, by claims or by a service's record. @returns undefined where nobody can say */
+export async function permittedRooms(contract: CompiledContract, claims: Claims, rooms: readonly string[], source: Source): Promise<string[] | undefined> {
+  const permitted: string[] = []
+  for (const room of rooms) {
+    try {
+      await checkJoin(contract, claims, room, source)
+      permitted.push(room)
+    } catch (error) {
+      if (error instanceof BrokerError && error.code === 'SERVICE_UNAVAILABLE') return undefined
+    }
+  }
+  return permitted
+}

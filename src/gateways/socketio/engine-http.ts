@@ -1,0 +1,46 @@
+import type { HttpRequest, HttpResponse } from 'uWebSockets.js'
+import { guarded } from '../../guarded.ts'
+import { allowsOrigin } from '../upgrade.ts'
+import type { Answer } from './polling.ts'
+
+/** Engine.IO's errors: answers with status 400 (engine.io-protocol, "Handshake"; codes as the reference server's). */
+export const FAULTS = {
+  transport: '{"code":0,"message":"Transport unknown"}',
+  sid: '{"code":1,"message":"Session ID unknown"}',
+  method: '{"code":2,"message":"Bad handshake method"}',
+  request: '{"code":3,"message":"Bad request"}',
+  forbidden: '{"code":4,"message":"Forbidden"}',
+  version: '{"code":5,"message":"Unsupported protocol version"}',
+} as const
+
+/** What writes the answer to a request, with the headers that its origin needs. @param closes whether its connection is not to be kept */
+export function answerFor(req: HttpRequest, origins: readonly string[], closes: () => boolean): Answer {
+  const origin = req.getHeader('origin')
+  const cors = origin !== '' && allowsOrigin(origins, origin)
+  return (res, status, type, body) => {
+    if (res.aborted) return
+    res.cork(() => {
+      res.writeStatus(status).writeHeader('Content-Type', type).writeHeader('Cache-Control', 'no-store')
+      if (cors) {
+        res.writeHeader('Access-Control-Allow-Origin', origin).writeHeader('Access-Control-Allow-Credentials', 'true').writeHeader('Vary', 'Origin')
+        if (status.startsWith('204')) res.writeHeader('Access-Control-Allow-Methods', 'GET, POST').writeHeader('Access-Control-Allow-Headers', 'Content-Type, Authorization').writeHeader('Access-Control-Max-Age', '600')
+      }
+      res.end(body, closes())
+    })
+  }
+}
+
+/** @param done gets undefined past the limit */
+export function readBody(res: HttpResponse, bytesMax: number, done: (body: Buffer | undefined) => void): void {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  res.onData(
+    guarded('polling body', (chunk: ArrayBuffer, isLast: boolean) => {
+      if (bytes > bytesMax) return
+      bytes += chunk.byteLength
+      if (bytes > bytesMax) return done(undefined)
+      chunks.push(Buffer.from(chunk.slice(0)))
+      if (isLast) done(Buffer.concat(chunks))
+    }),
+  )
+}
