@@ -11,12 +11,8 @@ import { Recall } from './commands/recall.ts'
 import { hearOthers } from './commands/say.ts'
 import { hostOf } from './config/load.ts'
 import type { Config } from './config/options.ts'
+import { BUILT_IN_CONTRACTS } from './contracts/built-in.ts'
 import type { ClientPortName, Lock } from './contracts/contract.ts'
-import { codingAssistant } from './contracts/coding-assistant.ts'
-import { gameDjinn } from './contracts/game-djinn.ts'
-import { geminiSessions } from './contracts/gemini-sessions.ts'
-import { orchestratorPortal } from './contracts/orchestrator-portal.ts'
-import { sweAgent } from './contracts/swe-agent.ts'
 import { loadContract } from './contracts/load.ts'
 import { Registry } from './contracts/registry.ts'
 import { every, type FaultListener, guarded, onFault } from './guarded.ts'
@@ -80,7 +76,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     { secret: config.jwtSecret, publicKey: config.jwtPublicKey, jwksUrl: config.jwksUrl, issuer: config.jwtIssuer, audience: config.jwtAudience },
     log,
   )
-  const contracts = [gameDjinn, sweAgent, orchestratorPortal, codingAssistant, geminiSessions, ...(await Promise.all(config.contracts.map(loadContract)))]
+  const contracts = [...BUILT_IN_CONTRACTS, ...(await Promise.all(config.contracts.map(loadContract)))]
   const source = await openSource(config, log)
   const participants = await Participants.open(source)
   const nodeId = randomBytes(4).toString('hex')

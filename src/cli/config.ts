@@ -1,6 +1,9 @@
 import type { Command } from 'commander'
 import { withDevelopmentKeys } from '../config/development.ts'
 import { OPTIONS, type Option } from '../config/options.ts'
+import { BUILT_IN_CONTRACTS } from '../contracts/built-in.ts'
+import { checkTogether } from '../contracts/check.ts'
+import type { Contract } from '../contracts/contract.ts'
 import { loadContract } from '../contracts/load.ts'
 import { addOptionFlags, configFrom } from './options.ts'
 
@@ -15,14 +18,23 @@ export function addCheckConfig(program: Command): void {
   addOptionFlags(program.command('check-config').description('check the options and contracts, say what is wrong, and start nothing')).action(async (flags) => {
     const { config, development } = withDevelopmentKeys(configFrom(flags))
     const contracts = await Promise.all(config.contracts.map(loadContract))
+    checkTogether([...BUILT_IN_CONTRACTS, ...contracts])
     for (const [name, option] of Object.entries(OPTIONS) as [keyof typeof OPTIONS, Option][]) {
       const value = config[name]
       if (String(value) === String(option.default)) continue
       console.log(`${option.env}=${option.secret ? '(set)' : String(value).replace(/\/\/.*@/, '//…@')}`)
     }
-    for (const { app, events } of contracts) console.log(`# contract ${app}: ${Object.keys(events).length} events`)
+    for (const contract of contracts) {
+      console.log(`# contract ${contract.app}: ${Object.keys(contract.events).length} events`)
+      for (const room of openRooms(contract)) console.log(`#   room ${room}: ${contract.endpoints.some((endpoint) => endpoint.transport === 'socketio' && endpoint.anonymous) ? 'anybody' : 'anybody with a token'} may join it, as it has no \`allows\``)
+    }
     console.log(development ? '# The configuration is valid. No key is set: a development key is used, on 127.0.0.1 alone.' : '# The configuration is valid.')
   })
+}
+
+/** Rooms that a contract keeps nobody out of. */
+function openRooms({ rooms = {} }: Contract): string[] {
+  return Object.entries(rooms).filter(([, { allows, record }]) => !allows && !record).map(([name]) => name)
 }
 
 function defaultConfig(): string {

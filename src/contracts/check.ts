@@ -1,28 +1,225 @@
 import { BrokerError } from '../errors.ts'
-import { CLIENT_PORTS, type Contract } from './contract.ts'
+import type { ClientPortName, Contract, SocketIoEndpoint, WebSocketEndpoint } from './contract.ts'
+import { namespacePattern, roomPattern } from './patterns.ts'
+import { CONTRACT, type Fields, type Kind } from './shape.ts'
+
+/** A field of a contract that is wrong, as `rooms["store:{id}"].allow`, and why. */
+type Report = (place: string, reason: string) => void
+
+const FAULTS_MAX = 20
 
 /**
- * Whether it has a contract's shape; what it holds is checked as it is compiled.
- * @throws BrokerError CONTRACT_INVALID
+ * Whether it has a contract's shape, and nothing in it is without effect: a function under a name that nobody reads would
+ * leave a door open. What its schemas hold is checked as it is compiled.
+ * @throws BrokerError CONTRACT_INVALID with every fault, one line each
  */
 export function checkContract(contract: Contract): void {
-  const fail = (reason: string): never => {
-    throw new BrokerError('CONTRACT_INVALID', `Contract ${typeof contract?.app === 'string' ? contract.app : '(no app)'}: ${reason}`)
+  const faults: string[] = []
+  const name = typeof contract?.app === 'string' ? contract.app.slice(0, 64) : '(no app)'
+  if (!isObject(contract)) faults.push('the file exports no contract; export default defineContract({…})')
+  else {
+    checkFields(contract as unknown as Record<string, unknown>, CONTRACT, '', (place, reason) => faults.push(`\`${place}\` ${reason}`))
+    // Of the right shape: now what it says.
+    if (faults.length === 0) checkMeaning(contract, (place, reason) => faults.push(`\`${place}\` ${reason}`))
   }
-  if (typeof contract !== 'object' || contract === null) fail('the file exports no contract; export default defineContract({…})')
-  if (typeof contract.app !== 'string' || !/^[a-z0-9][a-z0-9-]{0,63}$/.test(contract.app)) fail('`app` wants lower case letters, digits and dashes')
-  if (contract.port !== undefined && !CLIENT_PORTS.includes(contract.port)) fail(`there is no port "${String(contract.port)}"; there are ${CLIENT_PORTS.join(', ')}`)
-  if (!Array.isArray(contract.endpoints) || contract.endpoints.length === 0) fail('`endpoints` names no endpoint')
-  for (const endpoint of contract.endpoints) {
-    if (endpoint.transport === 'websocket') {
-      if (typeof endpoint.path !== 'string' || !endpoint.path.startsWith('/')) fail('an endpoint\'s `path` wants a leading slash')
-    } else if (endpoint.transport === 'socketio') {
-      if (typeof endpoint.namespace !== 'string' || !endpoint.namespace.startsWith('/')) fail('an endpoint\'s `namespace` wants a leading slash')
-    } else fail(`there is no transport "${String((endpoint as { transport: unknown }).transport)}"; there are websocket and socketio`)
+  if (faults.length > 0) throw new BrokerError('CONTRACT_INVALID', faults.slice(0, FAULTS_MAX).map((fault) => `Contract ${name}: ${fault}`).join('\n'), faults)
+}
+
+/**
+ * Whether contracts can stand beside each other.
+ * @throws BrokerError CONTRACT_INVALID for an application, path or namespace that two of them want
+ */
+export function checkTogether(contracts: readonly Contract[]): void {
+  const taken = new Map<string, string>()
+  for (const { app, port = 'PORT', endpoints } of contracts) {
+    const take = (what: string) => {
+      const by = taken.get(what)
+      if (by !== undefined) throw new BrokerError('CONTRACT_INVALID', `Contract ${app}: ${what} is ${by === app ? 'there twice' : `taken by the contract ${by}`}`)
+      taken.set(what, app)
+    }
+    take(`the application "${app}"`)
+    for (const endpoint of endpoints) take(endpoint.transport === 'websocket' ? `the path ${endpoint.path} on ${port}` : `the namespace ${endpoint.namespace.replaceAll(/\{[^}]*\}/g, '{}')} on ${port}`)
   }
-  for (const [name, { effect }] of Object.entries(contract.commands ?? {})) {
-    if ((effect?.use === 'lock' || effect?.use === 'unlock') && !contract.locks) fail(`command "${name}" has the effect ${effect.use}; \`locks\` says which events that makes`)
+  for (const port of new Set(contracts.map((contract) => contract.port ?? 'PORT'))) checkOrder(contracts.filter((contract) => (contract.port ?? 'PORT') === port))
+}
+
+/** Namespaces are looked for in order: one that an earlier one takes can never be reached. */
+function checkOrder(contracts: readonly Contract[]): void {
+  const before: { pattern: RegExp; namespace: string; app: string }[] = []
+  for (const { app, endpoints } of contracts) {
+    for (const { namespace } of endpoints.filter((endpoint): endpoint is SocketIoEndpoint => endpoint.transport === 'socketio')) {
+      const sample = sampleOf(namespace)
+      const earlier = before.find(({ pattern }) => pattern.test(sample))
+      if (earlier) throw new BrokerError('CONTRACT_INVALID', `Contract ${app}: the namespace ${namespace} comes after ${earlier.namespace} of ${earlier.app}, which takes whoever connects to it`)
+      before.push({ pattern: namespacePattern(namespace), namespace, app })
+    }
   }
-  if (typeof contract.events !== 'object' || contract.events === null || Object.keys(contract.events).length === 0) fail('`events` names no event')
-  if (contract.questions && !contract.endpoints.some(({ transport }) => transport === 'socketio')) fail('`questions` are answered by Socket.IO clients, and there is no such endpoint')
+}
+
+function checkFields(value: Record<string, unknown>, fields: Fields, place: string, report: Report): void {
+  const at = (key: string) => (place === '' ? key : `${place}.${key}`)
+  for (const key of Object.keys(value)) {
+    if (Object.hasOwn(fields, key) || value[key] === undefined) continue
+    const near = nearest(key, Object.keys(fields))
+    report(at(key), `is nothing that a contract says here; ${near === undefined ? `there are ${Object.keys(fields).join(', ')}` : `did you mean \`${near}\`?`}`)
+  }
+  for (const [key, kind] of Object.entries(fields)) {
+    if (value[key] !== undefined) checkKind(value[key], kind, at(key), report)
+    else if (kind.needed) report(at(key), 'is missing')
+  }
+}
+
+function checkKind(value: unknown, kind: Kind, place: string, report: Report): void {
+  switch (kind.is) {
+    case 'function':
+      if (typeof value !== 'function') report(place, `wants a function, and is ${nameOf(value)}`)
+      return
+    case 'text':
+      if (typeof value !== 'string' || value === '') report(place, `wants a text, and is ${nameOf(value)}`)
+      return
+    case 'flag':
+      if (typeof value !== 'boolean') report(place, `wants true or false, and is ${nameOf(value)}`)
+      return
+    case 'true':
+      if (value !== true) report(place, `is true or left out, and here it is ${nameOf(value)}`)
+      return
+    case 'schema':
+      if (!isObject(value)) report(place, `wants a schema (Type.Object({…})), and is ${nameOf(value)}`)
+      return
+    case 'number':
+      if (typeof value !== 'number' || !Number.isInteger(value) || value < kind.min || value > kind.max) report(place, `wants a whole number from ${kind.min} to ${kind.max}, and is ${nameOf(value)}`)
+      return
+    case 'word':
+      if (!kind.of.includes(value as string)) report(place, `is ${nameOf(value)}; there are ${kind.of.join(', ')}`)
+      return
+    case 'list':
+      if (!Array.isArray(value)) return report(place, `wants a list, and is ${nameOf(value)}`)
+      for (const [index, item] of value.entries()) checkKind(item, kind.of, `${place}[${index}]`, report)
+      return
+    case 'map':
+      if (!isObject(value)) return report(place, `wants an object, and is ${nameOf(value)}`)
+      for (const [key, item] of Object.entries(value)) checkKind(item, kind.of, `${place}["${key}"]`, report)
+      return
+    case 'record':
+      if (!isObject(value)) return report(place, `wants an object, and is ${nameOf(value)}`)
+      checkFields(value, kind.fields, place, report)
+      return
+    case 'variant': {
+      if (!isObject(value)) return report(place, `wants an object, and is ${nameOf(value)}`)
+      const chosen = value[kind.by]
+      const fields = kind.of.get(chosen as string)
+      if (fields) return checkFields(value, fields, place, report)
+      const near = typeof chosen === 'string' ? nearest(chosen, [...kind.of.keys()]) : undefined
+      report(`${place}.${kind.by}`, `is ${nameOf(chosen)}; ${near === undefined ? '' : `did you mean "${near}"? `}there are ${[...kind.of.keys()].join(', ')}`)
+    }
+  }
+}
+
+/** What the shape alone does not say. */
+function checkMeaning(contract: Contract, report: Report): void {
+  const { app, endpoints, events, rooms = {}, commands = {}, locks, questions, idPattern } = contract
+  if (!/^[a-z0-9][a-z0-9-]{0,63}$/.test(app)) report('app', 'wants lower case letters, digits and dashes')
+  if (endpoints.length === 0) report('endpoints', 'names no endpoint')
+  for (const [index, endpoint] of endpoints.entries()) {
+    if (endpoint.transport === 'websocket') checkPath(endpoint, contract.port ?? 'PORT', `endpoints[${index}]`, report)
+    else checkNamespace(endpoint, `endpoints[${index}]`, report)
+  }
+  const types = Object.keys(events)
+  if (types.length === 0) report('events', 'names no event')
+  for (const type of types) if (!isSubject(type)) report(`events["${type}"]`, 'is no name for an event: NATS subjects have no blanks, `*` and `>`, and no empty part between dots')
+  if (idPattern !== undefined) checkPattern(idPattern, report)
+  checkRooms(Object.entries(rooms).map(([name, { record }]) => ({ name, record })), idPattern, report)
+  const namespaces = endpoints.flatMap((endpoint) => (endpoint.transport === 'socketio' ? [endpoint.namespace] : []))
+  for (const [name, { effect, namespaces: known = [] }] of Object.entries(commands)) {
+    const place = `commands["${name}"]`
+    for (const namespace of known) if (!namespaces.includes(namespace)) report(`${place}.namespaces`, `names ${namespace}, and no endpoint has it`)
+    if ((effect.use === 'lock' || effect.use === 'unlock') && !locks) report(`${place}.effect`, `is ${effect.use}; \`locks\` says which events that makes`)
+    if (effect.use === 'forward' && !isSubject(name)) report(place, 'is no name for a command with a service: NATS subjects have no blanks, `*` and `>`, and no empty part between dots')
+    const named = effect.use === 'recall' || effect.use === 'enter' || effect.use === 'exit' ? (effect.events ?? []) : []
+    for (const type of named) if (!Object.hasOwn(events, type)) report(`${place}.effect.events`, `names "${type}", and there is no such event`)
+    if ((effect.use === 'join' || effect.use === 'leave') && !effect.room && !effect.rooms) report(`${place}.effect`, 'wants `room` or `rooms`')
+  }
+  if (questions && namespaces.length === 0) report('questions', 'are answered by Socket.IO clients, and there is no such endpoint')
+}
+
+/** uWebSockets.js takes `:` and `*` for patterns; what follows `?` or `#` is no part of a path. */
+function checkPath({ path }: WebSocketEndpoint, port: ClientPortName, place: string, report: Report): void {
+  if (!path.startsWith('/')) report(place, 'wants a leading slash in its `path`')
+  else if (/[^\w\-.~!$&'()+,;=@%/]/.test(path)) report(place, 'has a `path` that is none: letters, digits, and -._~!$&\'()+,;=@% between slashes')
+  else if (/^\/socket\.io(\/|$)/.test(path)) report(place, 'has a `path` at which Socket.IO is')
+  else if (port === 'PORT' && /^\/api(\/|$)/.test(path)) report(place, 'has a `path` at which the HTTP API is')
+}
+
+function checkNamespace({ namespace }: SocketIoEndpoint, place: string, report: Report): void {
+  if (!namespace.startsWith('/')) report(place, 'wants a leading slash in its `namespace`')
+  else if (/[,?#\s]/.test(namespace)) report(place, 'has a blank, a comma, `?` or `#` in its `namespace`: no client can connect to it')
+  else if (!/^[^{}]*(\{\w+\}[^{}]*)?$/.test(namespace)) report(place, 'has a `namespace` with more than one parameter, as /project/{name} has, or with a brace alone')
+}
+
+function checkPattern(idPattern: string, report: Report): void {
+  try {
+    new RegExp(`^(${idPattern})$`)
+  } catch {
+    report('idPattern', 'is no regular expression')
+  }
+}
+
+/** Patterns are tried in order: one that an earlier one takes would never have its say. */
+function checkRooms(rooms: readonly { name: string; record: unknown }[], idPattern: string | undefined, report: Report): void {
+  const before: { name: string; pattern: RegExp }[] = []
+  for (const { name, record } of rooms) {
+    const place = `rooms["${name}"]`
+    if (!/^([^{}]|\{\w+\})+$/.test(name)) {
+      report(place, 'is no pattern: an id stands in braces, as in store:{id}')
+      continue
+    }
+    if (record !== undefined && !name.includes('{')) report(`${place}.record`, 'is found by the id, and the room has none in braces')
+    let pattern: RegExp
+    try {
+      pattern = roomPattern(name, idPattern)
+    } catch {
+      // The `idPattern` was reported.
+      return
+    }
+    const sample = sampleOf(name)
+    const earlier = pattern.test(sample) ? before.find((other) => other.pattern.test(sample)) : undefined
+    if (earlier) report(place, `comes after "${earlier.name}", which takes its rooms`)
+    before.push({ name, pattern })
+  }
+}
+
+function sampleOf(pattern: string): string {
+  return pattern.replaceAll(/\{[^}]*\}/g, 'a')
+}
+
+function isSubject(type: string): boolean {
+  return /^[^\s*>.]+(\.[^\s*>.]+)*$/.test(type)
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function nameOf(value: unknown): string {
+  if (value === null || value === undefined || typeof value === 'boolean' || typeof value === 'number') return String(value)
+  if (typeof value === 'string') return `"${value.slice(0, 100)}"`
+  return Array.isArray(value) ? 'a list' : typeof value === 'function' ? 'a function' : `a ${typeof value}`
+}
+
+/** The name that somebody may have meant: at most two letters away, or one begins with the other. */
+function nearest(name: string, names: readonly string[]): string | undefined {
+  const key = name.toLowerCase()
+  const near = names.map((other) => ({ other, far: key.length >= 3 && other.toLowerCase().startsWith(key) ? 1 : distance(key, other.toLowerCase()) }))
+  return near.filter(({ far }) => far <= Math.min(2, key.length - 1)).sort((a, b) => a.far - b.far)[0]?.other
+}
+
+/** Letters to put in, take out or change (Levenshtein). */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= from.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= to.length; j++) next.push(Math.min((row[j] as number) + 1, (next[j - 1] as number) + 1, (row[j - 1] as number) + (from[i - 1] === to[j - 1] ? 0 : 1)))
+    row = next
+  }
+  return row[to.length] as number
 }

@@ -9,6 +9,7 @@ import type { EventEnvelope } from '../log/event.ts'
 import { Remembered, SUBJECTS } from './remembered.ts'
 import type { Claims, CommandContract, Contract, EventContract, RoomContract } from './contract.ts'
 import type { Effect } from './effect.ts'
+import { roomPattern } from './patterns.ts'
 
 export type Check = (value: unknown) => readonly string[]
 
@@ -90,8 +91,8 @@ export class CompiledContract {
 
   /** @throws BrokerError INVALID_ROOM where no pattern of the contract fits, ROOM_ACCESS_DENIED where the token does not allow it */
   checkRoom(claims: Claims, room: string): void {
-    const { room: { allows }, id } = this.checkRoomName(room)
-    if (allows === undefined || claims.roles?.includes('admin') || allows(claims, id)) return
+    const { room: { allows, record }, id } = this.checkRoomName(room)
+    if (claims.roles?.includes('admin') || (allows === undefined ? record === undefined : allows(claims, id))) return
     throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to room ${room}`, { room })
   }
 
@@ -179,12 +180,6 @@ function matching(types: readonly string[], patterns: readonly string[], group: 
     if (found.length === 0) throw new BrokerError('CONTRACT_INVALID', `Contract ${app}: group "${group}" names "${pattern}", and there is no such event`)
     return found
   })
-}
-
-/** `store:{id}` → a pattern that catches the id. */
-function roomPattern(pattern: string, id = '[A-Za-z0-9_-]{1,128}'): RegExp {
-  const parts = pattern.split(/\{[^}]*\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
-  return new RegExp(`^${parts.join(`(${id})`)}$`)
 }
 
 function viewOf({ app, rooms = {} }: Contract): View | undefined {

@@ -2,7 +2,7 @@ import type { Meters } from '../meters.ts'
 import { BrokerError } from '../errors.ts'
 import { LogEntry } from '../log/entry.ts'
 import { decodeEnvelope, type StoredMessage } from '../log/event.ts'
-import { checkContract } from './check.ts'
+import { checkContract, checkTogether } from './check.ts'
 import { CompiledContract, type ParticipantsOf } from './compiled.ts'
 import type { CommandContract, Contract } from './contract.ts'
 
@@ -17,9 +17,9 @@ export class Registry {
 
   constructor(contracts: readonly Contract[], builtIn: Readonly<Record<string, CommandContract>>, participantsOf: ParticipantsOf, meters: Meters) {
     this.meters = meters
+    contracts.forEach(checkContract)
+    checkTogether(contracts)
     for (const contract of contracts) {
-      checkContract(contract)
-      if (this.contracts.has(contract.app)) throw new BrokerError('CONTRACT_INVALID', `Two contracts serve the application "${contract.app}"`)
       this.contracts.set(contract.app, new CompiledContract(contract, contract.endpoints.some(({ transport }) => transport === 'websocket') ? builtIn : {}, participantsOf))
     }
   }

@@ -157,6 +157,12 @@ t.test('rooms may be joined where a pattern fits and the token allows it', async
   }
 })
 
+t.test('a room that only a record lets one into was open to everybody', async (t) => {
+  const vault = compile({ ...SHOP, rooms: { 'vault:{id}': { record: { bucket: 'vaults', allows: () => true } } } })
+  t.throws(() => vault.checkRoom(alice(), 'vault:7'), { code: 'ROOM_ACCESS_DENIED' })
+  t.doesNotThrow(() => vault.checkRoom(alice({ roles: ['admin'] }), 'vault:7'))
+})
+
 t.test('a newer event replaces an older one only for those who get to see both', async (t) => {
   const key = (data: Record<string, unknown>, more = {}, type = 'price') => route(type, data, more).latestKey
   t.type(key({ item: 'a' }), 'string')

@@ -2,6 +2,9 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { BUILT_IN_CONTRACTS } from '../../src/contracts/built-in.ts'
+import { checkContract, checkTogether } from '../../src/contracts/check.ts'
+import type { Contract } from '../../src/contracts/contract.ts'
 import { loadContract } from '../../src/contracts/load.ts'
 import { BrokerError } from '../../src/errors.ts'
 
@@ -102,6 +105,110 @@ t.test('a contract of the wrong shape is refused by the file\'s name and the par
     t.ok(message.startsWith(file), message)
     t.match(message, reason)
   }
+})
+
+const SHOP = { app: 'shop', endpoints: [{ transport: 'websocket', path: '/shop' }, { transport: 'socketio', namespace: '/shop' }], events: { thing: {} } }
+
+/** What is wrong with a contract; empty: nothing. */
+function faultsOf(contract: object): string {
+  try {
+    checkContract({ ...SHOP, ...contract } as unknown as Contract)
+    return ''
+  } catch (error) {
+    if (!(error instanceof BrokerError) || error.code !== 'CONTRACT_INVALID') throw error
+    return error.message
+  }
+}
+
+t.test('a name with a typing error loaded, and left the door open: `allow`, `room`', async (t) => {
+  const fn = () => true
+  const wrong: readonly (readonly [object, string | RegExp])[] = [
+    [{ event: {} }, /`event` .*did you mean `events`/],
+    [{ endpoints: [{ transport: 'websocket', path: '/shop', feature: [] }] }, /`endpoints\[0\].feature` .*`features`/],
+    [{ endpoints: [{ transport: 'socketio', namespace: '/shop', allow: fn }] }, /`endpoints\[0\].allow` .*`allows`/],
+    [{ endpoints: [{ transport: 'socketio', namespace: '/shop', lateAuthentication: { command: 'a', timeoutMs: 1, succeeded: fn, failed: fn, refused: fn, session: true } }] }, /lateAuthentication.session` .*`sessions`/],
+    [{ events: { thing: { room: fn } } }, /`events\["thing"\].room` .*`rooms`/],
+    [{ rooms: { 'store:{id}': { allow: fn } } }, /`rooms\["store:\{id\}"\].allow` .*`allows`/],
+    [{ rooms: { 'store:{id}': { record: { bucket: 'b', allow: fn } } } }, /record.allow` .*`allows`/],
+    [{ filters: { item: { off: fn } } }, /`filters\["item"\].off` .*`of`/],
+    [{ access: [{ claims: 'project_access', absent: 'all', of: fn }] }, /`access\[0\].claims` .*`claim`/],
+    [{ commands: { buy: { effect: { use: 'echo' }, allow: fn } } }, /`commands\["buy"\].allow` .*`allows`/],
+    [{ commands: { buy: { effect: { use: 'store', event: fn, withing: fn } } } }, /effect.withing` .*`within`/],
+    [{ commands: { buy: { effect: { use: 'echo', participates: fn } } } }, /effect.participates` .*there are use, reply, acknowledgement/],
+    [{ commands: { buy: { effect: { use: 'recall', digest: { make: fn, add: fn, spam: 1 }, answer: fn } } } }, /digest.spam` .*`span`/],
+    [{ presence: { join: fn, joined: fn, left: fn } }, /`presence.join` .*`joined`/],
+    [{ locks: { lock: fn, locked: fn, unlocked: fn } }, /`locks.lock` .*`locked`/],
+    [{ figures: { room: 'r', everyMS: 5, everyMs: 1_000, message: fn } }, /`figures.everyMS` .*`everyMs`/],
+    [{ limits: { commandPerMinute: 5 } }, /`limits.commandPerMinute` .*`commandsPerMinute`/],
+    [{ limits: { burst: { perSecond: 1, perMinute: 1, strikes: 1, banMs: 1, connectionsPerUser: 1, refused: fn, perHour: 1 } } }, /`limits.burst.perHour`/],
+    [{ questions: { sure: { scheme: {} } } }, /`questions\["sure"\].scheme` .*`schema`/],
+  ]
+  for (const [contract, reason] of wrong) t.match(faultsOf(contract), reason)
+  t.equal(faultsOf({}), '')
+  t.equal(faultsOf({ rooms: undefined, about: undefined }), '', 'undefined is left out')
+})
+
+t.test('a function where none is wanted, and a list, a number, a text in the place of something else', async (t) => {
+  const wrong: readonly (readonly [object, RegExp])[] = [
+    [{ events: [] }, /`events` wants an object, and is a list/],
+    [{ events: { thing: null } }, /`events\["thing"\]` wants an object, and is null/],
+    [{ events: { thing: { rooms: ['a'] } } }, /rooms` wants a function, and is a list/],
+    [{ rooms: { lobby: { allows: true } } }, /allows` wants a function, and is true/],
+    [{ rooms: { lobby: { presence: false } } }, /presence` is true or left out/],
+    [{ rooms: ['lobby'] }, /`rooms` wants an object/],
+    [{ groups: { all: 'thing' } }, /`groups\["all"\]` wants a list/],
+    [{ groups: { all: [5] } }, /`groups\["all"\]\[0\]` wants a text/],
+    [{ access: [{ claim: 'projects', absent: 'all', of: () => 1 }] }, /claim` is "projects"; there are project_access/],
+    [{ access: [{ claim: 'project_access', of: () => 1 }] }, /absent` is missing/],
+    [{ commands: { buy: {} } }, /effect` is missing/],
+    [{ commands: { buy: { effect: { use: 'stor', event: () => 1 } } } }, /use` is "stor"; did you mean "store"\? there are subscribe, .*batch/],
+    [{ commands: { buy: { effect: { use: 'constructor' } } } }, /use` is "constructor"; there are/],
+    [{ commands: { buy: { effect: { use: 'store' } } } }, /event` is missing/],
+    [{ commands: { buy: { effect: { use: 'echo' }, schema: 'text' } } }, /schema` wants a schema/],
+    [{ limits: { commandsPerMinute: -1 } }, /commandsPerMinute` wants a whole number/],
+    [{ limits: { commandsPerMinute: Number.NaN } }, /commandsPerMinute` wants a whole number/],
+    [{ figures: { room: 'r', everyMs: 0, message: () => 1 } }, /everyMs` wants a whole number from 100/],
+    [{ port: '8000' }, /`port` is "8000"; there are PORT/],
+    [{ session: 'x' }, /`session` wants a function/],
+  ]
+  for (const [contract, reason] of wrong) t.match(faultsOf(contract), reason)
+  t.match(faultsOf({ event: {}, room: {}, command: {} }), /event.*\n.*room.*\n.*command/, 'all of them are told')
+})
+
+t.test('a path, a namespace, a room, an event that could never work is refused', async (t) => {
+  const fn = () => true
+  const wrong: readonly (readonly [object, RegExp])[] = [
+    ...['shop', '/a b', '/a?b', '/a#b', '/:id', '/*', '/a/{id}'].map((path) => [{ endpoints: [{ transport: 'websocket', path }] }, /`path`/] as const),
+    [{ endpoints: [{ transport: 'websocket', path: '/socket.io/x' }] }, /Socket\.IO/],
+    [{ endpoints: [{ transport: 'websocket', path: '/api/v1' }] }, /HTTP API/],
+    ...['shop', '/a,b', '/a?b', '/a b', '/{a}/{b}', '/{a', '/a}', '/{}'].map((namespace) => [{ endpoints: [{ transport: 'socketio', namespace }] }, /`namespace`/] as const),
+    ...['store:{id', 'store:id}', 'store:{}', ''].map((name) => [{ rooms: { [name]: {} } }, /is no pattern/] as const),
+    [{ rooms: { '{any}': {}, 'user:{id}': { allows: fn } }, idPattern: '.{1,10}' }, /`rooms\["user:\{id\}"\]` comes after "\{any\}"/],
+    [{ rooms: { lobby: { record: { bucket: 'b', allows: fn } } } }, /record` is found by the id/],
+    [{ idPattern: '[' }, /`idPattern` is no regular expression/],
+    ...['a b', '', 'a..b', '.a', 'a.', 'a.*', '>'].map((type) => [{ events: { [type]: {} } }, /is no name for an event/] as const),
+    [{ commands: { 'a b': { effect: { use: 'forward' } } } }, /is no name for a command with a service/],
+    [{ commands: { buy: { effect: { use: 'echo' }, namespaces: ['/shp'] } } }, /names \/shp, and no endpoint has it/],
+    [{ commands: { back: { effect: { use: 'recall', events: ['thinq'], digest: { make: fn, add: fn }, answer: fn } } } }, /names "thinq"/],
+    [{ commands: { join: { effect: { use: 'join' } } } }, /wants `room` or `rooms`/],
+  ]
+  for (const [contract, reason] of wrong) t.match(faultsOf(contract), reason, JSON.stringify(contract))
+  t.equal(faultsOf({ rooms: { 'user:{id}': { allows: fn }, '{any}': {} } }), '', 'the special one first')
+})
+
+t.test('two contracts, or two endpoints of one, cannot want the same place', async (t) => {
+  const other = (more: object): Contract => ({ ...SHOP, app: 'other', endpoints: [{ transport: 'websocket', path: '/other' }], ...more }) as Contract
+  const together = (...contracts: object[]) => checkTogether([SHOP as unknown as Contract, ...contracts.map(other)])
+  const both = (namespace: string) => ({ transport: 'socketio', namespace })
+  t.doesNotThrow(() => together({}))
+  t.doesNotThrow(() => together({ endpoints: SHOP.endpoints, port: 'GEMINI_SESSIONS_PORT' }), 'on another port')
+  t.throws(() => together({ app: 'shop' }), /application "shop" is there twice/)
+  t.throws(() => together({ endpoints: [SHOP.endpoints[0]] }), /the path \/shop on PORT is taken by the contract shop/)
+  t.throws(() => together({ endpoints: [SHOP.endpoints[1]] }), /the namespace \/shop on PORT is taken by the contract shop/)
+  t.throws(() => together({ endpoints: [both('/a/{x}'), both('/a/{y}')] }), /there twice/)
+  t.throws(() => together({ endpoints: [both('/a/{x}'), both('/a/b')] }), /comes after \/a\/\{x\}/)
+  t.doesNotThrow(() => together({ endpoints: [both('/a/b'), both('/a/{x}')] }))
+  t.doesNotThrow(() => checkTogether(BUILT_IN_CONTRACTS))
 })
 
 t.test('loading leaves nothing behind in the temporary folder', async (t) => {

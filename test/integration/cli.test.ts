@@ -57,6 +57,27 @@ t.test('default-config is a file that check-config and serve take', async (t) =>
   t.match(flagged.out, 'PORT=9', 'a flag comes before the environment, that before the file')
 })
 
+t.test('check-config called a contract with `allow` for `allows` valid, and a room for everybody went without a word', async (t) => {
+  const contract = (room: string, path = '/shop') => {
+    const file = join(folder, `contract-${Math.random()}.mjs`)
+    writeFileSync(file, `export default { app: 'shop', endpoints: [{ transport: 'websocket', path: '${path}' }], events: { thing: {} }, rooms: { lobby: {}, 'store:{id}': ${room} } }`)
+    return file
+  }
+  const guarded = await roomcast(['check-config', '--contracts', contract('{ allows: () => false }')])
+  t.equal(guarded.code, 0)
+  t.match(guarded.out, '#   room lobby: anybody with a token may join it')
+  t.notMatch(guarded.out, 'room store:{id}')
+  for (const file of [contract('{ allow: () => false }')]) {
+    const { code, err } = await roomcast(['check-config', '--contracts', file])
+    t.equal(code, 1)
+    t.match(err, /store:\{id\}"\]\.allow` .*did you mean `allows`/)
+    t.equal((await roomcast(['serve', '--contracts', file], { PORT: '0' })).code, 1, 'nor does it start')
+  }
+  const taken = await roomcast(['check-config', '--contracts', contract('{}', '/ws')])
+  t.equal(taken.code, 1)
+  t.match(taken.err, 'the path /ws on PORT is taken by the contract game-djinn')
+})
+
 t.test('what is wrong is said, all of it, before anything starts', async (t) => {
   const { code, err } = await roomcast(['serve'], { PORT: 'eighty', IDLE_TIMEOUT_S: '5', TLS_CERT_FILE: 'x', LOG_LEVEL: 'loud' })
   t.equal(code, 1)

@@ -4,6 +4,7 @@ import type { Services } from '../../commands/caller.ts'
 import { permittedRooms } from '../../commands/permission.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { Claims, LateAuthentication, SocketIoEndpoint } from '../../contracts/contract.ts'
+import { namespacePattern } from '../../contracts/patterns.ts'
 import { BrokerError } from '../../errors.ts'
 import type { Wire } from '../../hub/wire.ts'
 import type { Meters } from '../../meters.ts'
@@ -88,7 +89,7 @@ export class Namespaces {
     this.options = options
     this.laneLimits = { fullBytes: options.backpressureBytes, waitingBytes: options.waitingBytes }
     this.patterns = contracts.flatMap((contract) =>
-      contract.contract.endpoints.flatMap((endpoint) => (endpoint.transport === 'socketio' ? [{ pattern: patternOf(endpoint.namespace), endpoint, contract }] : [])),
+      contract.contract.endpoints.flatMap((endpoint) => (endpoint.transport === 'socketio' ? [{ pattern: namespacePattern(endpoint.namespace), endpoint, contract }] : [])),
     )
     this.engine = new Engine(app, {
       ...options,
@@ -244,9 +245,4 @@ export class Namespaces {
     }
     return { name, parameter, endpoint, contract, wire, sessions: 0, sent: (frame) => start.equals(frame.subarray(0, start.length)) }
   }
-}
-
-/** `/project/{name}` → a pattern that catches the name. */
-function patternOf(namespace: string): RegExp {
-  return new RegExp(`^${namespace.split(/\{[^}]*\}/).map((part) => part.replace(/[.*+?^$()|[\]\\]/g, '\\$&')).join('([^/]{1,128})')}$`)
 }
