@@ -18,9 +18,11 @@ let running: Escaping | undefined
 export function leaveOnEscape(log: Logger, drainMs: () => number, graceMs?: number): void {
   const escaped = (error: unknown, kind: string) => {
     log.fatal({ kind, reason: error instanceof Error ? (error.stack ?? error.message) : String(error) }, 'a fault got past every guard; this process drains and ends with 1')
-    if (running === undefined) process.exit(1)
-    running.failed()
-    leave(running, log, drainMs(), kind, graceMs, 1)
+    const broker = running
+    if (broker === undefined) process.exit(1)
+    broker.failed()
+    // A rejection is told within uWS' handler: what that has written goes out first.
+    setImmediate(() => leave(broker, log, drainMs(), kind, graceMs, 1))
   }
   process.on('uncaughtException', (error) => escaped(error, 'uncaughtException'))
   process.on('unhandledRejection', (error) => escaped(error, 'unhandledRejection'))
