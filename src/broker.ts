@@ -28,10 +28,11 @@ import { Hub } from './hub/hub.ts'
 import { EventLog } from './log/event-log.ts'
 import { Meters } from './meters.ts'
 import type { Logger } from './ops/logger.ts'
+import { allowedHosts } from './ops/allowed-host.ts'
 import { Metrics } from './ops/metrics.ts'
 import { SystemFigureReader } from './ops/system-figures.ts'
 import { mountOps } from './ops/ops-server.ts'
-import { type ProcessView, type Stats, viewOfOne } from './ops/view.ts'
+import { type Access, type ProcessView, type Stats, viewOfOne } from './ops/view.ts'
 import { EmbeddedSource } from './source/embedded/embedded-source.ts'
 import { NatsSource } from './source/nats/nats-source.ts'
 import type { Source } from './source/source.ts'
@@ -73,7 +74,17 @@ export async function startBroker(config: Config, log: Logger, development: { to
   const meters = new Meters()
   const stopReporting = onFault(reportingFaults(meters, log))
   const verifier = await TokenVerifier.open(
-    { secret: config.jwtSecret, publicKey: config.jwtPublicKey, jwksUrl: config.jwksUrl, issuer: config.jwtIssuer, audience: config.jwtAudience },
+    {
+      secret: config.jwtSecret,
+      publicKey: config.jwtPublicKey,
+      jwksUrl: config.jwksUrl,
+      issuer: config.jwtIssuer,
+      audience: config.jwtAudience,
+      tokenBytesMax: config.maxTokenBytes,
+      userIdBytesMax: config.maxUserIdBytes,
+      keySetBytesMax: config.maxKeySetBytes,
+      keySetKeysMax: config.maxKeySetKeys,
+    },
     log,
   )
   const contracts = [...BUILT_IN_CONTRACTS, ...(await Promise.all(config.contracts.map(loadContract)))]
@@ -115,7 +126,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
   const verify = (token: string | undefined) => verifier.verify(token)
   const contractsHere = [...registry.contracts.values()]
   const relay = place && new Relay(place.folder, place.number)
-  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), sessions: await Sessions.open(source, verify), verify, nodeId, relay }
+  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), sessions: await Sessions.open(source, verify, config.maxUserIdBytes), verify, nodeId, relay }
   const clientPorts = clientPortsOf(config, host, tls).map((options) => new ClientPort(options, contractsHere, shared))
   const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
   presence.onChange = guarded('presence', (change, appName, place, id, name) => {
@@ -169,10 +180,11 @@ export async function startBroker(config: Config, log: Logger, development: { to
       tls: tls !== undefined,
       token: development?.token(),
     }),
+    access: (token) => accessOf(verifier, token),
   }
   const opsApp = place === undefined ? makeApp(undefined) : undefined
-  if (opsApp) mountOps(opsApp, viewOfOne(view))
-  const opsPort = opsApp ? (await listen(opsApp, host, config.opsPort, 'OPS_PORT')).port : config.opsPort
+  if (opsApp) mountOps(opsApp, viewOfOne(view), allowedHosts(config.opsHost, config.opsAllowedHosts))
+  const opsPort = opsApp ? (await listen(opsApp, config.opsHost, config.opsPort, 'OPS_PORT')).port : config.opsPort
 
   await eventLog.start()
   hub.start()
@@ -278,6 +290,14 @@ async function openSource(config: Config, log: Logger): Promise<Source> {
     stream: { name: config.streamName, maxAgeS: config.streamMaxAgeS, maxBytes: config.streamMaxBytes },
     log,
   })
+}
+
+function accessOf(verifier: TokenVerifier, token: string): Access {
+  try {
+    return verifier.verify(token).roles?.includes('admin') ? 'admin' : 'user'
+  } catch {
+    return 'nobody'
+  }
 }
 
 /** Members by room, over all applications. */

@@ -10,9 +10,10 @@ import { findPorts, listen, makeApp } from './gateways/listen.ts'
 import { Link } from './ops/link.ts'
 import type { Logger } from './ops/logger.ts'
 import type { MetricValues } from './ops/metrics.ts'
+import { allowedHosts } from './ops/allowed-host.ts'
 import { mountOps } from './ops/ops-server.ts'
 import { aggregated, remembered, totalFigures, totalStats } from './ops/totals.ts'
-import type { Figures, OpsView, Stats } from './ops/view.ts'
+import type { Access, Figures, OpsView, PageSettings, Stats } from './ops/view.ts'
 
 export interface ClusterOptions {
   /** Reads the configuration anew, for each reload. @throws BrokerError CONFIG_INVALID */
@@ -111,11 +112,11 @@ export class Cluster implements OpsView {
 
   private async open(): Promise<void> {
     const host = hostOf(this.config)
-    const { port, codingAssistantPort, geminiSessionsPort, opsPort } = this.config
-    this.ports = await findPorts(host, { PORT: port, CODING_ASSISTANT_PORT: codingAssistantPort, GEMINI_SESSIONS_PORT: geminiSessionsPort, OPS_PORT: opsPort })
+    const { port, codingAssistantPort, geminiSessionsPort, opsHost, opsPort, opsAllowedHosts } = this.config
+    this.ports = await findPorts({ PORT: { host, port }, CODING_ASSISTANT_PORT: { host, port: codingAssistantPort }, GEMINI_SESSIONS_PORT: { host, port: geminiSessionsPort }, OPS_PORT: { host: opsHost, port: opsPort } })
     const app = makeApp(undefined)
-    mountOps(app, this)
-    await listen(app, host, this.ports.OPS_PORT, 'OPS_PORT')
+    mountOps(app, this, allowedHosts(opsHost, opsAllowedHosts))
+    await listen(app, opsHost, this.ports.OPS_PORT, 'OPS_PORT')
     this.closeOps = () => app.close()
     const [first, ...others] = this.slots as [Slot, ...Slot[]]
     await this.seat(first, await this.launch())
@@ -182,8 +183,17 @@ export class Cluster implements OpsView {
     return aggregated([own, this.departed, ...[...this.workers].map(({ counted }) => counted)]).metrics()
   }
 
-  async pageSettings(): Promise<Record<string, unknown>> {
-    for (const { worker } of this.slots) if (worker) return worker.link.ask('pageSettings', undefined, ANSWER_MS)
+  pageSettings(): Promise<PageSettings> {
+    return this.askOne('pageSettings')
+  }
+
+  access(token: string): Promise<Access> {
+    return this.askOne('access', token)
+  }
+
+  /** The answer of any worker. @throws BrokerError SERVICE_UNAVAILABLE where none serves; TIMEOUT */
+  private async askOne<T>(question: string, detail?: unknown): Promise<T> {
+    for (const { worker } of this.slots) if (worker) return worker.link.ask<T>(question, detail, ANSWER_MS)
     throw new BrokerError('SERVICE_UNAVAILABLE')
   }
 
@@ -312,8 +322,8 @@ export class Cluster implements OpsView {
 
   /** The configuration, as far as it can change while the ports and the number of workers stay. */
   private readAgain(): void {
-    const { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort } = this.options.config
-    const fixed = { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort }
+    const { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort, opsHost } = this.options.config
+    const fixed = { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort, opsHost }
     const read = this.options.readConfig()
     if (read.natsUrl === '') throw new BrokerError('CONFIG_INVALID', 'NATS_URL is empty; workers need it')
     for (const [name, value] of Object.entries(fixed)) if (read[name as keyof typeof fixed] !== value) this.log.warn({ option: name }, 'this option needs a restart; it stays as it was')

@@ -1,6 +1,8 @@
 import type { Command } from 'commander'
 import { withDevelopmentKeys } from '../config/development.ts'
+import { warningsOf } from '../config/load.ts'
 import { OPTIONS, type Option } from '../config/options.ts'
+import { shown } from '../config/shown.ts'
 import { BUILT_IN_CONTRACTS } from '../contracts/built-in.ts'
 import { checkTogether } from '../contracts/check.ts'
 import type { Contract } from '../contracts/contract.ts'
@@ -22,12 +24,13 @@ export function addCheckConfig(program: Command): void {
     for (const [name, option] of Object.entries(OPTIONS) as [keyof typeof OPTIONS, Option][]) {
       const value = config[name]
       if (String(value) === String(option.default)) continue
-      console.log(`${option.env}=${option.secret ? '(set)' : String(value).replace(/\/\/.*@/, '//…@')}`)
+      console.log(`${option.env}=${shown(name, value)}`)
     }
     for (const contract of contracts) {
       console.log(`# contract ${contract.app}: ${Object.keys(contract.events).length} events`)
       for (const room of openRooms(contract)) console.log(`#   room ${room}: ${contract.endpoints.some((endpoint) => endpoint.transport === 'socketio' && endpoint.anonymous) ? 'anybody' : 'anybody with a token'} may join it, as it has no \`allows\``)
     }
+    for (const warning of warningsOf(config)) console.log(`# warning: ${warning}`)
     console.log(development ? '# The configuration is valid. No key is set: a development key is used, on 127.0.0.1 alone.' : '# The configuration is valid.')
   })
 }

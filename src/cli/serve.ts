@@ -3,7 +3,7 @@ import { type Broker, startBroker } from '../broker.ts'
 import { Cluster } from '../cluster.ts'
 import { withDevelopmentKeys } from '../config/development.ts'
 import { withinFileLimit } from '../config/file-limit.ts'
-import { workersOf } from '../config/load.ts'
+import { warningsOf, workersOf } from '../config/load.ts'
 import { makeLogger } from '../ops/logger.ts'
 import { leaveOnEscape, serves } from './escape.ts'
 import { leave, SUPERVISOR_GRACE_MS } from './leave.ts'
@@ -17,7 +17,7 @@ export function addServe(program: Command): void {
       const { config: wanted, development } = withDevelopmentKeys(configFrom(flags))
       const { config, warning } = withinFileLimit(wanted)
       const log = makeLogger(config.logLevel)
-      if (warning !== undefined) log.warn(warning)
+      for (const said of [...warningsOf(config), ...(warning === undefined ? [] : [warning])]) log.warn(said)
       const workers = workersOf(config)
       leaveOnEscape(log, () => config.drainMs, workers > 1 ? SUPERVISOR_GRACE_MS : undefined)
       // Development keys stay those of the start.

@@ -52,6 +52,8 @@ function work(): void {
         return view?.metricValues()
       case 'pageSettings':
         return view?.pageSettings()
+      case 'access':
+        return view?.access(detail as string) ?? 'nobody'
       default:
         throw new Error(`no such question: ${question}`)
     }

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { BrokerError } from '../errors.ts'
 import { type Config, OPTIONS, type Option } from './options.ts'
+import { shown } from './shown.ts'
 
 /**
  * Reads the options from `env` (environment, flags already merged in).
@@ -42,7 +43,8 @@ const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'
 function checkTogether(config: Config, faults: string[]): void {
   if (!LOG_LEVELS.includes(config.logLevel)) faults.push(`LOG_LEVEL=${config.logLevel}: wants one of ${LOG_LEVELS.join(', ')}`)
   if ((config.tlsCertFile === '') !== (config.tlsKeyFile === '')) faults.push('TLS_CERT_FILE and TLS_KEY_FILE: set both, or neither')
-  if (config.jwksUrl !== '' && !URL.canParse(config.jwksUrl)) faults.push(`JWKS_URL=${config.jwksUrl}: wants an address such as https://id.example.com/.well-known/jwks.json`)
+  if (config.jwksUrl !== '' && !isPlainHttp(config.jwksUrl)) faults.push(`JWKS_URL=${shown('jwksUrl', config.jwksUrl)}: wants an address such as https://id.example.com/.well-known/jwks.json, without user and password`)
+  if (config.nodeEnv === 'production' && isShort(config.jwtSecret)) faults.push(`JWT_SECRET: ${SHORT_SECRET}`)
   if (config.nodeEnv === 'production' && !hasKey(config)) {
     faults.push('NODE_ENV=production: set JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URL; without a key anybody could mint tokens')
   }
@@ -50,6 +52,25 @@ function checkTogether(config: Config, faults: string[]): void {
   if (!Number.isInteger(workers) || workers < 1 || workers > WORKERS_MAX) faults.push(`WORKERS=${config.workers}: wants a whole number from 1 to ${WORKERS_MAX}, or auto`)
   else if (workers > 1 && config.natsUrl === '') faults.push(`WORKERS=${config.workers}: more than one process needs NATS (set NATS_URL); the embedded source serves one`)
   if (config.natsCreds !== '' && config.natsUrl === '') faults.push('NATS_CREDS: is of no use without NATS_URL')
+}
+
+/** What is not wrong, but had better be changed: one line each. */
+export function warningsOf(config: Config): string[] {
+  return isShort(config.jwtSecret) ? [`JWT_SECRET: ${SHORT_SECRET}; NODE_ENV=production refuses it`] : []
+}
+
+/** A shorter one than its hash can be found by trying (RFC 7518, 3.2). */
+const SECRET_BYTES_MIN = 32
+const SHORT_SECRET = `is shorter than the ${SECRET_BYTES_MIN} bytes that HS256 wants; make one with: openssl rand -hex 32`
+
+function isShort(secret: string): boolean {
+  return secret !== '' && Buffer.byteLength(secret) < SECRET_BYTES_MIN
+}
+
+function isPlainHttp(address: string): boolean {
+  if (!URL.canParse(address)) return false
+  const { protocol, username, password } = new URL(address)
+  return (protocol === 'https:' || protocol === 'http:') && username === '' && password === ''
 }
 
 /** Whether tokens can be verified with a key of the user's own. */

@@ -15,6 +15,8 @@ export interface Option {
   readonly max?: number
   /** Secret values are never printed. */
   readonly secret?: true
+  /** Its values are addresses, which may hold a user and a password. */
+  readonly address?: true
   readonly about: string
 }
 
@@ -22,22 +24,28 @@ const integer = (env: string, group: string, fallback: number, min: number, max:
   ({ env, group, type: 'integer', default: fallback, min, max, unit, about })
 const text = (env: string, group: string, fallback: string, about: string): Option & { type: 'string' } =>
   ({ env, group, type: 'string', default: fallback, about })
+const address = (env: string, group: string, about: string): Option & { type: 'string' } =>
+  ({ env, group, type: 'string', default: '', address: true, about })
 const secret = (env: string, group: string, about: string): Option & { type: 'string' } =>
   ({ env, group, type: 'string', default: '', secret: true, about })
 
 export const OPTIONS = {
-  natsUrl: text('NATS_URL', 'source', '', 'NATS servers, comma separated. Empty: the embedded source (one process, nothing survives a restart).'),
+  natsUrl: address('NATS_URL', 'source', 'NATS servers, comma separated. Empty: the embedded source (one process, nothing survives a restart).'),
   natsCreds: text('NATS_CREDS', 'source', '', 'Path of a NATS credentials file.'),
   streamName: text('STREAM_NAME', 'source', 'ROOMCAST_EVENTS', 'JetStream stream that holds the events. Created when missing, left as it is otherwise.'),
   streamMaxAgeS: integer('STREAM_MAX_AGE_S', 'source', 86_400, 1, 31_536_000, 's', 'How long a stream that Roomcast creates keeps events.'),
   streamMaxBytes: integer('STREAM_MAX_BYTES', 'source', 1_073_741_824, 0, Number.MAX_SAFE_INTEGER, 'bytes', 'How much a stream that Roomcast creates keeps. 0: no limit.'),
   commandTimeoutMs: integer('COMMAND_TIMEOUT_MS', 'source', 5_000, 10, 600_000, 'ms', 'How long a service may take to answer a command.'),
 
-  jwtSecret: secret('JWT_SECRET', 'auth', 'Shared secret of HS256 tokens.'),
+  jwtSecret: secret('JWT_SECRET', 'auth', 'Shared secret of HS256 tokens, of 32 bytes or more.'),
   jwtPublicKey: text('JWT_PUBLIC_KEY', 'auth', '', 'Public key of RS256, ES256 or EdDSA tokens: PEM text, or the path of a PEM file.'),
-  jwksUrl: text('JWKS_URL', 'auth', '', 'Address of a JSON Web Key Set.'),
+  jwksUrl: address('JWKS_URL', 'auth', 'Address of a JSON Web Key Set.'),
   jwtIssuer: text('JWT_ISSUER', 'auth', '', 'Required `iss` of tokens. Empty: any.'),
   jwtAudience: text('JWT_AUDIENCE', 'auth', '', 'Required `aud` of tokens. Empty: any.'),
+  maxTokenBytes: integer('MAX_TOKEN_BYTES', 'auth', 8_192, 256, 65_536, 'bytes', 'Longest token. In a header or the query it has to fit into the 16 KB that a request may have in all.'),
+  maxUserIdBytes: integer('MAX_USER_ID_BYTES', 'auth', 256, 16, 512, 'bytes', 'Longest `sub` of tokens and sessions; it becomes part of NATS subjects.'),
+  maxKeySetBytes: integer('MAX_KEY_SET_BYTES', 'auth', 262_144, 1_024, 16_777_216, 'bytes', 'Largest answer of JWKS_URL.'),
+  maxKeySetKeys: integer('MAX_KEY_SET_KEYS', 'auth', 100, 1, 10_000, 'keys', 'Keys of JWKS_URL that are taken; those behind them are left out.'),
   publishKey: secret('PUBLISH_KEY', 'auth', 'Bearer key of the HTTP publish API. Empty: that API answers 401.'),
 
   host: text('HOST', 'listen', '', 'Address to listen on. Empty: 0.0.0.0, or 127.0.0.1 while no key is configured.'),
@@ -45,6 +53,8 @@ export const OPTIONS = {
   codingAssistantPort: integer('CODING_ASSISTANT_PORT', 'listen', 3001, 0, 65_535, 'port', 'coding-assistant. 0: a free one.'),
   geminiSessionsPort: integer('GEMINI_SESSIONS_PORT', 'listen', 3000, 0, 65_535, 'port', 'gemini-sessions. 0: a free one.'),
   opsPort: integer('OPS_PORT', 'listen', 9464, 0, 65_535, 'port', '/healthz, /readyz, /metrics and the page. 0: a free one.'),
+  opsHost: text('OPS_HOST', 'listen', '127.0.0.1', 'Address on which OPS_PORT listens. 0.0.0.0 in a container, for probes and Prometheus.'),
+  opsAllowedHosts: { env: 'OPS_ALLOWED_HOSTS', group: 'listen', type: 'list', default: '', about: 'Names by which OPS_PORT may be asked, besides IP addresses, localhost and OPS_HOST, comma separated: what Prometheus scrapes by. `*`: any.' },
   tlsCertFile: text('TLS_CERT_FILE', 'listen', '', 'PEM certificate chain. With TLS_KEY_FILE: the client ports speak TLS.'),
   tlsKeyFile: text('TLS_KEY_FILE', 'listen', '', 'PEM private key.'),
   corsOrigins: { env: 'CORS_ORIGINS', group: 'listen', type: 'list', default: '*', about: 'Origins whose pages may call the HTTP API and open connections, comma separated. `*`: any.' },

@@ -1,3 +1,4 @@
+import './header-limit.ts'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { App, SSLApp, type TemplatedApp, type us_listen_socket, us_listen_socket_close } from 'uWebSockets.js'
 import { BrokerError } from '../errors.ts'
@@ -7,9 +8,6 @@ export interface Tls {
   readonly keyFile: string
 }
 
-/** uWS refuses larger request headers; long tokens in the query want more than its 4 KB. Read when an app is made. */
-const HEADERS_BYTES_MAX = '16384'
-
 /**
  * Sockets that listen on one port. uSockets lets 512 connections wait at each, whatever `somaxconn` is; where more come at once, Linux
  * drops them, and they try again a second later. It spreads them over all sockets that share the port: 4,096 may wait.
@@ -17,7 +15,6 @@ const HEADERS_BYTES_MAX = '16384'
 const QUEUES = process.platform === 'linux' ? 8 : 1
 
 export function makeApp(tls: Tls | undefined): TemplatedApp {
-  process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= HEADERS_BYTES_MAX
   return tls ? SSLApp({ cert_file_name: tls.certFile, key_file_name: tls.keyFile }) : App()
 }
 
@@ -37,7 +34,7 @@ export interface Listening {
  * @throws BrokerError CONFIG_INVALID where the port is taken or not allowed
  */
 export async function listen(app: TemplatedApp, host: string, wanted: number, option: string): Promise<Listening> {
-  const { [option]: port } = await findPorts(host, { [option]: wanted })
+  const { [option]: port } = await findPorts({ [option]: { host, port: wanted } })
   return share(app, host, port as number, option)
 }
 
@@ -70,18 +67,18 @@ export async function listenPrivately(app: TemplatedApp, path: string): Promise<
  * Finds out whether ports can be listened on, and puts a free one in the place of each 0.
  * @throws BrokerError CONFIG_INVALID where one is taken or not allowed
  */
-export async function findPorts<P extends Readonly<Record<string, number>>>(host: string, wanted: P): Promise<P> {
+export async function findPorts<Name extends string>(wanted: Readonly<Record<Name, { readonly host: string; readonly port: number }>>): Promise<Record<Name, number>> {
   const held: Server[] = []
   try {
     const found: [string, number][] = []
-    for (const [option, port] of Object.entries(wanted)) {
+    for (const [option, { host, port }] of Object.entries<{ readonly host: string; readonly port: number }>(wanted)) {
       const server = await hold(host, port).catch((error: NodeJS.ErrnoException) => {
         throw refused(option, host, port, error.code === 'EADDRINUSE' ? 'another program uses it' : (error.code ?? error.message))
       })
       held.push(server)
       found.push([option, (server.address() as AddressInfo).port])
     }
-    return Object.fromEntries(found) as P
+    return Object.fromEntries(found) as Record<Name, number>
   } finally {
     await Promise.all(held.map((server) => new Promise((resolve) => server.close(resolve))))
   }

@@ -1,9 +1,10 @@
-import { createPublicKey, type JsonWebKey } from 'node:crypto'
+import { createPublicKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createDecoder, createVerifier } from 'fast-jwt'
 import type { Logger } from 'pino'
 import type { Claims } from '../contracts/contract.ts'
 import { BrokerError, reasonOf } from '../errors.ts'
+import { type Algorithm, algorithmOf, KeySet, type PublicKey } from './key-set.ts'
 
 export interface JwtOptions {
   readonly secret: string
@@ -12,9 +13,15 @@ export interface JwtOptions {
   readonly jwksUrl: string
   readonly issuer: string
   readonly audience: string
+  readonly tokenBytesMax: number
+  /** Of `sub`. */
+  readonly userIdBytesMax: number
+  /** Of JWKS_URL's answer, and in it. */
+  readonly keySetBytesMax: number
+  readonly keySetKeysMax: number
 }
 
-type Algorithm = 'HS256' | 'RS256' | 'ES256' | 'EdDSA'
+type Verify = (token: string) => unknown
 
 /**
  * Verifies tokens, synchronously: uWS upgrades cannot wait. Each key accepts only its own algorithms, so a token cannot
@@ -22,25 +29,22 @@ type Algorithm = 'HS256' | 'RS256' | 'ES256' | 'EdDSA'
  */
 export class TokenVerifier {
   private readonly options: JwtOptions
-  private readonly log: Logger
-  private readonly byAlgorithm = new Map<string, (token: string) => unknown>()
-  private byKeyId = new Map<string, { algorithm: string; verify: (token: string) => unknown }>()
+  private readonly byAlgorithm = new Map<string, Verify>()
+  private keySet: KeySet<Verify> | undefined
   private readonly decode = createDecoder({ complete: true })
-  private refresher: NodeJS.Timeout | undefined
-  private refreshedMs = 0
   /** The one verifier, where there is just one. */
-  private readonly only: ((token: string) => unknown) | undefined
+  private readonly only: Verify | undefined
 
   /** @throws BrokerError CONFIG_INVALID where a key cannot be read */
   static async open(options: JwtOptions, log: Logger): Promise<TokenVerifier> {
-    const verifier = new TokenVerifier(options, log)
-    if (options.jwksUrl !== '') await verifier.followKeySet()
+    const verifier = new TokenVerifier(options)
+    const { jwksUrl, keySetBytesMax, keySetKeysMax } = options
+    if (jwksUrl !== '') verifier.keySet = await KeySet.follow({ url: jwksUrl, bytesMax: keySetBytesMax, keysMax: keySetKeysMax }, log, ({ pem, algorithm }) => verifier.verifierOf(pem, algorithm))
     return verifier
   }
 
-  private constructor(options: JwtOptions, log: Logger) {
+  private constructor(options: JwtOptions) {
     this.options = options
-    this.log = log
     if (options.secret !== '') this.byAlgorithm.set('HS256', this.verifierOf(options.secret, 'HS256'))
     if (options.publicKey !== '') {
       const { pem, algorithm } = readPublicKey(options.publicKey)
@@ -56,6 +60,8 @@ export class TokenVerifier {
    */
   verify(token: string | undefined): Claims {
     if (token === undefined || token === '') throw new BrokerError('AUTH_MISSING')
+    // Before anything is decoded. Well-formed tokens are ASCII, a byte each character.
+    if (token.length > this.options.tokenBytesMax) throw new BrokerError('AUTH_FAILED', `The token is longer than the ${this.options.tokenBytesMax} bytes of MAX_TOKEN_BYTES`)
     const verify = this.choose(token)
     let claims: unknown
     try {
@@ -63,16 +69,16 @@ export class TokenVerifier {
     } catch {
       throw new BrokerError('AUTH_FAILED')
     }
-    if (!wellFormed(claims)) throw new BrokerError('AUTH_FAILED', 'The token lacks a claim that Roomcast needs: sub (string) and exp, and lists must be lists of strings')
+    if (!wellFormed(claims, this.options.userIdBytesMax)) throw new BrokerError('AUTH_FAILED', `The token lacks a claim that Roomcast needs: sub (string of at most ${this.options.userIdBytesMax} bytes) and exp, and lists must be lists of strings`)
     checkTimes(claims, Date.now())
     return claims
   }
 
   close(): void {
-    clearInterval(this.refresher)
+    this.keySet?.close()
   }
 
-  private choose(token: string): (token: string) => unknown {
+  private choose(token: string): Verify {
     // The usual case needs no look at the header: the verifier itself refuses other algorithms.
     if (this.only !== undefined) return this.only
     let header: { alg?: unknown; kid?: unknown }
@@ -83,7 +89,7 @@ export class TokenVerifier {
     }
     const { alg, kid } = header
     if (typeof kid === 'string') {
-      const key = this.byKeyId.get(kid)
+      const key = this.keySet?.find(kid)
       if (key) {
         if (key.algorithm !== alg) throw new BrokerError('AUTH_FAILED')
         return key.verify
@@ -92,11 +98,11 @@ export class TokenVerifier {
     const verify = typeof alg === 'string' ? this.byAlgorithm.get(alg) : undefined
     if (verify) return verify
     // A key that the set may have got since: the client that comes back finds it.
-    if (this.options.jwksUrl !== '' && typeof kid === 'string') void this.refresh()
+    if (typeof kid === 'string') this.keySet?.refresh()
     throw new BrokerError('AUTH_FAILED')
   }
 
-  private verifierOf(key: string, algorithm: Algorithm): (token: string) => unknown {
+  private verifierOf(key: string, algorithm: Algorithm): Verify {
     const { issuer, audience } = this.options
     return createVerifier({
       key,
@@ -112,48 +118,9 @@ export class TokenVerifier {
       ...(audience === '' ? undefined : { allowedAud: audience }),
     })
   }
-
-  private async followKeySet(): Promise<void> {
-    await this.refresh()
-    if (this.byKeyId.size === 0) this.log.warn({ url: this.options.jwksUrl }, 'no key set yet; tokens are refused until there is one')
-    this.refresher = setInterval(() => void this.refresh(), KEY_SET_REFRESH_MS)
-    this.refresher.unref()
-  }
-
-  private async refresh(): Promise<void> {
-    const now = Date.now()
-    if (now - this.refreshedMs < KEY_SET_REFRESH_MIN_MS) return
-    this.refreshedMs = now
-    try {
-      const answer = await fetch(this.options.jwksUrl, { signal: AbortSignal.timeout(KEY_SET_TIMEOUT_MS) })
-      if (!answer.ok) throw new Error(`status ${answer.status}`)
-      const { keys } = (await answer.json()) as { keys: (JsonWebKey & { kid?: string })[] }
-      const found: typeof this.byKeyId = new Map()
-      for (const jwk of keys) {
-        const algorithm = algorithmOf(jwk)
-        if (jwk.kid === undefined || algorithm === undefined) continue
-        const pem = createPublicKey({ key: jwk, format: 'jwk' }).export({ type: 'spki', format: 'pem' }) as string
-        found.set(jwk.kid, { algorithm, verify: this.verifierOf(pem, algorithm) })
-      }
-      this.byKeyId = found
-    } catch (error) {
-      this.log.warn({ url: this.options.jwksUrl, reason: reasonOf(error) }, 'reading the key set failed; the keys of before stay')
-    }
-  }
 }
 
-const KEY_SET_REFRESH_MS = 300_000
-const KEY_SET_REFRESH_MIN_MS = 5_000
-const KEY_SET_TIMEOUT_MS = 5_000
-
-function algorithmOf(jwk: { kty?: string; crv?: string }): Algorithm | undefined {
-  if (jwk.kty === 'RSA') return 'RS256'
-  if (jwk.kty === 'EC' && jwk.crv === 'P-256') return 'ES256'
-  if (jwk.kty === 'OKP' && jwk.crv === 'Ed25519') return 'EdDSA'
-  return undefined
-}
-
-function readPublicKey(given: string): { pem: string; algorithm: Algorithm } {
+function readPublicKey(given: string): PublicKey {
   try {
     const pem = given.includes('-----BEGIN') ? given.replaceAll('\\n', '\n') : readFileSync(given, 'utf8')
     const key = createPublicKey(pem)
@@ -174,11 +141,12 @@ function checkTimes({ exp, nbf }: Claims & { readonly nbf?: unknown }, nowMs: nu
   if (nbf !== undefined && !(typeof nbf === 'number' && nowMs >= nbf * 1000)) throw new BrokerError('AUTH_FAILED')
 }
 
-/** Whether these are claims, whoever says so. */
-export function wellFormed(claims: unknown): claims is Claims {
+/** Whether these are claims, whoever says so. @param userIdBytesMax of `sub`, which becomes part of NATS subjects: those end a connection past 4 KB */
+export function wellFormed(claims: unknown, userIdBytesMax: number): claims is Claims {
   if (typeof claims !== 'object' || claims === null) return false
   const { sub, exp } = claims as Claims
   if (typeof sub !== 'string' || sub === '' || typeof exp !== 'number') return false
+  if (Buffer.byteLength(sub) > userIdBytesMax) return false
   for (const name of LISTS) {
     const list: unknown = (claims as Claims)[name]
     if (list !== undefined && !(Array.isArray(list) && list.every((item) => typeof item === 'string'))) return false

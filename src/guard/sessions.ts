@@ -32,17 +32,19 @@ interface Followed {
 export class Sessions {
   private readonly kv: KeyValue
   private readonly verify: (token: string) => Claims
+  private readonly userIdBytesMax: number
   private readonly followed = new Map<string, Followed>()
   private readonly sweeper: NodeJS.Timeout
 
-  static async open(source: Source, verify: (token: string) => Claims): Promise<Sessions> {
-    const sessions = new Sessions(await source.keyValue(BUCKET, 0), verify)
+  static async open(source: Source, verify: (token: string) => Claims, userIdBytesMax: number): Promise<Sessions> {
+    const sessions = new Sessions(await source.keyValue(BUCKET, 0), verify, userIdBytesMax)
     await sessions.kv.watch((key) => void sessions.look(key))
     return sessions
   }
 
-  private constructor(kv: KeyValue, verify: (token: string) => Claims) {
+  private constructor(kv: KeyValue, verify: (token: string) => Claims, userIdBytesMax: number) {
     this.kv = kv
+    this.userIdBytesMax = userIdBytesMax
     this.verify = verify
     this.sweeper = setInterval(() => this.sweep(Date.now()), SWEEP_MS)
     this.sweeper.unref()
@@ -78,7 +80,7 @@ export class Sessions {
 
   private async read(key: string): Promise<Claims> {
     const entry = key.length <= KEY_LENGTH_MAX && KEY.test(key) ? await this.kv.get(key) : undefined
-    return inTime(claimsIn(entry))
+    return inTime(claimsIn(entry, this.userIdBytesMax))
   }
 
   private async look(key: string): Promise<void> {
@@ -88,7 +90,7 @@ export class Sessions {
     try {
       const entry = await this.kv.get(key)
       followed.expiresMs = entry?.expiresMs ?? 0
-      change = claimsIn(entry)
+      change = claimsIn(entry, this.userIdBytesMax)
     } catch (error) {
       // Out of reach: the session goes on, and is looked at again.
       if (!(error instanceof BrokerError) || error.code === 'SERVICE_UNAVAILABLE') return
@@ -103,7 +105,7 @@ export class Sessions {
   }
 }
 
-function claimsIn(entry: KeyValueEntry | undefined): Claims {
+function claimsIn(entry: KeyValueEntry | undefined, userIdBytesMax: number): Claims {
   if (entry === undefined) throw new BrokerError('AUTH_FAILED', 'There is no such session')
   let claims: unknown
   try {
@@ -111,7 +113,7 @@ function claimsIn(entry: KeyValueEntry | undefined): Claims {
   } catch {
     // No JSON is no claims.
   }
-  if (!wellFormed(claims)) throw new BrokerError('AUTH_FAILED', 'The session holds no claims: sub (string) and exp, and lists must be lists of strings')
+  if (!wellFormed(claims, userIdBytesMax)) throw new BrokerError('AUTH_FAILED', 'The session holds no claims: sub (string of at most MAX_USER_ID_BYTES) and exp, and lists must be lists of strings')
   return claims
 }
 

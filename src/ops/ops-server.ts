@@ -1,36 +1,105 @@
-import type { HttpResponse, TemplatedApp } from 'uWebSockets.js'
+import { createHash } from 'node:crypto'
+import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js'
+import { BrokerError } from '../errors.ts'
+import { isLoopback } from './allowed-host.ts'
 import { METRICS_TYPE } from './metrics.ts'
 import { PAGE } from './page.ts'
-import type { OpsView } from './view.ts'
+import type { Access, OpsView } from './view.ts'
 
-/** `/healthz`, `/readyz`, `/metrics` and the page. */
-export function mountOps(app: TemplatedApp, view: OpsView): void {
-  app.get('/healthz', (res) => end(res, '200 OK', 'application/json', '{"status":"ok"}'))
-  app.get('/readyz', (res) =>
-    answer(res, 'application/json', async () => {
-      const { ready, reasons } = await view.readiness()
-      return [ready ? '200 OK' : '503 Service Unavailable', JSON.stringify({ status: ready ? 'ready' : 'not ready', reasons })]
-    }),
-  )
-  app.get('/metrics', (res) => answer(res, METRICS_TYPE, async () => ['200 OK', await view.metrics()]))
-  app.get('/figures', (res) => answer(res, 'application/json', async () => ['200 OK', JSON.stringify(await view.figures())]))
-  app.get('/settings', (res) => answer(res, 'application/json', async () => ['200 OK', JSON.stringify(await view.pageSettings())]))
-  app.get('/', (res) => end(res, '200 OK', 'text/html; charset=utf-8', PAGE))
-  app.any('/*', (res) => end(res, '404 Not Found', 'application/json', '{"error_code":"NOT_FOUND","message":"There are /, /healthz, /readyz and /metrics"}'))
+interface Answer {
+  readonly status: string
+  readonly type: string
+  readonly body: string
 }
 
-function answer(res: HttpResponse, type: string, make: () => Promise<[status: string, body: string]>): void {
+/** Who asks. */
+interface Asker {
+  /** Of `Authorization: Bearer …`. */
+  readonly token: string | undefined
+  /** By the request's `Host` it is this machine. */
+  readonly local: boolean
+}
+
+/**
+ * `/healthz`, `/readyz`, `/metrics` and the page. Whoever reaches the port may ask for counts. Names of rooms are for tokens of role
+ * admin, names of event types for any good token.
+ * @param allows whether a `Host` may be asked by; the first two answer any, as they tell nothing else
+ */
+export function mountOps(app: TemplatedApp, view: OpsView, allows: (host: string) => boolean): void {
+  const get = (path: string, make: (asker: Asker) => Promise<Answer> | Answer) =>
+    app.get(path, (res, req) => {
+      const host = req.getHeader('host')
+      if (!allows(host)) return end(res, MISDIRECTED)
+      answer(res, make, { token: tokenOf(req), local: isLoopback(host) })
+    })
+  app.get('/healthz', (res) => end(res, json('200 OK', { status: 'ok' })))
+  app.get('/readyz', (res) =>
+    answer(res, async () => {
+      const { ready, reasons } = await view.readiness()
+      return json(ready ? '200 OK' : '503 Service Unavailable', { status: ready ? 'ready' : 'not ready', reasons })
+    }, NOBODY),
+  )
+  get('/metrics', async () => ({ status: '200 OK', type: METRICS_TYPE, body: await view.metrics() }))
+  get('/figures', async ({ token }) => {
+    const access = await accessOf(view, token)
+    const { rooms, ...counts } = await view.figures()
+    return json('200 OK', { ...counts, room_count: Object.keys(rooms).length, ...(access === 'admin' ? { rooms } : undefined) })
+  })
+  get('/settings', async ({ token, local }) => {
+    const access = await accessOf(view, token)
+    const { token: developmentToken, apps, ...settings } = await view.pageSettings()
+    const given = local ? developmentToken : undefined
+    return json('200 OK', { ...settings, apps: access === 'nobody' && given === undefined ? apps.map(({ app: name, path }) => ({ app: name, path })) : apps, ...(given === undefined ? undefined : { token: given }) })
+  })
+  get('/', () => ({ status: '200 OK', type: 'text/html; charset=utf-8', body: PAGE }))
+  app.any('/*', (res) => end(res, json('404 Not Found', { error_code: 'NOT_FOUND', message: 'There are /, /healthz, /readyz and /metrics' })))
+}
+
+const NOBODY: Asker = { token: undefined, local: false }
+
+const MISDIRECTED = json('403 Forbidden', { error_code: 'ACCESS_DENIED', message: 'OPS_PORT is not asked by this name: use an IP address, or put the name into OPS_ALLOWED_HOSTS' })
+
+/** @throws BrokerError AUTH_FAILED where there is a token that is none */
+async function accessOf(view: OpsView, token: string | undefined): Promise<Access> {
+  if (token === undefined) return 'nobody'
+  const access = await view.access(token)
+  if (access === 'nobody') throw new BrokerError('AUTH_FAILED')
+  return access
+}
+
+function tokenOf(req: HttpRequest): string | undefined {
+  return /^bearer\s+(\S+)\s*$/i.exec(req.getHeader('authorization'))?.[1]
+}
+
+function answer(res: HttpResponse, make: (asker: Asker) => Promise<Answer> | Answer, asker: Asker): void {
   let aborted = false
   res.onAborted(() => {
     aborted = true
   })
-  void make()
-    .catch((): [string, string] => ['503 Service Unavailable', '{"error_code":"SERVICE_UNAVAILABLE","message":"No process answers"}'])
-    .then(([status, body]) => {
-      if (!aborted) res.cork(() => end(res, status, type, body))
+  void Promise.resolve(asker)
+    .then(make)
+    .catch((error: unknown): Answer => {
+      if (error instanceof BrokerError && error.code === 'AUTH_FAILED') return json('401 Unauthorized', { error_code: error.code, message: error.message })
+      return json('503 Service Unavailable', { error_code: 'SERVICE_UNAVAILABLE', message: 'No process answers' })
+    })
+    .then((made) => {
+      if (!aborted) res.cork(() => end(res, made))
     })
 }
 
-function end(res: HttpResponse, status: string, type: string, body: string): void {
-  res.writeStatus(status).writeHeader('Content-Type', type).writeHeader('Cache-Control', 'no-store').writeHeader('X-Content-Type-Options', 'nosniff').end(body)
+function json(status: string, body: unknown): Answer {
+  return { status, type: 'application/json', body: JSON.stringify(body) }
+}
+
+/** The page runs its own script alone, and speaks to this port and to client ports. */
+const POLICY = `default-src 'none'; script-src '${hashOf(/<script type="module">([\s\S]*)<\/script>/.exec(PAGE)?.[1] ?? '')}'; style-src 'unsafe-inline'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`
+
+function hashOf(script: string): string {
+  return `sha256-${createHash('sha256').update(script).digest('base64')}`
+}
+
+function end(res: HttpResponse, { status, type, body }: Answer): void {
+  res.writeStatus(status).writeHeader('Content-Type', type).writeHeader('Cache-Control', 'no-store').writeHeader('X-Content-Type-Options', 'nosniff').writeHeader('Cross-Origin-Resource-Policy', 'same-origin')
+  if (type.startsWith('text/html')) res.writeHeader('Content-Security-Policy', POLICY)
+  res.end(body)
 }

@@ -42,16 +42,23 @@ export const PAGE = `<!doctype html>
 <p id="empty">Events appear here as they arrive.</p>
 <script type="module">
 const $ = (id) => document.getElementById(id)
-const settings = await (await fetch('settings')).json()
+let settings = await ask('settings')
 const ROWS_MAX = 100
 let socket, since, last
 
 const count = new Intl.NumberFormat('en')
 const bytes = (n) => (n / 1048576).toFixed(1) + ' MB'
 
+/** With the token of the form, where there is one: what is shown depends on whose it is. */
+async function ask(path) {
+  const token = $('token').value
+  const answer = await fetch(path, /^[!-~]+$/.test(token) ? { headers: { Authorization: 'Bearer ' + token } } : {})
+  return answer.status === 401 ? (await fetch(path)).json() : answer.json()
+}
+
 async function refresh() {
   try {
-    const now = await (await fetch('figures')).json()
+    const now = await ask('figures')
     const at = performance.now()
     const rate = (name) => last ? Math.max(0, (now[name] - last.now[name]) / ((at - last.at) / 1000)) : 0
     const good = now.state === 'serving' && now.source_connected
@@ -60,7 +67,7 @@ async function refresh() {
     $('position').textContent = 'head ' + now.position
     const shown = {
       'Connections': count.format(now.connections),
-      'Rooms': count.format(Object.keys(now.rooms).length),
+      'Rooms': count.format(now.room_count),
       'Events': count.format(now.events),
       'Events per second': count.format(Math.round(rate('events') * 10) / 10),
       'Deliveries': count.format(now.deliveries),
@@ -87,7 +94,7 @@ async function refresh() {
 function option(value) { return Object.assign(document.createElement('option'), { value, textContent: value }) }
 function chosen() { return settings.apps.find(({ app }) => app === $('app').value) }
 function showNames() {
-  const { names, rooms } = chosen()
+  const { names = [], rooms = [] } = chosen()
   $('events').replaceChildren(option('all'), ...names.map(option))
   $('room-label').hidden = rooms.length === 0
   $('room').placeholder = rooms.join(' ')
@@ -100,7 +107,7 @@ function link(text, good) {
 
 function connect() {
   socket?.close()
-  const { path, names } = chosen()
+  const { path, names = [] } = chosen()
   const url = new URL(path, (settings.tls ? 'wss://' : 'ws://') + location.hostname + ':' + settings.port)
   url.searchParams.set('token', $('token').value)
   const mine = socket = new WebSocket(url)
@@ -130,7 +137,14 @@ function show({ type, data, timestamp, id }) {
 
 $('app').replaceChildren(...settings.apps.map(({ app }) => option(app)))
 $('app').onchange = showNames
-$('form').onsubmit = (event) => { event.preventDefault(); since = undefined; connect() }
+$('form').onsubmit = async (event) => {
+  event.preventDefault()
+  since = undefined
+  const unnamed = !chosen().names
+  settings = await ask('settings').catch(() => settings)
+  if (unnamed) showNames()
+  connect()
+}
 showNames()
 $('token').value = settings.token ?? ''
 if (settings.token) connect()

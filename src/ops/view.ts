@@ -24,6 +24,19 @@ export interface Figures extends Stats {
   readonly workers?: number
 }
 
+/** What whoever shows a token may see: a good token is a user's. */
+export type Access = 'nobody' | 'user' | 'admin'
+
+/** What the page needs to connect as a client. */
+export interface PageSettings {
+  readonly port: number | undefined
+  readonly tls: boolean
+  /** Applications with a raw WebSocket endpoint: what can be subscribed to, and which kinds of rooms there are. */
+  readonly apps: readonly { readonly app: string; readonly path: string | undefined; readonly names: readonly string[]; readonly rooms: readonly string[] }[]
+  /** In development alone. */
+  readonly token: string | undefined
+}
+
 /** What one broker process says of itself. */
 export interface ProcessView {
   /** What keeps it from being ready; empty: it is. */
@@ -33,8 +46,8 @@ export interface ProcessView {
   metricValues(): Promise<MetricValues[]>
   /** The same in Prometheus' text format. */
   metrics(): Promise<string>
-  /** What the page needs to connect as a client. */
-  pageSettings(): Record<string, unknown>
+  pageSettings(): PageSettings
+  access(token: string): Access
 }
 
 /** What is told on OPS_PORT, of one process or of several. */
@@ -42,7 +55,8 @@ export interface OpsView {
   readiness(): Promise<{ readonly ready: boolean; readonly reasons: readonly string[] }>
   figures(): Promise<Figures>
   metrics(): Promise<string>
-  pageSettings(): Promise<Record<string, unknown>>
+  pageSettings(): Promise<PageSettings>
+  access(token: string): Promise<Access>
 }
 
 /** A process that stands alone. */
@@ -55,5 +69,6 @@ export function viewOfOne(view: ProcessView): OpsView {
     figures: async () => view.figures(),
     metrics: () => view.metrics(),
     pageSettings: async () => view.pageSettings(),
+    access: async (token) => view.access(token),
   }
 }

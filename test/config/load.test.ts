@@ -1,7 +1,8 @@
 import { availableParallelism } from 'node:os'
 import t from 'tap'
-import { loadConfig, workersOf } from '../../src/config/load.ts'
+import { loadConfig, warningsOf, workersOf } from '../../src/config/load.ts'
 import { type Config, flagOf, OPTIONS, type Option, type OptionName } from '../../src/config/options.ts'
+import { shown } from '../../src/config/shown.ts'
 import { BrokerError } from '../../src/errors.ts'
 
 const TABLE = Object.entries(OPTIONS) as [OptionName, Option][]
@@ -75,7 +76,35 @@ t.test('options that only make sense together are checked together', async (t) =
 t.test('production without a key is refused, with each kind of key it starts', async (t) => {
   t.match(faults({ NODE_ENV: 'production' }), [/^NODE_ENV=production: .*JWT_SECRET.*JWT_PUBLIC_KEY.*JWKS_URL/])
   t.equal(faults({ NODE_ENV: 'production', PUBLISH_KEY: 'a-key' }).length, 1, 'a publish key signs no tokens')
-  for (const key of [{ JWT_SECRET: 's' }, { JWT_PUBLIC_KEY: '/key.pem' }, { JWKS_URL: 'https://id.example/jwks.json' }]) t.same(faults({ NODE_ENV: 'production', ...key }), [])
+  for (const key of [{ JWT_SECRET: 'a-secret-of-thirty-two-bytes-....' }, { JWT_PUBLIC_KEY: '/key.pem' }, { JWKS_URL: 'https://id.example/jwks.json' }]) t.same(faults({ NODE_ENV: 'production', ...key }), [])
+})
+
+t.test('a short JWT_SECRET can be found by trying: production refuses it, elsewhere it is warned of', async (t) => {
+  const short = 's3cret'.padEnd(31, '.')
+  const [fault = '', ...others] = faults({ NODE_ENV: 'production', JWT_SECRET: short })
+  t.same(others, [])
+  t.match(fault, /^JWT_SECRET: .*32 bytes.*openssl/)
+  t.notMatch(fault, 's3cret')
+  t.match(warningsOf(loadConfig({ JWT_SECRET: short })), [/^JWT_SECRET: .*32 bytes/])
+  for (const secret of ['', `${short}.`, 'ü'.repeat(16)]) t.same(warningsOf(loadConfig({ JWT_SECRET: secret })), [])
+})
+
+t.test('what is secret in an option is not shown, wherever it was put', async (t) => {
+  for (const [name, value, expected] of [
+    ['natsUrl', 'nats://user:s3cret@host:4222', 'nats://…@host:4222'],
+    ['natsUrl', 'user:s3cret@host', '…@host'],
+    ['natsUrl', 's3cret@host', '…@host'],
+    ['natsUrl', 'tls://u:s3c@ret@a:1, nats://v:s3cret@b:2', 'tls://…@a:1, nats://…@b:2'],
+    ['natsUrl', 'nats://a:1,nats://b:2', 'nats://a:1,nats://b:2'],
+    ['jwksUrl', 'https://id.example/keys?apikey=s3cret', 'https://id.example/keys?…'],
+    ['jwtSecret', 's3cret', '(set)'],
+    ['publishKey', 's3cret', '(set)'],
+    ['jwtPublicKey', '-----BEGIN PRIVATE KEY-----s3cret', '(PEM text)'],
+    ['jwtPublicKey', '/etc/key.pem', '/etc/key.pem'],
+    ['port', 8000, '8000'],
+  ] as const) t.equal(shown(name, value), expected)
+  for (const url of ['ftp://id.example/s3cret?s3cret', 'https://user:s3cret@id.example/keys']) t.match(faults({ JWKS_URL: url }), [/^JWKS_URL=[^:]*:\/\/(…@)?id\.example/])
+  t.notMatch(faults({ JWKS_URL: 'https://user:s3cret@id.example/keys' }).join(), 's3cret')
 })
 
 t.test('no secret is ever in an error', async (t) => {

@@ -35,7 +35,7 @@ function forge(header: object, claims: object, signature: (signed: string) => st
 }
 
 async function open(t: { teardown(end: () => void): void }, options: Partial<JwtOptions>): Promise<TokenVerifier> {
-  const verifier = await TokenVerifier.open({ secret: '', publicKey: '', jwksUrl: '', issuer: '', audience: '', ...options }, makeLogger('silent'))
+  const verifier = await TokenVerifier.open({ secret: '', publicKey: '', jwksUrl: '', issuer: '', audience: '', tokenBytesMax: 8_192, userIdBytesMax: 256, keySetBytesMax: 262_144, keySetKeysMax: 100, ...options }, makeLogger('silent'))
   t.teardown(() => verifier.close())
   return verifier
 }
@@ -131,6 +131,27 @@ t.test('claims that are missing or of the wrong type are refused', async (t) => 
     t.equal(refusal(verifier, token), 'AUTH_FAILED', JSON.stringify(claims))
   }
   t.equal(refusal(verifier, sign('HS256', SECRET, { nbf: inAnHour() })), 'AUTH_FAILED', 'not yet valid')
+})
+
+t.test('a token whose header is no object is refused like any other that is none', async (t) => {
+  for (const verifier of [await open(t, { secret: SECRET }), await open(t, { secret: SECRET, publicKey: rsa.public })]) {
+    for (const header of [null, 5, 'x', [], true]) t.equal(refusal(verifier, forge(header as object, { sub: 'alice', exp: inAnHour() }, () => 'c2ln')), 'AUTH_FAILED', JSON.stringify(header))
+  }
+})
+
+t.test('a token longer than MAX_TOKEN_BYTES is refused, and the message says so', async (t) => {
+  const tokens = Array.from({ length: 400 }, (_, pad) => sign('HS256', SECRET, { pad: 'x'.repeat(pad) }))
+  const longest = tokens.find(({ length }) => length > 500) as string
+  const verifier = await open(t, { secret: SECRET, tokenBytesMax: longest.length })
+  t.match(verifier.verify(longest), { sub: 'alice' })
+  const longer = tokens.find(({ length }) => length > longest.length) as string
+  t.throws(() => verifier.verify(longer), { code: 'AUTH_FAILED', message: /MAX_TOKEN_BYTES/ })
+})
+
+t.test('a user id of 7 KB cut the broker off NATS: what is longer than MAX_USER_ID_BYTES is refused', async (t) => {
+  const verifier = await open(t, { secret: SECRET })
+  for (const sub of ['7f0e8a52-6d0b-4f0e-9a83-3c1f8f3c5a10', 'somebody@example.com', 'https://id.example.com/users/4711', 'auth0|5f7c8ec7c33c6c004bbafe82', 'x'.repeat(256), 'ü'.repeat(128)]) t.equal((verifier.verify(sign('HS256', SECRET, { sub })) as { sub: string }).sub, sub)
+  for (const sub of ['x'.repeat(257), 'ü'.repeat(129), 'x'.repeat(5_000)]) t.throws(() => verifier.verify(sign('HS256', SECRET, { sub })), { code: 'AUTH_FAILED', message: /sub \(string of at most 256 bytes\)/ })
 })
 
 t.test('issuer and audience are required where they are configured', async (t) => {

@@ -28,7 +28,8 @@ t.test('statistics, metrics and the page speak for all workers', async (t) => {
     const stats = await get(broker.port, '/api/v1/websocket/stats', token('root', { roles: ['admin'] }))
     t.match(stats, { connections: 60, rooms: { global: 30 } })
   }
-  t.match(await (await broker.ops('/figures')).json(), { connections: 60, workers: 3, state: 'serving', rooms: { global: 30 } })
+  const figures = await fetch(`http://127.0.0.1:${broker.opsPort}/figures`, { headers: { Authorization: `Bearer ${token('root', { roles: ['admin'] })}` } })
+  t.match(await figures.json(), { connections: 60, workers: 3, state: 'serving', rooms: { global: 30 } })
   const publisher = new Publisher(nats, 200)
   await eventually(() => clients.every(({ events }) => events.length > 10))
   const count = await publisher.stop()
