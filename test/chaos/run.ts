@@ -43,7 +43,7 @@ export interface Evidence {
 }
 
 const READY_MS = 60_000
-const HEALED_MS = 60_000
+const HEALED_MS = 40_000
 /** What comes twice comes soon. */
 const AFTERGLOW_MS = 500
 const AUDIT_BATCH = 500
