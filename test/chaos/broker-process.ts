@@ -87,11 +87,12 @@ export class BrokerProcess {
         const started = this.broker.run()
         const { pid } = this.broker
         watchOver(pid)
-        void this.broker.ended.then(() => forget(pid))
+        const ended = this.broker.ended()
+        void ended.then(() => forget(pid))
         await started
-        void this.broker.ended.then((how) => {
+        void ended.then((code) => {
           if (!this.wanted) return
-          this.exits.push(`${how}: ${this.broker.log.trimEnd().split('\n').slice(-3).join(' | ')}`)
+          this.exits.push(`with code ${code}: ${this.broker.log.trimEnd().split('\n').slice(-3).join(' | ')}`)
           this.start().catch((error: Error) => this.exits.push(error.message))
         })
       } catch (error) {

@@ -1,5 +1,4 @@
 import t from 'tap'
-import { onPath } from '../../scripts/setup.mjs'
 import { plan } from './plan.ts'
 import { explain } from './report.ts'
 import { run } from './run.ts'
@@ -16,7 +15,7 @@ t.test('a seed is a plan: the same each time, another one for each seed and lane
 
 t.test('two brokers, their clients and NATS under six seconds of mixed faults: every client has every event once, in order', async (t) => {
   const schedule = SCHEDULES.find(({ name }) => name === 'mixed') as Schedule
-  const nats = process.env.NATS_SERVER ?? (onPath('nats-server') as string)
+  const nats = process.env.NATS_SERVER ?? 'nats-server'
   const result = await run({ schedule, nats, seed: 3, seconds: 6, clients: 10, rate: 60 })
   t.ok(result.passed, result.passed ? 'passed' : explain(result))
   t.ok(result.actions.length > 2 && result.published > 50 && result.verdicts.length === 10)

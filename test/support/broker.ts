@@ -16,8 +16,6 @@ export class TestBroker {
   opsPort = 0
   /** What it logged. */
   log = ''
-  /** Resolves with its exit code or signal once the process that was started last has ended. */
-  ended: Promise<number | string> = new Promise(() => {})
   private readonly env: Readonly<Record<string, string>>
   private readonly folder = mkdtempSync(join(tmpdir(), 'roomcast-broker-'))
   private process: ChildProcess | undefined
@@ -37,7 +35,6 @@ export class TestBroker {
     const ports = this.port === 0 ? {} : { PORT: String(this.port), CODING_ASSISTANT_PORT: String(this.codingAssistantPort), GEMINI_SESSIONS_PORT: String(this.geminiSessionsPort), OPS_PORT: String(this.opsPort) }
     const child = spawn(process.execPath, [ENTRY, 'serve', '--print-ports'], { cwd: this.folder, env: { PATH: process.env.PATH, HOME: this.folder, ...this.env, ...ports }, stdio: ['ignore', 'pipe', 'pipe'] })
     this.process = child
-    this.ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? signal ?? 'nothing')))
     let out = ''
     child.stderr.on('data', (chunk: Buffer) => {
       this.log += chunk.toString()
