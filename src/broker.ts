@@ -155,7 +155,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
 
   const metrics = new Metrics({ meters, hub, log: eventLog, source, roomCount: () => Object.keys(roomsOf(registry)).length })
   const view: ProcessView = {
-    unready: () => [...(state === 'serving' ? [] : [state]), ...(source.connected ? [] : ['NATS is out of reach'])],
+    unready: () => [...(state === 'serving' ? [] : [state]), ...source.troubles],
     stats,
     figures: () => ({
       state,

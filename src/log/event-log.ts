@@ -78,7 +78,7 @@ export class EventLog {
         },
         reset: (anew) => {
           const { epoch } = this
-          this.begin(anew.epoch, anew.firstSeq - 1)
+          this.begin(anew.epoch, anew.epoch === epoch ? anew.lastSeq : anew.firstSeq - 1)
           if (!this.warmedUp) warm()
           this.onReset(epoch)
         },

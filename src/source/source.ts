@@ -10,7 +10,10 @@ export interface Bounds {
 /** Who reads the stream. Called synchronously, in order. */
 export interface Sink {
   message(message: StoredMessage): void
-  /** The stream is another one now (deleted and made again, or cut short): what was read before no longer counts. */
+  /**
+   * What was read before no longer counts. Either the stream is another one now, with another epoch, and is read from its first event on; or it is the
+   * same one (as `bounds.epoch` tells) and was cut short, and is read on after `bounds.lastSeq`: sequences from there on are given a second time.
+   */
   reset(bounds: Bounds): void
   /** What lies between the last message and this sequence, which the next one has at least, was forgotten by the stream before it could be read. */
   lost(firstSeq: number): void
@@ -49,6 +52,9 @@ export interface KeyValueEntry {
   readonly expiresMs: number
 }
 
+/** Told of a key; `value` undefined: it is gone. What it throws is reported, and costs nobody else a change. */
+export type Changed = (key: string, value: Uint8Array | undefined) => void
+
 /** A bucket of keys, shared by all brokers. Keys: `[-/_=.a-zA-Z0-9]+`. */
 export interface KeyValue {
   get(key: string): Promise<KeyValueEntry | undefined>
@@ -61,10 +67,10 @@ export interface KeyValue {
   /** @param revision deletes only that one. @returns false where the key has another, or is gone */
   delete(key: string, revision?: number): Promise<boolean>
   /**
-   * Calls `changed` for every key there is, then for every change; `value` undefined: the key is gone.
-   * Resolves once what there was has been seen. Goes on over outages.
+   * Calls `changed` for every key there is, then for every change. Resolves once what there was has been seen. Goes on over outages.
+   * @param remade called where the bucket was lost with all its keys, and made again empty: whoever owns what was in it writes it anew
    */
-  watch(changed: (key: string, value: Uint8Array | undefined) => void): Promise<void>
+  watch(changed: Changed, remade?: () => unknown): Promise<void>
 }
 
 /** What a request is answered. It does not fail. */
@@ -77,10 +83,15 @@ export type Answer = (body: Uint8Array) => Promise<Uint8Array | undefined>
 export interface Source {
   readonly kind: 'nats' | 'embedded'
   readonly connected: boolean
+  /** What keeps it from working at the moment, each in words for an operator; none while events are read and every bucket is there. */
+  readonly troubles: readonly string[]
   /** Bounds of the stream now. */
   bounds(): Promise<Bounds>
   consume(afterSeq: number, sink: Sink): Consumption
-  /** Up to `limit` stored messages after `afterSeq`, in order; fewer only where there are no more, or `bytes` are reached. */
+  /**
+   * Up to `limit` stored messages after `afterSeq`, in order; fewer only where there are no more, or `bytes` are reached.
+   * @throws BrokerError SERVICE_UNAVAILABLE where it cannot be read to its end: what is returned has no hole
+   */
   read(afterSeq: number, limit: number, part?: ReadPart): Promise<StoredMessage[]>
   /** Stores an event. @returns its sequence, once it is stored */
   publish(subject: string, body: Uint8Array, options?: PublishOptions): Promise<number>

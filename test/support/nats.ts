@@ -12,7 +12,8 @@ const NATS_SERVER = process.env.NATS_SERVER ?? 'nats-server'
 export class TestNats {
   readonly port: number
   readonly url: string
-  private readonly folder: string
+  /** Where it keeps its streams. */
+  readonly folder: string
   private readonly args: readonly string[]
   private process: ChildProcess | undefined
   private nc: NatsConnection | undefined

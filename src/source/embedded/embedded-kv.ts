@@ -1,18 +1,19 @@
-import type { KeyValue, KeyValueEntry } from '../source.ts'
+import { every, guarded } from '../../guarded.ts'
+import type { Changed, KeyValue, KeyValueEntry } from '../source.ts'
 
 const SWEEP_MS = 1_000
 
 export class EmbeddedKeyValue implements KeyValue {
   private readonly ttlMs: number
   private readonly kept = new Map<string, KeyValueEntry>()
-  private readonly watchers: ((key: string, value: Uint8Array | undefined) => void)[] = []
+  private readonly watchers: Changed[] = []
   private revision = 0
   private readonly sweeper: NodeJS.Timeout
 
   /** @param ttlMs 0: keys stay */
   constructor(ttlMs: number) {
     this.ttlMs = ttlMs || Number.POSITIVE_INFINITY
-    this.sweeper = setInterval(() => this.sweep(), SWEEP_MS)
+    this.sweeper = every('kv sweep', SWEEP_MS, () => this.sweep())
     this.sweeper.unref()
   }
 
@@ -44,9 +45,10 @@ export class EmbeddedKeyValue implements KeyValue {
     return true
   }
 
-  async watch(changed: (key: string, value: Uint8Array | undefined) => void): Promise<void> {
-    for (const entry of this.kept.values()) changed(entry.key, entry.value)
-    this.watchers.push(changed)
+  async watch(changed: Changed): Promise<void> {
+    const watcher = guarded('kv watch', changed)
+    for (const entry of this.kept.values()) watcher(entry.key, entry.value)
+    this.watchers.push(watcher)
   }
 
   close(): void {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { BrokerError } from '../../errors.ts'
+import { reportFault, soon } from '../../guarded.ts'
 import type { StoredMessage } from '../../log/event.ts'
 import { type Answer, type Bounds, type Consumption, EVENT_SUBJECTS, type KeyValue, type PublishOptions, type ReadPart, type Sink, type Source } from '../source.ts'
 import { EmbeddedKeyValue } from './embedded-kv.ts'
@@ -16,6 +17,7 @@ const BYTES_MAX = 64 * 1024 * 1024
 export class EmbeddedSource implements Source {
   readonly kind = 'embedded'
   readonly connected = true
+  readonly troubles: readonly string[] = []
   private readonly epoch = `e${randomBytes(5).toString('hex')}`
   private readonly messages: StoredMessage[] = []
   private bytes = 0
@@ -124,7 +126,12 @@ class Reader implements Consumption {
       if (message === undefined) return
       if (message.seq > this.lastSeq + 1) this.sink.lost(message.seq)
       this.lastSeq = message.seq
-      this.sink.message(message)
+      try {
+        this.sink.message(message)
+      } catch (error) {
+        // Otherwise whoever publishes would get it.
+        reportFault('stream reader', error)
+      }
     }
   }
 
@@ -134,7 +141,7 @@ class Reader implements Consumption {
 
   resume(): void {
     this.running = true
-    setImmediate(() => this.pump())
+    soon('stream reader', () => this.pump())
   }
 
   async stop(): Promise<void> {

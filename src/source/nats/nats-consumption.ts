@@ -1,13 +1,28 @@
-import { type Consumer, type ConsumerMessages, DeliverPolicy, type JetStreamClient, type JetStreamManager, type JsMsg } from 'nats'
+import type { Consumer, ConsumerMessages, JetStreamClient, JetStreamManager, JsMsg } from 'nats'
 import type { Logger } from 'pino'
 import { reasonOf } from '../../errors.ts'
-import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
-import { type Consumption, EVENT_SUBJECTS, type Sink } from '../source.ts'
-import { boundsOf, ensureStream, lookAt, type StreamOptions } from './stream.ts'
+import { reportFault, runGuarded } from '../../guarded.ts'
+import { type Bounds, type Consumption, EVENT_SUBJECTS, type Sink } from '../source.ts'
+import { HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom } from './consumer.ts'
+import { boundsOf, ensureStream, type StreamOptions, unreadable } from './stream.ts'
 
-/** Unread bytes that the server may have on their way to us. Above NATS' largest message. */
+/**
+ * What the server may have on its way to us: so many messages, and about so many bytes. The server can count bytes itself (`max_bytes`), but 2.9 stalls
+ * on it, so we choose the number of messages by their mean size: the stream's at first, then that of what arrives.
+ * A server cuts off who has 64 MB waiting.
+ */
+const IN_FLIGHT_MESSAGES = 2_000
 const IN_FLIGHT_BYTES = 8 * 1024 * 1024
+/** The mean has become so many times greater, or less, than the number was chosen for: the next consumer gets another. */
+const OVER = 4
+const UNDER = 16
+const MEAN_OF_MESSAGES = 64
 const RETRY_MS = 250
+const RETRY_MS_MAX = 2_000
+/** A reason that stays is told again after so long. */
+const TOLD_AGAIN_MS = 60_000
+/** A stream that ends before what was read is taken to be cut short once it has done so for this long: a new leader in a cluster may be late. */
+const CUT_SHORT_MS = 2_000
 
 export interface NatsConsumptionOptions {
   readonly js: JetStreamClient
@@ -20,11 +35,13 @@ export interface NatsConsumptionOptions {
 }
 
 /**
- * One ordered consumer after another, each starting behind the last position seen: an outage, a server's restart or a
+ * One consumer after another, each starting behind the last position seen: an outage, a server's restart, a consumer that is gone or silent, or a
  * pause ends one, and the next goes on without a gap. What arrives twice is dropped by its sequence. Where sequences are missing, the
  * stream is asked whether it still reaches back to them: then they were deleted one by one, otherwise they are lost.
  */
 export class NatsConsumption implements Consumption {
+  /** Why it does not read at the moment; undefined while it does, or is paused. */
+  trouble: string | undefined = 'the stream is not read yet'
   private readonly options: NatsConsumptionOptions
   private lastSeq: number
   private epoch = ''
@@ -33,6 +50,13 @@ export class NatsConsumption implements Consumption {
   private messages: ConsumerMessages | undefined
   private consumer: Consumer | undefined
   private onlyEvents = false
+  private meanBytes = 0
+  private inFlightMax = IN_FLIGHT_MESSAGES
+  /** Messages that this consumer has given. */
+  private given = 0
+  private failures = 0
+  private toldMs = 0
+  private endsEarlySinceMs = 0
   /** What came behind missing sequences, while the stream is asked about them. */
   private held: JsMsg[] | undefined
   private wake: () => void = () => {}
@@ -69,20 +93,37 @@ export class NatsConsumption implements Consumption {
 
   private async run(): Promise<void> {
     while (!this.stopped) {
-      if (this.paused || !this.options.connected()) {
-        await new Promise<void>((resolve) => {
-          this.wake = resolve
-        })
-        continue
-      }
-      try {
-        await this.consumeOnce()
-      } catch (error) {
-        if (this.stopped) return
-        if (this.options.connected()) this.options.log.warn({ reason: reasonOf(error) }, 'reading the stream failed, trying again')
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+      if (this.paused || !this.options.connected()) await this.woken()
+      else {
+        try {
+          await this.consumeOnce()
+        } catch (error) {
+          if (this.stopped) return
+          this.failed(reasonOf(error))
+          await this.woken(Math.min(RETRY_MS * 2 ** this.failures++, RETRY_MS_MAX))
+        }
       }
     }
+  }
+
+  private async woken(atLatestMs?: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    await new Promise<void>((resolve) => {
+      this.wake = resolve
+      if (atLatestMs !== undefined) timer = setTimeout(resolve, atLatestMs)
+    })
+    clearTimeout(timer)
+  }
+
+  private failed(reason: string): void {
+    if (!this.options.connected()) return
+    const trouble = `the stream cannot be read: ${reason}`
+    const now = Date.now()
+    if (trouble !== this.trouble || now - this.toldMs > TOLD_AGAIN_MS) {
+      this.toldMs = now
+      this.options.log.warn({ reason }, 'reading the stream failed, trying again')
+    }
+    this.trouble = trouble
   }
 
   private async consumeOnce(): Promise<void> {
@@ -90,65 +131,93 @@ export class NatsConsumption implements Consumption {
     await this.checkStream()
     // All of it comes again.
     this.held = undefined
-    const consumer = await js.consumers.get(stream.name, {
-      filterSubjects: EVENT_SUBJECTS,
-      deliver_policy: DeliverPolicy.StartSequence,
-      opt_start_seq: this.lastSeq + 1,
+    this.given = 0
+    this.inFlightMax = Math.max(1, Math.min(IN_FLIGHT_MESSAGES, Math.floor(IN_FLIGHT_BYTES / Math.max(this.meanBytes, 1))))
+    const { consumer } = await openConsumer(js, jsm, stream.name, EVENT_SUBJECTS, this.lastSeq).catch((error: unknown) => {
+      throw unreadable(stream.name, error)
     })
-    const messages = await consumer.consume({ max_bytes: IN_FLIGHT_BYTES, callback: (message) => this.take(message) })
-    if (this.stopped || this.paused || !this.options.connected()) messages.stop()
-    this.messages = messages
-    // Deleting the stream under a consumer tells it nothing: its end shows in the consumer's missing heartbeats.
-    void this.stopWhenStreamGoes(messages, jsm)
     this.replace(consumer)
-    await messages.closed()
+    this.trouble = undefined
+    if (this.stopped || this.paused || !this.options.connected()) return
+    // nats.js writes into these options: they are this consumer's alone.
+    const messages = await consumer.consume({ max_messages: this.inFlightMax, expires: PULL_EXPIRES_MS, idle_heartbeat: HEARTBEAT_MS, abort_on_missing_resource: true, callback: (message) => this.arrive(message) })
+    this.messages = messages
+    runGuarded('stream status', () => stopWhenSilent(messages))
+    if (this.stopped || this.paused || !this.options.connected()) messages.stop()
+    const startedMs = Date.now()
+    const ended = await messages.closed()
+    if (Date.now() - startedMs > RETRY_MS_MAX) this.failures = 0
+    if (ended instanceof Error) throw ended
   }
 
-  /** The consumer of before goes once the next one reads: left behind, it would stay on the server for minutes, one for each pause. */
+  /** The consumer of before goes once there is the next one: left behind, it would stay on the server for a while, one for each pause. */
   private replace(next: Consumer | undefined): void {
     void this.consumer?.delete().catch(() => {})
     this.consumer = next
   }
 
-  private async stopWhenStreamGoes(messages: ConsumerMessages, jsm: JetStreamManager): Promise<void> {
-    for await (const status of await messages.status()) {
-      if (status.type !== 'heartbeats_missed' && status.type !== 'stream_not_found' && status.type !== 'consumer_not_found' && status.type !== 'consumer_deleted') continue
-      const bounds = await boundsOf(jsm, this.options.stream.name).catch(() => undefined)
-      if (bounds?.epoch === this.epoch) continue
-      // A server tells of the deletion before it is done with it: made again at once, the stream could inherit files.
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
-      messages.stop()
-    }
-  }
-
   private async checkStream(): Promise<void> {
     const { jsm, stream, log, sink } = this.options
-    await ensureStream(jsm, stream, log)
-    const { bounds, onlyEvents } = await lookAt(jsm, stream.name)
+    const { bounds, onlyEvents, meanBytes } = await ensureStream(jsm, stream, log)
     this.onlyEvents = onlyEvents
+    if (this.meanBytes === 0) this.meanBytes = meanBytes
     const another = this.epoch !== '' && bounds.epoch !== this.epoch
-    if (another || bounds.lastSeq < this.lastSeq) {
-      log.warn({ stream: stream.name }, 'the stream is another one than before; clients with older positions are told')
-      this.lastSeq = bounds.firstSeq - 1
+    if (!another && bounds.lastSeq < this.lastSeq) this.waitWhetherCutShort(bounds)
+    const cutShort = !another && bounds.lastSeq < this.lastSeq
+    this.endsEarlySinceMs = 0
+    if (another || cutShort) {
+      log.warn({ stream: stream.name }, another ? 'the stream is another one than before; clients with older positions are told' : 'the stream was cut short: it ends before what was read of it; clients are told')
+      this.lastSeq = cutShort ? bounds.lastSeq : bounds.firstSeq - 1
       sink.reset(bounds)
     }
     this.epoch = bounds.epoch
   }
 
+  /** @throws while it may yet turn out to reach as far as before */
+  private waitWhetherCutShort({ lastSeq }: Bounds): void {
+    const now = Date.now()
+    if (this.endsEarlySinceMs === 0) this.endsEarlySinceMs = now
+    if (now - this.endsEarlySinceMs < CUT_SHORT_MS) throw new Error(`it ends at ${lastSeq}, and was read up to ${this.lastSeq}`)
+  }
+
+  private arrive(message: JsMsg): void {
+    try {
+      this.take(message)
+    } catch (error) {
+      // Whoever may publish to our inbox can send what is no message of a stream.
+      reportFault('stream reader', error)
+    }
+  }
+
   private take(message: JsMsg): void {
     const { seq } = message
-    if (seq <= this.lastSeq || this.stopped) return
+    if (this.stopped) return
+    // The connection lost one on its way to us: from there on once more.
+    if (message.info.deliverySequence !== ++this.given) return this.interrupt()
+    this.measure(message.data.length)
+    if (seq <= this.lastSeq) return
     if (this.held !== undefined) this.held.push(message)
     else if (seq === this.lastSeq + 1 || !this.onlyEvents) this.give(message)
     else {
       this.held = [message]
-      void this.lookIntoGap(this.held)
+      const { held } = this
+      runGuarded('stream gap', () => this.lookIntoGap(held))
     }
   }
 
   private give(message: JsMsg): void {
     this.lastSeq = message.seq
-    this.options.sink.message(storedFrom(message))
+    try {
+      this.options.sink.message(storedFrom(message))
+    } catch (error) {
+      reportFault('stream reader', error)
+    }
+  }
+
+  private measure(bytes: number): void {
+    this.meanBytes += (bytes - this.meanBytes) / MEAN_OF_MESSAGES
+    const inFlight = this.meanBytes * this.inFlightMax
+    if ((inFlight > IN_FLIGHT_BYTES * OVER && this.inFlightMax > 1) || (inFlight < IN_FLIGHT_BYTES / UNDER && this.inFlightMax < IN_FLIGHT_MESSAGES)) this.messages?.stop()
   }
 
   private async lookIntoGap(held: readonly JsMsg[]): Promise<void> {
@@ -171,13 +240,9 @@ export class NatsConsumption implements Consumption {
   }
 }
 
-export function storedFrom(message: JsMsg): StoredMessage {
-  return {
-    seq: message.seq,
-    timeMs: Math.floor(message.info.timestampNanos / 1e6),
-    subject: message.subject,
-    // A copy: the client's view would keep the whole network chunk alive in the ring.
-    body: message.data.slice(),
-    msgpack: message.headers !== undefined && message.headers.get('Content-Type') === MSGPACK_TYPE,
+/** Deleting the stream under a consumer tells it nothing, and a pull may be forgotten: either shows in missing heartbeats. */
+async function stopWhenSilent(messages: ConsumerMessages): Promise<void> {
+  for await (const { type } of await messages.status()) {
+    if (type === 'heartbeats_missed') messages.stop(new Error('the server fell silent'))
   }
 }

@@ -1,27 +1,58 @@
-import { type KV, type KvWatchInclude, NatsError, type QueuedIterator } from 'nats'
+import { type JetStreamClient, type JetStreamManager, type KV, type KvEntry, type KvWatchInclude, NatsError, type QueuedIterator } from 'nats'
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
-import type { KeyValue, KeyValueEntry } from '../source.ts'
+import { every, guarded, runGuarded } from '../../guarded.ts'
+import type { Changed, KeyValue, KeyValueEntry } from '../source.ts'
+import { STREAM_NOT_FOUND } from './stream.ts'
 
 /** JetStream's answer where a key has another revision than expected. */
 const WRONG_LAST_SEQUENCE = 10071
 const RETRY_MS = 500
+/**
+ * A watch tells when it has given all that there was, unless keys run out meanwhile: then it waits for more than there is.
+ * So long without one, and it has.
+ */
+const QUIET_MS = 5_000
 
-/** A NATS KV bucket. */
+export interface NatsKeyValueOptions {
+  readonly js: JetStreamClient
+  readonly jsm: JetStreamManager
+  readonly bucket: string
+  /** 0: keys stay. Of a bucket that we make; it may be another's, with a time of its own. */
+  readonly ttlMs: number
+  readonly replicas: number
+  readonly log: Logger
+  readonly mustBeUp: () => void
+  /** Where one bucket looks as if it had been lost, others may be too. Resolves once all are as they should be. */
+  readonly suspect: () => Promise<void>
+}
+
+/** A NATS KV bucket. One that is lost (its store was wiped) is made again, and its watches start anew. */
 export class NatsKeyValue implements KeyValue {
-  private readonly kv: KV
-  /** How long the bucket keeps its keys; it may be another's, with a time of its own. */
-  private readonly ttlMs: number
-  private readonly log: Logger
-  private readonly mustBeUp: () => void
+  /** Why it cannot be used at the moment. */
+  trouble: string | undefined
+  private readonly options: NatsKeyValueOptions
+  private kv: KV
+  private ttlMs = Number.POSITIVE_INFINITY
+  /** When it was made: one that was made again has another time. */
+  private created = ''
+  private newestRevision = 0
+  private looking: Promise<void> | undefined
+  /** Its owners write again what they know. */
+  private restoring: Promise<unknown> | undefined
+  private readonly remade: (() => unknown)[] = []
   private readonly watches = new Set<QueuedIterator<unknown>>()
   private closed = false
 
-  constructor(kv: KV, ttlMs: number, log: Logger, mustBeUp: () => void) {
+  static async open(options: NatsKeyValueOptions): Promise<NatsKeyValue> {
+    const opened = new NatsKeyValue(options, await make(options))
+    await opened.takeIn()
+    return opened
+  }
+
+  private constructor(options: NatsKeyValueOptions, kv: KV) {
+    this.options = options
     this.kv = kv
-    this.ttlMs = ttlMs || Number.POSITIVE_INFINITY
-    this.log = log
-    this.mustBeUp = mustBeUp
   }
 
   async get(key: string): Promise<KeyValueEntry | undefined> {
@@ -30,15 +61,15 @@ export class NatsKeyValue implements KeyValue {
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
-    return this.ask(() => this.kv.put(key, value))
+    return this.noticed(await this.ask(() => this.kv.put(key, value)))
   }
 
   async create(key: string, value: Uint8Array): Promise<number | undefined> {
-    return this.ask(() => unlessOther(this.kv.create(key, value)))
+    return this.noticed(await this.ask(() => unlessOther(this.kv.create(key, value))))
   }
 
   async update(key: string, value: Uint8Array, revision: number): Promise<number | undefined> {
-    return this.ask(() => unlessOther(this.kv.update(key, value, revision)))
+    return this.noticed(await this.ask(() => unlessOther(this.kv.update(key, value, revision))))
   }
 
   async delete(key: string, revision?: number): Promise<boolean> {
@@ -50,8 +81,9 @@ export class NatsKeyValue implements KeyValue {
     return (await this.ask(() => unlessOther(this.kv.delete(key, { previousSeq: revision }).then(() => revision)))) !== undefined
   }
 
-  async watch(changed: (key: string, value: Uint8Array | undefined) => void): Promise<void> {
-    await new Promise<void>((resolve) => void this.watchForEver(changed, resolve))
+  async watch(changed: Changed, remade?: () => unknown): Promise<void> {
+    if (remade) this.remade.push(remade)
+    await new Promise<void>((resolve) => runGuarded(this.place, () => this.watchForEver(guarded(this.place, (entry: KvEntry) => this.pass(entry, changed)), resolve)))
   }
 
   /** The connection is back: watches start anew at once, instead of when their heartbeats have been missed. */
@@ -59,34 +91,135 @@ export class NatsKeyValue implements KeyValue {
     for (const watch of this.watches) watch.stop()
   }
 
+  /** Makes the bucket again where it is gone. Never fails: what is wrong is its `trouble`. */
+  look(): Promise<void> {
+    this.looking ??= this.lookOnce().finally(() => {
+      this.looking = undefined
+    })
+    return this.looking
+  }
+
+  /** Resolves once its owners have written again what was in a bucket that was lost. */
+  async restored(): Promise<void> {
+    await this.restoring
+  }
+
   close(): void {
     this.closed = true
     this.rewatch()
   }
 
-  private async watchForEver(changed: (key: string, value: Uint8Array | undefined) => void, seen: () => void): Promise<void> {
+  private get place(): string {
+    return `kv watch ${this.options.bucket}`
+  }
+
+  private async lookOnce(): Promise<void> {
+    const { jsm, bucket, log } = this.options
+    try {
+      const info = await jsm.streams.info(`KV_${bucket}`).catch((error: unknown) => {
+        if (error instanceof NatsError && error.api_error?.err_code === STREAM_NOT_FOUND) return undefined
+        throw error
+      })
+      const { created } = this
+      if (info?.created !== created) {
+        this.kv = await make(this.options)
+        await this.takeIn()
+      }
+      this.trouble = undefined
+      if (this.created === created) return
+    } catch (error) {
+      if (this.closed) return
+      const trouble = `the key-value bucket ${bucket} cannot be used: ${reasonOf(error)}`
+      if (this.trouble !== trouble) log.warn({ bucket, reason: reasonOf(error) }, 'a key-value bucket cannot be used, trying again')
+      this.trouble = trouble
+      return
+    }
+    log.warn({ bucket }, 'the key-value bucket is another one than before: it was lost and made again; what is known of it is written again')
+    this.newestRevision = 0
+    this.rewatch()
+    this.restoring = Promise.allSettled(this.remade.map(async (remade) => remade())).finally(() => {
+      this.restoring = undefined
+    })
+  }
+
+  private async takeIn(): Promise<void> {
+    const { ttl, streamInfo } = await this.kv.status()
+    const { bucket, replicas, log } = this.options
+    this.ttlMs = ttl || Number.POSITIVE_INFINITY
+    this.created = streamInfo.created
+    const { num_replicas } = streamInfo.config
+    if (num_replicas < replicas) log.warn({ bucket, replicas: num_replicas, wanted: replicas }, `the key-value bucket has fewer replicas than wanted, so that one node's death can take it away: nats stream edit KV_${bucket} --replicas=${replicas}`)
+  }
+
+  private pass(entry: KvEntry, changed: Changed): void {
+    if (entry.revision > this.newestRevision) this.newestRevision = entry.revision
+    changed(entry.key, entry.operation === 'PUT' ? entry.value : undefined)
+  }
+
+  /** Revisions grow for as long as a bucket lives: one that is far below the newest seen is another bucket's. */
+  private async noticed<R extends number | undefined>(revision: R): Promise<R> {
+    if (revision !== undefined) {
+      const another = revision * 2 < this.newestRevision
+      if (revision > this.newestRevision) this.newestRevision = revision
+      if (another && this.restoring === undefined) await this.options.suspect()
+    }
+    return revision
+  }
+
+  private async watchForEver(pass: (entry: KvEntry) => void, seen: () => void): Promise<void> {
+    let told = ''
     while (!this.closed) {
+      let givenMs = Date.now()
+      let watch: QueuedIterator<KvEntry> | undefined
+      const quiet = every(this.place, QUIET_MS, () => {
+        if (watch !== undefined && Date.now() - givenMs >= QUIET_MS) seen()
+      })
       try {
-        const watch = await this.kv.watch({ include: '' as KvWatchInclude, initializedFn: seen })
+        watch = await this.kv.watch({ include: '' as KvWatchInclude, initializedFn: seen })
         this.watches.add(watch)
-        for await (const entry of watch) changed(entry.key, entry.operation === 'PUT' ? entry.value : undefined)
-        this.watches.delete(watch)
+        told = ''
+        for await (const entry of watch) {
+          givenMs = Date.now()
+          pass(entry)
+        }
       } catch (error) {
         if (this.closed) return
-        this.log.warn({ reason: reasonOf(error) }, 'watching a bucket failed, trying again')
+        const reason = reasonOf(error)
+        if (reason !== told) this.options.log.warn({ bucket: this.options.bucket, reason }, 'watching a bucket failed, trying again')
+        told = reason
+      } finally {
+        clearInterval(quiet)
+        if (watch) this.watches.delete(watch)
       }
-      if (!this.closed) await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+      if (this.closed) return
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+      await this.look()
     }
   }
 
   private async ask<T>(question: () => Promise<T>): Promise<T> {
-    this.mustBeUp()
+    this.options.mustBeUp()
+    const { created } = this
     try {
-      return await question()
+      return await question().catch(async (error: unknown) => {
+        if (!isMissing(error)) throw error
+        await this.look()
+        if (this.created === created) throw error
+        return question()
+      })
     } catch (error) {
       throw new BrokerError('SERVICE_UNAVAILABLE', `NATS key-value store: ${reasonOf(error)}`)
     }
   }
+}
+
+function make({ js, bucket, ttlMs, replicas }: NatsKeyValueOptions): Promise<KV> {
+  return js.views.kv(bucket, { history: 1, ttl: ttlMs, replicas })
+}
+
+/** Nobody answers for a bucket that is gone. */
+function isMissing(error: unknown): boolean {
+  return error instanceof NatsError && (error.code === '503' || error.api_error?.err_code === STREAM_NOT_FOUND)
 }
 
 async function unlessOther(write: Promise<number>): Promise<number | undefined> {

@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs'
-import { connect, credsAuthenticator, type ConnectionOptions, ErrorCode, Events, type JetStreamClient, type JetStreamManager, type KV, type Msg, type NatsConnection, NatsError, headers } from 'nats'
+import { connect, credsAuthenticator, type ConnectionOptions, ErrorCode, Events, type JetStreamClient, type JetStreamManager, type Msg, type NatsConnection, NatsError, headers } from 'nats'
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
+import { every, guarded, runGuarded } from '../../guarded.ts'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
 import type { Answer, Bounds, Consumption, KeyValue, PublishOptions, ReadPart, Sink, Source } from '../source.ts'
 import { NatsKeyValue } from './nats-kv.ts'
 import { NatsConsumption } from './nats-consumption.ts'
-import { boundsOf, ensureStream, type StreamOptions } from './stream.ts'
+import { boundsOf, ensureStream, type StreamOptions, tellOfSettings, tryReading } from './stream.ts'
 import { readRange } from './read-range.ts'
 
 export interface NatsSourceOptions {
@@ -15,6 +16,8 @@ export interface NatsSourceOptions {
   /** Path of a credentials file, or empty. */
   readonly creds: string
   readonly stream: StreamOptions
+  /** Of key-value buckets. 0, or left out: as many as the stream has. */
+  readonly kvReplicas?: number
   readonly log: Logger
 }
 
@@ -22,6 +25,8 @@ const CONNECT_TIMEOUT_MS = 5_000
 const PUBLISH_TIMEOUT_MS = 5_000
 /** A server that stopped answering without closing its connection is noticed within about two of these. */
 const PROBE_MS = 1_000
+/** How often buckets are looked at: one that is lost tells nobody. */
+const LOOK_MS = 5_000
 
 /** NATS with JetStream. It reconnects for ever; only the first connect must succeed. */
 export class NatsSource implements Source {
@@ -30,44 +35,60 @@ export class NatsSource implements Source {
   private readonly nc: NatsConnection
   private readonly js: JetStreamClient
   private readonly jsm: JetStreamManager
+  /** Of the stream as it was last asked for. */
+  private epoch = ''
   private up = true
   private answering = true
   private closed = false
   private readonly prober: NodeJS.Timeout
+  private readonly looker: NodeJS.Timeout
   private readonly consumptions = new Set<NatsConsumption>()
   private readonly buckets = new Map<string, Promise<NatsKeyValue>>()
+  private readonly opened = new Set<NatsKeyValue>()
+  private readonly streamReplicas: number
 
   /** @throws BrokerError SOURCE_UNREACHABLE, SOURCE_REFUSED or SOURCE_UNFIT, saying what to do */
   static async open(options: NatsSourceOptions): Promise<NatsSource> {
     const nc = await connectOnce(options)
     try {
       const jsm = await nc.jetstreamManager()
-      await ensureStream(jsm, options.stream, options.log)
-      return new NatsSource(options, nc, jsm)
+      const { replicas } = await ensureStream(jsm, options.stream, options.log)
+      await tellOfSettings(jsm, options.stream.name, options.log)
+      await tryReading(nc.jetstream(), jsm, options.stream.name)
+      return new NatsSource(options, nc, jsm, replicas)
     } catch (error) {
       await nc.close()
       throw error instanceof BrokerError ? error : unfit(error, options.url)
     }
   }
 
-  private constructor(options: NatsSourceOptions, nc: NatsConnection, jsm: JetStreamManager) {
+  private constructor(options: NatsSourceOptions, nc: NatsConnection, jsm: JetStreamManager, streamReplicas: number) {
     this.options = options
+    this.streamReplicas = streamReplicas
     this.nc = nc
     this.jsm = jsm
     this.js = nc.jetstream({ timeout: PUBLISH_TIMEOUT_MS })
-    void this.followStatus()
-    this.prober = setInterval(() => void this.probe(), PROBE_MS)
-    this.prober.unref()
+    runGuarded('nats status', () => this.followStatus())
+    this.prober = every('nats probe', PROBE_MS, () => this.probe())
+    this.looker = every('kv look', LOOK_MS, () => (this.connected ? this.lookAtBuckets() : undefined))
+    for (const timer of [this.prober, this.looker]) timer.unref()
   }
 
   get connected(): boolean {
     return this.up && this.answering
   }
 
+  get troubles(): string[] {
+    if (!this.connected) return ['NATS is out of reach']
+    return [...this.consumptions, ...this.opened].map(({ trouble }) => trouble).filter((trouble) => trouble !== undefined)
+  }
+
   async bounds(): Promise<Bounds> {
     this.mustBeUp()
     try {
-      return await boundsOf(this.jsm, this.options.stream.name)
+      const bounds = await boundsOf(this.jsm, this.options.stream.name)
+      this.epoch = bounds.epoch
+      return bounds
     } catch (error) {
       throw translate(error)
     }
@@ -80,10 +101,14 @@ export class NatsSource implements Source {
     return consumption
   }
 
-  async read(afterSeq: number, limit: number, part?: ReadPart): Promise<StoredMessage[]> {
+  async read(afterSeq: number, limit: number, part: ReadPart = {}): Promise<StoredMessage[]> {
     this.mustBeUp()
+    const { js, jsm, epoch } = this
+    const mustBeSame = async () => {
+      if ((await this.bounds()).epoch !== epoch) throw new BrokerError('SERVICE_UNAVAILABLE', 'The stream became another one meanwhile')
+    }
     try {
-      return await readRange(this.js, this.options.stream.name, afterSeq, limit, part)
+      return await readRange({ js, jsm, stream: this.options.stream.name, afterSeq, limit, part, mustBeSame })
     } catch (error) {
       throw translate(error)
     }
@@ -113,7 +138,7 @@ export class NatsSource implements Source {
   serve(subject: string, to: 'one' | 'all', answer: Answer): void {
     this.nc.subscribe(subject, {
       ...(to === 'one' ? { queue: 'roomcast' } : undefined),
-      callback: (error, message) => void (error ?? this.respond(message, answer)),
+      callback: guarded('nats request', (error, message) => error ?? this.respond(message, answer)),
     })
   }
 
@@ -122,18 +147,20 @@ export class NatsSource implements Source {
   }
 
   hear(subject: string, heard: (body: Uint8Array) => void): void {
-    this.nc.subscribe(subject, { callback: (error, message) => void (error ?? heard(message.data)) })
+    this.nc.subscribe(subject, { callback: guarded('nats message', (error, message) => error ?? heard(message.data)) })
   }
 
   async keyValue(bucket: string, ttlMs: number): Promise<KeyValue> {
     let kv = this.buckets.get(bucket)
     if (!kv) {
       this.mustBeUp()
-      kv = this.js.views
-        .kv(bucket, { history: 1, ttl: ttlMs })
-        .then(async (opened: KV) => new NatsKeyValue(opened, (await opened.status()).ttl, this.options.log, () => this.mustBeUp()))
+      const { js, jsm, options } = this
+      kv = NatsKeyValue.open({ js, jsm, bucket, ttlMs, replicas: options.kvReplicas || this.streamReplicas, log: options.log, mustBeUp: () => this.mustBeUp(), suspect: () => this.lookAtBuckets() })
       this.buckets.set(bucket, kv)
-      kv.catch(() => this.buckets.delete(bucket))
+      kv.then(
+        (opened) => this.opened.add(opened),
+        () => this.buckets.delete(bucket),
+      )
     }
     try {
       return await kv
@@ -144,10 +171,16 @@ export class NatsSource implements Source {
 
   async close(): Promise<void> {
     this.closed = true
-    clearInterval(this.prober)
+    for (const timer of [this.prober, this.looker]) clearInterval(timer)
     for (const consumption of this.consumptions) await consumption.stop()
-    for (const bucket of this.buckets.values()) (await bucket).close()
+    for (const bucket of this.opened) bucket.close()
     await this.nc.close()
+  }
+
+  /** Makes buckets again that were lost. Resolves once their owners have written again what they know. */
+  private async lookAtBuckets(): Promise<void> {
+    await Promise.all([...this.opened].map((bucket) => bucket.look()))
+    await Promise.all([...this.opened].map((bucket) => bucket.restored()))
   }
 
   private async respond(message: Msg, answer: Answer): Promise<void> {
@@ -174,7 +207,8 @@ export class NatsSource implements Source {
         this.up = this.answering = true
         this.options.log.info('NATS is back')
         for (const consumption of this.consumptions) consumption.interrupt()
-        for (const bucket of this.buckets.values()) void bucket.then((kv) => kv.rewatch()).catch(() => {})
+        for (const bucket of this.opened) bucket.rewatch()
+        runGuarded('kv look', () => this.lookAtBuckets())
       }
     }
   }

@@ -1,42 +1,77 @@
-import { DeliverPolicy, type JetStreamClient } from 'nats'
+import type { JetStreamClient, JetStreamManager } from 'nats'
+import { BrokerError } from '../../errors.ts'
 import type { StoredMessage } from '../../log/event.ts'
 import { EVENT_SUBJECTS, type ReadPart } from '../source.ts'
-import { storedFrom } from './nats-consumption.ts'
+import { HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom } from './consumer.ts'
 
-const EXPIRES_MS = 5_000
 /** Where a reading ends at a sequence or at a size, nobody knows how many messages that is: asked for in batches that grow, few come in vain. */
 const FIRST_BATCH = 64
 const BATCH_GROWTH = 4
+/** Consumers in a row that gave nothing before it fails. */
+const FRUITLESS_MAX = 3
 
-/** Up to `limit` messages after `afterSeq`, by a consumer of its own that goes at once. */
-export async function readRange(js: JetStreamClient, stream: string, afterSeq: number, limit: number, { subject = EVENT_SUBJECTS, upToSeq = Number.MAX_SAFE_INTEGER, bytes = Number.POSITIVE_INFINITY }: ReadPart = {}): Promise<StoredMessage[]> {
-  const consumer = await js.consumers.get(stream, {
-    filterSubjects: subject,
-    deliver_policy: DeliverPolicy.StartSequence,
-    opt_start_seq: afterSeq + 1,
-  })
+export interface RangeOptions {
+  readonly js: JetStreamClient
+  readonly jsm: JetStreamManager
+  readonly stream: string
+  readonly afterSeq: number
+  readonly limit: number
+  readonly part: ReadPart
+  /** @throws where the stream is another one than when the reading began: parts of two would be taken for one */
+  readonly mustBeSame: () => Promise<void>
+}
+
+/**
+ * Up to `limit` messages after `afterSeq`, by consumers of its own. A consumer that ends before its time looks just like the stream's end, so the
+ * end is believed only of one that had nothing to give, or has given all that it had.
+ * @throws BrokerError SERVICE_UNAVAILABLE where that did not happen: half a range is never returned
+ */
+export async function readRange(options: RangeOptions): Promise<StoredMessage[]> {
   const found: StoredMessage[] = []
-  let size = 0
+  for (let fruitless = 0; fruitless < FRUITLESS_MAX; ) {
+    const before = found.length
+    if (await readOn(options, found)) return found
+    await options.mustBeSame()
+    fruitless = found.length > before ? 0 : fruitless + 1
+  }
+  throw new BrokerError('SERVICE_UNAVAILABLE', 'The stream could not be read to the end; try again')
+}
+
+/** Goes on behind what was found. @returns whether that was all */
+async function readOn({ js, jsm, stream, afterSeq, limit, part }: RangeOptions, found: StoredMessage[]): Promise<boolean> {
+  const { subject = EVENT_SUBJECTS, upToSeq = Number.MAX_SAFE_INTEGER, bytes = Number.POSITIVE_INFINITY } = part
+  let size = found.reduce((sum, { body }) => sum + body.length, 0)
+  let lastSeq = found[found.length - 1]?.seq ?? afterSeq
+  const isEnough = () => found.length >= limit || size >= bytes || lastSeq >= upToSeq
+  if (isEnough()) return true
+  const { consumer, pending } = await openConsumer(js, jsm, stream, subject, lastSeq)
+  let given = 0
+  let batch = upToSeq === Number.MAX_SAFE_INTEGER && bytes === Number.POSITIVE_INFINITY ? limit : FIRST_BATCH
   try {
-    // Where nothing follows, a fetch would wait for it.
-    if ((await consumer.info(true)).num_pending === 0) return found
-    let more = true
-    let batch = upToSeq === Number.MAX_SAFE_INTEGER && bytes === Number.POSITIVE_INFINITY ? limit : FIRST_BATCH
-    while (more && found.length < limit && size < bytes) {
-      const wanted = Math.min(batch, limit - found.length)
+    while (given < pending) {
+      // What was stored since counts as well, but none waits for it.
+      const wanted = Math.min(batch, limit - found.length, pending - given)
       let came = 0
-      for await (const message of await consumer.fetch({ max_messages: wanted, expires: EXPIRES_MS })) {
+      for await (const message of await consumer.fetch({ max_messages: wanted, expires: PULL_EXPIRES_MS, idle_heartbeat: HEARTBEAT_MS })) {
+        // The connection lost one on its way to us: from there on once more.
+        if (message.info.deliverySequence !== ++given) return false
         came++
-        more = message.info.pending > 0 && message.seq < upToSeq
-        if (message.seq <= upToSeq) found.push(storedFrom(message))
+        lastSeq = message.seq
+        if (lastSeq <= upToSeq) found.push(storedFrom(message))
         size += message.data.length
-        if (!more) break
+        if (isEnough()) return true
+        // Others were deleted meanwhile, as far as this one knows.
+        if (message.info.pending === 0 && given < pending) return false
+        if (came === wanted) break
       }
-      if (came < wanted) break
+      if (came < wanted) return false
       batch = Math.max(1, Math.min(batch * BATCH_GROWTH, Math.ceil(((bytes - size) * found.length) / (size + 1))))
     }
+    return true
+  } catch {
+    // Its consumer is gone: from there on once more, where the stream is in reach.
+    return false
   } finally {
-    await consumer.delete().catch(() => {})
+    void consumer.delete().catch(() => {})
   }
-  return found
 }

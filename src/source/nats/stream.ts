@@ -1,34 +1,48 @@
 import { createHash } from 'node:crypto'
-import { DiscardPolicy, type JetStreamManager, NatsError, RetentionPolicy, StorageType, nanos } from 'nats'
+import { DiscardPolicy, type JetStreamClient, type JetStreamManager, NatsError, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo, nanos } from 'nats'
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { type Bounds, EVENT_SUBJECTS } from '../source.ts'
+import { openConsumer } from './consumer.ts'
 
 export interface StreamOptions {
   readonly name: string
   readonly maxAgeS: number
   /** 0: no limit. */
   readonly maxBytes: number
+  /** Of a stream that we make. Default: 1. */
+  readonly replicas?: number
+}
+
+/** A stream as it is now. */
+export interface StreamView {
+  readonly bounds: Bounds
+  /** Nothing but events is in it: then each of its sequences is one's. */
+  readonly onlyEvents: boolean
+  /** Mean size of its messages; 0 of an empty one. */
+  readonly meanBytes: number
+  readonly replicas: number
 }
 
 const DUPLICATE_WINDOW_MS = 120_000
-const STREAM_NOT_FOUND = 10059
+/** JetStream's answer where there is no stream of that name. */
+export const STREAM_NOT_FOUND = 10059
 
-/** Creates the stream when it is missing; an existing one is left as it is, and must hold the events' subjects. */
-export async function ensureStream(jsm: JetStreamManager, options: StreamOptions, log: Logger): Promise<void> {
+/**
+ * Creates the stream when it is missing; an existing one is left as it is, and must be one that events can be stored in and read from again.
+ * @throws BrokerError SOURCE_UNFIT saying what to change
+ */
+export async function ensureStream(jsm: JetStreamManager, options: StreamOptions, log: Logger): Promise<StreamView> {
   const found = await jsm.streams.info(options.name).catch((error: unknown) => {
     if (error instanceof NatsError && error.api_error?.err_code === STREAM_NOT_FOUND) return undefined
     throw error
   })
   if (found) {
-    const { subjects = [] } = found.config
-    if (!subjects.some((subject) => subject === EVENT_SUBJECTS || subject === '>' || subject.startsWith('events.'))) {
-      throw new BrokerError('SOURCE_UNFIT', `The stream ${options.name} exists and holds ${subjects.join(', ') || 'no subjects'}, not ${EVENT_SUBJECTS}: change it, or set STREAM_NAME to another name`)
-    }
-    return
+    checkFit(found.config)
+    return viewOf(found)
   }
   try {
-    await jsm.streams.add({
+    const made = await jsm.streams.add({
       name: options.name,
       subjects: [EVENT_SUBJECTS],
       storage: StorageType.File,
@@ -37,23 +51,59 @@ export async function ensureStream(jsm: JetStreamManager, options: StreamOptions
       max_age: nanos(options.maxAgeS * 1000),
       max_bytes: options.maxBytes === 0 ? -1 : options.maxBytes,
       duplicate_window: nanos(Math.min(DUPLICATE_WINDOW_MS, options.maxAgeS * 1000)),
+      num_replicas: options.replicas ?? 1,
     })
     log.info({ stream: options.name }, 'created the stream')
+    return viewOf(made)
   } catch (error) {
-    throw new BrokerError('SOURCE_UNFIT', `The stream ${options.name} is missing and could not be made: ${reasonOf(error)} (STREAM_MAX_BYTES and STREAM_MAX_AGE_S set its size)`)
+    throw new BrokerError('SOURCE_UNFIT', `The stream ${options.name} is missing and could not be made: ${reasonOf(error)} (STREAM_MAX_BYTES, STREAM_MAX_AGE_S and STREAM_REPLICAS set its size)`)
   }
 }
 
-export async function boundsOf(jsm: JetStreamManager, name: string): Promise<Bounds> {
-  return (await lookAt(jsm, name)).bounds
+/** Tells of settings with which events can go missing, or be refused, as the stream's owner may or may not want. */
+export async function tellOfSettings(jsm: JetStreamManager, name: string, log: Logger): Promise<void> {
+  const { config } = await jsm.streams.info(name)
+  if (config.discard === DiscardPolicy.New) log.warn({ stream: name }, 'the stream refuses new events once it is full (discard: new): then publishing fails until old ones go')
+  if (config.max_msgs_per_subject > 0) log.warn({ stream: name, max_msgs_per_subject: config.max_msgs_per_subject }, 'the stream keeps only the newest events of a subject: who is behind does not get the others, and is not told')
 }
 
-/** @returns the bounds, and whether nothing but events is in the stream: then each of its sequences is one's */
-export async function lookAt(jsm: JetStreamManager, name: string): Promise<{ bounds: Bounds; onlyEvents: boolean }> {
-  const { created, state, config } = await jsm.streams.info(name)
+/**
+ * Makes a consumer as reading does, and deletes it.
+ * @throws BrokerError SOURCE_UNFIT where the server refuses it, with its reason
+ */
+export async function tryReading(js: JetStreamClient, jsm: JetStreamManager, name: string): Promise<void> {
+  try {
+    const { consumer } = await openConsumer(js, jsm, name, EVENT_SUBJECTS, 0)
+    await consumer.delete()
+  } catch (error) {
+    throw unreadable(name, error)
+  }
+}
+
+/** Why a consumer could not be made, in words that say what to do. */
+export function unreadable(name: string, error: unknown): BrokerError {
+  return new BrokerError('SOURCE_UNFIT', `The stream ${name} lets nobody read it: ${reasonOf(error)}. Each broker process needs a consumer for live events and a few more for history (max_consumers, and the account's limits)`)
+}
+
+export async function boundsOf(jsm: JetStreamManager, name: string): Promise<Bounds> {
+  return viewOf(await jsm.streams.info(name)).bounds
+}
+
+function checkFit({ name, subjects = [], retention, mirror, no_ack, sealed }: StreamConfig): void {
+  const unfit = (what: string) => new BrokerError('SOURCE_UNFIT', `The stream ${name} exists and ${what}: change it, or set STREAM_NAME to another name`)
+  if (mirror) throw unfit(`is a mirror of ${mirror.name}, which takes no events of its own`)
+  if (!subjects.some((subject) => subject === EVENT_SUBJECTS || subject === '>' || subject.startsWith('events.'))) throw unfit(`holds ${subjects.join(', ') || 'no subjects'}, not ${EVENT_SUBJECTS}`)
+  if (retention !== RetentionPolicy.Limits) throw unfit(`keeps events only until somebody read them (retention: ${retention}), so that no second broker and no client that comes back could get them; Roomcast needs retention: limits`)
+  if (no_ack) throw unfit('does not say that an event is stored (no_ack), so that none could be acknowledged')
+  if (sealed) throw unfit('is sealed and takes no events')
+}
+
+function viewOf({ created, state, config }: StreamInfo): StreamView {
   return {
-    bounds: { epoch: epochOf(name, created), firstSeq: Math.max(state.first_seq, 1), lastSeq: state.last_seq },
+    bounds: { epoch: epochOf(config.name, created), firstSeq: Math.max(state.first_seq, 1), lastSeq: state.last_seq },
     onlyEvents: config.subjects?.every((subject) => subject.startsWith('events.')) ?? false,
+    meanBytes: state.messages > 0 ? state.bytes / state.messages : 0,
+    replicas: config.num_replicas,
   }
 }
 
