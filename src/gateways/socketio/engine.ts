@@ -1,7 +1,7 @@
 import { decodePayload, type Packet } from 'engine.io-parser'
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t } from 'uWebSockets.js'
 import { after } from '../../guarded.ts'
-import { guardRequest, guardSocket } from '../handlers.ts'
+import { finishGuarded, guardRequest, guardSocket } from '../handlers.ts'
 import { allowsOrigin } from '../upgrade.ts'
 import type { Connection } from './connection.ts'
 import { answerFor, FAULTS, readBody } from './engine-http.ts'
@@ -12,7 +12,7 @@ import type { Answer, Polling } from './polling.ts'
 import { openProbe, receiveProbe } from './probe.ts'
 import { type Query, queryOf } from './query.ts'
 import { randomId } from './random-id.ts'
-import type { Relay, Relayed } from './relay.ts'
+import type { Relay, RelayAnswer, Relayed } from './relay.ts'
 
 export interface EngineOptions {
   readonly pingIntervalMs: number
@@ -239,11 +239,9 @@ export class Engine implements SessionHost {
     })
     const send = (body?: Buffer) => {
       passed = relay.to.pass(owner, method, path, origin === '' ? {} : { origin }, body)
-      void passed.answer.then(
-        ({ status, type, body }) => answer(res, status, type, body),
-        // Its worker is gone, and the session with it.
-        () => answer(res, '400 Bad Request', 'application/json', FAULTS.sid),
-      )
+      // Where it fails its worker is gone, and the session with it.
+      const outcome = passed.answer.catch((): RelayAnswer => ({ status: '400 Bad Request', type: 'application/json', body: FAULTS.sid }))
+      finishGuarded('polling', res, outcome.then(({ status, type, body }) => answer(res, status, type, body)))
     }
     if (method === 'get') return send()
     readBody(res, this.options.payloadBytes, (body) => (body === undefined ? answer(res, '413 Payload Too Large', 'text/plain', '') : send(body)))

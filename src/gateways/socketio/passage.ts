@@ -1,6 +1,6 @@
 import { decodePayload, encodePayload, type Packet } from 'engine.io-parser'
 import type { HttpResponse } from 'uWebSockets.js'
-import { after } from '../../guarded.ts'
+import { after, guarded } from '../../guarded.ts'
 import { finishGuarded, guardRequest } from '../handlers.ts'
 import type { MovedConnection } from './moved.ts'
 import type { EngineSession, EngineSocket } from './engine-session.ts'
@@ -94,14 +94,15 @@ export class Passages {
     const text = Buffer.from(frame).toString()
     if (stage === 'new' && text === '2probe') {
       passage.stage = 'probing'
-      void this.ask(passage, 'probe').then(() => {
+      const probed = this.ask(passage, 'probe').then(() => {
         if (passage.stage !== 'probing') return
         passage.stage = 'probed'
         socket.send('3probe')
-      }, () => this.fail(socket, passage))
+      })
+      probed.catch(guarded('handoff', () => this.fail(socket, passage)))
     } else if (stage === 'probed' && text === '5') {
       passage.stage = 'moving'
-      void this.take(socket, passage).catch(() => this.fail(socket, passage))
+      this.take(socket, passage).catch(guarded('handoff', () => this.fail(socket, passage)))
     } else socket.close()
   }
 
