@@ -1,6 +1,6 @@
 // npm test: installs what is missing and runs every test that this machine can run; arguments name test files, or folders of them.
 import { spawn } from 'node:child_process'
-import { readdirSync, statSync } from 'node:fs'
+import { readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { build, ensureChromium, ensureHaproxy, ensureNatsServer, ensurePackages, root, run } from './setup.mjs'
@@ -12,7 +12,7 @@ const chromium = ensureChromium()
 if (chromium === undefined) console.error('No Chromium here: the browser tests are left out. Install one, or set CHROMIUM to its path.')
 build()
 const tapBin = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
-run(process.execPath, [tapBin, 'build'], { stdio: ['ignore', 'ignore', 2] })
+buildTap()
 
 const tap = spawn(process.execPath, [tapBin, 'run', '--reporter=tap', ...process.argv.slice(2).flatMap(testsIn)], {
   cwd: root,
@@ -51,6 +51,15 @@ if (code !== 0 && failed === 0) {
 }
 console.log(`${passed} passed, ${failed} failed`)
 process.exit(code === 0 && passed > 0 ? 0 : 1)
+
+/** Compiles tap with the plugins of .taprc, which takes longer than many a test: once for each set of packages. */
+function buildTap() {
+  const stamp = join(root, 'node_modules', '.tap-built')
+  const builtMs = statSync(stamp, { throwIfNoEntry: false })?.mtimeMs ?? 0
+  if (['package-lock.json', '.taprc'].every((name) => statSync(join(root, name)).mtimeMs < builtMs)) return
+  run(process.execPath, [tapBin, 'build'], { stdio: ['ignore', 'ignore', 2] })
+  writeFileSync(stamp, '')
+}
 
 /** Tap takes a folder for nothing, without a word. */
 function testsIn(path) {
