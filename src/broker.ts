@@ -26,6 +26,7 @@ import { TokenVerifier } from './guard/jwt.ts'
 import { Sessions } from './guard/sessions.ts'
 import { Hub } from './hub/hub.ts'
 import { EventLog } from './log/event-log.ts'
+import { parsePosition } from './log/position.ts'
 import { Meters } from './meters.ts'
 import type { Logger } from './ops/logger.ts'
 import { allowedHosts } from './ops/allowed-host.ts'
@@ -103,6 +104,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     ringBytes: config.logRingBytes,
     backfillBytes: config.backfillBytes,
     route: (message, position) => registry.route(message, position),
+    forget: (afterSeq) => registry.forget(afterSeq),
   })
   const hub = new Hub(eventLog, meters, { bufferBytes: config.maxBackpressureBytes / 4, stallMs: config.slowClientTimeoutMs })
   let state: 'warming up' | 'serving' | 'draining' | 'failed' = 'warming up'
@@ -134,6 +136,11 @@ export async function startBroker(config: Config, log: Logger, development: { to
     const told = contract?.contract.presence
     if (contract && told) hub.say(contract.audience, (told.room ?? placeRoom)(place), told[change]({ id, name }, place), (session) => session.userId === id)
   })
+  participants.onJoined = (appName, conversation, userId, since) => {
+    const audience = registry.contracts.get(appName)?.audience
+    const position = parsePosition(since)
+    if (audience && position?.epoch === eventLog.epoch) hub.participates(audience, conversation, userId, position.seq)
+  }
   locks.isHere = (appName, userId) => registry.contracts.get(appName)?.audience.firstOfUser(userId) !== undefined
   locks.onFreed = guarded('locks', (appName: string, lock: Lock) => {
     storeLockEvent(appName, registry.contracts.get(appName)?.contract.locks?.unlocked(lock), source).catch((error) => log.warn({ app: appName, reason: String(error) }, 'a lock ran out, and its event could not be stored'))

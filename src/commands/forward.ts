@@ -29,7 +29,8 @@ export async function forward(caller: Caller, command: Command, effect: ForwardE
 async function ask(caller: Caller, command: Command, effect: ForwardEffect, services: Services): Promise<Outcome> {
   try {
     const conversation = effect.participates?.(command.data)
-    if (conversation !== undefined) await services.participants.add(caller.contract.app, conversation, caller.claims.sub)
+    const { log, participants } = services
+    if (conversation !== undefined) await participants.add(caller.contract.app, conversation, caller.claims.sub, log.position(log.headSeq))
   } catch (error) {
     return failed(error)
   }

@@ -5,15 +5,23 @@ const KEPT_MS = 24 * 3_600_000
 /** A participation is written again when it is older than this, so that it lasts 24 h from the last message. */
 const RENEW_MS = 600_000
 
+interface Conversation {
+  /** Users, and when they were last written, ms. */
+  readonly writtenMs: Map<string, number>
+  users: readonly string[]
+}
+
 /**
  * Who takes part in which conversation, for 24 h, in the key-value store: it holds over reconnects and on all nodes.
- * Every node keeps a copy, so that routing an event needs no question.
+ * Every node keeps a copy, so that routing an event needs no question. The copy may trail behind the events; so each participation
+ * says from which position on it holds, and what went by before a node knew of it is sent then (`onJoined`).
  */
 export class Participants {
+  /** Somebody takes part who was not known to, from behind a position on; undefined: not known from where. */
+  onJoined: (app: string, conversation: string, userId: string, since: string | undefined) => void = () => {}
   private readonly kv: KeyValue
-  /** By application and conversation: users, and when they were last written, ms. */
-  private readonly known = new Map<string, Map<string, number>>()
-  private readonly lists = new Map<string, readonly string[]>()
+  /** By application and conversation. */
+  private readonly known = new Map<string, Map<string, Conversation>>()
 
   /** Resolves once the copy is complete. */
   static async open(source: Source): Promise<Participants> {
@@ -27,60 +35,63 @@ export class Participants {
   }
 
   /** Users that take part; those who did not write for 24 h are gone. */
-  readonly of = (app: string, conversation: string): readonly string[] => this.lists.get(conversationKey(app, conversation)) ?? NOBODY
+  readonly of = (app: string, conversation: string): readonly string[] => this.known.get(app)?.get(conversation)?.users ?? NOBODY
 
-  /** Resolves once all nodes can know. @throws BrokerError SERVICE_UNAVAILABLE */
-  async add(app: string, conversation: string, userId: string): Promise<void> {
-    const key = conversationKey(app, conversation)
+  /**
+   * Resolves once all nodes can know.
+   * @param since position of the newest event at the time at which they came to take part
+   * @throws BrokerError SERVICE_UNAVAILABLE
+   */
+  async add(app: string, conversation: string, userId: string, since: string): Promise<void> {
     const now = Date.now()
-    if (now - (this.known.get(key)?.get(userId) ?? 0) < RENEW_MS) return
-    await this.kv.put(`${key}.${encode(userId)}`, Buffer.from(String(now)))
-    this.note(key, userId, now)
+    if (now - (this.known.get(app)?.get(conversation)?.writtenMs.get(userId) ?? 0) < RENEW_MS) return
+    await this.kv.put(`${app}.${encode(conversation)}.${encode(userId)}`, Buffer.from(`${now} ${since}`))
+    this.note(app, conversation, userId, now, since)
   }
 
   /** Forgets who did not write for 24 h: the store does so without a word. */
   sweep(nowMs: number): void {
-    for (const [key, users] of this.known) {
-      for (const [user, timeMs] of users) if (nowMs - timeMs > KEPT_MS) users.delete(user)
-      this.relist(key, users)
+    for (const [app, conversations] of this.known) {
+      for (const [name, { writtenMs }] of conversations) for (const [user, timeMs] of writtenMs) if (nowMs - timeMs > KEPT_MS) this.remove(app, name, user)
     }
   }
 
   private seen(key: string, value: Uint8Array | undefined): void {
-    const end = key.lastIndexOf('.')
-    const conversation = key.slice(0, end)
-    const userId = Buffer.from(key.slice(end + 1), 'base64url').toString()
-    if (value !== undefined) this.note(conversation, userId, Number(Buffer.from(value).toString()) || Date.now())
-    else {
-      const users = this.known.get(conversation)
-      users?.delete(userId)
-      if (users) this.relist(conversation, users)
-    }
+    const parts = key.split('.')
+    const [conversation, userId] = parts.splice(-2).map(decode)
+    const app = parts.join('.')
+    if (conversation === undefined || userId === undefined) return
+    if (value === undefined) return this.remove(app, conversation, userId)
+    const [timeMs, since] = Buffer.from(value).toString().split(' ')
+    this.note(app, conversation, userId, Number(timeMs) || Date.now(), since)
   }
 
-  private note(key: string, userId: string, timeMs: number): void {
-    let users = this.known.get(key)
-    if (!users) this.known.set(key, (users = new Map()))
-    const anew = !users.has(userId)
-    users.set(userId, timeMs)
-    if (anew) this.relist(key, users)
+  private note(app: string, name: string, userId: string, timeMs: number, since: string | undefined): void {
+    let conversations = this.known.get(app)
+    if (!conversations) this.known.set(app, (conversations = new Map()))
+    let conversation = conversations.get(name)
+    if (!conversation) conversations.set(name, (conversation = { writtenMs: new Map(), users: NOBODY }))
+    const anew = !conversation.writtenMs.has(userId)
+    conversation.writtenMs.set(userId, timeMs)
+    if (!anew) return
+    conversation.users = [...conversation.writtenMs.keys()]
+    this.onJoined(app, name, userId, since)
   }
 
-  private relist(key: string, users: ReadonlyMap<string, number>): void {
-    if (users.size > 0) this.lists.set(key, [...users.keys()])
-    else {
-      this.known.delete(key)
-      this.lists.delete(key)
-    }
+  private remove(app: string, name: string, userId: string): void {
+    const conversation = this.known.get(app)?.get(name)
+    if (!conversation?.writtenMs.delete(userId)) return
+    conversation.users = [...conversation.writtenMs.keys()]
+    if (conversation.users.length === 0) this.known.get(app)?.delete(name)
   }
 }
 
 const NOBODY: readonly string[] = []
 
-function conversationKey(app: string, conversation: string): string {
-  return `${app}.${encode(conversation)}`
-}
-
 function encode(text: string): string {
   return Buffer.from(text).toString('base64url')
+}
+
+function decode(text: string): string {
+  return Buffer.from(text, 'base64url').toString()
 }

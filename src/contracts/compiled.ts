@@ -24,7 +24,7 @@ export interface CompiledCommand {
   readonly checkReply: Check
 }
 
-/** Who took part in a conversation; see commands/participants.ts. */
+/** Who takes part in a conversation now; see commands/participants.ts. */
 export type ParticipantsOf = (app: string, conversation: string) => readonly string[]
 
 const NONE: readonly string[] = []
@@ -44,13 +44,11 @@ export class CompiledContract {
   private readonly names = new Map<string, readonly string[]>()
   private readonly rooms: readonly { pattern: RegExp; room: RoomContract }[]
   private readonly anyPresence: boolean
-  private readonly participantsOf: ParticipantsOf
 
   constructor(contract: Contract, builtIn: Readonly<Record<string, CommandContract>>, participantsOf: ParticipantsOf) {
     this.app = contract.app
     this.contract = contract
-    this.audience = new Audience(contract.app)
-    this.participantsOf = participantsOf
+    this.audience = new Audience(contract.app, (conversation) => participantsOf(contract.app, conversation))
     const { access = [], filters = {}, groups = {}, events, commands = {}, questions = {} } = contract
     this.facetsOf = access.map(({ of }) => of)
     for (const [name, { of }] of Object.entries(filters)) this.filters.set(name, this.facetsOf.push(of) - 1)
@@ -77,9 +75,11 @@ export class CompiledContract {
     const remembered = event.remember?.(envelope)
     if (remembered !== undefined) this.facts.note(envelope.type, remembered, envelope.data, envelope.timestamp, seq)
     const facets = this.facetsOf.map((of) => facetValues(of(envelope.data)))
-    const users = this.usersOf(event, envelope)
+    const users = envelope.user_id === undefined ? undefined : [envelope.user_id]
+    // Who takes part in it is looked up when the event goes out: somebody may join while it is in the log.
+    const conversation = users === undefined ? event.conversation?.(envelope.data) : undefined
     const rooms = (event.readsRooms ? undefined : envelope.rooms) ?? event.rooms?.(envelope) ?? [envelope.type]
-    return { audience: this.audience, type: envelope.type, rooms, users, facets, latestKey: latestKeyOf(event, envelope, rooms, users, facets) }
+    return { audience: this.audience, type: envelope.type, rooms, users, conversation, facets, latestKey: latestKeyOf(event, envelope, rooms, users ?? conversation, facets) }
   }
 
   /** Event types that a name in `subscribe` stands for. @throws BrokerError UNKNOWN_EVENT */
@@ -158,20 +158,15 @@ export class CompiledContract {
     return clauses
   }
 
-  private usersOf(event: EventContract, envelope: EventEnvelope): readonly string[] | undefined {
-    if (envelope.user_id !== undefined) return [envelope.user_id]
-    const conversation = event.conversation?.(envelope.data)
-    return conversation === undefined ? undefined : this.participantsOf(this.app, conversation)
-  }
 }
 
 /**
  * The key under which a newer event replaces an older one for whoever catches up. It holds all that decides who sees
  * the event, so that nobody loses the last one that is for them.
  */
-function latestKeyOf(event: EventContract, envelope: EventEnvelope, rooms: readonly string[], users: readonly string[] | undefined, facets: Facets): string | undefined {
+function latestKeyOf(event: EventContract, envelope: EventEnvelope, rooms: readonly string[], to: readonly string[] | string | undefined, facets: Facets): string | undefined {
   const key = event.latest?.(envelope.data)
-  return key === undefined || key === null ? undefined : JSON.stringify([envelope.type, key, users, facets, rooms])
+  return key === undefined || key === null ? undefined : JSON.stringify([envelope.type, key, to, facets, rooms])
 }
 
 function matching(types: readonly string[], patterns: readonly string[], group: string, app: string): readonly string[] {

@@ -24,6 +24,11 @@ export class Registry {
     }
   }
 
+  /** What was learned from events after this sequence is no longer true. */
+  forget(afterSeq: number): void {
+    for (const { facts } of this.contracts.values()) facts.forget(afterSeq)
+  }
+
   /** Reads and routes a stored message. A bad one is counted, reported and left out. */
   route(message: StoredMessage, position: string): LogEntry | undefined {
     const { subject, body, msgpack, timeMs, seq } = message

@@ -30,6 +30,11 @@ export class Remembered implements Facts {
     if (keys.size > KEYS_MAX) keys.delete(keys.keys().next().value as string)
   }
 
+  /** The stream no longer has what came after this sequence: it is another one (0), or was cut short. */
+  forget(afterSeq: number): void {
+    for (const keys of this.kept.values()) for (const [key, { seq }] of keys) if (seq > afterSeq) keys.delete(key)
+  }
+
   latestTime(subject: string): string | undefined {
     return this.of(SUBJECTS, subject)?.timestamp
   }

@@ -1,8 +1,10 @@
+import { reportFault, runGuarded } from '../guarded.ts'
 import type { Encoder, LogEntry } from '../log/entry.ts'
 import type { Chunk } from '../log/backfill.ts'
 import type { EventLog } from '../log/event-log.ts'
 import { formatPosition } from '../log/position.ts'
 import type { Meters } from '../meters.ts'
+import { lowerHad } from './had.ts'
 import { BEHIND, CLOSED, type Session } from './session.ts'
 
 export interface CatchUpLimits {
@@ -34,7 +36,11 @@ export class CatchUp {
   private readonly meters: Meters
   private readonly limits: CatchUpLimits
   private readonly live: Live
-  private readonly ready: Session[] = []
+  /** Those whose turn it is next, in order. */
+  private ready: Session[] = []
+  /** Those that were live in this turn of the event loop, and in the one before. */
+  private arriving: Session[] = []
+  private arrived: Session[] = []
   private scheduled = false
   /** Sessions that have everything there is and wait for more: long-polling ones, and those with a floor ahead. */
   private readonly ahead = new Set<Session>()
@@ -46,9 +52,16 @@ export class CatchUp {
     this.live = live
   }
 
+  /**
+   * Takes over a session. One that was live until now has its first turn after a whole turn of the event loop: by then uWS has sent or
+   * dropped what was published to it before, and what it is fed cannot overtake that.
+   */
   add(session: Session): void {
     this.sessions.add(session)
-    this.enqueue(session)
+    if (!session.leaving || session.queued) return this.enqueue(session)
+    session.queued = true
+    this.arriving.push(session)
+    this.schedule()
   }
 
   remove(session: Session): void {
@@ -70,13 +83,21 @@ export class CatchUp {
     }
   }
 
-  /** The stream is another one: cursors of before mean nothing, everybody goes on from its head. */
+  /**
+   * The stream is another one: cursors of before mean nothing, everybody goes on from its head. Or it was cut short: whoever is
+   * further has cursor and floors in what it is from there on.
+   */
   reset(epochBefore: string): void {
+    const cutShort = epochBefore === this.log.epoch
+    const headSeq = this.live.headSeq()
     for (const session of this.sessions) {
-      const before = formatPosition(epochBefore, session.cursor)
-      session.cursor = this.live.headSeq()
-      session.floors = undefined
-      session.missed(before, this.log.position(session.cursor + 1))
+      const before = session.cursor
+      session.cursor = cutShort ? Math.min(before, headSeq) : headSeq
+      if (!cutShort) session.floors = session.had = undefined
+      for (const [room, seq] of session.floors ?? []) if (seq > headSeq) session.floors?.set(room, headSeq)
+      lowerHad(session.had, headSeq)
+      if (!cutShort || session.begunSeq > headSeq) session.begunSeq = 0
+      session.missed(formatPosition(epochBefore, before), this.log.position(Math.max(session.cursor, headSeq) + 1))
       this.enqueue(session)
     }
   }
@@ -111,32 +132,55 @@ export class CatchUp {
     if (session.queued) return
     session.queued = true
     this.ready.push(session)
-    if (this.scheduled) return
-    this.scheduled = true
-    setImmediate(() => this.run())
+    this.schedule()
   }
 
-  private run(): void {
+  private schedule(): void {
+    if (this.scheduled) return
+    this.scheduled = true
+    setImmediate(this.run)
+  }
+
+  private readonly run = (): void => {
     let budget = TURN_EVENTS
-    const turn = this.ready.splice(0)
-    let i = 0
-    for (; i < turn.length && budget > 0; i++) {
-      const session = turn[i] as Session
-      session.queued = false
-      if (session.state === BEHIND) budget -= this.feed(session)
+    for (const session of this.arrived) {
+      session.leaving = false
+      this.ready.push(session)
     }
-    // Who had no turn goes before those that were fed.
-    if (i < turn.length) this.ready.unshift(...turn.slice(i))
+    this.arrived = this.arriving
+    this.arriving = []
+    const turn = this.ready
+    this.ready = []
+    let next = 0
+    while (next < turn.length && budget > 0) {
+      const session = turn[next++] as Session
+      session.queued = false
+      if (session.state === BEHIND) budget -= this.feedGuarded(session)
+    }
+    // Sessions that got no turn go first.
+    if (next < turn.length) this.ready = turn.slice(next).concat(this.ready)
     this.log.ring.shrink()
-    this.scheduled = this.ready.length > 0
-    if (this.scheduled) setImmediate(() => this.run())
+    this.scheduled = false
+    if (this.ready.length > 0 || this.arrived.length > 0 || this.arriving.length > 0) this.schedule()
+  }
+
+  /** A fault ends the session that it befell: it comes back, rather than waits for what never comes. */
+  private feedGuarded(session: Session): number {
+    try {
+      return this.feed(session)
+    } catch (error) {
+      reportFault('catching up', error)
+      this.remove(session)
+      runGuarded('catching up', () => session.stalled())
+      return 1
+    }
   }
 
   /** Gives one session a slice. @returns the events looked at */
   private feed(session: Session): number {
     const { ring } = this.log
     if (session.cursor < ring.completeAfter) {
-      void this.feedOlder(session)
+      runGuarded('catching up', () => this.feedOlder(session))
       return 1
     }
     let looked = 0
@@ -158,7 +202,7 @@ export class CatchUp {
       else if (session.floorSeq > head) this.ahead.add(session)
       else if (session.mayBeLive) this.finish(session)
       else {
-        session.floors = undefined
+        session.floors = session.had = undefined
         this.ahead.add(session)
       }
     })
@@ -169,13 +213,11 @@ export class CatchUp {
   private async feedOlder(session: Session): Promise<void> {
     session.queued = true
     const { cursor } = session
+    const { life } = this.log
     let chunk: Chunk | undefined
     let firstSeq = 0
     try {
-      const bounds = await this.log.bounds()
-      // The log is about to notice: until then another stream's events would come under positions of this one.
-      if (bounds.epoch !== this.log.epoch) throw new Error('the stream is another one')
-      firstSeq = bounds.firstSeq
+      firstSeq = (await this.log.bounds()).firstSeq
       if (firstSeq <= cursor + 1) chunk = await this.log.older(cursor)
     } catch {
       // The source is out of reach: the session waits with it.
@@ -183,8 +225,8 @@ export class CatchUp {
     }
     session.queued = false
     if (session.state !== BEHIND) return
-    // Its cursor may have gone back meanwhile, by a further `since`: then once more from there.
-    if (session.cursor === cursor) {
+    // Its cursor may have gone back meanwhile, by a further `since`, or the stream be another one: then once more from there.
+    if (session.cursor === cursor && this.log.life === life) {
       if (chunk !== undefined) return this.feedChunk(session, chunk)
       if (firstSeq > cursor + 1) this.miss(session, firstSeq)
     }

@@ -38,7 +38,8 @@ export class Delivery {
   distribute(entry: LogEntry): void {
     const { route } = entry
     const audience = route.audience as Audience
-    if (route.users !== undefined) this.deliverToUsers(entry, audience, route.users)
+    if (route.conversation !== undefined) this.deliverToUsers(entry, audience, audience.participantsIn(route.conversation))
+    else if (route.users !== undefined) this.deliverToUsers(entry, audience, route.users)
     else if (route.rooms.length === 1) this.deliverToRoom(entry, audience, route.rooms[0] as string)
     else this.deliverToRooms(entry, audience, route.rooms)
   }
@@ -55,8 +56,8 @@ export class Delivery {
     for (const topic of group.topics) {
       if (topic.live === 0) continue
       if (this.rehearsal !== undefined) {
-        const { wire } = topic
-        this.rehearse((session) => session.wire === wire && group.has(session))
+        const { id } = topic.wire
+        this.rehearse((session) => session.wire.id === id && group.has(session))
         continue
       }
       const frame = entry.frame(topic.wire)

@@ -1,14 +1,16 @@
+import { reportFault, soon } from '../guarded.ts'
 import type { LogEntry } from '../log/entry.ts'
 import type { EventLog } from '../log/event-log.ts'
 import { seqInTail } from '../log/position.ts'
 import type { Meters } from '../meters.ts'
 import { CatchUp, type CatchUpLimits } from './catch-up.ts'
 import { Delivery } from './delivery.ts'
+import { havingHad, lowerHad } from './had.ts'
+import { Membership } from './membership.ts'
 import type { Predicate } from './predicate.ts'
-import { type Audience, type Group, lengthened } from './room.ts'
+import type { Audience, Group } from './room.ts'
 import type { Message, Wire } from './wire.ts'
 import { BEHIND, CLOSED, FALLEN, LIVE, type Session } from './session.ts'
-import { VisitingOrder } from './visiting-order.ts'
 
 /**
  * Events delivered in one turn of the event loop. uWS batches up to 32 messages for a socket and flushes the batch in
@@ -28,12 +30,14 @@ export class Hub {
   liveSeq = 0
   private readonly log: EventLog
   private readonly meters: Meters
-  private fallen: Session[] = []
+  private readonly fallen: Session[] = []
   private readonly delivery: Delivery
-  private readonly visitingOrder = new VisitingOrder()
+  private readonly membership = new Membership()
   private readonly audiences = new Set<Audience>()
   private readonly quietBytes: number
   private scheduled = false
+  /** Turns in a row in which there were events. */
+  private turns = 0
 
   constructor(log: EventLog, meters: Meters, limits: CatchUpLimits) {
     this.log = log
@@ -42,14 +46,10 @@ export class Hub {
     this.quietBytes = limits.bufferBytes
     this.catchUp = new CatchUp(log, meters, limits, {
       headSeq: () => this.liveSeq,
-      turnLive: (session) => this.turnLive(session),
+      turnLive: (session) => this.membership.turnLive(session),
     })
     log.onAppend = () => this.schedule()
-    log.onReset = (epochBefore) => {
-      this.settle()
-      this.liveSeq = log.headSeq
-      this.catchUp.reset(epochBefore)
-    }
+    log.onReset = (epochBefore) => this.reset(epochBefore)
   }
 
   /** Call once the log is warm. */
@@ -60,7 +60,7 @@ export class Hub {
   /** Looks after sessions that are behind, and large topics. Call every second or so. */
   sweep(nowMs: number): void {
     this.catchUp.sweep(nowMs)
-    this.visitingOrder.sweep()
+    this.membership.sweep()
   }
 
   /** Adds a session that is in no room yet. */
@@ -81,12 +81,12 @@ export class Hub {
     this.settle()
     for (const room of rooms) {
       const before = session.groupIn(room)
-      this.enter(session, room, predicate)
+      this.membership.enter(session, room, predicate)
       // Behind: events between its cursor and now came before it joined.
       if (before === undefined && session.state !== LIVE) this.floorsOf(session).set(room, this.liveSeq)
     }
     if (session.state === LIVE && !session.mayBeLive) {
-      this.takeOffTopics(session)
+      this.membership.takeOffTopics(session)
       session.cursor = this.liveSeq
       this.catchUp.add(session)
     }
@@ -99,16 +99,53 @@ export class Hub {
   joinSince(session: Session, rooms: Iterable<string>, predicate: Predicate | undefined, sinceSeq: number): void {
     this.settle()
     if (session.state === CLOSED) return
-    const deliveredSeq = session.state === LIVE ? this.liveSeq : session.cursor
-    if (session.state === LIVE) this.takeOffTopics(session)
+    const names = new Set(rooms)
+    this.goBack(session, sinceSeq, ({ room }) => !names.has(room.name))
     const floors = this.floorsOf(session)
-    for (const { room } of session.groups) floors.set(room.name, Math.max(floors.get(room.name) ?? 0, deliveredSeq))
-    for (const room of rooms) {
-      session.state = BEHIND
-      this.enter(session, room, predicate)
+    for (const room of names) {
+      this.membership.enter(session, room, predicate)
       floors.set(room, sinceSeq)
     }
-    session.cursor = Math.min(deliveredSeq, sinceSeq)
+  }
+
+  /**
+   * A user takes part in a conversation. Its events after a sequence that went by before that was known here are sent now to
+   * the user's sessions.
+   */
+  participates(audience: Audience, conversation: string, userId: string, sinceSeq: number): void {
+    this.settle()
+    for (let session = audience.firstOfUser(userId); session !== undefined; session = session.nextOfUser) {
+      const deliveredSeq = session.state === LIVE ? this.liveSeq : session.cursor
+      if (this.passed(audience, conversation, sinceSeq, deliveredSeq)) this.goBack(session, sinceSeq, () => true, conversation)
+    }
+  }
+
+  /** Whether events of a conversation may have gone by after a sequence. */
+  private passed(audience: Audience, conversation: string, sinceSeq: number, deliveredSeq: number): boolean {
+    const { ring } = this.log
+    if (sinceSeq >= deliveredSeq) return false
+    if (sinceSeq < ring.completeAfter) return true
+    for (let index = ring.indexAfter(sinceSeq); ; index++) {
+      const entry = ring.at(index)
+      if (entry === undefined || entry.seq > deliveredSeq) return false
+      if (entry.route.conversation === conversation && entry.route.audience === audience) return true
+    }
+  }
+
+  /**
+   * Puts a session's place in the log back. What it had does not come again.
+   * @param kept groups whose events it had
+   * @param without a conversation whose events it did not get
+   */
+  private goBack(session: Session, toSeq: number, kept: (group: Group) => boolean, without?: string): void {
+    const deliveredSeq = session.state === LIVE ? this.liveSeq : session.cursor
+    if (session.state === LIVE) this.membership.takeOffTopics(session)
+    session.state = BEHIND
+    const before = session.had !== undefined && session.had.seq > session.cursor ? session.had : undefined
+    const groups = session.groups.filter(kept)
+    const floors = session.floors && new Map(session.floors)
+    session.had = groups.length === 0 ? before : havingHad({ seq: deliveredSeq, groups, floors, without, before: undefined }, before)
+    session.cursor = Math.min(deliveredSeq, toSeq)
     this.catchUp.add(session)
   }
 
@@ -116,7 +153,7 @@ export class Hub {
     this.settle()
     for (const room of rooms) {
       const group = session.groupIn(room)
-      if (group) this.exit(session, group)
+      if (group) this.membership.exit(session, group)
     }
   }
 
@@ -128,14 +165,10 @@ export class Hub {
   /** @param socketStays others share its socket, which goes on */
   close(session: Session, socketStays = false): void {
     if (session.state === CLOSED) return
-    if (socketStays && (session.state === LIVE || session.state === FALLEN)) this.takeOffTopics(session)
+    if (socketStays && (session.state === LIVE || session.state === FALLEN)) this.membership.takeOffTopics(session)
     const wasLive = session.state === LIVE || session.state === FALLEN
     session.state = CLOSED
-    for (const group of session.groups) {
-      if (wasLive && group.sole !== session) group.topicOf(session.wire).live--
-      remove(session, group)
-    }
-    session.groups = []
+    this.membership.exitAll(session, wasLive)
     session.audience.removeUser(session)
     this.catchUp.remove(session)
   }
@@ -168,10 +201,12 @@ export class Hub {
       session.state = FALLEN
       session.cursor = deliveredSeq
       this.fallen.push(session)
-      if (this.fallen.length === 1) setImmediate(() => this.settle())
-    } else if (deliveredSeq < session.cursor) {
-      session.cursor = deliveredSeq
+      if (this.fallen.length === 1) soon('full sockets', () => this.settle())
+    } else if (session.state === FALLEN || session.leaving) {
+      session.cursor = Math.min(session.cursor, deliveredSeq)
+      lowerHad(session.had, deliveredSeq)
     }
+    // Otherwise nothing of its topics is on its way: what was dropped is another session's, or was fed, and stays to be fed.
   }
 
   /** Whether an event was published to one session of a socket before it was published to another. */
@@ -210,16 +245,25 @@ export class Hub {
   private schedule(): void {
     if (this.scheduled) return
     this.scheduled = true
-    this.advance(EVENTS_PER_TURN / 2)
-    let turns = 0
-    const turn = () => {
-      if (this.log.next() === undefined) this.scheduled = false
-      else {
-        this.advance(turns++ === 0 ? EVENTS_PER_TURN / 2 : EVENTS_PER_TURN)
-        setImmediate(turn)
-      }
+    this.turns = 0
+    this.advanceGuarded(EVENTS_PER_TURN / 2)
+    setImmediate(this.turn)
+  }
+
+  private readonly turn = (): void => {
+    this.scheduled = this.log.next() !== undefined
+    if (!this.scheduled) return
+    this.advanceGuarded(this.turns++ === 0 ? EVENTS_PER_TURN / 2 : EVENTS_PER_TURN)
+    setImmediate(this.turn)
+  }
+
+  /** One `try` a turn: a fault costs this turn, and not all that come after it. */
+  private advanceGuarded(eventsMax: number): void {
+    try {
+      this.advance(eventsMax)
+    } catch (error) {
+      reportFault('live delivery', error)
     }
-    setImmediate(turn)
   }
 
   private advance(eventsMax: number): void {
@@ -248,10 +292,22 @@ export class Hub {
     const lost = this.log.passGaps(seq)
     if (lost === 0) return
     this.meters.lostEvents += lost
+    this.takeAllOffTopics()
+  }
+
+  /** The stream is another one, or was cut short: all are behind then, and are told what they missed. */
+  private reset(epochBefore: string): void {
+    this.settle()
+    this.takeAllOffTopics()
+    this.liveSeq = this.log.headSeq
+    this.catchUp.reset(epochBefore)
+  }
+
+  private takeAllOffTopics(): void {
     for (const audience of this.audiences) {
       for (const session of audience.sessions()) {
         if (session.state !== LIVE) continue
-        this.takeOffTopics(session)
+        this.membership.takeOffTopics(session)
         session.cursor = this.liveSeq
         this.catchUp.add(session)
       }
@@ -268,80 +324,16 @@ export class Hub {
   /** Takes sessions that dropped an event off their topics, before anything else can be published to them. */
   private settle(): void {
     if (this.fallen.length === 0) return
-    const fallen = this.fallen
-    this.fallen = []
-    for (const session of fallen) {
+    for (let session = this.fallen.pop(); session !== undefined; session = this.fallen.pop()) {
       if (session.state !== FALLEN) continue
-      this.takeOffTopics(session)
+      this.membership.takeOffTopics(session)
       this.meters.fallen++
       this.catchUp.add(session)
     }
-  }
-
-  private takeOffTopics(session: Session): void {
-    for (const group of session.groups) this.unsubscribe(session, group)
-    if (session.ownTopic !== undefined) session.peer.unsubscribe(session.ownTopic)
-    session.ownTopic = undefined
-    session.state = BEHIND
-  }
-
-  private turnLive(session: Session): void {
-    session.state = LIVE
-    session.floors = undefined
-    for (const group of session.groups) this.subscribe(session, group)
-  }
-
-  private enter(session: Session, roomName: string, predicate: Predicate | undefined): void {
-    const before = session.groupIn(roomName)
-    if (before !== undefined && before.predicate?.key === predicate?.key) {
-      session.groups.push(...session.groups.splice(session.groups.indexOf(before), 1))
-      return
-    }
-    const group = session.audience.room(roomName).groupOf(predicate)
-    const { sole } = group
-    group.add(session)
-    // It is no longer alone.
-    if (sole?.state === LIVE) this.subscribe(sole, group)
-    if (session.state === LIVE) this.subscribe(session, group)
-    session.groups = lengthened(session.groups, group)
-    if (session.audience.view?.room === roomName) session.view = session.audience.view
-    if (before !== undefined) {
-      session.groups.splice(session.groups.indexOf(before), 1)
-      if (session.state === LIVE) this.unsubscribe(session, before)
-      remove(session, before)
-    }
-  }
-
-  private subscribe(session: Session, group: Group): void {
-    if (group.sole === session) return
-    const topic = group.topicOf(session.wire)
-    topic.live++
-    session.peer.subscribe(topic.name)
-    this.visitingOrder.subscribed(group, topic)
-  }
-
-  private unsubscribe(session: Session, group: Group): void {
-    if (group.sole === session) return
-    const topic = group.topicOf(session.wire)
-    topic.live--
-    session.peer.unsubscribe(topic.name)
-  }
-
-  private exit(session: Session, group: Group): void {
-    session.groups.splice(session.groups.indexOf(group), 1)
-    if (session.view?.room === group.room.name) session.view = undefined
-    session.floors?.delete(group.room.name)
-    if (session.state === LIVE) this.unsubscribe(session, group)
-    remove(session, group)
   }
 
   private floorsOf(session: Session): Map<string, number> {
     session.floors ??= new Map()
     return session.floors
   }
-}
-
-function remove(session: Session, group: Group): void {
-  group.delete(session)
-  if (group.size === 0) group.room.forget(group)
 }

@@ -84,9 +84,9 @@ export abstract class Group {
     return topic
   }
 
-  /** The wires that live members may be on. */
-  get wires(): readonly Wire[] {
-    return this.sole === undefined ? this.topics.map(({ wire }) => wire) : [this.sole.wire]
+  /** Ids of the wires that live members may be on. Two objects with one id are one wire: a namespace that emptied is made again. */
+  get wireIds(): readonly string[] {
+    return this.sole === undefined ? this.topics.map(({ wire }) => wire.id) : [this.sole.wire.id]
   }
 }
 
@@ -119,7 +119,7 @@ export class Room extends Group {
 
   /** Whether a session could be in both. */
   sharesWireWith(other: Room): boolean {
-    return this.groups.some(({ wires }) => wires.some((wire) => other.groups.some((group) => group.wires.includes(wire))))
+    return this.groups.some(({ wireIds }) => wireIds.some((id) => other.groups.some((group) => group.wireIds.includes(id))))
   }
 
   groupOf(predicate: Predicate | undefined): Group {
@@ -150,13 +150,16 @@ class FilteredGroup extends Group {
 export class Audience {
   readonly app: string
   readonly rooms = new Map<string, Room>()
+  /** Users who take part in a conversation now. */
+  readonly participantsIn: (conversation: string) => readonly string[]
   /** What those in one of its rooms see of every event, where there is such a room. */
   view: View | undefined
   /** First session of each user; the rest hang on `nextOfUser`. */
   private readonly users = new Map<string, Session>()
 
-  constructor(app: string) {
+  constructor(app: string, participantsIn: (conversation: string) => readonly string[] = () => NONE) {
     this.app = app
+    this.participantsIn = participantsIn
   }
 
   room(name: string): Room {

@@ -1,5 +1,5 @@
 import type { LogEntry } from '../log/entry.ts'
-import { accepts } from './predicate.ts'
+import { type Had, opens, wasHad } from './had.ts'
 import type { Audience, Group } from './room.ts'
 import type { View } from './view.ts'
 import type { Peer, Wire } from './wire.ts'
@@ -41,8 +41,12 @@ export class Session {
   cursor = 0
   /** The event whose own frame it has, while the socket is too full for that of its view. */
   begunSeq = 0
-  /** While behind: by room, events up to this sequence are not for this session (it joined later, or had them). */
+  /** While behind: by room, events up to this sequence are not for this session by that room: it joined it later. */
   floors: Map<string, number> | undefined
+  /** While behind, where it went back: what it had. */
+  had: Had | undefined
+  /** It left its topics in this turn of the event loop or the one before: uWS may still hold frames for it, and drop them. */
+  leaving = false
   /** Since when its socket takes nothing, ms; 0: it does. */
   stalledSinceMs = 0
   /** Whether it waits its turn to be fed. */
@@ -81,13 +85,9 @@ export class Session {
   wants(entry: LogEntry): boolean {
     const { route } = entry
     if (route.audience !== this.audience) return false
-    if (route.users !== undefined && !route.users.includes(this.userId)) return false
-    for (const room of route.rooms) {
-      const group = this.groupIn(room)
-      if (group === undefined) continue
-      if (this.floors !== undefined && entry.seq <= (this.floors.get(room) ?? 0)) continue
-      if (group.predicate === undefined || accepts(group.predicate, route.facets)) return true
-    }
+    const users = route.conversation === undefined ? route.users : this.audience.participantsIn(route.conversation)
+    if (users !== undefined && !users.includes(this.userId)) return false
+    for (const room of route.rooms) if (opens(this.groups, this.floors, room, entry)) return this.had === undefined || !wasHad(this.had, entry)
     return false
   }
 

@@ -1,5 +1,6 @@
 import type { Encoder, LogEntry } from '../log/entry.ts'
 import type { EventEnvelope } from '../log/event.ts'
+import { wasShown } from './had.ts'
 import type { Session } from './session.ts'
 import type { Message, Wire } from './wire.ts'
 
@@ -36,7 +37,8 @@ export class View {
   }
 
   /** Whether an event came after the session joined. */
-  isOpen({ audience, floors }: Session, entry: LogEntry): boolean {
-    return entry.route.audience === audience && (floors === undefined || entry.seq > (floors.get(this.room) ?? 0))
+  isOpen({ audience, floors, had }: Session, { route, seq }: LogEntry): boolean {
+    if (route.audience !== audience || (floors !== undefined && seq <= (floors.get(this.room) ?? 0))) return false
+    return had === undefined || !wasShown(had, this.room, seq)
   }
 }

@@ -1,3 +1,4 @@
+import { soon } from '../guarded.ts'
 import type { Group, Topic } from './room.ts'
 import { LIVE, type Session } from './session.ts'
 
@@ -33,7 +34,7 @@ export class VisitingOrder {
       else {
         this.waiting.delete(topic)
         topic.outOfOrder = 0
-        arrange(topic, [...waiting.group.members].filter(({ wire }) => wire === topic.wire).sort((a, b) => a.order - b.order))
+        arrange(topic, [...waiting.group.members].filter(({ wire }) => wire.id === topic.wire.id).sort((a, b) => a.order - b.order))
       }
     }
   }
@@ -48,5 +49,5 @@ function arrange(topic: Topic, sessions: readonly Session[], from = 0): void {
     peer.unsubscribe(topic.name)
     peer.subscribe(topic.name)
   }
-  if (end < sessions.length) setImmediate(() => arrange(topic, sessions, end))
+  if (end < sessions.length) soon('order of subscribers', () => arrange(topic, sessions, end))
 }

@@ -18,7 +18,7 @@ export interface Chunk {
  * bounded memory, least recently used out first: a thousand clients that come back at one position cost one reading.
  */
 export class Backfill {
-  private readonly source: Source
+  private readonly source: Pick<Source, 'read'>
   private readonly bytesMax: number
   private readonly route: (message: StoredMessage) => LogEntry | undefined
   private readonly slots = new Map<number, Slot>()
@@ -26,7 +26,7 @@ export class Backfill {
   private reading = 0
   private readonly queue: (() => void)[] = []
 
-  constructor(source: Source, bytesMax: number, route: (message: StoredMessage) => LogEntry | undefined) {
+  constructor(source: Pick<Source, 'read'>, bytesMax: number, route: (message: StoredMessage) => LogEntry | undefined) {
     this.source = source
     this.bytesMax = bytesMax
     this.route = route

@@ -9,6 +9,8 @@ export interface Route<Audience = unknown> {
   readonly rooms: readonly string[]
   /** Where set: only these users get it. */
   readonly users: readonly string[] | undefined
+  /** Where set: only those who take part in this conversation by the time that they would get it. */
+  readonly conversation?: string | undefined
   /** Its values by facet of the contract (filters and access), for predicates. */
   readonly facets: readonly (readonly string[] | undefined)[]
   /** Where set: an older event of the same key may be skipped by who is catching up. */

@@ -12,6 +12,8 @@ export interface EventLogOptions {
   readonly backfillBytes: number
   /** Reads and routes a stored message. @returns undefined for one that is nobody's event */
   readonly route: (message: StoredMessage, position: string) => LogEntry | undefined
+  /** What was learned from events after this sequence is no longer true. */
+  readonly forget?: (afterSeq: number) => void
 }
 
 /** Live delivery further behind than this part of the ring: reading pauses until it has caught up. */
@@ -31,9 +33,14 @@ export class EventLog {
   epochBytes: Uint8Array = new Uint8Array()
   /** Sequence of the newest message seen, event or not. */
   headSeq = 0
+  /** How often the stream was another one. */
+  life = 0
   /** Called when events were added. */
   onAppend: () => void = () => {}
-  /** Called when the stream is another one: positions of before, of that epoch, no longer mean anything. */
+  /**
+   * Called when the stream is another one: positions of before, of that epoch, no longer mean anything. Where the epoch is the same, the
+   * stream was cut short: positions after `headSeq` are to be given anew.
+   */
   onReset: (epochBefore: string) => void = () => {}
   private readonly options: EventLogOptions
   private readonly backfill: Backfill
@@ -51,7 +58,7 @@ export class EventLog {
   constructor(options: EventLogOptions) {
     this.options = options
     this.ring = new Ring(options.ringEvents, options.ringBytes)
-    this.backfill = new Backfill(options.source, options.backfillBytes, (message) => options.route(message, this.position(message.seq)))
+    this.backfill = new Backfill({ read: (afterSeq, limit) => this.read(afterSeq, limit) }, options.backfillBytes, (message) => options.route(message, this.position(message.seq)))
   }
 
   position(seq: number): string {
@@ -78,7 +85,9 @@ export class EventLog {
         },
         reset: (anew) => {
           const { epoch } = this
-          this.begin(anew.epoch, anew.epoch === epoch ? anew.lastSeq : anew.firstSeq - 1)
+          const cutShort = anew.epoch === epoch
+          this.begin(anew.epoch, cutShort ? anew.lastSeq : anew.firstSeq - 1)
+          this.options.forget?.(cutShort ? anew.lastSeq : 0)
           if (!this.warmedUp) warm()
           this.onReset(epoch)
         },
@@ -121,20 +130,34 @@ export class EventLog {
     }
   }
 
-  /** The stream's bounds now; callers at the same time share one question. The ring forgets what the stream forgot. */
+  /**
+   * The stream's bounds now; callers at the same time share one question. The ring forgets what the stream forgot.
+   * @throws BrokerError SERVICE_UNAVAILABLE; Error where the stream is another one, or was cut short, which the log has yet to notice
+   */
   bounds(): Promise<Bounds> {
-    this.asking ??= this.options.source
-      .bounds()
-      .then((bounds) => {
-        if (bounds.epoch === this.epoch) this.ring.dropBefore(bounds.firstSeq)
-        this.known = bounds
-        this.knownMs = Date.now()
-        return bounds
-      })
-      .finally(() => {
-        this.asking = undefined
-      })
+    this.asking ??= this.ask().finally(() => {
+      this.asking = undefined
+    })
     return this.asking
+  }
+
+  private async ask(): Promise<Bounds> {
+    const { life, headSeq } = this
+    const bounds = await this.options.source.bounds()
+    if (this.life !== life || bounds.epoch !== this.epoch || bounds.lastSeq < headSeq) throw new Error('the stream is another one than a moment ago')
+    this.ring.dropBefore(bounds.firstSeq)
+    this.known = bounds
+    this.knownMs = Date.now()
+    return bounds
+  }
+
+  /** What the source has under this log's positions. Asked before and after, so that none of it is another stream's. */
+  private async read(afterSeq: number, limit: number): Promise<StoredMessage[]> {
+    const { life } = this
+    const messages = await this.options.source.read(afterSeq, limit)
+    await this.ask()
+    if (this.life !== life) throw new Error('the stream is another one than a moment ago')
+    return messages
   }
 
   /**
@@ -168,7 +191,9 @@ export class EventLog {
   }
 
   private begin(epoch: string, floorSeq: number): void {
+    this.life++
     this.epoch = epoch
+    this.known = undefined
     this.epochBytes = Buffer.from(epoch)
     this.headSeq = floorSeq
     this.ring.reset(floorSeq)
@@ -178,6 +203,8 @@ export class EventLog {
 
   /** @returns whether it is somebody's event */
   private append(message: StoredMessage): boolean {
+    // A stream that was cut short may be read once more from further back.
+    if (message.seq <= this.headSeq) return false
     this.headSeq = message.seq
     const entry = this.options.route(message, this.position(message.seq))
     if (!entry) return false

@@ -91,11 +91,11 @@ t.test('an event of a conversation is for those who took part in it', async (t) 
     asked.push([app, conversation])
     return ['bob', 'carol']
   })
-  t.same(route('chat', { conversation: 'c1' }, {}, contract).users, ['bob', 'carol'])
+  t.same(contract.audience.participantsIn(route('chat', { conversation: 'c1' }, {}, contract).conversation as string), ['bob', 'carol'])
   t.same(asked, [['shop', 'c1']])
   t.same(route('chat', { conversation: 'c1' }, { user_id: 'dave' }, contract).users, ['dave'], 'a user named by the producer comes first')
-  t.equal(route('chat', {}, {}, contract).users, undefined, 'no conversation: everybody')
-  t.same(route('chat', { conversation: 'c1' }).users, [], 'nobody took part: nobody gets it')
+  t.same([route('chat', {}, {}, contract).users, route('chat', {}, {}, contract).conversation], [undefined, undefined], 'no conversation: everybody')
+  t.same(compile().audience.participantsIn('c1'), [], 'nobody took part: nobody gets it')
 })
 
 t.test('a filter lets through what carries one of its values, or none at all', async (t) => {

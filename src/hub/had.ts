@@ -1,0 +1,63 @@
+import type { LogEntry } from '../log/entry.ts'
+import { accepts } from './predicate.ts'
+import type { Group } from './room.ts'
+
+/** Links kept of a session that goes back again and again before it has caught up. */
+const LINKS_MAX = 32
+
+/**
+ * What a session was in when it went back in the log, and how far it had come: what it got then does not come again by a room that
+ * it joined later. A session that goes back once more before it got there has a chain of these.
+ */
+export interface Had {
+  /** Everything up to here was delivered. */
+  seq: number
+  readonly groups: readonly Group[]
+  readonly floors: ReadonlyMap<string, number> | undefined
+  /** A conversation that the session took no part in then. */
+  readonly without: string | undefined
+  before: Had | undefined
+}
+
+/** The chain with one link more. */
+export function havingHad(had: Had, before: Had | undefined): Had {
+  had.before = before
+  let last = had
+  for (let links = 1; last.before !== undefined; links++) {
+    if (links === LINKS_MAX) last.before = undefined
+    else last = last.before
+  }
+  return had
+}
+
+/** Less was delivered than had been thought. */
+export function lowerHad(had: Had | undefined, deliveredSeq: number): void {
+  for (let at = had; at !== undefined; at = at.before) at.seq = Math.min(at.seq, deliveredSeq)
+}
+
+/** Whether an event was delivered then. Who was to get it is the same now. */
+export function wasHad(had: Had, entry: LogEntry): boolean {
+  for (let at: Had | undefined = had; at !== undefined; at = at.before) {
+    if (entry.seq > at.seq || (at.without !== undefined && at.without === entry.route.conversation)) continue
+    for (const room of entry.route.rooms) if (opens(at.groups, at.floors, room, entry)) return true
+  }
+  return false
+}
+
+/** Whether an event was shown then to those in a room. */
+export function wasShown(had: Had, room: string, seq: number): boolean {
+  for (let at: Had | undefined = had; at !== undefined; at = at.before) {
+    if (seq <= at.seq && at.groups.some((group) => group.room.name === room) && seq > (at.floors?.get(room) ?? 0)) return true
+  }
+  return false
+}
+
+/** Whether an event comes by membership in a room. */
+export function opens(groups: readonly Group[], floors: ReadonlyMap<string, number> | undefined, room: string, entry: LogEntry): boolean {
+  for (const group of groups) {
+    if (group.room.name !== room) continue
+    if (floors !== undefined && entry.seq <= (floors.get(room) ?? 0)) return false
+    return group.predicate === undefined || accepts(group.predicate, entry.route.facets)
+  }
+  return false
+}

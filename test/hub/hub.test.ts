@@ -1,0 +1,351 @@
+import t, { type Test } from 'tap'
+import { onFault } from '../../src/guarded.ts'
+import { Hub } from '../../src/hub/hub.ts'
+import { compilePredicate } from '../../src/hub/predicate.ts'
+import { Audience } from '../../src/hub/room.ts'
+import { BEHIND, LIVE, Session } from '../../src/hub/session.ts'
+import type { Wire } from '../../src/hub/wire.ts'
+import { LogEntry } from '../../src/log/entry.ts'
+import { EventLog } from '../../src/log/event-log.ts'
+import type { StoredMessage } from '../../src/log/event.ts'
+import { Meters } from '../../src/meters.ts'
+import { ModelApp, ModelPeer } from '../simulation/model-app.ts'
+import { ModelSource } from '../simulation/model-source.ts'
+import { eventually } from '../support/client.ts'
+import { range } from '../support/collector.ts'
+
+const LIMIT_BYTES = 4_000
+
+interface Body {
+  readonly rooms: readonly string[]
+  readonly conversation?: string
+  readonly pad?: number
+}
+
+/** A hub over a stream and sockets in memory. */
+class Bench {
+  readonly source = new ModelSource()
+  readonly app = new ModelApp()
+  readonly participants = new Map<string, string[]>()
+  readonly audience = new Audience('app', (conversation) => this.participants.get(conversation) ?? [])
+  readonly meters = new Meters()
+  readonly log: EventLog
+  readonly hub: Hub
+
+  static async open(ringEvents = 1_000): Promise<Bench> {
+    const bench = new Bench(ringEvents)
+    bench.source.prompt = true
+    await bench.log.start()
+    bench.hub.start()
+    return bench
+  }
+
+  private constructor(ringEvents: number) {
+    this.log = new EventLog({ source: this.source, ringEvents, ringBytes: 10_000_000, backfillBytes: 1_000_000, route: (message, position) => this.route(message, position) })
+    this.hub = new Hub(this.log, this.meters, { bufferBytes: LIMIT_BYTES / 4, stallMs: 1_000 })
+  }
+
+  wire(id = 'w'): Wire {
+    return {
+      id,
+      format: 'json',
+      binary: false,
+      encodeEvent: ({ data }, position) => Buffer.from(`[${'x'.repeat((data.pad as number | undefined) ?? 1)},"${position}"]`),
+      encodeMessage: ({ type }) => Buffer.from(type),
+      publish: (topic, frame) => this.app.publish(topic, frame),
+    }
+  }
+
+  store(body: Body, count = 1): void {
+    for (let n = 0; n < count; n++) this.source.store('events.app.thing', JSON.stringify(body))
+  }
+
+  /** Stores events of one room and lets the log read them. */
+  tell(body: Body, count = 1): void {
+    this.store(body, count)
+    this.source.deliver()
+  }
+
+  client(wire = this.wire(), user = 'ann'): Client {
+    const client = new Client(this, wire, user)
+    this.hub.open(client)
+    return client
+  }
+
+  /** Turns of the event loop, with what uWS does at their ends. */
+  async turns(count = 8): Promise<void> {
+    for (let n = 0; n < count; n++) {
+      this.app.flush()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    this.app.flush()
+  }
+
+  private route({ seq, timeMs, body }: StoredMessage, position: string): LogEntry {
+    const data = JSON.parse(Buffer.from(body).toString()) as Body & Record<string, unknown>
+    const envelope = { type: 'thing', data, timestamp: '' }
+    const { rooms, conversation } = data
+    return new LogEntry(seq, timeMs, position, { audience: this.audience, type: 'thing', rooms, users: undefined, conversation, facets: [['blue']], latestKey: undefined }, body.length, envelope, () => envelope)
+  }
+}
+
+class Client extends Session {
+  /** Positions in the order of their arrival, and what it was told it missed. */
+  readonly got: string[] = []
+  readonly told: string[] = []
+  ended = false
+
+  constructor(bench: Bench, wire: Wire, user: string) {
+    const peer = new ModelPeer(
+      bench.app,
+      {
+        dropped: (frame) => bench.hub.dropped(this, frame),
+        drained: () => bench.hub.drained(this),
+        received: (frame) => void this.got.push(/"([^"]+)"\]$/.exec(Buffer.from(frame).toString())?.[1] ?? Buffer.from(frame).toString()),
+      },
+      LIMIT_BYTES,
+    )
+    super(bench.audience, wire, user, peer)
+  }
+
+  get socket(): ModelPeer {
+    return this.peer as ModelPeer
+  }
+
+  override missed(since: string, oldest: string): void {
+    this.told.push(`${since} → ${oldest}`)
+  }
+
+  override stalled(): void {
+    this.ended = true
+  }
+}
+
+const positions = (epoch: string, from: number, to: number) => range(from, to).map((seq) => `${epoch}-${seq}`)
+
+t.test('live clients are told when the stream is another one, and get all of the new one', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.hub.join(client, ['a'])
+  bench.tell({ rooms: ['a'] }, 3)
+  await bench.turns()
+  bench.source.renew()
+  bench.store({ rooms: ['a'] }, 2)
+  bench.source.deliver()
+  bench.source.deliver()
+  await bench.turns()
+  t.same(client.told, ['e1-3 → e2-1'])
+  t.same(client.got, [...positions('e1', 1, 3), ...positions('e2', 1, 2)])
+  t.equal(client.state, LIVE)
+})
+
+t.test('a stream that was cut short is not delivered once more from its first event', async (t) => {
+  const bench = await Bench.open()
+  const [live, behind, late] = [bench.client(), bench.client(), bench.client()]
+  for (const client of [live, behind]) bench.hub.join(client, ['a'])
+  bench.tell({ rooms: ['a'] }, 5)
+  await bench.turns()
+  // So slow that it is behind when the end goes.
+  behind.socket.stalled = true
+  bench.tell({ rooms: ['a'], pad: LIMIT_BYTES }, 5)
+  await bench.turns()
+  t.equal(behind.state, BEHIND)
+  bench.source.cut(8)
+  bench.source.deliver()
+  bench.hub.joinSince(late, ['a'], undefined, 6)
+  bench.tell({ rooms: ['a'] }, 4)
+  await bench.turns()
+  behind.socket.stalled = false
+  for (let n = 0; n < 8; n++) {
+    behind.socket.take(LIMIT_BYTES)
+    await bench.turns()
+  }
+  t.same(live.told, ['e1-10 → e1-9'])
+  t.equal(behind.told.length, 1)
+  t.same(live.got, [...positions('e1', 1, 10), ...positions('e1', 9, 12)])
+  t.same(behind.got, positions('e1', 1, 12), 'what it had yet to get, and then what was given anew')
+  t.same(late.got, positions('e1', 7, 12))
+})
+
+t.test('an event whose frame came before a reset does not keep back the one of the same number after it', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.hub.join(client, ['a'])
+  bench.tell({ rooms: ['a'] })
+  await bench.turns()
+  client.native = false
+  bench.hub.join(client, ['b'])
+  client.begunSeq = 1
+  bench.source.renew()
+  bench.tell({ rooms: ['a'] })
+  bench.source.deliver()
+  await bench.turns()
+  t.same(client.got, ['e1-1', 'e2-1'])
+})
+
+t.test('frames that uWS still holds when a client joins rooms since, and drops then, are not taken for delivered', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.hub.join(client, ['a'])
+  client.socket.stalled = true
+  bench.tell({ rooms: ['a'], pad: LIMIT_BYTES + 1 })
+  await bench.turns()
+  // Published in this turn, and dropped at its end.
+  bench.tell({ rooms: ['a'] }, 6)
+  t.equal(client.state, LIVE)
+  bench.hub.joinSince(client, ['b'], undefined, 1)
+  await bench.turns()
+  client.socket.stalled = false
+  client.socket.take(2 * LIMIT_BYTES)
+  await bench.turns()
+  t.same(client.got, positions('e1', 1, 7))
+})
+
+t.test('a session that leaves its topics is fed only once uWS has written or dropped what it holds for it', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.hub.join(client, ['a'])
+  bench.tell({ rooms: ['a'] }, 2)
+  await bench.turns()
+  client.socket.stalled = true
+  bench.tell({ rooms: ['a'], pad: 900 }, 8)
+  bench.tell({ rooms: ['b'] })
+  for (let n = 0; n < 2; n++) await new Promise((resolve) => setImmediate(resolve))
+  bench.hub.joinSince(client, ['b'], undefined, 2)
+  // In the same turn, before anything of it is written.
+  await new Promise((resolve) => setImmediate(resolve))
+  await bench.turns()
+  client.socket.stalled = false
+  for (let n = 0; n < 4; n++) {
+    client.socket.take(LIMIT_BYTES)
+    await bench.turns()
+  }
+  t.same(client.got, positions('e1', 1, 11))
+})
+
+t.test('an event of a room that a client was in does not come again by one that it joins since', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.hub.join(client, ['a'])
+  for (const rooms of [['a'], ['b'], ['a', 'b']]) bench.tell({ rooms })
+  await bench.turns()
+  t.same(client.got, ['e1-1', 'e1-3'])
+  bench.hub.joinSince(client, ['b'], undefined, 0)
+  await bench.turns()
+  t.same(client.got, ['e1-1', 'e1-3', 'e1-2'])
+  bench.hub.joinSince(client, ['a'], undefined, 0)
+  await bench.turns()
+  t.same(client.got, ['e1-1', 'e1-3', 'e1-2', 'e1-1'], 'asked for once more, it comes once more, but for what another room brought')
+})
+
+t.test('a heartbeat that is dropped does not put back a session that is fed from the log', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.hub.join(client, ['a'])
+  bench.tell({ rooms: ['a'] }, 3)
+  await bench.turns()
+  client.native = false
+  bench.hub.join(client, ['b'])
+  await bench.turns()
+  bench.hub.droppedAfter([client], 1)
+  bench.tell({ rooms: ['a'] })
+  await bench.turns()
+  t.same(client.got, positions('e1', 1, 4))
+})
+
+t.test('an event in two rooms comes once after a wire was made again', async (t) => {
+  const bench = await Bench.open()
+  const other = bench.client(bench.wire('other'))
+  const others = [bench.client(bench.wire('other')), bench.client(bench.wire('other'))]
+  for (const each of [other, ...others]) bench.hub.join(each, ['a'])
+  const first = [bench.client(bench.wire()), bench.client(bench.wire())]
+  for (const each of first) bench.hub.join(each, ['a'])
+  for (const each of first) bench.hub.close(each)
+  const second = [bench.client(bench.wire()), bench.client(bench.wire())]
+  for (const each of second) bench.hub.join(each, ['a', 'b'])
+  bench.tell({ rooms: ['a', 'b'] })
+  await bench.turns()
+  t.same([other, ...others, ...second].map(({ got }) => got), Array.from({ length: 5 }, () => ['e1-1']))
+})
+
+t.test('who comes to a conversation late gets what went by since, and nothing twice', async (t) => {
+  const bench = await Bench.open()
+  const [ann, bob] = [bench.client(bench.wire(), 'ann'), bench.client(bench.wire(), 'bob')]
+  for (const client of [ann, bob]) bench.hub.join(client, ['a', 'talk'])
+  bench.tell({ rooms: ['talk'], conversation: 'c' })
+  bench.tell({ rooms: ['a'] })
+  bench.tell({ rooms: ['talk'], conversation: 'c' })
+  bench.tell({ rooms: ['talk'], conversation: 'd' })
+  await bench.turns()
+  t.same([ann.got, bob.got], [['e1-2'], ['e1-2']])
+  bench.participants.set('c', ['ann'])
+  bench.hub.participates(bench.audience, 'c', 'ann', 1)
+  bench.tell({ rooms: ['talk'], conversation: 'c' })
+  await bench.turns()
+  t.same([ann.got, bob.got], [['e1-2', 'e1-3', 'e1-5'], ['e1-2']])
+  bench.participants.set('d', ['bob'])
+  bench.hub.participates(bench.audience, 'd', 'bob', 4)
+  t.equal(bob.state, LIVE, 'nothing went by: nothing is fed')
+})
+
+t.test('a filter changed while behind counts from the cursor on', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.hub.join(client, ['a'], compilePredicate([], [{ facet: 0, allowed: new Set(['red']) }]))
+  bench.tell({ rooms: ['a'] }, 2)
+  await bench.turns()
+  bench.hub.joinSince(client, ['b'], undefined, 1)
+  bench.hub.join(client, ['a'])
+  bench.tell({ rooms: ['a'] })
+  await bench.turns()
+  t.same(client.got, ['e1-2', 'e1-3'])
+})
+
+t.test('200,000 sessions that fall behind at once all get their turn', async (t) => {
+  const bench = await Bench.open()
+  let fed = 0
+  const send = () => {
+    fed++
+    return 1
+  }
+  const peer = { send, getBufferedAmount: () => 0, subscribe: () => true, unsubscribe: () => true, cork: (callback: () => void) => callback(), close: () => {} }
+  const wire = bench.wire()
+  bench.tell({ rooms: ['a'] })
+  await bench.turns()
+  const sessions = Array.from({ length: 200_000 }, (_, n) => new Session(bench.audience, wire, `user-${n}`, peer))
+  for (const session of sessions) {
+    bench.hub.open(session)
+    bench.hub.joinSince(session, ['a'], undefined, 0)
+  }
+  await eventually(() => fed === sessions.length && bench.hub.catchUp.behind === 0)
+  t.equal(fed, sessions.length)
+})
+
+t.test('a fault in a turn of live delivery, or of catching up, costs that turn, and is reported', async (t: Test) => {
+  const bench = await Bench.open()
+  const faults: string[] = []
+  t.teardown(onFault((where) => faults.push(where)))
+  const [faulty, client] = [bench.client(), bench.client()]
+  for (const each of [faulty, client]) bench.hub.join(each, ['a'])
+  const { advanced } = bench.hub.catchUp
+  bench.hub.catchUp.advanced = () => {
+    throw new Error('a fault')
+  }
+  bench.tell({ rooms: ['a'] })
+  await bench.turns()
+  bench.hub.catchUp.advanced = advanced
+  bench.tell({ rooms: ['a'] })
+  await bench.turns()
+  t.same(client.got, positions('e1', 1, 2))
+  t.same([...new Set(faults)], ['live delivery'])
+  faults.length = 0
+  faulty.socket.cork = () => {
+    throw new Error('another')
+  }
+  for (const each of [faulty, client]) bench.hub.joinSince(each, ['b'], undefined, 0)
+  bench.tell({ rooms: ['b'] }, 2)
+  await bench.turns()
+  t.same(client.got, positions('e1', 1, 4))
+  t.same(faults, ['catching up'])
+  t.equal(faulty.ended, true)
+})
