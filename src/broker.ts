@@ -136,11 +136,11 @@ export async function startBroker(config: Config, log: Logger, development: { to
     const told = contract?.contract.presence
     if (contract && told) hub.say(contract.audience, (told.room ?? placeRoom)(place), told[change]({ id, name }, place), (session) => session.userId === id)
   })
-  participants.onJoined = (appName, conversation, userId, since) => {
+  participants.onJoined = guarded('participants', (appName, conversation, userId, since) => {
     const audience = registry.contracts.get(appName)?.audience
     const position = parsePosition(since)
     if (audience && position?.epoch === eventLog.epoch) hub.participates(audience, conversation, userId, position.seq)
-  }
+  })
   locks.isHere = (appName, userId) => registry.contracts.get(appName)?.audience.firstOfUser(userId) !== undefined
   locks.onFreed = guarded('locks', (appName: string, lock: Lock) => {
     storeLockEvent(appName, registry.contracts.get(appName)?.contract.locks?.unlocked(lock), source).catch((error) => log.warn({ app: appName, reason: String(error) }, 'a lock ran out, and its event could not be stored'))

@@ -9,6 +9,7 @@ import type { Bounds, Consumption, KeyValue, Sink, Source } from '../../src/sour
 export class ModelSource implements Source {
   readonly kind = 'nats'
   connected = true
+  readonly troubles: readonly string[] = []
   epoch = 'e1'
   firstSeq = 1
   messages: StoredMessage[] = []
