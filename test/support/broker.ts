@@ -61,6 +61,11 @@ export class TestBroker {
     return this.process?.pid as number
   }
 
+  /** It is not running, by itself or because somebody ended it. */
+  get ended(): boolean {
+    return !this.process || this.process.exitCode !== null || this.process.signalCode !== null
+  }
+
   url(path = '/ws'): string {
     return `ws://127.0.0.1:${this.port}${path}`
   }

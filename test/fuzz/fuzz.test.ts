@@ -1,0 +1,37 @@
+import t from 'tap'
+import { checkSurface, faultsIn, outcomeOf, reach, restart } from './run.ts'
+import { BROKER_SURFACES, PURE_SURFACES } from './surfaces.ts'
+import { Watch } from './watch.ts'
+import { World } from './world.ts'
+
+const SEED = 1
+const SECONDS = 3
+/** On a busy machine the last event may take its time. */
+const PATIENCE_MS = 60_000
+
+for (const surface of PURE_SURFACES) {
+  t.test(`${surface.name}: ${surface.about}`, async (t) => {
+    t.same(faultsIn(checkSurface(surface, SEED, SECONDS)), [])
+  })
+}
+
+t.test('a broker stands what nobody should send, and clients that behave well notice nothing', async (t) => {
+  const world = await World.start()
+  t.teardown(() => world.stop())
+  await world.openCanaries()
+  const watch = new Watch(world)
+  for (const surface of BROKER_SURFACES) {
+    await t.test(`${surface.name}: ${surface.about}`, async (t) => {
+      const outcome = outcomeOf(surface.name, SEED)
+      await reach(surface, world, outcome, Date.now() + SECONDS * 1_000, watch, { seed: SEED, seconds: SECONDS })
+      t.notOk(world.broker.ended, `the broker lives: ${world.broker.log.slice(-3_000)}`)
+      t.same(faultsIn(outcome), [])
+    })
+  }
+  await watch.stop()
+  const outcome = { ...outcomeOf('all', SEED), canaries: await world.reportCanaries(PATIENCE_MS) }
+  t.same(faultsIn(outcome), [], 'every canary event arrived, in order, on one connection')
+  t.equal((await world.broker.ops('/readyz')).status, 200)
+  await restart(world, outcome)
+  t.notOk(world.broker.ended, 'another start stands what is stored now')
+})
