@@ -12,12 +12,12 @@ export async function replay(surface: BrokerSurface, inputs: readonly unknown[],
     const driver = await surface.open(world)
     const waiting = [...inputs]
     const send = async () => {
-      for (let input = waiting.shift(); input !== undefined && !world.broker.ended; input = waiting.shift()) await driver.send(input)
+      for (let input = waiting.shift(); input !== undefined && !world.broker.gone; input = waiting.shift()) await driver.send(input)
     }
     await Promise.all(Array.from({ length: surface.concurrency }, send))
-    for (let waited = 0; waited < SETTLE_MS && !world.broker.ended; waited += 50) await new Promise((resolve) => setTimeout(resolve, 50))
+    for (let waited = 0; waited < SETTLE_MS && !world.broker.gone; waited += 50) await new Promise((resolve) => setTimeout(resolve, 50))
     await driver.close()
-    if (world.broker.ended) return world.broker.log.slice(-3_000)
+    if (world.broker.gone) return world.broker.log.slice(-3_000)
     const faults = await faultsOf(world)
     return faults.size > 0 ? `its guard caught ${[...faults.keys()].join(', ')}\n${world.broker.log.slice(-3_000)}` : undefined
   } finally {

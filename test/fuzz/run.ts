@@ -73,7 +73,7 @@ export async function runSurface(surface: BrokerSurface, options: RunOptions): P
     const world = await World.start(options)
     try {
       await fuzzWorld(surface, world, outcome, endMs, options)
-      if (!world.broker.ended && !options.stop?.aborted) await restart(world, outcome)
+      if (!world.broker.gone && !options.stop?.aborted) await restart(world, outcome)
     } finally {
       await world.stop()
     }
@@ -86,13 +86,13 @@ async function fuzzWorld(surface: BrokerSurface, world: World, outcome: Outcome,
   await world.openCanaries()
   const watch = new Watch(world)
   const inputs = await reach(surface, world, outcome, endMs, watch, options)
-  if (!world.broker.ended) outcome.canaries.push(...(await world.reportCanaries()))
+  if (!world.broker.gone) outcome.canaries.push(...(await world.reportCanaries()))
   await watch.stop()
   outcome.silenceMs = Math.max(outcome.silenceMs, watch.silenceMs)
-  outcome.memoryMb = { start: outcome.memoryMb.start || watch.memoryStartMb, max: Math.max(outcome.memoryMb.max, watch.memoryMaxMb), end: world.broker.ended ? outcome.memoryMb.end : watch.memoryMb() }
+  outcome.memoryMb = { start: outcome.memoryMb.start || watch.memoryStartMb, max: Math.max(outcome.memoryMb.max, watch.memoryMaxMb), end: world.broker.gone ? outcome.memoryMb.end : watch.memoryMb() }
   if (watch.hangs) outcome.hangs++
-  if (world.broker.ended || watch.hangs) {
-    outcome.crashes.push({ reason: world.broker.ended ? reasonIn(world.broker.log) : 'it hangs', file: writeInputs(`${surface.name}-${options.seed}-${outcome.crashes.length + 1}`, surface.name, inputs.last) })
+  if (world.broker.gone || watch.hangs) {
+    outcome.crashes.push({ reason: world.broker.gone ? reasonIn(world.broker.log) : 'it hangs', file: writeInputs(`${surface.name}-${options.seed}-${outcome.crashes.length + 1}`, surface.name, inputs.last) })
   } else outcome.ready = (await world.broker.ops('/readyz')).ok
 }
 
@@ -104,7 +104,7 @@ export async function reach(surface: BrokerSurface, world: World, outcome: Outco
   const driver = await surface.open(world)
   const showing = setInterval(() => progress?.(outcome, startMs, watch.memoryMb()), PROGRESS_MS)
   const send = async () => {
-    while (Date.now() < endMs && !stop?.aborted && !world.broker.ended && !watch.hangs) {
+    while (Date.now() < endMs && !stop?.aborted && !world.broker.gone && !watch.hangs) {
       const input = surface.make(Random.ofCase(seed, outcome.cases++))
       inputs.add(input)
       await driver.send(input)
@@ -118,7 +118,7 @@ export async function reach(surface: BrokerSurface, world: World, outcome: Outco
   }
   await driver.close()
   await new Promise((resolve) => setTimeout(resolve, SETTLE_MS))
-  if (world.broker.ended) return inputs
+  if (world.broker.gone) return inputs
   for (const [where, count] of await faultsOf(world)) {
     const grown = count - (before.get(where) ?? 0)
     if (grown > 0) outcome.faults.set(where, (outcome.faults.get(where) ?? 0) + grown)

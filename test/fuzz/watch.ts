@@ -36,11 +36,11 @@ export class Watch {
   }
 
   private async look(): Promise<void> {
-    while (!this.stopped && !this.world.broker.ended) {
+    while (!this.stopped && !this.world.broker.gone) {
       this.memoryMaxMb = Math.max(this.memoryMaxMb, this.memoryMb())
       const askedMs = Date.now()
       const answered = await fetch(`http://127.0.0.1:${this.world.ports.OPS_PORT}/healthz`, { signal: AbortSignal.timeout(HANG_MS) }).then((answer) => answer.ok, () => false)
-      if (!this.stopped && !this.world.broker.ended && answered) this.silenceMs = Math.max(this.silenceMs, Date.now() - askedMs)
+      if (!this.stopped && !this.world.broker.gone && answered) this.silenceMs = Math.max(this.silenceMs, Date.now() - askedMs)
       else if (Date.now() - askedMs >= HANG_MS) this.silenceMs = HANG_MS
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
     }

@@ -61,8 +61,8 @@ export class TestBroker {
     return this.process?.pid as number
   }
 
-  /** It is not running, by itself or because somebody ended it. */
-  get ended(): boolean {
+  /** It runs no more, by itself or because somebody ended it. */
+  get gone(): boolean {
     return !this.process || this.process.exitCode !== null || this.process.signalCode !== null
   }
 
