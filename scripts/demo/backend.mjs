@@ -5,7 +5,8 @@ const codec = JSONCodec()
 
 /** A backend of one application. */
 export async function connectBackend(servers, app) {
-  const nc = await connect({ servers, name: `demo of ${app}` })
+  // deploy/nats.conf lets a service listen to this inbox alone.
+  const nc = await connect({ servers, name: `demo of ${app}`, inboxPrefix: '_INBOX.service' })
   const js = nc.jetstream()
   const timers = new Set()
   let stopped = false

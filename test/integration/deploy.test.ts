@@ -35,7 +35,7 @@ async function guardedNats(t: Test): Promise<{ nats: TestNats; as: (user: string
     rmSync(folder, { recursive: true, force: true })
   })
   const as = async (user: string) => {
-    const nc = await connect({ servers: nats.url, user, pass: user[0] as string })
+    const nc = await connect({ servers: nats.url, user, pass: user[0] as string, inboxPrefix: `_INBOX.${user === 'broker' ? 'roomcast' : user}` })
     t.teardown(() => nc.close())
     return nc
   }
@@ -131,21 +131,42 @@ t.test('nats.conf: nobody may do more than that', async (t) => {
     await eventually(() => refused.length >= subjects.length)
     for (const subject of subjects) t.ok(refused.some((text) => text.includes(subject)), `${user} may not publish to ${subject}`)
   }
+  const sessions = ['$KV.roomcast_sessions.>', '$JS.API.>', '$SRV.>']
+  const unheard = {
+    producer: ['events.>', 'commands.>', 'ask.>', 'roomcast.>', '_INBOX.>', '_INBOX.*.>', '_INBOX.roomcast.>', '_INBOX.service.>', '_INBOX.login.>', '>', ...sessions],
+    service: ['events.>', 'ask.>', 'roomcast.>', '_INBOX.>', '_INBOX.*', '_INBOX.roomcast.>', '_INBOX.producer.>', '_INBOX.login.>', '>', ...sessions],
+    login: ['events.>', 'commands.>', 'ask.>', 'roomcast.>', '_INBOX.>', '_INBOX.roomcast.>', '_INBOX.producer.>', '_INBOX.service.>', '>', ...sessions],
+    broker: ['events.>', 'commands.>', '_INBOX.>', '_INBOX.login.>', '_INBOX.service.>', '_INBOX.producer.>', ...sessions],
+  }
   const spied: string[] = []
-  for (const user of ['producer', 'service', 'login']) {
+  for (const [user, subjects] of Object.entries(unheard)) {
     const nc = await as(user)
     const refused = refusals(nc)
-    for (const subject of ['events.>', '_INBOX.roomcast.>']) nc.subscribe(subject, { callback: () => {} })
-    nc.subscribe('_INBOX.>', { callback: (_, { subject }) => void spied.push(subject) })
+    for (const subject of subjects) {
+      nc.subscribe(subject, { callback: (error, message) => void (error ?? spied.push(`${user} heard ${message.subject} by ${subject}`)) })
+      // With a queue group too: its permission is another.
+      nc.subscribe(subject, { queue: 'spies', callback: (error, message) => void (error ?? spied.push(`${user} heard ${message.subject} by ${subject}`)) })
+    }
     await nc.flush()
-    await eventually(() => refused.length >= 2)
+    await eventually(() => subjects.every((subject) => refused.some((text) => text.includes(`"subject":"${subject}"`))), 10_000)
+    t.pass(`${user} may not listen to ${subjects.join(' ')}`)
   }
+  // What was overheard: an acknowledgement, a session record as its login service reads it, an answer to the broker.
+  const login = await as('login')
+  const records = await login.jetstream().views.kv('roomcast_sessions', { bindOnly: true })
+  await records.put('s-4711', codec.encode(JSON.stringify({ sub: 'ann', exp: Math.floor(Date.now() / 1000) + 60 })))
+  t.match(codec.decode((await records.get('s-4711'))?.value ?? new Uint8Array()), 'ann', 'the login service reads what it wrote')
+  const coding = await SocketIoClient.connect(`http://127.0.0.1:${broker.codingAssistantPort}`, {})
+  t.teardown(() => coding.close())
+  t.match(await coding.socket.emitWithAck('auth:session', { sessionId: 's-4711' }), { status: 'success' })
   const raw = await TestClient.connect(broker.url())
   t.teardown(() => raw.close())
   await raw.subscribe(['game_added'])
   await (await as('producer')).jetstream().publish('events.game-djinn.game_added', codec.encode('{"data":{}}'))
   await raw.type('game_added')
-  t.same(spied.filter((subject) => subject.startsWith('_INBOX.roomcast')), [], 'events on their way to the broker are heard by nobody else')
+  const producer = await as('producer')
+  await t.rejects(producer.request('$JS.API.STREAM.MSG.GET.KV_roomcast_sessions', codec.encode('{"last_by_subj":"$KV.roomcast_sessions.s-4711"}'), { timeout: 500 }), 'a producer reads no sessions')
+  t.same(spied, [], 'nobody heard what is another\'s')
   const stranger = await connect({ servers: nats.url, user: 'broker', pass: 'wrong' }).catch((error: Error) => error)
   t.ok(stranger instanceof Error)
 })
