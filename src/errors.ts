@@ -70,6 +70,18 @@ export class BrokerError extends Error {
   }
 }
 
+/** As much of what a client sent as goes into an answer. */
+export const EXCERPT_MAX = 200
+
+/** What a client sent, as far as an answer repeats it: whatever it is made of, no text in it is longer than `EXCERPT_MAX`. */
+export function excerpt(value: unknown, depth = 4): unknown {
+  if (typeof value === 'string') return value.slice(0, EXCERPT_MAX)
+  if (typeof value !== 'object' || value === null) return value
+  if (depth === 0) return null
+  if (Array.isArray(value)) return value.map((item) => excerpt(item, depth - 1))
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, excerpt(item, depth - 1)]))
+}
+
 /** Text of anything thrown. */
 export function reasonOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)

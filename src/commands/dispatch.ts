@@ -1,7 +1,8 @@
 import { Type } from 'typebox'
 import type { CompiledCommand } from '../contracts/compiled.ts'
 import type { CommandContract, Command } from '../contracts/contract.ts'
-import { BrokerError, reasonOf } from '../errors.ts'
+import { BrokerError, excerpt } from '../errors.ts'
+import { reportFault } from '../guarded.ts'
 import { isRecord } from '../log/event.ts'
 import type { Meters } from '../meters.ts'
 import { authenticate } from './authenticate.ts'
@@ -138,7 +139,14 @@ function failing(caller: Caller, command: Command, meters: Meters, outcome: Prom
 }
 
 function fail(caller: Caller, command: Command | undefined, meters: Meters, error: unknown): void {
-  const known = error instanceof BrokerError ? error : new BrokerError('INTERNAL', reasonOf(error))
-  meters.error(known.code)
-  if (!caller.closed) caller.fail(known, command)
+  if (!(error instanceof BrokerError)) reportFault('command', error)
+  // Of what nobody foresaw the client hears nothing else.
+  const { code, message, details } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
+  meters.error(code)
+  if (caller.closed) return
+  try {
+    caller.fail({ code, message, ...(details === undefined ? undefined : { details: excerpt(details) }) }, command)
+  } catch (unsayable) {
+    reportFault('command', unsayable)
+  }
 }

@@ -2,6 +2,7 @@ import type { Check } from '../contracts/compiled.ts'
 import type { Command } from '../contracts/contract.ts'
 import type { ForwardEffect } from '../contracts/effect.ts'
 import { BrokerError } from '../errors.ts'
+import { reportFault } from '../guarded.ts'
 import { isRecord } from '../log/event.ts'
 import { isoTime } from '../time.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
@@ -57,6 +58,7 @@ export async function requestService(caller: Caller, command: Pick<Command, 'typ
 }
 
 function failed(error: unknown): Outcome {
+  if (!(error instanceof BrokerError)) reportFault('command', error)
   const { code, message } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
   return { ok: false, failure: { code, message } }
 }

@@ -1,6 +1,6 @@
 import type { Command, Lock } from '../contracts/contract.ts'
 import type { LockEffect } from '../contracts/effect.ts'
-import { BrokerError } from '../errors.ts'
+import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { type Caller, checkWithin, type Services } from './caller.ts'
 
 /** Takes a resource for the caller's user; a conflict is LOCKED, with the holder in its details. */
@@ -25,7 +25,7 @@ export async function unlock(caller: Caller, command: Command, effect: LockEffec
 }
 
 function lockedBy(holder: string, resource: Lock['resource']): BrokerError {
-  return new BrokerError('LOCKED', `${holder} holds the lock`, { holder, ...resource })
+  return new BrokerError('LOCKED', `${holder.slice(0, EXCERPT_MAX)} holds the lock`, { holder, ...resource })
 }
 
 /** Stores the event; a caller outside its room, or one for whom nothing changed, is told alone. */

@@ -1,6 +1,6 @@
 import { type Command, userOf } from '../contracts/contract.ts'
 import type { PlaceEffect, SelectEffect } from '../contracts/effect.ts'
-import { BrokerError } from '../errors.ts'
+import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import type { Session } from '../hub/session.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 
@@ -28,7 +28,7 @@ export function placeIn(room: string): string | undefined {
 export async function enter(caller: Caller, command: Command, effect: PlaceEffect, { hub, presence }: Services): Promise<void> {
   const { session, claims, contract } = caller
   const place = effect.place(command.data, senderOf(caller))
-  if (!claims.roles?.includes('admin') && !effect.allows(claims, place)) throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to ${place}`, { place })
+  if (!claims.roles?.includes('admin') && !effect.allows(claims, place)) throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to ${place.slice(0, EXCERPT_MAX)}`, { place })
   const choice = choiceOf(session)
   const types = choice.byPlace.get(place) ?? choice.all ?? effect.events
   choice.byPlace.set(place, types)

@@ -9,9 +9,9 @@ export async function store(caller: Caller, command: Command, effect: StoreEffec
   checkWithin(caller, command, effect.within)
   const sender = senderOf(caller)
   const event = effect.event(command, sender, randomUUID())
+  const forwarded = effect.forward?.(event, command, sender)
   await publish(caller, event, services)
   command.acknowledge?.([{ status: 'success' }])
-  const forwarded = effect.forward?.(event, command, sender)
   if (!forwarded) return
   const outcome = forward(caller, command, forwarded, services)
   caller.answersLater?.(outcome)

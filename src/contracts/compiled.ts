@@ -1,6 +1,6 @@
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
-import { BrokerError } from '../errors.ts'
+import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { type Clause, compilePredicate, facetValues, type Facets, type Predicate } from '../hub/predicate.ts'
 import { Audience } from '../hub/room.ts'
 import { View } from '../hub/view.ts'
@@ -9,6 +9,7 @@ import type { EventEnvelope } from '../log/event.ts'
 import { Remembered, SUBJECTS } from './remembered.ts'
 import type { Claims, CommandContract, Contract, EventContract, RoomContract } from './contract.ts'
 import type { Effect } from './effect.ts'
+import { guardContract } from './guard-contract.ts'
 import { roomPattern } from './patterns.ts'
 
 export type Check = (value: unknown) => readonly string[]
@@ -45,7 +46,9 @@ export class CompiledContract {
   private readonly rooms: readonly { pattern: RegExp; room: RoomContract }[]
   private readonly anyPresence: boolean
 
-  constructor(contract: Contract, builtIn: Readonly<Record<string, CommandContract>>, participantsOf: ParticipantsOf) {
+  /** @param given checked by `checkContract` */
+  constructor(given: Contract, builtIn: Readonly<Record<string, CommandContract>>, participantsOf: ParticipantsOf) {
+    const contract = guardContract(given)
     this.app = contract.app
     this.contract = contract
     this.audience = new Audience(contract.app, (conversation) => participantsOf(contract.app, conversation))
@@ -93,7 +96,7 @@ export class CompiledContract {
   checkRoom(claims: Claims, room: string): void {
     const { room: { allows, record }, id } = this.checkRoomName(room)
     if (claims.roles?.includes('admin') || (allows === undefined ? record === undefined : allows(claims, id))) return
-    throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to room ${room}`, { room })
+    throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to room ${room.slice(0, EXCERPT_MAX)}`, { room })
   }
 
   mayBeIn(claims: Claims, room: string): boolean {
@@ -122,7 +125,7 @@ export class CompiledContract {
       const match = pattern.exec(name)
       if (match !== null) return { room, id: match[1] ?? '' }
     }
-    throw new BrokerError('INVALID_ROOM', undefined, { room: name.slice(0, 200) })
+    throw new BrokerError('INVALID_ROOM', undefined, { room: name.slice(0, EXCERPT_MAX) })
   }
 
   /** Whether those in a room hear of each other. */
@@ -194,5 +197,5 @@ function checkOf(schema: TSchema | undefined): Check {
   if (schema === undefined) return ALWAYS_RIGHT
   const validator = Compile(schema)
   return (value) =>
-    validator.Check(value) ? NONE : [...validator.Errors(value)].slice(0, 8).map((fault) => `${fault.instancePath || '/'}: ${fault.message}`)
+    validator.Check(value) ? NONE : [...validator.Errors(value)].slice(0, 8).map((fault) => `${fault.instancePath || '/'}: ${fault.message}`.slice(0, EXCERPT_MAX))
 }

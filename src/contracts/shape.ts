@@ -14,16 +14,35 @@ import {
   type WebSocketEndpoint,
 } from './contract.ts'
 import type { BatchEffect, EchoEffect, Effect, ForwardEffect, IdentityEffect, LockEffect, PlaceEffect, RecallEffect, RoomEffect, SayEffect, SelectEffect, StoreEffect } from './effect.ts'
+import * as returns from './results.ts'
+import type { Result } from './results.ts'
 
 /** What stands at one place of a contract. */
 export type Kind =
-  | { readonly is: 'function' | 'text' | 'flag' | 'true' | 'schema' }
+  | FunctionKind
+  | { readonly is: 'text' | 'flag' | 'true' | 'schema' }
   | { readonly is: 'number'; readonly min: number; readonly max: number }
   | { readonly is: 'word'; readonly of: readonly string[] }
   | { readonly is: 'list' | 'map'; readonly of: Kind }
   | { readonly is: 'record'; readonly fields: Fields }
   /** One of several records; the field `by` says which. */
   | { readonly is: 'variant'; readonly by: string; readonly of: ReadonlyMap<string, Fields> }
+
+/**
+ * What becomes of a function that throws, or returns what it may not. `refuse`: the command fails with INTERNAL. `leave out`: the event is
+ * a bad one. `no`: it allows nothing. `no rooms`, `nothing`: as if it had said none. `say so`, `answer so`: the failure itself, in plain words.
+ */
+export type OnFault = 'refuse' | 'leave out' | 'no' | 'no rooms' | 'nothing' | 'say so' | 'answer so'
+
+export interface FunctionKind {
+  readonly is: 'function'
+  readonly result: Result
+  readonly onFault: OnFault
+  /** On the data path: it has two arguments at most. */
+  readonly hot?: true
+  /** Functions in what it returns. */
+  readonly parts?: Fields
+}
 
 export type Fields = Readonly<Record<string, Kind & { readonly needed?: true }>>
 
@@ -33,7 +52,11 @@ type FieldsOf<T> = { readonly [K in keyof Required<T>]: Record<never, never> ext
 const COUNT_MAX = 1_000_000_000
 const DAY_MS = 86_400_000
 
-const call = { is: 'function' } as const
+/** Of commands. */
+const call = (result: Result, onFault: OnFault = 'refuse', parts?: Fields): FunctionKind => ({ is: 'function', result, onFault, ...(parts ? { parts } : undefined) })
+/** Of the data path. */
+const hot = (result: Result, onFault: OnFault = 'leave out'): FunctionKind => ({ is: 'function', result, onFault, hot: true })
+const may = hot(returns.permission, 'no')
 const text = { is: 'text' } as const
 const flag = { is: 'flag' } as const
 const yes = { is: 'true' } as const
@@ -47,14 +70,14 @@ const needed = <K extends Kind>(kind: K): K & { readonly needed: true } => ({ ..
 
 const LATE_AUTHENTICATION = {
   command: needed(text),
-  credential: call,
+  credential: call(returns.credential),
   sessions: yes,
   timeoutMs: needed(count(1, DAY_MS)),
-  succeeded: needed(call),
-  failed: needed(call),
-  refused: needed(call),
-  ended: call,
-  changed: call,
+  succeeded: needed(call(returns.plainMessage, 'say so')),
+  failed: needed(call(returns.plainMessage, 'say so')),
+  refused: needed(call(returns.plainMessage, 'say so')),
+  ended: call(returns.plainMessage, 'say so'),
+  changed: call(returns.plainMessage, 'nothing'),
 } satisfies FieldsOf<LateAuthentication>
 
 const WEB_SOCKET = { transport: needed(text), path: needed(text), features: list(text) } satisfies FieldsOf<WebSocketEndpoint>
@@ -63,51 +86,66 @@ const SOCKET_IO = {
   transport: needed(text),
   namespace: needed(text),
   anonymous: flag,
-  allows: call,
-  joins: call,
-  handlerArguments: call,
-  welcome: call,
-  refusal: call,
-  refusalMessage: call,
-  expired: call,
+  allows: may,
+  joins: call(returns.texts, 'no rooms'),
+  handlerArguments: hot(returns.values),
+  welcome: call(returns.plainMessageOrNothing, 'nothing'),
+  refusal: call(returns.json, 'nothing'),
+  refusalMessage: call(returns.text, 'nothing'),
+  expired: call(returns.plainMessage, 'nothing'),
   lateAuthentication: record(LATE_AUTHENTICATION),
-  failed: call,
+  failed: call(returns.answer, 'answer so'),
 } satisfies FieldsOf<SocketIoEndpoint>
 
-const EVENT = { about: text, schema, rooms: call, readsRooms: flag, subject: call, remember: call, conversation: call, latest: call } satisfies FieldsOf<EventContract>
+const EVENT = {
+  about: text,
+  schema,
+  rooms: hot(returns.texts),
+  readsRooms: flag,
+  subject: hot(returns.key),
+  remember: hot(returns.key),
+  // Of whom it is for, so one that cannot be told is nobody's.
+  conversation: hot(returns.id),
+  latest: hot(returns.key),
+} satisfies FieldsOf<EventContract>
 
 const ROOM = {
   presence: yes,
-  allows: call,
-  record: record({ bucket: needed(text), allows: needed(call) } satisfies FieldsOf<NonNullable<RoomContract['record']>>),
-  shows: call,
+  allows: may,
+  record: record({ bucket: needed(text), allows: needed(may) } satisfies FieldsOf<NonNullable<RoomContract['record']>>),
+  shows: hot(returns.messageOrNothing),
 } satisfies FieldsOf<RoomContract>
 
-const FILTER = { about: text, of: needed(call) } satisfies FieldsOf<FilterContract>
+const FILTER = { about: text, of: needed(hot(returns.anything)) } satisfies FieldsOf<FilterContract>
 const ACCESS = {
   claim: needed(word('project_access', 'library_access', 'agent_access', 'session_access')),
   absent: needed(word('all', 'none')),
-  of: needed(call),
+  of: needed(hot(returns.anything)),
 } satisfies FieldsOf<AccessContract>
 
 const use = needed(text)
 const NOTHING_MORE = { use }
-const ECHO = { use, reply: call, acknowledgement: call } satisfies FieldsOf<EchoEffect>
-const JOIN = { use, room: call, rooms: call, reply: call, acknowledgement: call } satisfies FieldsOf<RoomEffect>
-const PLACE = { use, place: needed(call), allows: needed(call), room: needed(call), events: needed(list(text)), reply: call } satisfies FieldsOf<PlaceEffect>
-const SELECT = { use, events: needed(call), place: needed(call), room: needed(call) } satisfies FieldsOf<SelectEffect>
-const STORE = { use, within: call, event: needed(call), forward: call } satisfies FieldsOf<StoreEffect>
-const SAY = { use, within: call, room: needed(call), message: needed(call) } satisfies FieldsOf<SayEffect>
-const FORWARD = { use, participates: call, failed: call, replies: schema, succeeded: call } satisfies FieldsOf<ForwardEffect>
+const ECHO = { use, reply: call(returns.message), acknowledgement: call(returns.values) } satisfies FieldsOf<EchoEffect>
+const JOIN = { use, room: call(returns.anything), rooms: call(returns.texts), reply: call(returns.message), acknowledgement: call(returns.values) } satisfies FieldsOf<RoomEffect>
+const PLACE = { use, place: needed(call(returns.text)), allows: needed(may), room: needed(call(returns.textOrNothing)), events: needed(list(text)), reply: call(returns.message) } satisfies FieldsOf<PlaceEffect>
+const SELECT = { use, events: needed(call(returns.texts)), place: needed(call(returns.textOrNothing)), room: needed(call(returns.textOrNothing)) } satisfies FieldsOf<SelectEffect>
+const STORE = {
+  use,
+  within: call(returns.textOrNothing),
+  event: needed(call(returns.storedEvent)),
+  forward: call(returns.commandOrNothing, 'refuse', { failed: call(returns.messagesOrNothing, 'nothing') }),
+} satisfies FieldsOf<StoreEffect>
+const SAY = { use, within: call(returns.textOrNothing), room: needed(call(returns.textOrTexts)), message: needed(call(returns.plainMessage)) } satisfies FieldsOf<SayEffect>
+const FORWARD = { use, participates: call(returns.textOrNothing), failed: call(returns.plainMessage, 'nothing'), replies: schema, succeeded: call(returns.message) } satisfies FieldsOf<ForwardEffect>
 const RECALL = {
   use,
   events: list(text),
-  digest: needed(record({ make: needed(call), add: needed(call), span: count(1, 1_000_000) } satisfies FieldsOf<DigestOf<unknown>>)),
-  answer: needed(call),
+  digest: needed(record({ make: needed(call(returns.anything)), add: needed(call(returns.bytes)), span: count(1, 1_000_000) } satisfies FieldsOf<DigestOf<unknown>>)),
+  answer: needed(call(returns.recollection, 'refuse', { look: call(returns.permission), reply: call(returns.message) })),
 } satisfies FieldsOf<RecallEffect>
-const IDENTITY = { use, reply: needed(call) } satisfies FieldsOf<IdentityEffect>
-const LOCK = { use, within: call, resource: needed(call), mode: call } satisfies FieldsOf<LockEffect>
-const BATCH = { use, commands: needed(call) } satisfies FieldsOf<BatchEffect>
+const IDENTITY = { use, reply: needed(call(returns.message)) } satisfies FieldsOf<IdentityEffect>
+const LOCK = { use, within: call(returns.textOrNothing), resource: needed(call(returns.jsonObject)), mode: call(returns.lockMode) } satisfies FieldsOf<LockEffect>
+const BATCH = { use, commands: needed(call(returns.commands)) } satisfies FieldsOf<BatchEffect>
 
 const EFFECTS = {
   subscribe: NOTHING_MORE,
@@ -137,7 +175,7 @@ const COMMAND = {
   effect: needed({ is: 'variant', by: 'use', of: new Map<string, Fields>(Object.entries(EFFECTS)) } as const),
   namespaces: list(text),
   anonymous: yes,
-  allows: call,
+  allows: may,
   inSession: yes,
 } satisfies FieldsOf<CommandContract>
 
@@ -147,7 +185,7 @@ const BURST = {
   strikes: needed(count(1)),
   banMs: needed(count(0, 365 * DAY_MS)),
   connectionsPerUser: needed(count(1)),
-  refused: needed(call),
+  refused: needed(call(returns.plainMessage, 'nothing')),
 } satisfies FieldsOf<NonNullable<LimitsContract['burst']>>
 
 /** The shape of a contract: one table, from which `check.ts` walks. */
@@ -164,10 +202,10 @@ export const CONTRACT = {
   commands: map(record(COMMAND)),
   questions: map(record({ about: text, schema } satisfies FieldsOf<QuestionContract>)),
   limits: record({ commandsPerMinute: count(0), warnAt: count(0), burst: record(BURST) } satisfies FieldsOf<LimitsContract>),
-  session: call,
-  record: call,
+  session: call(returns.textOrNothing),
+  record: call(returns.storedEventOrNothing),
   idPattern: text,
-  presence: record({ joined: needed(call), left: needed(call), room: call } satisfies FieldsOf<NonNullable<Contract['presence']>>),
-  locks: record({ locked: needed(call), unlocked: needed(call) } satisfies FieldsOf<NonNullable<Contract['locks']>>),
-  figures: record({ room: needed(text), everyMs: needed(count(100, DAY_MS)), message: needed(call) } satisfies FieldsOf<NonNullable<Contract['figures']>>),
+  presence: record({ joined: needed(call(returns.plainMessage)), left: needed(call(returns.plainMessage)), room: call(returns.text) } satisfies FieldsOf<NonNullable<Contract['presence']>>),
+  locks: record({ locked: needed(call(returns.storedEvent)), unlocked: needed(call(returns.storedEvent)) } satisfies FieldsOf<NonNullable<Contract['locks']>>),
+  figures: record({ room: needed(text), everyMs: needed(count(100, DAY_MS)), message: needed(call(returns.plainMessage)) } satisfies FieldsOf<NonNullable<Contract['figures']>>),
 } satisfies FieldsOf<Contract>
