@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 
 /** What a process has used of the machine, read from Linux' /proc. */
 
@@ -61,6 +61,11 @@ export function residentBytesOfTree(pid: number): number {
 export function treeOf(pid: number): number[] {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
   return [pid, ...(children === '' ? [] : children.split(' ').flatMap((child) => treeOf(Number(child))))]
+}
+
+/** Files that it has open, sockets included. */
+export function filesOf(pid: number): number {
+  return readdirSync(`/proc/${pid}/fd`).length
 }
 
 export function commandOf(pid: number): string {

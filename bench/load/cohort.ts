@@ -46,6 +46,8 @@ export class Cohort {
   readonly target: Target
   readonly dialect: Dialect
   readonly readBytes: number
+  /** How many series there are beside the common one. */
+  readonly seriesCount: number
   readonly connections: Connection[] = []
   ready = 0
   arrived = 0
@@ -68,10 +70,11 @@ export class Cohort {
   private reason = ''
 
   /** @param size how many of the cohort's connections this process has */
-  constructor({ name, target, common, readBytes = READ_BYTES }: CohortOptions, size: number) {
+  constructor({ name, target, common, series, readBytes = READ_BYTES }: CohortOptions, size: number) {
     this.name = name
     this.target = target
     this.common = common
+    this.seriesCount = series
     this.readBytes = readBytes
     this.dialect = dialectOf(target)
     this.tailBytes = this.dialect.tailBytes
@@ -104,10 +107,15 @@ export class Cohort {
     return true
   }
 
+  /** Somebody new is at this connection's place. */
+  restart({ place }: Connection): void {
+    for (let i = 0; i < PLACES; i++) this.order.restart(place + i)
+  }
+
   lost(connection: Connection, reason: string): void {
     this.ready--
     this.cut++
-    this.reason ||= reason
+    this.reason ||= `${this.name} ${connection.index}, ${reason}`
     this.onLost(connection)
   }
 
@@ -119,8 +127,8 @@ export class Cohort {
   outstanding(counts: Counts): number {
     let sum = 0
     for (const { place, series } of this.connections) {
-      if (this.common) sum += Math.max(0, (counts[0] ?? 0) - this.order.lastOf(place))
-      if (series > 0) sum += Math.max(0, (counts[series] ?? 0) - this.order.lastOf(place + 1))
+      if (this.common) sum += this.order.outstanding(place, counts[0] ?? 0)
+      if (series > 0) sum += this.order.outstanding(place + 1, counts[series] ?? 0)
     }
     return sum
   }

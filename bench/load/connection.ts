@@ -2,6 +2,7 @@ import { connect, type Socket } from 'node:net'
 import { monotonicUs } from '../clock.ts'
 import type { Cohort } from './cohort.ts'
 import { BINARY, CLOSE, clientFrame, FrameReader, PING, PONG, TEXT } from './frames.ts'
+import { Polling } from './polling.ts'
 
 /** Connections read into these, one after the other: by length. */
 const buffers = new Map<number, Buffer>()
@@ -20,7 +21,7 @@ export class Connection {
   readonly index: number
   /** The series that it gets beside the common one; 0: none. */
   readonly series: number
-  readonly token: string
+  token: string
   readonly cohort: Cohort
   /** Place of its common series in the cohort's order; its own series' is the next. */
   readonly place: number
@@ -33,14 +34,19 @@ export class Connection {
   /** Bytes that it may read before it pauses. */
   allowance = Number.POSITIVE_INFINITY
   isReady = false
+  /** The room that it is in beside its own. */
+  visiting: string | undefined
   /** Times that it was opened. */
   opened = 0
   private socket: Socket | undefined
+  /** Until it has gone over to WebSocket. */
+  private polling: Polling | undefined
   private paused = false
   private leaving = false
   private arrivedUs = 0
   private refusal = ''
   private whenReady: () => void = () => {}
+  private whenClosed: () => void = () => {}
 
   constructor(cohort: Cohort, index: number, series: number, token: string, place: number) {
     this.cohort = cohort
@@ -62,10 +68,55 @@ export class Connection {
    */
   async open(localAddress: string): Promise<string | undefined> {
     const { cohort } = this
-    let head: string | undefined = ''
     this.refusal = ''
     this.leaving = false
     this.rest = NOTHING
+    return new Promise((resolve) => {
+      this.whenReady = () => resolve(undefined)
+      this.whenClosed = () => {
+        const wasReady = this.isReady
+        this.isReady = false
+        this.paused = false
+        this.socket = undefined
+        this.polling?.destroy()
+        this.polling = undefined
+        if (!wasReady) resolve(this.refusal || 'the server cut the connection')
+        else if (!this.leaving) cohort.lost(this, this.refusal || 'the server cut the connection')
+      }
+      if (cohort.target.polling) this.poll(localAddress)
+      else this.upgrade(cohort.dialect.pathOf(this), localAddress)
+    })
+  }
+
+  private poll(localAddress: string): void {
+    const { target, dialect } = this.cohort
+    const polling = new Polling({
+      port: target.port,
+      path: dialect.pathOf(this),
+      localAddress,
+      onPacket: (packet) => {
+        if (this.polling !== polling) return
+        this.arrivedUs = monotonicUs()
+        dialect.frame(this, packet, 0, packet.length)
+      },
+      onFailed: (reason) => {
+        if (this.polling === polling) this.refuse(reason)
+      },
+    })
+    this.polling = polling
+    polling.open().then(
+      (path) => {
+        if (this.polling === polling) this.upgrade(path, localAddress)
+      },
+      (error: Error) => {
+        if (this.polling === polling) this.refuse(error.message)
+      },
+    )
+  }
+
+  private upgrade(path: string, localAddress: string): void {
+    const { cohort } = this
+    let head: string | undefined = ''
     const frames = new FrameReader((opcode, bytes, start, end) => this.frame(opcode, bytes, start, end))
     const buffer = bufferOf(cohort.readBytes)
     const read = (length: number): boolean => {
@@ -82,32 +133,24 @@ export class Connection {
         }
         const rest = Buffer.from(head.slice(end + HEAD_END.length), 'latin1')
         head = undefined
-        cohort.dialect.opened(this)
+        if (this.polling !== undefined) this.writeText('2probe')
+        else cohort.dialect.opened(this)
         frames.read(rest, 0, rest.length)
       }
       if (this.allowance <= 0) this.pause()
       return true
     }
-    return new Promise((resolve) => {
-      const { port } = cohort.target
-      const socket = connect({ host: '127.0.0.1', port, localAddress, noDelay: true, onread: { buffer, callback: read } })
-      this.socket = socket
-      this.whenReady = () => resolve(undefined)
-      socket.on('connect', () =>
-        socket.write(`GET ${cohort.dialect.pathOf(this)} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${KEY}\r\n\r\n`),
-      )
-      socket.on('error', (error: NodeJS.ErrnoException) => {
-        this.refusal ||= error.code ?? error.message
-      })
-      socket.on('close', () => {
-        if (this.socket !== socket) return
-        const wasReady = this.isReady
-        this.isReady = false
-        this.paused = false
-        this.socket = undefined
-        if (!wasReady) resolve(this.refusal || 'the server cut the connection')
-        else if (!this.leaving) cohort.lost(this, this.refusal || 'the server cut the connection')
-      })
+    const { port } = cohort.target
+    const socket = connect({ host: '127.0.0.1', port, localAddress, noDelay: true, onread: { buffer, callback: read } })
+    this.socket = socket
+    socket.on('connect', () =>
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${KEY}\r\n\r\n`),
+    )
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (this.socket === socket) this.refusal ||= error.code ?? error.message
+    })
+    socket.on('close', () => {
+      if (this.socket === socket) this.whenClosed()
     })
   }
 
@@ -121,7 +164,8 @@ export class Connection {
   /** The server said no: this connection ends. */
   refuse(reason: string): void {
     this.refusal ||= reason
-    this.socket?.destroy()
+    if (this.socket !== undefined) this.socket.destroy()
+    else if (this.polling !== undefined) this.whenClosed()
   }
 
   /** The server said that there are events which it no longer has. */
@@ -135,7 +179,8 @@ export class Connection {
   }
 
   sendText(text: string): void {
-    this.socket?.write(clientFrame(TEXT, Buffer.from(text)))
+    if (this.polling !== undefined) this.polling.send(text)
+    else this.writeText(text)
   }
 
   sendBinary(bytes: Uint8Array): void {
@@ -159,13 +204,39 @@ export class Connection {
   leave(): void {
     this.leaving = true
     this.isReady = false
+    // Socket.IO's rooms come back with the session.
+    if (this.pid === '') this.visiting = undefined
     this.cohort.ready--
     this.socket?.destroy()
     this.socket = undefined
+    this.polling?.destroy()
+    this.polling = undefined
+  }
+
+  /** From now on it is somebody else's, who was never here. */
+  forget(token: string): void {
+    this.token = token
+    this.pid = ''
+    this.sequence = 0
+    this.visiting = undefined
+    this.cohort.restart(this)
+  }
+
+  private writeText(text: string): void {
+    this.socket?.write(clientFrame(TEXT, Buffer.from(text)))
+  }
+
+  /** The server has answered the probe: what polling began goes on by WebSocket. */
+  private async goOver(polling: Polling): Promise<void> {
+    await polling.stop()
+    if (this.polling !== polling) return
+    this.polling = undefined
+    this.writeText('5')
   }
 
   private frame(opcode: number, bytes: Buffer, start: number, end: number): void {
-    if (opcode === TEXT || opcode === BINARY) this.cohort.dialect.frame(this, bytes, start, end)
+    if (this.polling !== undefined && opcode === TEXT) void this.goOver(this.polling)
+    else if (opcode === TEXT || opcode === BINARY) this.cohort.dialect.frame(this, bytes, start, end)
     else if (opcode === PING) this.socket?.write(clientFrame(PONG, bytes.subarray(start, end)))
     else if (opcode === CLOSE) this.refuse(`the server closed the connection: ${end - start >= 2 ? bytes.readUInt16BE(start) : 'no code'} ${bytes.toString('utf8', start + 2, end)}`)
   }

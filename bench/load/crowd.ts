@@ -79,9 +79,13 @@ export class Crowd {
     await this.all((child) => child.call('pace', cohort, pace))
   }
 
-  async churn(connections: number): Promise<number> {
-    const left = await this.all((child) => child.call('churn', Math.ceil(connections / this.children.length)))
+  async churn(connections: number, newcomers: number): Promise<number> {
+    const left = await this.all((child) => child.call('churn', Math.ceil(connections / this.children.length), newcomers))
     return left.reduce((sum, n) => sum + n, 0)
+  }
+
+  async stir(connections: number): Promise<void> {
+    await this.all((child) => child.call('stir', Math.ceil(connections / this.children.length)))
   }
 
   /** By cohort. */

@@ -6,6 +6,9 @@ export interface Faults {
   disordered: number
 }
 
+/** In place of the last number: whatever comes next is the first. */
+const ANEW = -1
+
 /**
  * Whether every connection gets every event of its series once and in order. Events of a series are numbered from 1. A
  * *place* is one connection's view of one series.
@@ -26,6 +29,10 @@ export class Order {
       this.last[place] = n
       return
     }
+    if (expected === ANEW + 1) {
+      this.last[place] = n
+      return
+    }
     if (n > expected) {
       for (let missed = expected; missed < n; missed++) this.gapOf(place).add(missed)
       this.faults.missing += n - expected
@@ -36,14 +43,22 @@ export class Order {
     } else this.faults.twice++
   }
 
-  lastOf(place: number): number {
-    return this.last[place] as number
+  /** Somebody new is at this place: their first event is the next. */
+  restart(place: number): void {
+    this.last[place] = ANEW
+    this.gaps.delete(place)
+  }
+
+  /** @returns how many events a place has yet to get, of so many */
+  outstanding(place: number, events: number): number {
+    const last = this.last[place] as number
+    return last === ANEW ? 0 : Math.max(0, events - last)
   }
 
   /** No more will come: what is missing at the end counts as well. */
   end(events: (place: number) => number): Faults {
     for (let place = 0; place < this.last.length; place++) {
-      const missed = events(place) - (this.last[place] as number)
+      const missed = this.outstanding(place, events(place))
       if (missed > 0) {
         this.faults.missing += missed
         this.last[place] = events(place)

@@ -44,8 +44,10 @@ export interface LoadClient {
   arrival(counts: Counts, timeoutMs: number, cohorts?: readonly string[]): Promise<number>
   /** Slows a cohort down, or lets it read as fast as it can. */
   pace(cohort: string, pace: Pace | undefined): void
-  /** So many connections leave, spread over all, and come back. @returns how many did */
-  churn(connections: number): Promise<number>
+  /** So many connections leave, spread over all, come back, and one of `newcomers` comes back as somebody new (0: none). @returns how many did */
+  churn(connections: number, newcomers: number): Promise<number>
+  /** So many connections, spread over all, join a room of another series or leave it, and send commands. */
+  stir(connections: number): void
   /** @param counts how many events there were altogether */
   tally(counts: Counts): Record<string, Tally>
 }
@@ -53,6 +55,8 @@ export interface LoadClient {
 const AGAIN_MS = 50
 const LOOK_MS = 25
 const TOKEN_S = 86_400
+/** Those who leave or talk one after the other are of all cohorts: a prime. */
+const STRIDE = 7_919
 /**
  * Source addresses, as a crowd has them. Linux looks for an address's free port one after the other, at every second one first: with 7,000
  * connections of one address each next `bind` takes milliseconds, and this process would be what is measured.
@@ -67,7 +71,10 @@ let waiting: Connection[] = []
 let opening = 0
 let lastReadyUs = 0
 let churned = 0
+let stirred = 0
+let newcomersSoFar = 0
 let settings: ConnectOptions | undefined
+let tokenOf: (user: string) => string = () => ''
 let failure = ''
 
 answerCalls<LoadClient>({
@@ -75,6 +82,7 @@ answerCalls<LoadClient>({
     settings = options
     const sign = createSigner({ key: options.jwtSecret, algorithm: 'HS256' })
     const exp = Math.floor(Date.now() / 1000) + TOKEN_S
+    tokenOf = (sub) => sign({ sub, exp, project_access: ['*'] })
     let wanted = 0
     for (const { cohort: cohortOptions, from, count } of options.parts) {
       const cohort = new Cohort(cohortOptions, count)
@@ -85,7 +93,7 @@ answerCalls<LoadClient>({
         openWaiting()
       }
       for (let index = from; index < from + count; index++) {
-        const token = sign({ sub: `${cohort.name}-${index}`, exp, project_access: ['*'] })
+        const token = tokenOf(`${cohort.name}-${index}`)
         const series = cohortOptions.series === 0 ? 0 : 1 + (index % cohortOptions.series)
         const connection = new Connection(cohort, index, series, token, cohort.nextPlace)
         cohort.connections.push(connection)
@@ -122,18 +130,32 @@ answerCalls<LoadClient>({
       else throttle.add(connection, pace)
     }
   },
-  async churn(connections) {
-    const all = [...cohorts.values()].flatMap((cohort) => cohort.connections)
+  async churn(connections, newcomers) {
+    const all = everybody()
     let left = 0
     for (let i = 0; i < connections && all.length > 0; i++) {
-      const connection = all[churned++ % all.length] as Connection
+      const connection = all[(churned++ * STRIDE) % all.length] as Connection
       if (!connection.isReady) continue
       connection.leave()
+      if (newcomers > 0 && churned % newcomers === 0) connection.forget(tokenOf(`${connection.cohort.name}-newcomer-${++newcomersSoFar}`))
       waiting.push(connection)
       left++
     }
     openWaiting()
     return left
+  },
+  stir(connections) {
+    const all = everybody()
+    for (let i = 0; i < connections && all.length > 0; i++) {
+      const connection = all[(stirred++ * STRIDE) % all.length] as Connection
+      const { series, visiting, cohort } = connection
+      if (!connection.isReady || series === 0) continue
+      const room = visiting ?? `room:${1 + ((series + stirred) % cohort.seriesCount)}`
+      if (room === `room:${series}`) continue
+      cohort.dialect.visit?.(connection, room, visiting === undefined)
+      cohort.dialect.talk?.(connection, room)
+      connection.visiting = visiting === undefined ? room : undefined
+    }
   },
   tally: (counts) => Object.fromEntries([...cohorts].map(([name, cohort]) => [name, cohort.tally(counts)])),
 })
@@ -156,6 +178,10 @@ function openWaiting(): void {
       openWaiting()
     })
   }
+}
+
+function everybody(): Connection[] {
+  return [...cohorts.values()].flatMap((cohort) => cohort.connections)
 }
 
 function readyNow(): number {

@@ -18,6 +18,8 @@ export interface Target {
   readonly subscribe?: string
   /** Socket.IO: what is connected to. */
   readonly namespace?: string
+  /** Socket.IO: begins by long-polling, and goes over to WebSocket. */
+  readonly polling?: true
   /** Socket.IO: `connection_established` follows CONNECT's answer. */
   readonly welcomes?: boolean
 }

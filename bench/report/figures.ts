@@ -8,6 +8,8 @@ const seconds: Unit = (value) => `${value.toFixed(2)} s`
 const kb: Unit = (bytes) => `${(bytes / 1024).toFixed(2)} KB`
 const mb: Unit = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`
 const kbPerMinute: Unit = (bytes) => `${(bytes / 1024).toFixed(1)} KB/min`
+const msPerMinute: Unit = (value) => `${value.toFixed(3)} ms/min`
+const filesPerMinute: Unit = (value) => `${value.toFixed(2)}/min`
 const count: Unit = (value) => Math.round(value).toLocaleString('en')
 const perSecond: Unit = (value) => `${count(value)}/s`
 const percent: Unit = (part) => `${Math.round(part * 100)} %`
@@ -56,6 +58,12 @@ export const FIGURES = {
   emptyBytes: row('memory of the empty process', mb),
   peakBytes: row('memory at its peak', mb, { better: 'less', over: 'max' }),
   memoryPerMinute: row('memory slope', kbPerMinute, { better: 'less' }),
+  heapBytes: row('live JavaScript objects altogether', mb),
+  heapPerMinute: row('their slope', kbPerMinute, { part: true, better: 'less' }),
+  files: row('open files', count),
+  filesPerMinute: row('their slope', filesPerMinute, { part: true, better: 'less' }),
+  delayMs: row('event-loop delay p99', ms),
+  delayPerMinute: row('its slope', msPerMinute, { part: true, better: 'less' }),
   fallen: row('times a slow client left live delivery', count, { over: 'sum' }),
   heldBack: row('events that a slow one had yet to get when released', count),
   releaseSeconds: row('slow ones released until they have all', seconds),

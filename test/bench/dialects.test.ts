@@ -32,6 +32,26 @@ function frame(target: Target, connection: Connection, ...frames: string[]): voi
   for (const text of frames) dialect.frame(connection, Buffer.from(text), 0, Buffer.byteLength(text))
 }
 
+t.test('Roomcast and Socket.IO: rooms are joined and left, commands sent, and their answers are no events', async (t) => {
+  const targets: readonly Target[] = [
+    { dialect: 'roomcast', port: 1, path: '/', subscribe: '{"rooms":["room:3"]}' },
+    { dialect: 'socketio', port: 1, path: '/', namespace: '/bench', subscribe: 'room:{series}' },
+  ]
+  const expected = [
+    ['says {"type":"subscribe","data":{"rooms":["room:9"]}}', 'says {"type":"unsubscribe","data":{"rooms":["room:9"]}}', 'says {"type":"note","data":{}}', 'says {"type":"say","data":{"room":"room:9"}}'],
+    ['says 42/bench,1["join",{"room":"room:9"}]', 'says 42/bench,1["leave",{"room":"room:9"}]', 'says 42/bench,2["note",{}]', 'says 42/bench,["say",{"room":"room:9"}]'],
+  ]
+  for (const [i, target] of targets.entries()) {
+    const { did, connection } = listener(() => false)
+    const dialect = dialectOf(target)
+    dialect.visit?.(connection, 'room:9', true)
+    dialect.visit?.(connection, 'room:9', false)
+    dialect.talk?.(connection, 'room:9')
+    frame(target, connection, ...(i === 0 ? ['{"type":"unsubscribed","data":{}}', '{"type":"noted","data":{}}', '{"type":"said","data":{}}'] : ['43/bench,1[{"room":"room:9"}]', '43/bench,2["noted"]', '42/bench,["said",{}]']))
+    t.same(did, expected[i])
+  }
+})
+
 t.test('NATS: protocol lines are read wherever frames cut them', async (t) => {
   const stream = 'INFO {"max_payload":1}\r\nPONG\r\nMSG a.b 1 5\r\nfirst\r\nMSG a.b 1 _INBOX.x 12\r\nMSG b 1 2\r\nx\r\nPING\r\n'
   const expected = ['says CONNECT {"verbose":false,"pedantic":false,"lang":"bench","version":"1","protocol":1}\r\nSUB a.b 1\r\nPING\r\n', 'ready', 'event first', 'event MSG b 1 2\r\nx', 'says PONG\r\n']

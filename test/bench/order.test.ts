@@ -22,6 +22,17 @@ t.test('places have numbers of their own', async (t) => {
   t.same(order.end((place) => (place === 0 ? 1 : 5)), { missing: 0, twice: 0, disordered: 0 })
 })
 
+t.test('somebody new at a place begins with whatever comes first, and misses only what comes after that', async (t) => {
+  const order = new Order(2)
+  for (const n of [1, 2, 4]) order.saw(0, n)
+  order.restart(0)
+  t.equal(order.outstanding(0, 50), 0)
+  for (const n of [40, 41]) order.saw(0, n)
+  t.equal(order.outstanding(0, 50), 9)
+  order.restart(1)
+  t.same(order.end(() => 42), { missing: 1 + 1, twice: 0, disordered: 0 })
+})
+
 t.test('seeded faults are found, each as what it is', async (t) => {
   for (let seed = 1; seed <= 50; seed++) {
     const random = seeded(seed)

@@ -16,6 +16,13 @@ export function roomcast(target: Target): Dialect {
       if (binary) connection.sendBinary(msgpackCommand(JSON.parse(since)))
       else connection.sendText(`{"type":"subscribe","data":${since}}`)
     },
+    visit(connection, room, on) {
+      connection.sendText(`{"type":"${on ? 'subscribe' : 'unsubscribe'}","data":{"rooms":["${room}"]}}`)
+    },
+    talk(connection, room) {
+      connection.sendText('{"type":"note","data":{}}')
+      connection.sendText(`{"type":"say","data":{"room":"${room}"}}`)
+    },
     frame(connection, bytes, start, end) {
       if (!connection.event(bytes, start, end)) hear(connection, bytes.toString('latin1', start, end))
     },

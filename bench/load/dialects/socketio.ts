@@ -14,6 +14,13 @@ export function socketIo(target: Target): Dialect {
     tailBytes: '"]'.length,
     pathOf: () => target.path,
     opened() {},
+    visit(connection, room, on) {
+      connection.sendText(`42${namespace},1["${on ? 'join' : 'leave'}",{"room":"${room}"}]`)
+    },
+    talk(connection, room) {
+      connection.sendText(`42${namespace},2["note",{}]`)
+      connection.sendText(`42${namespace},["say",{"room":"${room}"}]`)
+    },
     frame(connection, bytes, start, end) {
       if (connection.event(bytes, start, end)) return
       const message = bytes.toString('utf8', start, end)
