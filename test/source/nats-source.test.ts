@@ -5,6 +5,7 @@ import { makeLogger } from '../../src/ops/logger.ts'
 import { NatsSource } from '../../src/source/nats/nats-source.ts'
 import { eventually } from '../support/client.ts'
 import { bytes, Collector, range } from '../support/collector.ts'
+import { RawNats } from '../fuzz/raw-nats.ts'
 import { freePort, TestNats } from '../support/nats.ts'
 
 const STREAM = { name: 'EVENTS', maxAgeS: 3600, maxBytes: 10_000_000 }
@@ -334,4 +335,20 @@ t.test('what the stream forgot before it was read is told; what was deleted one 
   await collector.has(15)
   t.same(collector.losses, [15], 'what had been read may go')
   t.same(collector.resets, [])
+})
+
+t.test('a message whose headers cannot be read was left out, and every range that held it failed, each time', async (t) => {
+  const nats = await start(t)
+  const source = await open(t, nats.url)
+  const producer = await RawNats.connect(nats.port)
+  t.teardown(() => producer.close())
+  await store(source, 1)
+  await producer.publish('events.app.thing', bytes('2'), bytes('NATS/1.0\r\nno key of a header: 1\r\n\r\n'))
+  await producer.confirm()
+  await store(source, 3)
+  const read = await source.read(0, 10)
+  t.same(read.map(({ seq, msgpack }) => ({ seq, msgpack })), [1, 2, 3].map((seq) => ({ seq, msgpack: false })))
+  const collector = new Collector()
+  source.consume(0, collector)
+  await collector.has(3)
 })

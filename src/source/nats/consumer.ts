@@ -38,6 +38,15 @@ export function storedFrom(message: JsMsg): StoredMessage {
     subject: message.subject,
     // A copy: the client's view would keep the whole network chunk alive in the ring.
     body: message.data.slice(),
-    msgpack: message.headers !== undefined && message.headers.get('Content-Type') === MSGPACK_TYPE,
+    msgpack: contentTypeOf(message) === MSGPACK_TYPE,
+  }
+}
+
+/** nats.js reads headers as they are asked for, and throws at names that it would not write. Such a message says nothing of its body. */
+function contentTypeOf(message: JsMsg): string | undefined {
+  try {
+    return message.headers?.get('Content-Type')
+  } catch {
+    return undefined
   }
 }
