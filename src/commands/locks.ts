@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { Lock } from '../contracts/contract.ts'
 import { BrokerError } from '../errors.ts'
-import type { KeyValue, KeyValueEntry, Source } from '../source/source.ts'
+import { every, runGuarded } from '../guarded.ts'
+import { isRecord } from '../log/event.ts'
+import type { KeyValue, KeyValueEntry, Remade, Source } from '../source/source.ts'
 
 const LOCKS = 'roomcast_locks'
 const LEASES = 'roomcast_lock_leases'
@@ -67,7 +69,10 @@ export class Locks {
     await locks.leases.watch((lease, value) => {
       if (value) locks.leaseUntilMs.set(lease, Date.now() + LEASE_MS)
     })
-    await locks.locks.watch((key, value) => locks.note(key, value && read(value)))
+    await locks.locks.watch(
+      (key, value) => locks.seen(key, value),
+      (write) => locks.writeAgain(write),
+    )
     return locks
   }
 
@@ -75,7 +80,7 @@ export class Locks {
     this.source = source
     this.locks = locks
     this.leases = leases
-    this.timer = setInterval(() => this.tick(Date.now()), REFRESH_MS)
+    this.timer = every('lock leases', REFRESH_MS, () => this.tick(Date.now()))
     this.timer.unref()
   }
 
@@ -129,7 +134,7 @@ export class Locks {
   private async change<R>(key: string, decide: (before: Held | undefined) => Promise<{ readonly result: R; readonly held?: Held }>): Promise<R> {
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const entry = await this.locks.get(key)
-      const { result, held } = await decide(entry && read(entry.value))
+      const { result, held } = await decide(entry && read(key, entry.value))
       if (held === undefined || (await this.write(key, held, entry))) return result
       await new Promise((resolve) => setTimeout(resolve, Math.random() * RETRY_MS_MAX))
     }
@@ -146,6 +151,19 @@ export class Locks {
     // Known here at once, not when the watch tells: the holder may leave before.
     if (written) this.note(key, held)
     return written
+  }
+
+  private seen(key: string, value: Uint8Array | undefined): void {
+    const held = value && read(key, value)
+    this.note(key, held)
+    if (value !== undefined && held === undefined) throw new Error('a value that is no lock')
+  }
+
+  /** The store lost them, and the leases with them: nobody counts as gone before all nodes have had time to write theirs. */
+  private async writeAgain(write: Parameters<Remade>[0]): Promise<void> {
+    this.trustFromMs = Date.now() + LEASE_MS
+    await Promise.all([...this.held].map(([key, { held }]) => write(key, Buffer.from(JSON.stringify(held)))))
+    this.tick(Date.now())
   }
 
   private note(key: string, held: Held | undefined): void {
@@ -181,10 +199,10 @@ export class Locks {
       const { app, userId } = partsOf(lease)
       if (this.isHere(app, userId)) {
         void this.renew(lease).catch(() => {})
-        for (const key of keys) if (nowMs - (this.held.get(key)?.writtenMs ?? nowMs) > KEPT_MS / 2) void this.sweep(key, true)
+        for (const key of keys) if (nowMs - (this.held.get(key)?.writtenMs ?? nowMs) > KEPT_MS / 2) runGuarded('lock sweep', () => this.sweep(key, true))
       } else if (nowMs >= this.trustFromMs && (this.leaseUntilMs.get(lease) ?? 0) <= nowMs) for (const key of keys) lost.add(key)
     }
-    for (const key of lost) void this.sweep(key, false)
+    for (const key of lost) runGuarded('lock sweep', () => this.sweep(key, false))
   }
 
   /** Takes a resource away from holders who are gone. @param rewrite writes it anew in any case */
@@ -214,8 +232,18 @@ export class Locks {
 
 const NOTHING = new Uint8Array()
 
-function read(value: Uint8Array): Held {
-  return JSON.parse(Buffer.from(value).toString()) as Held
+/** @returns undefined where it is no record of that key's: then nobody holds it, and the next one writes over it */
+function read(key: string, value: Uint8Array): Held | undefined {
+  let held: unknown
+  try {
+    held = JSON.parse(Buffer.from(value).toString())
+  } catch {
+    return undefined
+  }
+  if (!isRecord(held)) return undefined
+  const { app, resource, holders } = held
+  if (typeof app !== 'string' || !isRecord(resource) || keyOf(app, resource) !== key || !Array.isArray(holders)) return undefined
+  return holders.every((holder) => isRecord(holder) && typeof holder.userId === 'string' && (holder.mode === 'exclusive' || holder.mode === 'shared')) ? (held as unknown as Held) : undefined
 }
 
 /** Of any length: a resource may have a long name. */

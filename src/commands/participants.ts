@@ -1,4 +1,4 @@
-import type { KeyValue, Source } from '../source/source.ts'
+import type { KeyValue, Remade, Source } from '../source/source.ts'
 
 const BUCKET = 'roomcast_participants'
 const KEPT_MS = 24 * 3_600_000
@@ -26,7 +26,10 @@ export class Participants {
   /** Resolves once the copy is complete. */
   static async open(source: Source): Promise<Participants> {
     const participants = new Participants(await source.keyValue(BUCKET, KEPT_MS))
-    await participants.kv.watch((key, value) => participants.seen(key, value))
+    await participants.kv.watch(
+      (key, value) => participants.seen(key, value),
+      (write) => participants.writeAgain(write),
+    )
     return participants
   }
 
@@ -60,10 +63,19 @@ export class Participants {
     const parts = key.split('.')
     const [conversation, userId] = parts.splice(-2).map(decode)
     const app = parts.join('.')
-    if (conversation === undefined || userId === undefined) return
+    if (app === '' || conversation === undefined || userId === undefined) throw new Error('a key that names no participant')
     if (value === undefined) return this.remove(app, conversation, userId)
     const [timeMs, since] = Buffer.from(value).toString().split(' ')
-    this.note(app, conversation, userId, Number(timeMs) || Date.now(), since)
+    const now = Date.now()
+    // A time that is none, or is yet to come, would keep somebody in for longer than the store does.
+    this.note(app, conversation, userId, Math.min(Number(timeMs) || now, now), since)
+  }
+
+  /** The store lost them. */
+  private async writeAgain(write: Parameters<Remade>[0]): Promise<void> {
+    for (const [app, conversations] of this.known) {
+      for (const [name, { writtenMs }] of conversations) await Promise.all([...writtenMs].map(([user, timeMs]) => write(`${app}.${encode(name)}.${encode(user)}`, Buffer.from(String(timeMs)))))
+    }
   }
 
   private note(app: string, name: string, userId: string, timeMs: number, since: string | undefined): void {
@@ -92,6 +104,8 @@ function encode(text: string): string {
   return Buffer.from(text).toString('base64url')
 }
 
-function decode(text: string): string {
-  return Buffer.from(text, 'base64url').toString()
+/** @returns undefined where it is not what `encode` gives */
+function decode(text: string): string | undefined {
+  const decoded = Buffer.from(text, 'base64url').toString()
+  return encode(decoded) === text ? decoded : undefined
 }

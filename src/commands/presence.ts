@@ -1,10 +1,13 @@
 import type { Session } from '../hub/session.ts'
+import { every } from '../guarded.ts'
 import type { KeyValue, Source } from '../source/source.ts'
 
 const BUCKET = 'roomcast_presence'
 /** A node that is gone loses its users after this. */
 const LEASE_MS = 30_000
 const REFRESH_MS = 10_000
+/** Of names that others wrote. */
+const NAME_LENGTH_MAX = 1_024
 
 /** Told when a user comes to a place, or leaves it with the last of their connections on any node. */
 export type PresenceListener = (change: 'joined' | 'left', app: string, place: string, userId: string, name: string) => void
@@ -36,7 +39,12 @@ export class Presence {
 
   static async open(source: Source, nodeId: string): Promise<Presence> {
     const presence = new Presence(await source.keyValue(BUCKET, LEASE_MS), source, nodeId)
-    await presence.kv.watch((key, value) => presence.seen(key, value))
+    await presence.kv.watch(
+      (key, value) => presence.seen(key, value),
+      async (write) => {
+        await Promise.all([...presence.own].map(([lease, { name }]) => write(lease, Buffer.from(name))))
+      },
+    )
     return presence
   }
 
@@ -44,7 +52,7 @@ export class Presence {
     this.kv = kv
     this.source = source
     this.nodeId = nodeId
-    this.timers = [setInterval(() => this.refresh(), REFRESH_MS), setInterval(() => this.sweep(Date.now()), 1_000)]
+    this.timers = [every('presence refresh', REFRESH_MS, () => this.refresh()), every('presence sweep', 1_000, () => this.sweep(Date.now()))]
     for (const timer of this.timers) timer.unref()
   }
 
@@ -114,8 +122,9 @@ export class Presence {
   }
 
   private seen(lease: string, value: Uint8Array | undefined): void {
+    if (!isLease(lease)) throw new Error('a key that is no lease')
     if (partsOf(lease).node === this.nodeId) return
-    if (value) this.note(lease, Date.now() + LEASE_MS, Buffer.from(value).toString())
+    if (value) this.note(lease, Date.now() + LEASE_MS, Buffer.from(value).toString().slice(0, NAME_LENGTH_MAX))
     else this.forget(lease)
   }
 
@@ -163,6 +172,12 @@ export class Presence {
 
 function leaseKey(app: string, place: string, user: string, node: string): string {
   return `${placeKey(app, place)}.${encode(user)}.${node}`
+}
+
+/** Whether somebody wrote it by `leaseKey`. */
+function isLease(key: string): boolean {
+  const [app, place = '', user = '', node, ...more] = key.split('.')
+  return app !== '' && node !== undefined && node !== '' && more.length === 0 && [place, user].every((part) => encode(decode(part)) === part)
 }
 
 function placeKey(app: string, place: string): string {

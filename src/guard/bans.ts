@@ -1,4 +1,4 @@
-import type { KeyValue, Source } from '../source/source.ts'
+import type { KeyValue, Remade, Source } from '../source/source.ts'
 
 const BUCKET = 'roomcast_bans'
 /** Longest ban; the store forgets after it. */
@@ -11,11 +11,10 @@ export class Bans {
 
   static async open(source: Source): Promise<Bans> {
     const bans = new Bans(await source.keyValue(BUCKET, KEPT_MS))
-    await bans.kv.watch((key, value) => {
-      const untilMs = Number(value && Buffer.from(value).toString())
-      if (untilMs > Date.now()) bans.untilMs.set(key, untilMs)
-      else bans.untilMs.delete(key)
-    })
+    await bans.kv.watch(
+      (key, value) => bans.seen(key, value),
+      (write) => bans.writeAgain(write),
+    )
     return bans
   }
 
@@ -36,6 +35,20 @@ export class Bans {
     if (leftMs > 0) return Math.ceil(leftMs / 1000)
     this.untilMs.delete(key)
     return 0
+  }
+
+  private seen(key: string, value: Uint8Array | undefined): void {
+    const now = Date.now()
+    const untilMs = value === undefined ? 0 : Number(Buffer.from(value).toString())
+    if (untilMs > now) this.untilMs.set(key, Math.min(untilMs, now + KEPT_MS))
+    else this.untilMs.delete(key)
+    if (Number.isNaN(untilMs)) throw new Error('a value that is no time')
+  }
+
+  /** The store lost them. */
+  private async writeAgain(write: Parameters<Remade>[0]): Promise<void> {
+    const now = Date.now()
+    await Promise.all([...this.untilMs].filter(([, untilMs]) => untilMs > now).map(([key, untilMs]) => write(key, Buffer.from(String(untilMs)))))
   }
 }
 

@@ -142,10 +142,13 @@ function checkTimes({ exp, nbf }: Claims & { readonly nbf?: unknown }, nowMs: nu
 }
 
 /** Whether these are claims, whoever says so. @param userIdBytesMax of `sub`, which becomes part of NATS subjects: those end a connection past 4 KB */
+/** Seconds since 1970 of the last moment that a date can name: beyond, nobody can be told of it. */
+const EXP_MAX = 8.64e12
+
 export function wellFormed(claims: unknown, userIdBytesMax: number): claims is Claims {
   if (typeof claims !== 'object' || claims === null) return false
   const { sub, exp } = claims as Claims
-  if (typeof sub !== 'string' || sub === '' || typeof exp !== 'number') return false
+  if (typeof sub !== 'string' || sub === '' || typeof exp !== 'number' || !(Math.abs(exp) <= EXP_MAX)) return false
   if (Buffer.byteLength(sub) > userIdBytesMax) return false
   for (const name of LISTS) {
     const list: unknown = (claims as Claims)[name]

@@ -1,5 +1,6 @@
 import type { Claims } from '../contracts/contract.ts'
 import { BrokerError } from '../errors.ts'
+import { every, runGuarded } from '../guarded.ts'
 import type { KeyValue, KeyValueEntry, Source } from '../source/source.ts'
 import { wellFormed } from './jwt.ts'
 
@@ -38,7 +39,7 @@ export class Sessions {
 
   static async open(source: Source, verify: (token: string) => Claims, userIdBytesMax: number): Promise<Sessions> {
     const sessions = new Sessions(await source.keyValue(BUCKET, 0), verify, userIdBytesMax)
-    await sessions.kv.watch((key) => void sessions.look(key))
+    await sessions.kv.watch((key) => runGuarded('session change', () => sessions.look(key)))
     return sessions
   }
 
@@ -46,7 +47,7 @@ export class Sessions {
     this.kv = kv
     this.userIdBytesMax = userIdBytesMax
     this.verify = verify
-    this.sweeper = setInterval(() => this.sweep(Date.now()), SWEEP_MS)
+    this.sweeper = every('sessions sweep', SWEEP_MS, () => this.sweep(Date.now()))
     this.sweeper.unref()
   }
 
@@ -96,12 +97,12 @@ export class Sessions {
       if (!(error instanceof BrokerError) || error.code === 'SERVICE_UNAVAILABLE') return
       change = error
     }
-    for (const listener of [...followed.listeners]) listener(change)
+    for (const listener of [...followed.listeners]) runGuarded('session change', () => listener(change))
   }
 
   /** The store forgets keys without a word. */
   private sweep(nowMs: number): void {
-    for (const [key, followed] of this.followed) if (followed.expiresMs <= nowMs) void this.look(key)
+    for (const [key, followed] of this.followed) if (followed.expiresMs <= nowMs) runGuarded('session change', () => this.look(key))
   }
 }
 

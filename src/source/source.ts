@@ -55,6 +55,9 @@ export interface KeyValueEntry {
 /** Told of a key; `value` undefined: it is gone. What it throws is reported, and costs nobody else a change. */
 export type Changed = (key: string, value: Uint8Array | undefined) => void
 
+/** Writes what it knows into a bucket that was lost. `write` leaves a key alone that somebody has written already, and does not fail. */
+export type Remade = (write: (key: string, value: Uint8Array) => Promise<void>) => Promise<void>
+
 /** A bucket of keys, shared by all brokers. Keys: `[-/_=.a-zA-Z0-9]+`. */
 export interface KeyValue {
   get(key: string): Promise<KeyValueEntry | undefined>
@@ -68,9 +71,9 @@ export interface KeyValue {
   delete(key: string, revision?: number): Promise<boolean>
   /**
    * Calls `changed` for every key there is, then for every change. Resolves once what there was has been seen. Goes on over outages.
-   * @param remade called where the bucket was lost with all its keys, and made again empty: whoever owns what was in it writes it anew
+   * @param remade called where the bucket was lost with all its keys, and made again empty; until it is done, other questions wait
    */
-  watch(changed: Changed, remade?: () => unknown): Promise<void>
+  watch(changed: Changed, remade?: Remade): Promise<void>
 }
 
 /** What a request is answered. It does not fail. */

@@ -2,7 +2,7 @@ import { type JetStreamClient, type JetStreamManager, type KV, type KvEntry, typ
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { every, guarded, runGuarded } from '../../guarded.ts'
-import type { Changed, KeyValue, KeyValueEntry } from '../source.ts'
+import type { Changed, KeyValue, KeyValueEntry, Remade } from '../source.ts'
 import { STREAM_NOT_FOUND } from './stream.ts'
 
 /** JetStream's answer where a key has another revision than expected. */
@@ -40,7 +40,7 @@ export class NatsKeyValue implements KeyValue {
   private looking: Promise<void> | undefined
   /** Its owners write again what they know. */
   private restoring: Promise<unknown> | undefined
-  private readonly remade: (() => unknown)[] = []
+  private readonly remade: Remade[] = []
   private readonly watches = new Set<QueuedIterator<unknown>>()
   private closed = false
 
@@ -81,7 +81,7 @@ export class NatsKeyValue implements KeyValue {
     return (await this.ask(() => unlessOther(this.kv.delete(key, { previousSeq: revision }).then(() => revision)))) !== undefined
   }
 
-  async watch(changed: Changed, remade?: () => unknown): Promise<void> {
+  async watch(changed: Changed, remade?: Remade): Promise<void> {
     if (remade) this.remade.push(remade)
     await new Promise<void>((resolve) => runGuarded(this.place, () => this.watchForEver(guarded(this.place, (entry: KvEntry) => this.pass(entry, changed)), resolve)))
   }
@@ -137,7 +137,10 @@ export class NatsKeyValue implements KeyValue {
     log.warn({ bucket }, 'the key-value bucket is another one than before: it was lost and made again; what is known of it is written again')
     this.newestRevision = 0
     this.rewatch()
-    this.restoring = Promise.allSettled(this.remade.map(async (remade) => remade())).finally(() => {
+    const write = async (key: string, value: Uint8Array) => {
+      await this.kv.create(key, value).catch(() => {})
+    }
+    this.restoring = Promise.allSettled(this.remade.map((remade) => remade(write))).finally(() => {
       this.restoring = undefined
     })
   }
@@ -161,7 +164,7 @@ export class NatsKeyValue implements KeyValue {
     if (revision !== undefined) {
       const another = revision * 2 < this.newestRevision
       if (revision > this.newestRevision) this.newestRevision = revision
-      if (another && this.restoring === undefined) await this.options.suspect()
+      if (another) await this.options.suspect()
     }
     return revision
   }
@@ -199,12 +202,14 @@ export class NatsKeyValue implements KeyValue {
 
   private async ask<T>(question: () => Promise<T>): Promise<T> {
     this.options.mustBeUp()
+    if (this.restoring) await this.restoring
     const { created } = this
     try {
       return await question().catch(async (error: unknown) => {
         if (!isMissing(error)) throw error
         await this.look()
         if (this.created === created) throw error
+        await this.restoring
         return question()
       })
     } catch (error) {
