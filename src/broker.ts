@@ -18,7 +18,8 @@ import { Registry } from './contracts/registry.ts'
 import { every, type FaultListener, guarded, onFault } from './guarded.ts'
 import { HttpApi } from './gateways/http.ts'
 import { ClientPort, type ClientPortOptions } from './gateways/client-port.ts'
-import { listen, makeApp, type Tls } from './gateways/listen.ts'
+import { listen, makeApp } from './gateways/listen.ts'
+import type { Tls } from './gateways/tls-app.ts'
 import { Recovery } from './gateways/socketio/recovery.ts'
 import { Relay } from './gateways/socketio/relay.ts'
 import { Bans } from './guard/bans.ts'
@@ -45,6 +46,8 @@ export type Ports = Readonly<Record<ClientPortName | 'OPS_PORT', number>>
 export interface Broker {
   readonly ports: Ports
   readonly view: ProcessView
+  /** Reads the certificate again, for connections from now on. @throws BrokerError CONFIG_INVALID where it cannot be used */
+  renewTls(): Promise<void>
   /** A fault got past every guard: counted, and not ready from now on. */
   failed(): void
   /** Sends clients away over `DRAIN_MS` and leaves. */
@@ -219,6 +222,9 @@ export async function startBroker(config: Config, log: Logger, development: { to
   return {
     ports: { ...Object.fromEntries(clientPorts.map(({ name, port }) => [name, port])), OPS_PORT: opsPort } as Ports,
     view,
+    renewTls: async () => {
+      for (const clientPort of clientPorts) await clientPort.renew()
+    },
     failed: () => {
       state = 'failed'
       meters.fault('past every guard')

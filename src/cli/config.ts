@@ -3,6 +3,7 @@ import { withDevelopmentKeys } from '../config/development.ts'
 import { warningsOf } from '../config/load.ts'
 import { OPTIONS, type Option } from '../config/options.ts'
 import { shown } from '../config/shown.ts'
+import { checkTlsFiles } from '../config/tls-files.ts'
 import { BUILT_IN_CONTRACTS } from '../contracts/built-in.ts'
 import { checkTogether } from '../contracts/check.ts'
 import type { Contract } from '../contracts/contract.ts'
@@ -19,6 +20,7 @@ export function addDefaultConfig(program: Command): void {
 export function addCheckConfig(program: Command): void {
   addOptionFlags(program.command('check-config').description('check the options and contracts, say what is wrong, and start nothing')).action(async (flags) => {
     const { config, development } = withDevelopmentKeys(configFrom(flags))
+    checkTlsFiles(config)
     const contracts = await Promise.all(config.contracts.map(loadContract))
     checkTogether([...BUILT_IN_CONTRACTS, ...contracts])
     for (const [name, option] of Object.entries(OPTIONS) as [keyof typeof OPTIONS, Option][]) {

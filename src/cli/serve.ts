@@ -4,7 +4,11 @@ import { Cluster } from '../cluster.ts'
 import { withDevelopmentKeys } from '../config/development.ts'
 import { withinFileLimit } from '../config/file-limit.ts'
 import { warningsOf, workersOf } from '../config/load.ts'
-import { makeLogger } from '../ops/logger.ts'
+import { checkTlsFiles } from '../config/tls-files.ts'
+import { guarded } from '../guarded.ts'
+import { reasonOf } from '../errors.ts'
+import type { Config } from '../config/options.ts'
+import { type Logger, makeLogger } from '../ops/logger.ts'
 import { leaveOnEscape, serves } from './escape.ts'
 import { leave, SUPERVISOR_GRACE_MS } from './leave.ts'
 import { addOptionFlags, configFrom } from './options.ts'
@@ -18,11 +22,16 @@ export function addServe(program: Command): void {
       const { config, warning } = withinFileLimit(wanted)
       const log = makeLogger(config.logLevel)
       for (const said of [...warningsOf(config), ...(warning === undefined ? [] : [warning])]) log.warn(said)
+      checkTlsFiles(config)
       const workers = workersOf(config)
       leaveOnEscape(log, () => config.drainMs, workers > 1 ? SUPERVISOR_GRACE_MS : undefined)
       // Development keys stay those of the start.
       const keys = development ? { jwtSecret: config.jwtSecret, publishKey: config.publishKey, host: config.host } : undefined
-      const readConfig = () => withinFileLimit({ ...configFrom(flags), ...keys }).config
+      const readConfig = () => {
+        const read = withinFileLimit({ ...configFrom(flags), ...keys }).config
+        checkTlsFiles(read)
+        return read
+      }
       const cluster = workers > 1 ? await Cluster.start({ config, readConfig, development, log }) : undefined
       const running: Broker | Cluster = cluster ?? (await startBroker(config, log, development ? { token: () => developmentToken(config.jwtSecret) } : undefined))
       serves(running)
@@ -44,8 +53,25 @@ export function addServe(program: Command): void {
         interrupted = true
         stop('SIGINT')
       })
-      process.on('SIGHUP', () => (cluster ? void cluster.reload() : stop('SIGHUP')))
+      // Without TLS a process that stands alone has nothing to read again: a terminal was closed.
+      const renew = 'renewTls' in running && config.tlsCertFile !== '' ? renewal(running, config, log) : undefined
+      process.on('SIGHUP', guarded('SIGHUP', () => (cluster ? cluster.reload() : renew ? renew() : stop('SIGHUP'))))
     })
+}
+
+/** Reads the certificate again, one time after the other. */
+function renewal(broker: Broker, config: Config, log: Logger): () => Promise<void> {
+  let last = Promise.resolve()
+  const renew = async () => {
+    try {
+      checkTlsFiles(config)
+      await broker.renewTls()
+      log.info('certificates were read again; connections of before stay')
+    } catch (error) {
+      log.error({ reason: reasonOf(error) }, 'certificates could not be read again; those of before stay')
+    }
+  }
+  return () => (last = last.then(renew))
 }
 
 function welcome(port: number, opsPort: number, token: string, publishKey: string): string {

@@ -5,10 +5,11 @@ import type { ClientPortName, Claims } from '../contracts/contract.ts'
 import type { Bans } from '../guard/bans.ts'
 import type { Sessions } from '../guard/sessions.ts'
 import type { Meters } from '../meters.ts'
-import { type Listening, listen, makeApp, share, type Tls } from './listen.ts'
+import { type Listening, listen, makeApp, share } from './listen.ts'
 import { Namespaces, type NamespacesOptions } from './socketio/namespaces.ts'
 import type { Recovery } from './socketio/recovery.ts'
 import type { Relay } from './socketio/relay.ts'
+import type { Tls } from './tls-app.ts'
 import { type GatewayOptions, WebSocketGateway } from './websocket.ts'
 
 export interface ClientPortOptions {
@@ -78,6 +79,11 @@ export class ClientPort {
   async open(): Promise<void> {
     const { host, wanted } = this.options
     this.listening = await (this.shared ? share : listen)(this.app, host, wanted, this.name)
+  }
+
+  /** Reads the certificate again, for connections from now on. @throws BrokerError CONFIG_INVALID */
+  async renew(): Promise<void> {
+    await this.listening?.renew()
   }
 
   sweep(nowMs: number): void {

@@ -1,12 +1,8 @@
 import './header-limit.ts'
 import { type AddressInfo, createServer, type Server } from 'node:net'
-import { App, SSLApp, type TemplatedApp, type us_listen_socket, us_listen_socket_close } from 'uWebSockets.js'
+import { App, type TemplatedApp, type us_listen_socket, us_listen_socket_close } from 'uWebSockets.js'
 import { BrokerError } from '../errors.ts'
-
-export interface Tls {
-  readonly certFile: string
-  readonly keyFile: string
-}
+import { type Tls, TlsApp } from './tls-app.ts'
 
 /**
  * Sockets that listen on one port. uSockets lets 512 connections wait at each, whatever `somaxconn` is; where more come at once, Linux
@@ -15,13 +11,18 @@ export interface Tls {
 const QUEUES = process.platform === 'linux' ? 8 : 1
 
 export function makeApp(tls: Tls | undefined): TemplatedApp {
-  return tls ? SSLApp({ cert_file_name: tls.certFile, key_file_name: tls.keyFile }) : App()
+  return tls ? new TlsApp(tls).app : App()
 }
 
 export interface Listening {
   readonly port: number
   /** Accepts no more; connections stay. */
   stop(): void
+  /**
+   * Reads the certificate again, for connections from now on; those that there are stay.
+   * @throws BrokerError CONFIG_INVALID where it cannot be used: then all stays as it is
+   */
+  renew(): Promise<void>
 }
 
 /**
@@ -43,6 +44,29 @@ export async function listen(app: TemplatedApp, host: string, wanted: number, op
  * @throws BrokerError CONFIG_INVALID where the port is another program's
  */
 export async function share(app: TemplatedApp, host: string, port: number, option: string): Promise<Listening> {
+  let stop = await openDoors(app, host, port, option)
+  let stopped = false
+  return {
+    port,
+    stop: () => {
+      stopped = true
+      stop()
+    },
+    renew: async () => {
+      const tlsApp = TlsApp.of(app)
+      if (!tlsApp || stopped) return
+      tlsApp.renew()
+      const stopNew = await openDoors(app, host, port, option)
+      // The old ones close once the new ones are open, so that nobody finds the port closed.
+      stop()
+      stop = stopNew
+      if (stopped) stop()
+    },
+  }
+}
+
+/** @returns what closes them */
+async function openDoors(app: TemplatedApp, host: string, port: number, option: string): Promise<() => void> {
   const sockets: us_listen_socket[] = []
   const stop = stopper(sockets)
   while (sockets.length < QUEUES) {
@@ -53,7 +77,7 @@ export async function share(app: TemplatedApp, host: string, port: number, optio
     }
     sockets.push(socket)
   }
-  return { port, stop }
+  return stop
 }
 
 /** Listens on a Unix socket. */
