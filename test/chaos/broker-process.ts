@@ -1,6 +1,9 @@
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { eventually } from '../support/client.ts'
 import { TestBroker } from '../support/broker.ts'
-import { childrenOf, forget, signal, watchOver } from './processes.ts'
+import { childrenOf, forget, removeAtExit, signal, watchOver } from './processes.ts'
 
 const START_MS = 40_000
 const RETRY_MS = 300
@@ -17,7 +20,11 @@ export class BrokerProcess {
   private starting: Promise<void> | undefined
 
   constructor(env: Readonly<Record<string, string | number>>) {
-    this.broker = new TestBroker(env)
+    const folder = mkdtempSync(join(tmpdir(), 'roomcast-chaos-broker-'))
+    removeAtExit(folder)
+    // What a process that is killed cannot remove.
+    this.broker = new TestBroker({ ...env, TMPDIR: folder })
+    removeAtExit(this.broker.folder)
   }
 
   get port(): number {

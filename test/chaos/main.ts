@@ -3,7 +3,7 @@ import { delimiter, resolve } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { endProgress, progress } from '../../bench/progress.ts'
 import { canCluster, versionOf } from './nats-cluster.ts'
-import { explain, type Row, rowOf, tableOf } from './report.ts'
+import { explain, type Row, rowOf, tableOf, writeEvidence } from './report.ts'
 import { run } from './run.ts'
 import { SCHEDULES, type Schedule } from './schedules.ts'
 
@@ -14,6 +14,7 @@ interface Options {
   readonly rate: number
   readonly clients: number
   readonly nats: readonly string[]
+  readonly keep?: true
   readonly json?: true
 }
 
@@ -37,6 +38,7 @@ const program = new Command('npm run chaos --')
   .option('--rate <n>', 'events a second', whole, 150)
   .option('--clients <n>', 'raw ones (JSON, msgpack) and Socket.IO ones (WebSocket, polling, both) in turn; every fifth is slow', whole, 20)
   .option('--nats <path>', 'a nats-server; several times: each of them. Otherwise NATS_SERVER, or that of PATH', (path: string, paths: string[]) => [...paths, path], [] as string[])
+  .option('--keep', 'keeps timelines and logs of what passed, too')
   .option('--json', 'the results as JSON on stdout')
   .addHelpText('after', LIST)
   .showHelpAfterError('--help lists the schedules and options')
@@ -62,7 +64,7 @@ for (const nats of serversOf(options)) {
       if (!result.passed) {
         failures.push(explain(result))
         console.error(failures.at(-1))
-      }
+      } else if (options.keep) console.error(writeEvidence(result))
       const { evidence: _, ...shown } = result
       results.push(shown)
     }

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe } from './history.ts'
@@ -42,15 +42,16 @@ export function explain(result: Result): string {
   ].join('\n')
 }
 
-/** Writes everything there is about a run. @returns the folder */
-function writeEvidence({ schedule, seed, natsVersion, verdicts, actions, exits, faults, evidence }: Result): string {
+/** Writes what is known of a run: of its clients those that failed, or where all passed all of them. @returns the folder */
+export function writeEvidence({ schedule, seed, natsVersion, verdicts, actions, exits, faults, evidence }: Result): string {
   const folder = join(FOLDER, `${schedule}-${seed}-nats-${natsVersion}`)
+  rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   const since = (atMs: number) => `+${String(atMs - evidence.startMs).padStart(6)} ms`
   const acts = actions.flatMap(({ atMs, endedMs, fault }) => [{ atMs, text: `=== ${fault.kind} ${JSON.stringify(fault)}` }, { atMs: endedMs, text: `=== ${fault.kind} is over` }])
   writeFileSync(join(folder, 'verdicts.json'), JSON.stringify({ schedule, seed, natsVersion, startedAt: new Date(evidence.startMs).toISOString(), exits, faults, verdicts }, null, 2))
   for (const [i, { passed, client }] of verdicts.entries()) {
-    if (passed && (i > 0 || verdicts.some((verdict) => !verdict.passed))) continue
+    if (passed && verdicts.some((verdict) => !verdict.passed)) continue
     const marks = (evidence.clients[i]?.marks ?? []).map((mark) => ({ atMs: mark.atMs, text: describe(mark) }))
     const lines = [...acts, ...marks].sort((a, b) => a.atMs - b.atMs).map(({ atMs, text }) => `${since(atMs)}  ${text}`)
     writeFileSync(join(folder, `${client.replaceAll(/[^A-Za-z0-9-]+/g, '-')}.timeline.txt`), `${lines.join('\n')}\n`)

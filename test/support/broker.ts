@@ -17,7 +17,8 @@ export class TestBroker {
   /** What it logged. */
   log = ''
   private readonly env: Readonly<Record<string, string>>
-  private readonly folder = mkdtempSync(join(tmpdir(), 'roomcast-broker-'))
+  /** Its home, removed by `stop`. */
+  readonly folder = mkdtempSync(join(tmpdir(), 'roomcast-broker-'))
   private process: ChildProcess | undefined
 
   static async start(env: Readonly<Record<string, string | number>> = {}): Promise<TestBroker> {
