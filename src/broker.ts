@@ -22,7 +22,9 @@ import { listen, makeApp } from './gateways/listen.ts'
 import type { Tls } from './gateways/tls-app.ts'
 import { Recovery } from './gateways/socketio/recovery.ts'
 import { Relay } from './gateways/socketio/relay.ts'
+import { Addresses } from './guard/addresses.ts'
 import { Bans } from './guard/bans.ts'
+import { Connections } from './guard/connections.ts'
 import { TokenVerifier } from './guard/jwt.ts'
 import { Sessions } from './guard/sessions.ts'
 import { Hub } from './hub/hub.ts'
@@ -114,6 +116,16 @@ export async function startBroker(config: Config, log: Logger, development: { to
 
   const tls: Tls | undefined = config.tlsCertFile === '' ? undefined : { certFile: config.tlsCertFile, keyFile: config.tlsKeyFile }
   const host = hostOf(config)
+  const connections = new Connections(
+    {
+      connectionsMax: config.maxConnections,
+      unauthenticatedMax: config.maxUnauthenticatedConnections || Math.ceil(config.maxConnections / 2),
+      unauthenticatedTimeoutMs: config.unauthenticatedTimeoutMs,
+      perAddressMax: config.maxConnectionsPerAddress,
+      perUserMax: config.maxConnectionsPerUser,
+    },
+    meters,
+  )
   const services: Services = {
     hub,
     log: eventLog,
@@ -127,11 +139,12 @@ export async function startBroker(config: Config, log: Logger, development: { to
     commandTimeoutMs: config.commandTimeoutMs,
     roomsMax: config.maxRooms,
     locksMax: config.maxLocks,
+    connections,
   }
   const verify = (token: string | undefined) => verifier.verify(token)
   const contractsHere = [...registry.contracts.values()]
   const relay = place && new Relay(place.folder, place.number)
-  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), sessions: await Sessions.open(source, verify, config.maxUserIdBytes), verify, nodeId, relay }
+  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), sessions: await Sessions.open(source, verify, config.maxUserIdBytes), verify, connections, addresses: new Addresses(config.trustedProxies), nodeId, relay }
   const clientPorts = clientPortsOf(config, host, tls).map((options) => new ClientPort(options, contractsHere, shared))
   const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
   presence.onChange = guarded('presence', (change, appName, place, id, name) => {
@@ -210,6 +223,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     eventsBefore = meters.events
     for (const clientPort of clientPorts) clientPort.sweep(now)
     hub.sweep(now)
+    connections.sweep(now)
   })
   const figures = new SystemFigureReader(meters)
   const figureTimers = contractsHere.flatMap(({ app: name, audience, facts, contract: { figures: told } }) =>
@@ -260,7 +274,6 @@ function clientPortsOf(config: Config, host: string, tls: Tls | undefined): Clie
       backpressureBytes: config.maxBackpressureBytes,
       waitingBytes: config.maxWaitingBytes,
       idleTimeoutS: config.idleTimeoutS,
-      connections: config.maxConnections,
       commandsPerMinute: config.commandsPerMinute,
     },
     socketIo: {
@@ -271,7 +284,6 @@ function clientPortsOf(config: Config, host: string, tls: Tls | undefined): Clie
       payloadBytes: config.maxPayloadBytes,
       backpressureBytes: config.maxBackpressureBytes,
       waitingBytes: config.maxWaitingBytes,
-      connectionsMax: config.maxConnections,
       portConnectionsMax: config.maxConnections,
       commandsPerMinute: config.commandsPerMinute,
     },

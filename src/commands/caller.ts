@@ -20,6 +20,8 @@ export interface Caller {
   /** Unique over all brokers. */
   readonly connectionId: string
   readonly closed: boolean
+  /** The user whose connections it is one of. Undefined: nobody's, or another client on its connection counts already. */
+  readonly countedAs: string | undefined
   /** False: it has yet to say who it is. */
   readonly authenticated?: boolean
   /** Socket.IO: the namespace's endpoint pattern, its name, and what stands in its braces. */
@@ -59,6 +61,8 @@ export interface Services {
   readonly commandTimeoutMs: number
   readonly roomsMax: number
   readonly locksMax: number
+  /** How many connections each user has. */
+  readonly connections: { userCame(userId: string): void; userWent(userId: string): void }
 }
 
 export function senderOf({ claims, namespaceName = '', parameter = '', session }: Caller): Sender {

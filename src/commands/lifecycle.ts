@@ -8,12 +8,13 @@ import { placeIn } from './place.ts'
 
 /**
  * What a client is part of, from its first moment to its last, whichever gateway it came through: the hub, its rooms, presence,
- * locks, the requests of services. Gateways open and close clients here and nowhere else, so that none can forget a part.
+ * locks, the requests of services, its user's connections. Gateways open and close clients here and nowhere else, so that none can forget a part.
  */
 
 /** A client that is known comes: events can reach it once it joins rooms. */
-export function openClient(client: Caller & Partial<Askable>, { hub, askables }: Services): void {
+export function openClient(client: Caller & Partial<Askable>, { hub, askables, connections }: Services): void {
   hub.open(client.session)
+  if (client.countedAs !== undefined) connections.userCame(client.countedAs)
   if (isAskable(client)) askables.add(client)
 }
 
@@ -59,8 +60,9 @@ export function suspendClient(client: Caller & Partial<Askable>, { hub, askables
  * The client is gone.
  * @param socketStays others share its socket, which goes on
  */
-export function closeClient(client: Caller & Partial<Askable>, { hub, presence, locks, askables }: Services, socketStays: boolean): void {
+export function closeClient(client: Caller & Partial<Askable>, { hub, presence, locks, askables, connections }: Services, socketStays: boolean): void {
   const { session, contract } = client
+  if (client.countedAs !== undefined) connections.userWent(client.countedAs)
   presence.drop(session)
   if (isAskable(client)) askables.remove(client)
   hub.close(session, socketStays)

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { BrokerError } from '../errors.ts'
 import { type Config, OPTIONS, type Option } from './options.ts'
@@ -51,6 +52,7 @@ function checkTogether(config: Config, faults: string[]): void {
   const workers = workersOf(config)
   if (!Number.isInteger(workers) || workers < 1 || workers > WORKERS_MAX) faults.push(`WORKERS=${config.workers}: wants a whole number from 1 to ${WORKERS_MAX}, or auto`)
   else if (workers > 1 && config.natsUrl === '') faults.push(`WORKERS=${config.workers}: more than one process needs NATS (set NATS_URL); the embedded source serves one`)
+  for (const network of config.trustedProxies) if (!isNetwork(network)) faults.push(`TRUSTED_PROXIES=${network}: wants addresses, or networks such as 10.0.0.0/8`)
   if (config.natsCreds !== '' && config.natsUrl === '') faults.push('NATS_CREDS: is of no use without NATS_URL')
 }
 
@@ -71,6 +73,12 @@ function isPlainHttp(address: string): boolean {
   if (!URL.canParse(address)) return false
   const { protocol, username, password } = new URL(address)
   return (protocol === 'https:' || protocol === 'http:') && username === '' && password === ''
+}
+
+function isNetwork(text: string): boolean {
+  const [, address = '', prefix] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(text) ?? []
+  const version = isIP(address)
+  return version !== 0 && Number(prefix ?? 0) <= (version === 4 ? 32 : 128)
 }
 
 /** Whether tokens can be verified with a key of the user's own. */

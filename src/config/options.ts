@@ -59,7 +59,12 @@ export const OPTIONS = {
   tlsKeyFile: text('TLS_KEY_FILE', 'listen', '', 'PEM private key.'),
   corsOrigins: { env: 'CORS_ORIGINS', group: 'listen', type: 'list', default: '*', about: 'Origins whose pages may call the HTTP API and open connections, comma separated. `*`: any.' },
 
-  maxConnections: integer('MAX_CONNECTIONS', 'limits', 10_000, 1, 1_000_000, 'connections', 'Connections a process accepts.'),
+  maxConnections: integer('MAX_CONNECTIONS', 'limits', 10_000, 1, 1_000_000, 'connections', 'Connections a process accepts. Where they are reached, the oldest that has not authenticated gives way; where there is none, the new one is refused.'),
+  maxUnauthenticatedConnections: integer('MAX_UNAUTHENTICATED_CONNECTIONS', 'limits', 0, 0, 1_000_000, 'connections', 'Socket.IO connections of a process that have yet to say who they are; past it the oldest of them is closed. 0: half of MAX_CONNECTIONS.'),
+  unauthenticatedTimeoutMs: integer('UNAUTHENTICATED_TIMEOUT_MS', 'limits', 60_000, 1_000, 3_600_000, 'ms', 'A Socket.IO connection that has not said who it is by then, or has been nobody\'s again for this long, is closed.'),
+  maxConnectionsPerAddress: integer('MAX_CONNECTIONS_PER_ADDRESS', 'limits', 0, 0, 1_000_000, 'connections', 'Connections of a process from one IPv4 address, or one IPv6 network of 64 bits. 0: no limit. Behind proxies it needs TRUSTED_PROXIES.'),
+  trustedProxies: { env: 'TRUSTED_PROXIES', group: 'limits', type: 'list', default: '', about: 'Addresses or networks (10.0.0.0/8) of proxies, comma separated: what their PROXY protocol, or else X-Forwarded-For, says is where a client comes from.' },
+  maxConnectionsPerUser: integer('MAX_CONNECTIONS_PER_USER', 'limits', 100, 0, 1_000_000, 'connections', 'Connections of a process that one user (`sub`) may have. 0: no limit.'),
   maxPayloadBytes: integer('MAX_PAYLOAD_BYTES', 'limits', 1_048_576, 1_024, 67_108_864, 'bytes', 'Largest message or HTTP body from a client.'),
   maxRooms: integer('MAX_ROOMS_PER_CONNECTION', 'limits', 1_000, 1, 1_000_000, 'rooms', 'Rooms one connection may be in.'),
   maxLocks: integer('MAX_LOCKS_PER_USER', 'limits', 1_000, 1, 1_000_000, 'locks', 'Locks that one user may hold.'),

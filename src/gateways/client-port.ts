@@ -2,7 +2,9 @@ import type { TemplatedApp } from 'uWebSockets.js'
 import type { Services } from '../commands/caller.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
 import type { ClientPortName, Claims } from '../contracts/contract.ts'
+import type { Addresses } from '../guard/addresses.ts'
 import type { Bans } from '../guard/bans.ts'
+import type { Connections } from '../guard/connections.ts'
 import type { Sessions } from '../guard/sessions.ts'
 import type { Meters } from '../meters.ts'
 import { type Listening, listen, makeApp, share } from './listen.ts'
@@ -20,7 +22,7 @@ export interface ClientPortOptions {
   readonly tls: Tls | undefined
   readonly origins: readonly string[]
   readonly webSocketLimits: GatewayOptions['limits']
-  readonly socketIo: Omit<NamespacesOptions, 'origins' | 'relay'>
+  readonly socketIo: Omit<NamespacesOptions, 'origins' | 'relay' | 'connections' | 'addresses'>
 }
 
 /** What the gateways of all ports share. */
@@ -31,6 +33,8 @@ export interface ClientPortServices {
   readonly bans: Bans
   readonly sessions: Sessions
   readonly verify: (token: string | undefined) => Claims
+  readonly connections: Connections
+  readonly addresses: Addresses
   /** Names this process among all brokers. */
   readonly nodeId: string
   /** The way to other workers that share the ports. */
@@ -55,7 +59,7 @@ export class ClientPort {
   private listening: Listening | undefined
 
   constructor(options: ClientPortOptions, contracts: readonly CompiledContract[], shared: ClientPortServices) {
-    const { services, meters, recovery, bans, sessions, verify, nodeId, relay } = shared
+    const { services, meters, recovery, bans, sessions, verify, connections, addresses, nodeId, relay } = shared
     const { origins } = options
     this.options = options
     this.name = options.name
@@ -64,10 +68,10 @@ export class ClientPort {
     const here = contracts.filter(({ contract }) => (contract.port ?? 'PORT') === options.name)
     this.gateways = here.flatMap((contract) =>
       contract.contract.endpoints.flatMap((endpoint) =>
-        endpoint.transport === 'websocket' ? [new WebSocketGateway(this.app, { contract, endpoint, services, meters, verify, limits: options.webSocketLimits, origins, nodeId })] : [],
+        endpoint.transport === 'websocket' ? [new WebSocketGateway(this.app, { contract, endpoint, services, meters, verify, connections, addresses, limits: options.webSocketLimits, origins, nodeId })] : [],
       ),
     )
-    this.gateways.push(new Namespaces(this.app, here, services, meters, recovery, bans, verify, sessions, { ...options.socketIo, origins, relay: relay && { to: relay, path: `/${options.name}` } }))
+    this.gateways.push(new Namespaces(this.app, here, services, meters, recovery, bans, verify, sessions, { ...options.socketIo, origins, connections, addresses, relay: relay && { to: relay, path: `/${options.name}` } }))
   }
 
   /** The port that it listens on. */

@@ -5,6 +5,7 @@ import { missed } from '../commands/subscribe.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
 import type { Claims, Command, Failure, Message } from '../contracts/contract.ts'
 import { type BrokerError, ERRORS, type ErrorCode } from '../errors.ts'
+import type { Counted } from '../guard/connections.ts'
 import type { RateState } from '../guard/rate-limit.ts'
 import { reportFault } from '../guarded.ts'
 import { CLOSED, Session } from '../hub/session.ts'
@@ -15,6 +16,8 @@ import { Lane, type LaneLimits, type LaneOwner } from './lane.ts'
 /** uWS copies these properties onto its own socket object, so there is only one. */
 export interface UserData {
   readonly user: WebSocketClient | Refusal
+  /** Where it comes from, where that counts. */
+  readonly address?: string
 }
 
 export type Socket = WebSocket<UserData>
@@ -26,7 +29,7 @@ export interface Refusal {
 }
 
 /** One raw WebSocket connection: its session in the hub, its identity, and what waits for its socket to drain. */
-export class WebSocketClient extends Session implements Caller, RateState, LaneOwner {
+export class WebSocketClient extends Session implements Caller, RateState, LaneOwner, Counted {
   readonly contract: CompiledContract
   readonly codec: Codec
   readonly nodeId: string
@@ -50,6 +53,10 @@ export class WebSocketClient extends Session implements Caller, RateState, LaneO
 
   get connectionId(): string {
     return `sess_${this.nodeId}${this.id}`
+  }
+
+  get countedAs(): string {
+    return this.userId
   }
 
   get closed(): boolean {
@@ -95,6 +102,10 @@ export class WebSocketClient extends Session implements Caller, RateState, LaneO
   /** Says something that may be left out where the socket is full. */
   mention(message: Message): void {
     if (!this.closed) this.lane.mention(this.peer, encode(this.codec, message), this.codec.binary)
+  }
+
+  discard(): void {
+    if (!this.closed) this.socket.close()
   }
 
   /** Ends the connection by an error of the table. A socket that takes nothing is closed without a word. */

@@ -8,6 +8,8 @@ import { closeClient, openClient } from '../commands/lifecycle.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
 import type { Claims, WebSocketEndpoint } from '../contracts/contract.ts'
 import { BrokerError, ERRORS, reasonOf } from '../errors.ts'
+import type { Addresses } from '../guard/addresses.ts'
+import type { Connections } from '../guard/connections.ts'
 import { countCommand, type RateLimits, WINDOW_MS } from '../guard/rate-limit.ts'
 import { CLOSED } from '../hub/session.ts'
 import type { Wire } from '../hub/wire.ts'
@@ -15,7 +17,7 @@ import type { Meters } from '../meters.ts'
 import { isoTime } from '../time.ts'
 import { guardSocket } from './handlers.ts'
 import type { LaneLimits } from './lane.ts'
-import { allowsOrigin, bearerOf } from './upgrade.ts'
+import { addressOf, allowsOrigin, bearerOf } from './upgrade.ts'
 import { encode, type Refusal, type Socket, type UserData, WebSocketClient } from './websocket-client.ts'
 
 export interface GatewayOptions {
@@ -24,12 +26,13 @@ export interface GatewayOptions {
   readonly services: Services
   readonly meters: Meters
   readonly verify: (token: string | undefined) => Claims
+  readonly connections: Connections
+  readonly addresses: Addresses
   readonly limits: {
     readonly payloadBytes: number
     readonly backpressureBytes: number
     readonly waitingBytes: number
     readonly idleTimeoutS: number
-    readonly connections: number
     /** 0: what the contract says. */
     readonly commandsPerMinute: number
   }
@@ -107,8 +110,9 @@ export class WebSocketGateway {
           res.writeStatus('403 Forbidden').end('{"error_code":"ACCESS_DENIED","message":"This origin is not in CORS_ORIGINS"}')
           return
         }
-        const user = codec === undefined ? refusal('INVALID_MESSAGE', json, 'There is no such format; there are json and msgpack') : this.admit(codec, req.getQuery('token') || bearerOf(req.getHeader('authorization')))
-        res.upgrade<UserData>({ user }, key, subprotocol, req.getHeader('sec-websocket-extensions'), context)
+        const address = this.options.connections.countsAddresses ? addressOf(this.options.addresses, res, req) : undefined
+        const user = codec === undefined ? refusal('INVALID_MESSAGE', json, 'There is no such format; there are json and msgpack') : this.admit(codec, req.getQuery('token') || bearerOf(req.getHeader('authorization')), address)
+        res.upgrade<UserData>(address === undefined ? { user } : { user, address }, key, subprotocol, req.getHeader('sec-websocket-extensions'), context)
       },
       open: (ws) => this.open(ws),
       message: (ws, frame, binary) => {
@@ -129,26 +133,28 @@ export class WebSocketGateway {
         const client = ws.getUserData().user
         if (!(client instanceof WebSocketClient) || client.state === CLOSED) return
         this.clients.delete(client)
-        this.options.meters.connections--
+        this.options.connections.closed(client)
         closeClient(client, services, false)
         client.gone()
       },
     }))
   }
 
-  private admit(codec: Codec, token: string | undefined): WebSocketClient | Refusal {
-    const { contract, verify, meters, limits, nodeId } = this.options
-    if (meters.connections >= limits.connections) return refusal('TOO_MANY_CONNECTIONS', codec)
+  private admit(codec: Codec, token: string | undefined, address: string | undefined): WebSocketClient | Refusal {
+    const { contract, verify, connections, nodeId } = this.options
     try {
-      return new WebSocketClient(contract, this.wires.get(codec) as Wire, codec, verify(token), nodeId, this.laneLimits)
+      const claims = verify(token)
+      connections.admitUser(claims.sub)
+      connections.admit(address)
+      return new WebSocketClient(contract, this.wires.get(codec) as Wire, codec, claims, nodeId, this.laneLimits)
     } catch (error) {
       return { refused: error instanceof BrokerError ? error : new BrokerError('AUTH_FAILED'), codec }
     }
   }
 
   private open(ws: Socket): void {
-    const { meters, services } = this.options
-    const client = ws.getUserData().user
+    const { meters, services, connections } = this.options
+    const { user: client, address } = ws.getUserData()
     if (!(client instanceof WebSocketClient)) {
       const { refused, codec } = client
       meters.error(refused.code)
@@ -161,8 +167,7 @@ export class WebSocketGateway {
     ws.subscribe(FIRST_TOPIC)
     ws.unsubscribe(FIRST_TOPIC)
     this.clients.add(client)
-    meters.connections++
-    meters.connectionsOpened++
+    connections.opened(client, address)
     openClient(client, services)
     client.reply({
       type: 'connection_established',
@@ -206,7 +211,7 @@ export class WebSocketGateway {
   }
 }
 
-function refusal(code: 'TOO_MANY_CONNECTIONS' | 'INVALID_MESSAGE', codec: Codec, message?: string): Refusal {
+function refusal(code: 'INVALID_MESSAGE', codec: Codec, message?: string): Refusal {
   return { refused: new BrokerError(code, message), codec }
 }
 

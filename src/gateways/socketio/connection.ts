@@ -53,6 +53,19 @@ export class Connection implements LaneOwner, RateState {
     return undefined
   }
 
+  /** A user has a client in one of its namespaces. */
+  isOf(userId: string, except?: NamespaceSession): boolean {
+    return this.sessions.some((session) => session !== except && session.authenticated && session.userId === userId)
+  }
+
+  /** Whether it is anybody's has changed: those that are nobody's have less time, and give way to others. */
+  identified(): void {
+    if (this.engine.closed) return
+    const { connections } = this.namespaces.options
+    if (this.sessions.some(({ authenticated }) => authenticated)) connections.waitsNoLonger(this.engine)
+    else connections.waits(this.engine, Date.now())
+  }
+
   /** Too much waits for it. */
   overflowed(): void {
     this.engine.close()
@@ -87,6 +100,7 @@ export class Connection implements LaneOwner, RateState {
       const session = this.namespaces.adopt(this, one)
       if (session) this.add(session)
     }
+    this.identified()
     return this.namespaces.services.presence.written
   }
 
@@ -129,6 +143,7 @@ export class Connection implements LaneOwner, RateState {
     this.sessions = this.sessions.map((session) => (session === before ? after : session))
     before.finish()
     this.namespaces.opened(after)
+    this.identified()
   }
 
   /** The WebSocket took over from polling: its sessions can be live. */
@@ -155,7 +170,6 @@ export class Connection implements LaneOwner, RateState {
   ended(): void {
     for (const session of this.sessions) this.leave(session)
     this.lane.close()
-    this.namespaces.meters.connections--
   }
 
   /** @returns a packet, once the last of its attachments came. @throws BrokerError INVALID_MESSAGE */
@@ -253,5 +267,6 @@ export class Connection implements LaneOwner, RateState {
     if (!this.sessions.includes(session)) return
     this.sessions = this.sessions.filter((other) => other !== session)
     session.finish()
+    this.identified()
   }
 }

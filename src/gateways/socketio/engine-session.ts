@@ -1,5 +1,6 @@
 import type { Packet } from 'engine.io-parser'
 import type { WebSocket } from 'uWebSockets.js'
+import type { Counted } from '../../guard/connections.ts'
 import { connectionOrder } from '../../hub/session.ts'
 import type { Peer } from '../../hub/wire.ts'
 import type { Connection } from './connection.ts'
@@ -18,11 +19,8 @@ const CLOSE_BEHIND_BYTES = 16_384
 
 /** What a session is made for, and told to. */
 export interface SessionHost {
-  /**
-   * @param token of the handshake's query
-   * @param moved it was another worker's
-   */
-  connectionOf(session: EngineSession, token: string | null, moved: boolean): Connection
+  /** @param token of the handshake's query */
+  connectionOf(session: EngineSession, token: string | null): Connection
   ended(session: EngineSession): void
   /** A session's end is to be told to the next poll. */
   farewell(session: EngineSession, polling: Polling): void
@@ -32,7 +30,7 @@ export interface SessionHost {
  * One Engine.IO session: a WebSocket, or long-polling, or the one after the other. To the hub it is a socket like any
  * other; only a WebSocket can hold native topics.
  */
-export class EngineSession implements Peer {
+export class EngineSession implements Peer, Counted {
   readonly sid: string
   /** Turn of the heartbeat at which it came; it is pinged each time that an interval has passed since. */
   readonly turn: number
@@ -59,14 +57,13 @@ export class EngineSession implements Peer {
    * @param turn of the heartbeat
    * @param polls it begins with long-polling; otherwise its socket is to come
    * @param token of the handshake's query
-   * @param moved it was another worker's
    */
-  constructor(host: SessionHost, sid: string, turn: number, polls: boolean, token: string | null, moved: boolean) {
+  constructor(host: SessionHost, sid: string, turn: number, polls: boolean, token: string | null) {
     this.host = host
     this.sid = sid
     this.turn = turn
     if (polls) this.polling = new Polling(() => this.connection.drained())
-    this.connection = host.connectionOf(this, token, moved)
+    this.connection = host.connectionOf(this, token)
   }
 
   /** Whether it can hold native topics. */

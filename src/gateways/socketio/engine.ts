@@ -1,8 +1,10 @@
 import { decodePayload, type Packet } from 'engine.io-parser'
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t } from 'uWebSockets.js'
+import type { Addresses } from '../../guard/addresses.ts'
+import type { Connections, Counted } from '../../guard/connections.ts'
 import { after } from '../../guarded.ts'
 import { finishGuarded, guardRequest, guardSocket } from '../handlers.ts'
-import { allowsOrigin } from '../upgrade.ts'
+import { addressOf, allowsOrigin } from '../upgrade.ts'
 import type { Connection } from './connection.ts'
 import { answerFor, FAULTS, readBody } from './engine-http.ts'
 import { EngineSession, type EngineSocket, type EngineSocketData, type SessionHost } from './engine-session.ts'
@@ -23,15 +25,14 @@ export interface EngineOptions {
   readonly payloadBytes: number
   readonly backpressureBytes: number
   readonly origins: readonly string[]
-  /**
-   * @param token of the handshake's query
-   * @param moved it was another worker's
-   */
-  readonly makeConnection: (session: EngineSession, token: string | null, moved: boolean) => Connection
+  /** @param token of the handshake's query */
+  readonly makeConnection: (session: EngineSession, token: string | null) => Connection
   /** Called before heartbeats go out. */
   readonly onBeat: () => void
-  /** Whether a further connection may come. */
-  readonly admits: () => boolean
+  /** Whether a further connection may come, from there. */
+  readonly admits: (address: string | undefined) => boolean
+  readonly connections: Connections
+  readonly addresses: Addresses
   /** The way to the sessions of other workers, and where this port is found there. */
   readonly relay: { readonly to: Relay; readonly path: string } | undefined
 }
@@ -97,7 +98,7 @@ export class Engine implements SessionHost {
       },
       close: (ws) => {
         const { session } = ws.getUserData()
-        if (session instanceof Passage) session.stage = 'over'
+        if (session instanceof Passage) this.passages?.closed(session)
         else if (session.socket === ws) {
           session.socket = undefined
           session.ended()
@@ -120,9 +121,14 @@ export class Engine implements SessionHost {
       upgradeTimeoutMs: options.upgradeTimeoutMs,
       payloadBytes: options.payloadBytes,
       sessionOf: (sid) => this.sessions.get(sid),
-      adopt: (sid, socket, token, packets) => this.adopt(sid, socket, token, packets),
+      adopt: (passage, socket, token, packets) => this.adopt(passage, socket, token, packets),
+      connections: options.connections,
       receive: (session, frame, binary) => this.receive(session, frame, binary),
     })
+  }
+
+  has(connection: Counted): boolean {
+    return connection instanceof EngineSession && this.sessions.get(connection.sid) === connection
   }
 
   stop(): void {
@@ -136,12 +142,13 @@ export class Engine implements SessionHost {
     const { sid } = query
     const owner = this.ownerOf(sid)
     let session: EngineSession | Passage | undefined
+    const address = this.addressOf(res, req)
     if (sid === null) {
-      if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
-      session = this.open(query, false)
+      if (!this.admits(address)) return this.refuse(res, req, FAULTS.forbidden)
+      session = this.open(query, false, address)
     } else if (owner !== undefined) {
-      if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
-      session = new Passage(sid, owner)
+      if (!this.admits(address)) return this.refuse(res, req, FAULTS.forbidden)
+      session = new Passage(sid, owner, address)
     } else {
       session = this.sessions.get(sid)
       if (!session) return this.refuse(res, req, FAULTS.sid)
@@ -160,8 +167,9 @@ export class Engine implements SessionHost {
     if (fault) return this.refuse(res, req, fault)
     const { sid } = query
     if (sid === null) {
-      if (!this.admits) return this.refuse(res, req, FAULTS.forbidden)
-      answer(res, '200 OK', 'text/plain; charset=UTF-8', this.openPacket(this.open(query, true), '["websocket"]'))
+      const address = this.addressOf(res, req)
+      if (!this.admits(address)) return this.refuse(res, req, FAULTS.forbidden)
+      answer(res, '200 OK', 'text/plain; charset=UTF-8', this.openPacket(this.open(query, true, address), '["websocket"]'))
       return
     }
     const owner = this.ownerOf(sid)
@@ -286,15 +294,15 @@ export class Engine implements SessionHost {
   }
 
   /** @param polls it begins with long-polling */
-  private open({ token }: Query, polls: boolean): EngineSession {
+  private open({ token }: Query, polls: boolean, address: string | undefined): EngineSession {
     const sid = this.options.relay?.to.newSid() ?? randomId()
-    return this.add(new EngineSession(this, sid, this.heartbeat.turn, polls, token, false))
+    return this.add(new EngineSession(this, sid, this.heartbeat.turn, polls, token), address, false)
   }
 
   /** A session that was another worker's, on the WebSocket that came here. */
-  private adopt(sid: string, socket: EngineSocket, token: string | null, packets: readonly Packet[]): EngineSession {
+  private adopt({ sid, address }: Passage, socket: EngineSocket, token: string | null, packets: readonly Packet[]): EngineSession {
     // When it was pinged last is not known here, so it is soon.
-    const session = this.add(new EngineSession(this, sid, this.heartbeat.turn + 1, true, token, true))
+    const session = this.add(new EngineSession(this, sid, this.heartbeat.turn + 1, true, token), address, true)
     for (const packet of packets) session.polling?.push(packet)
     socket.getUserData().session = session
     socket.subscribe(this.heartbeat.topicOf(session))
@@ -302,19 +310,23 @@ export class Engine implements SessionHost {
     return session
   }
 
-  private add(session: EngineSession): EngineSession {
+  private add(session: EngineSession, address: string | undefined, moved: boolean): EngineSession {
+    const { connections } = this.options
     this.sessions.set(session.sid, session)
     this.heartbeat.add(session)
+    connections.opened(session, address, moved)
+    connections.waits(session, Date.now())
     return session
   }
 
-  connectionOf(session: EngineSession, token: string | null, moved: boolean): Connection {
-    return this.options.makeConnection(session, token, moved)
+  connectionOf(session: EngineSession, token: string | null): Connection {
+    return this.options.makeConnection(session, token)
   }
 
   ended(session: EngineSession): void {
     this.sessions.delete(session.sid)
     this.heartbeat.remove(session)
+    this.options.connections.closed(session)
   }
 
   farewell({ sid }: EngineSession, polling: Polling): void {
@@ -322,8 +334,13 @@ export class Engine implements SessionHost {
     after('farewell', FAREWELL_MS, () => this.farewells.delete(sid)).unref()
   }
 
-  private get admits(): boolean {
-    return !this.draining && this.options.admits()
+  private admits(address: string | undefined): boolean {
+    return !this.draining && this.options.admits(address)
+  }
+
+  private addressOf(res: HttpResponse, req: HttpRequest): string | undefined {
+    const { connections, addresses } = this.options
+    return connections.countsAddresses ? addressOf(addresses, res, req) : undefined
   }
 
   /** The other worker that a session is of. */

@@ -73,6 +73,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
     return this.identity !== undefined
   }
 
+  get countedAs(): string | undefined {
+    return this.namespace.endpoint.anonymous || this.connection.isOf(this.userId, this) ? undefined : this.userId
+  }
+
   get closed(): boolean {
     return this.state === CLOSED
   }
@@ -91,8 +95,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
 
   /** CONNECT is answered; then what it missed, then live events. */
   begin(): void {
-    this.connection.sendText(PacketType.CONNECT, this.name, { sid: this.connectionId, pid: this.pid })
-    this.namespaces.opened(this)
+    const { connection, namespaces } = this
+    namespaces.opened(this)
+    if (this.authenticated) this.open()
+    connection.sendText(PacketType.CONNECT, this.name, { sid: this.connectionId, pid: this.pid })
     if (this.authenticated) this.enter(this.recovered?.rooms ?? [])
   }
 
@@ -275,12 +281,18 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.fail(error, command)
   }
 
+  private open(): void {
+    openClient(this, this.namespaces.services)
+    this.connection.identified()
+  }
+
   /** @param kept rooms of before that it may be in */
   private enter(kept: readonly string[]): void {
+    // What it was told last may have been too much for its socket.
+    if (this.closed) return
     const { services } = this.namespaces
     const { hub, log } = services
     const { endpoint, parameter } = this.namespace
-    openClient(this, services)
     const first = endpoint.welcome?.(this)
     if (first) this.connection.sendText(PacketType.EVENT, this.name, eventValues(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq)))
     // Who logs out and in again is welcomed again.
@@ -304,6 +316,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
       else {
         try {
           namespaces.checkAccess(namespace, claims)
+          namespaces.admitUser(connection, namespace, claims.sub)
           namespaces.admission.enter(contract, claims.sub, connection)
         } catch (error) {
           this.emit(late.refused(failureOf(error)))
@@ -315,6 +328,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
       // What was kept is another user's: this one begins from now on.
       if (this.recovered?.userId !== undefined && this.recovered.userId !== claims.sub) this.recovered = undefined
       this.become(identity)
+      if (anew) this.open()
       this.emit(late.succeeded(claims))
       if (anew) this.enter(this.recovered === undefined ? [] : kept)
       await this.remember()

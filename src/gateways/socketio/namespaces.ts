@@ -34,8 +34,7 @@ export interface Namespace {
 }
 
 export interface NamespacesOptions extends Omit<EngineOptions, 'makeConnection' | 'admits' | 'onBeat'> {
-  /** Of the whole process, and of this port. */
-  readonly connectionsMax: number
+  /** Of this port. */
   readonly portConnectionsMax: number
   /** Of one connection's answers and commands that wait. */
   readonly waitingBytes: number
@@ -93,15 +92,11 @@ export class Namespaces {
     )
     this.engine = new Engine(app, {
       ...options,
-      makeConnection: (session, token, moved) => {
-        meters.connections++
-        if (!moved) meters.connectionsOpened++
-        return new Connection(session, token, this)
-      },
+      makeConnection: (session, token) => new Connection(session, token, this),
       onBeat: () => {
         this.beatSeq = services.hub.liveSeq
       },
-      admits: () => meters.connections < options.connectionsMax && this.engine.sessions.size < options.portConnectionsMax,
+      admits: (address) => this.admitsFrom(address),
     })
   }
 
@@ -114,6 +109,18 @@ export class Namespaces {
       if (match) return this.make(name, match[1] ?? '', endpoint, contract)
     }
     return undefined
+  }
+
+  private admitsFrom(address: string | undefined): boolean {
+    const { engine, options } = this
+    const { connections, portConnectionsMax } = options
+    if (engine.sessions.size >= portConnectionsMax && !connections.closeOldest((one) => engine.has(one))) return false
+    try {
+      connections.admit(address)
+      return true
+    } catch {
+      return false
+    }
   }
 
   /** Lets a client into a namespace, or says why not. A promise where it wants to recover. */
@@ -148,6 +155,7 @@ export class Namespaces {
   private enter(connection: Connection, namespace: Namespace, auth: Record<string, unknown>, identity: Identity | undefined, pid = '', recovered?: Recovered): NamespaceSession {
     if (identity) {
       this.checkAccess(namespace, identity.claims)
+      this.admitUser(connection, namespace, identity.claims.sub)
       this.admission.enter(namespace.contract, identity.claims.sub, connection)
     }
     // While this one was looked up, others may have opened the namespace: there is one wire for all of them.
@@ -168,6 +176,11 @@ export class Namespaces {
     const session = new NamespaceSession(this, namespace, connection, identity, moved.auth, moved.pid, moved.recovered)
     session.resume(moved)
     return session
+  }
+
+  /** @throws BrokerError TOO_MANY_CONNECTIONS */
+  admitUser(connection: Connection, { endpoint }: Namespace, userId: string): void {
+    if (!endpoint.anonymous && !connection.isOf(userId)) this.options.connections.admitUser(userId)
   }
 
   /** @throws BrokerError ACCESS_DENIED */

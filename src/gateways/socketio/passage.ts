@@ -1,5 +1,6 @@
 import { decodePayload, encodePayload, type Packet } from 'engine.io-parser'
 import type { HttpResponse } from 'uWebSockets.js'
+import type { Connections, Counted } from '../../guard/connections.ts'
 import { after, guarded } from '../../guarded.ts'
 import { finishGuarded, guardRequest } from '../handlers.ts'
 import type { MovedConnection } from './moved.ts'
@@ -23,8 +24,9 @@ export interface PassageOptions {
   readonly payloadBytes: number
   readonly sessionOf: (sid: string) => EngineSession | undefined
   /** Makes a session of this worker, with the packets that wait, on its WebSocket. */
-  readonly adopt: (sid: string, socket: EngineSocket, token: string | null, packets: readonly Packet[]) => EngineSession
+  readonly adopt: (passage: Passage, socket: EngineSocket, token: string | null, packets: readonly Packet[]) => EngineSession
   readonly receive: (session: EngineSession, frame: ArrayBuffer, binary: boolean) => void
+  readonly connections: Connections
 }
 
 /** How often a poll is ended while its client is to change over (the reference server's figure). */
@@ -35,17 +37,26 @@ const TAKEN_MS = 5_000
 const FRAMES_MAX = 1_024
 
 /** A WebSocket that came here, to take over from long-polling in a session of another worker. */
-export class Passage {
+export class Passage implements Counted {
   readonly sid: string
   readonly owner: number
+  /** Where it comes from, where that counts. */
+  readonly address: string | undefined
   stage: 'new' | 'probing' | 'probed' | 'moving' | 'over' = 'new'
   /** What the client sent while its session was on its way here. */
   readonly frames: [frame: ArrayBuffer, binary: boolean][] = []
   bytes = 0
+  /** Until it is over. */
+  socket: EngineSocket | undefined
 
-  constructor(sid: string, owner: number) {
+  constructor(sid: string, owner: number, address: string | undefined) {
     this.sid = sid
     this.owner = owner
+    this.address = address
+  }
+
+  discard(): void {
+    this.socket?.close()
   }
 }
 
@@ -78,6 +89,8 @@ export class Passages {
 
   /** A WebSocket whose session is elsewhere has so long to take it over. */
   open(socket: EngineSocket, passage: Passage): void {
+    passage.socket = socket
+    this.options.connections.waits(passage, Date.now())
     after('handoff timeout', this.options.upgradeTimeoutMs, () => this.fail(socket, passage)).unref()
   }
 
@@ -111,8 +124,8 @@ export class Passages {
     const { token, payload, connection } = JSON.parse(await this.ask(passage, 'take')) as MovedSession
     // Closed meanwhile, it is let go of where it was; its client comes back.
     if (passage.stage === 'moving') {
-      passage.stage = 'over'
-      const session = options.adopt(passage.sid, socket, token, payload === '' ? [] : decodePayload(payload, 'nodebuffer'))
+      this.closed(passage)
+      const session = options.adopt(passage, socket, token, payload === '' ? [] : decodePayload(payload, 'nodebuffer'))
       const resumed = session.connection.resume(connection)
       for (const [frame, binary] of passage.frames) if (!session.closed) options.receive(session, frame, binary)
       await resumed
@@ -120,9 +133,16 @@ export class Passages {
     await this.ask(passage, 'taken')
   }
 
+  /** Its socket is gone, or carries the session from now on. */
+  closed(passage: Passage): void {
+    passage.stage = 'over'
+    passage.socket = undefined
+    this.options.connections.waitsNoLonger(passage)
+  }
+
   private fail(socket: EngineSocket, passage: Passage): void {
     if (passage.stage === 'over') return
-    passage.stage = 'over'
+    this.closed(passage)
     socket.close()
   }
 
