@@ -24,7 +24,9 @@ import { Recovery } from './gateways/socketio/recovery.ts'
 import { Relay } from './gateways/socketio/relay.ts'
 import { Addresses } from './guard/addresses.ts'
 import { Bans } from './guard/bans.ts'
+import { ByteBudget } from './guard/byte-budget.ts'
 import { Connections } from './guard/connections.ts'
+import { FailedAuthentications } from './guard/failed-authentications.ts'
 import { TokenVerifier } from './guard/jwt.ts'
 import { Sessions } from './guard/sessions.ts'
 import { Hub } from './hub/hub.ts'
@@ -140,11 +142,12 @@ export async function startBroker(config: Config, log: Logger, development: { to
     roomsMax: config.maxRooms,
     locksMax: config.maxLocks,
     connections,
+    storedBytes: new ByteBudget(config.storedBytesPerMinutePerUser),
   }
   const verify = (token: string | undefined) => verifier.verify(token)
   const contractsHere = [...registry.contracts.values()]
   const relay = place && new Relay(place.folder, place.number)
-  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), sessions: await Sessions.open(source, verify, config.maxUserIdBytes), verify, connections, addresses: new Addresses(config.trustedProxies), nodeId, relay }
+  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), sessions: await Sessions.open(source, verify, config.maxUserIdBytes), verify, connections, addresses: new Addresses(config.trustedProxies), failures: new FailedAuthentications(config.maxFailedAuthentications), nodeId, relay }
   const clientPorts = clientPortsOf(config, host, tls).map((options) => new ClientPort(options, contractsHere, shared))
   const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
   presence.onChange = guarded('presence', (change, appName, place, id, name) => {
@@ -265,6 +268,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
 
 /** The ports for clients, the one with the HTTP API first. */
 function clientPortsOf(config: Config, host: string, tls: Tls | undefined): ClientPortOptions[] {
+  const rates = { commandsPerMinute: config.commandsPerMinute, defaultCommandsPerMinute: config.defaultCommandsPerMinute, packetsPerMinute: config.maxPacketsPerMinute }
   const common = {
     host,
     tls,
@@ -274,7 +278,7 @@ function clientPortsOf(config: Config, host: string, tls: Tls | undefined): Clie
       backpressureBytes: config.maxBackpressureBytes,
       waitingBytes: config.maxWaitingBytes,
       idleTimeoutS: config.idleTimeoutS,
-      commandsPerMinute: config.commandsPerMinute,
+      ...rates,
     },
     socketIo: {
       pingIntervalMs: config.socketioPingIntervalMs,
@@ -285,7 +289,8 @@ function clientPortsOf(config: Config, host: string, tls: Tls | undefined): Clie
       backpressureBytes: config.maxBackpressureBytes,
       waitingBytes: config.maxWaitingBytes,
       portConnectionsMax: config.maxConnections,
-      commandsPerMinute: config.commandsPerMinute,
+      namespacesMax: config.maxNamespaces,
+      ...rates,
     },
   }
   return [

@@ -61,6 +61,8 @@ export interface Services {
   readonly commandTimeoutMs: number
   readonly roomsMax: number
   readonly locksMax: number
+  /** What each user may store. */
+  readonly storedBytes: { take(userId: string, bytes: number, nowMs: number): void }
   /** How many connections each user has. */
   readonly connections: { userCame(userId: string): void; userWent(userId: string): void }
 }

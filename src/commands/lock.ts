@@ -4,10 +4,12 @@ import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { type Caller, checkWithin, type Services } from './caller.ts'
 
 /** Takes a resource for the caller's user; a conflict is LOCKED, with the holder in its details. */
-export async function lock(caller: Caller, command: Command, effect: LockEffect, { locks, source, locksMax }: Services): Promise<void> {
+export async function lock(caller: Caller, command: Command, effect: LockEffect, { locks, source, locksMax, storedBytes }: Services): Promise<void> {
   checkWithin(caller, command, effect.within)
   const { app, contract } = caller.contract
   const resource = effect.resource(command.data)
+  // For its event and that of its release: neither may be left out once the lock has changed hands.
+  storedBytes.take(caller.claims.sub, 2 * Buffer.byteLength(JSON.stringify(resource)), Date.now())
   const grant = await locks.acquire(app, resource, caller.claims.sub, effect.mode?.(command.data) ?? 'exclusive', locksMax)
   if (!grant.granted) throw lockedBy(grant.holder.userId, resource)
   for (const freed of grant.freed) await storeLockEvent(app, contract.locks?.unlocked(freed), source)

@@ -17,15 +17,18 @@ export async function store(caller: Caller, command: Command, effect: StoreEffec
   caller.answersLater?.(outcome)
 }
 
-/** Stores what the contract wants kept of every command. */
+/** Stores what the contract wants kept of every command. @throws BrokerError RATE_LIMITED where that is more than its user may store */
 export function record(caller: Caller, command: Command, services: Services): void {
   const event = caller.contract.contract.record?.(command, senderOf(caller))
   // While the source is out of reach the command itself fails, or is one that nothing is kept of.
   if (event) publish(caller, event, services).catch(() => {})
 }
 
-async function publish({ contract }: Caller, { type, data, rooms, source: by }: StoredEvent, { source }: Services): Promise<void> {
-  await source.publish(`events.${contract.app}.${type}`, Buffer.from(JSON.stringify({ data, ...(rooms ? { rooms } : undefined), ...(by === undefined ? undefined : { source: by }) })))
+/** @throws BrokerError RATE_LIMITED, at once */
+export function publish({ contract, claims }: Caller, { type, data, rooms, source: by }: StoredEvent, { source, storedBytes }: Services): Promise<unknown> {
+  const body = Buffer.from(JSON.stringify({ data, ...(rooms ? { rooms } : undefined), ...(by === undefined ? undefined : { source: by }) }))
+  storedBytes.take(claims.sub, body.length, Date.now())
+  return source.publish(`events.${contract.app}.${type}`, body)
 }
 
 async function forward(caller: Caller, command: Command, { type, data, failed }: NonNullable<ReturnType<NonNullable<StoreEffect['forward']>>>, services: Services): Promise<void> {

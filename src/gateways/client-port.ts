@@ -5,6 +5,7 @@ import type { ClientPortName, Claims } from '../contracts/contract.ts'
 import type { Addresses } from '../guard/addresses.ts'
 import type { Bans } from '../guard/bans.ts'
 import type { Connections } from '../guard/connections.ts'
+import type { FailedAuthentications } from '../guard/failed-authentications.ts'
 import type { Sessions } from '../guard/sessions.ts'
 import type { Meters } from '../meters.ts'
 import { type Listening, listen, makeApp, share } from './listen.ts'
@@ -22,7 +23,7 @@ export interface ClientPortOptions {
   readonly tls: Tls | undefined
   readonly origins: readonly string[]
   readonly webSocketLimits: GatewayOptions['limits']
-  readonly socketIo: Omit<NamespacesOptions, 'origins' | 'relay' | 'connections' | 'addresses'>
+  readonly socketIo: Omit<NamespacesOptions, 'origins' | 'relay' | 'connections' | 'addresses' | 'failures'>
 }
 
 /** What the gateways of all ports share. */
@@ -35,6 +36,7 @@ export interface ClientPortServices {
   readonly verify: (token: string | undefined) => Claims
   readonly connections: Connections
   readonly addresses: Addresses
+  readonly failures: FailedAuthentications
   /** Names this process among all brokers. */
   readonly nodeId: string
   /** The way to other workers that share the ports. */
@@ -59,7 +61,7 @@ export class ClientPort {
   private listening: Listening | undefined
 
   constructor(options: ClientPortOptions, contracts: readonly CompiledContract[], shared: ClientPortServices) {
-    const { services, meters, recovery, bans, sessions, verify, connections, addresses, nodeId, relay } = shared
+    const { services, meters, recovery, bans, sessions, verify, connections, addresses, failures, nodeId, relay } = shared
     const { origins } = options
     this.options = options
     this.name = options.name
@@ -68,10 +70,10 @@ export class ClientPort {
     const here = contracts.filter(({ contract }) => (contract.port ?? 'PORT') === options.name)
     this.gateways = here.flatMap((contract) =>
       contract.contract.endpoints.flatMap((endpoint) =>
-        endpoint.transport === 'websocket' ? [new WebSocketGateway(this.app, { contract, endpoint, services, meters, verify, connections, addresses, limits: options.webSocketLimits, origins, nodeId })] : [],
+        endpoint.transport === 'websocket' ? [new WebSocketGateway(this.app, { contract, endpoint, services, meters, verify, connections, addresses, failures, limits: options.webSocketLimits, origins, nodeId })] : [],
       ),
     )
-    this.gateways.push(new Namespaces(this.app, here, services, meters, recovery, bans, verify, sessions, { ...options.socketIo, origins, connections, addresses, relay: relay && { to: relay, path: `/${options.name}` } }))
+    this.gateways.push(new Namespaces(this.app, here, services, meters, recovery, bans, verify, sessions, { ...options.socketIo, origins, connections, addresses, failures, relay: relay && { to: relay, path: `/${options.name}` } }))
   }
 
   /** The port that it listens on. */

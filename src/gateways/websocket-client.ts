@@ -4,8 +4,9 @@ import type { Caller } from '../commands/caller.ts'
 import { missed } from '../commands/subscribe.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
 import type { Claims, Command, Failure, Message } from '../contracts/contract.ts'
-import { type BrokerError, ERRORS, type ErrorCode } from '../errors.ts'
+import { BrokerError, ERRORS, type ErrorCode } from '../errors.ts'
 import type { Counted } from '../guard/connections.ts'
+import type { FailedAuthentications } from '../guard/failed-authentications.ts'
 import type { RateState } from '../guard/rate-limit.ts'
 import { reportFault } from '../guarded.ts'
 import { CLOSED, Session } from '../hub/session.ts'
@@ -36,15 +37,18 @@ export class WebSocketClient extends Session implements Caller, RateState, LaneO
   claims: Claims
   windowStartMs = 0
   used = 0
+  packets = 0
   readonly lane: Lane
+  private readonly failures: FailedAuthentications
 
-  constructor(contract: CompiledContract, wire: Wire, codec: Codec, claims: Claims, nodeId: string, laneLimits: LaneLimits) {
+  constructor(contract: CompiledContract, wire: Wire, codec: Codec, claims: Claims, nodeId: string, laneLimits: LaneLimits, failures: FailedAuthentications) {
     super(contract.audience, wire, claims.sub, NO_PEER)
     this.contract = contract
     this.codec = codec
     this.claims = claims
     this.nodeId = nodeId
     this.lane = new Lane(laneLimits, this)
+    this.failures = failures
   }
 
   get session(): Session {
@@ -74,6 +78,9 @@ export class WebSocketClient extends Session implements Caller, RateState, LaneO
   fail({ code, message, details }: Failure, command?: Command, instead?: Message): void {
     if (instead) this.reply(instead)
     else this.reply({ type: 'error', data: { error_code: code, message, details: details ?? null } }, command)
+    if (code !== 'AUTH_FAILED') return
+    this.failures.count(this)
+    if (this.failures.tooMany(this)) this.end(code, connectionError(new BrokerError(code, 'Too many failed authentications')))
   }
 
   overflowed(): void {
@@ -119,6 +126,13 @@ export class WebSocketClient extends Session implements Caller, RateState, LaneO
 
 export function encode(codec: Codec, { type, data }: Message, id?: string | number): Uint8Array {
   return codec.encodeMessage({ type, data, timestamp: isoTime(), ...(id === undefined ? undefined : { id }) })
+}
+
+const ACTIONS = new Map<string, string>([['AUTH_MISSING', 'provide_token'], ['AUTH_FAILED', 'login'], ['AUTH_EXPIRED', 'refresh_token'], ['TOO_MANY_CONNECTIONS', 'retry_later'], ['RATE_LIMITED', 'retry_later']])
+
+/** The document's `connection_error`. */
+export function connectionError({ code, message }: BrokerError): Message {
+  return { type: 'connection_error', data: { error_code: code, message, reconnect_required: true, action_required: ACTIONS.get(code) ?? 'check_request' } }
 }
 
 /** Stands for the socket until it is open, and from when it is closed. */

@@ -9,8 +9,9 @@ import type { CompiledContract } from '../contracts/compiled.ts'
 import type { Claims, WebSocketEndpoint } from '../contracts/contract.ts'
 import { BrokerError, ERRORS, reasonOf } from '../errors.ts'
 import type { Addresses } from '../guard/addresses.ts'
+import type { FailedAuthentications } from '../guard/failed-authentications.ts'
 import type { Connections } from '../guard/connections.ts'
-import { countCommand, type RateLimits, WINDOW_MS } from '../guard/rate-limit.ts'
+import { countCommand, countPacket, type RateLimits, WINDOW_MS } from '../guard/rate-limit.ts'
 import { CLOSED } from '../hub/session.ts'
 import type { Wire } from '../hub/wire.ts'
 import type { Meters } from '../meters.ts'
@@ -18,7 +19,7 @@ import { isoTime } from '../time.ts'
 import { guardSocket } from './handlers.ts'
 import type { LaneLimits } from './lane.ts'
 import { addressOf, allowsOrigin, bearerOf } from './upgrade.ts'
-import { encode, type Refusal, type Socket, type UserData, WebSocketClient } from './websocket-client.ts'
+import { connectionError, encode, type Refusal, type Socket, type UserData, WebSocketClient } from './websocket-client.ts'
 
 export interface GatewayOptions {
   readonly contract: CompiledContract
@@ -28,6 +29,7 @@ export interface GatewayOptions {
   readonly verify: (token: string | undefined) => Claims
   readonly connections: Connections
   readonly addresses: Addresses
+  readonly failures: FailedAuthentications
   readonly limits: {
     readonly payloadBytes: number
     readonly backpressureBytes: number
@@ -35,6 +37,10 @@ export interface GatewayOptions {
     readonly idleTimeoutS: number
     /** 0: what the contract says. */
     readonly commandsPerMinute: number
+    /** Of a contract that says none. */
+    readonly defaultCommandsPerMinute: number
+    /** Frames of any kind. */
+    readonly packetsPerMinute: number
   }
   readonly origins: readonly string[]
   /** Names this process among all brokers. */
@@ -52,7 +58,7 @@ export class WebSocketGateway {
   readonly clients = new Set<WebSocketClient>()
   private readonly options: GatewayOptions
   private readonly wires: ReadonlyMap<Codec, Wire>
-  private readonly rates: RateLimits | undefined
+  private readonly rates: RateLimits
   private readonly features: readonly string[]
   private readonly laneLimits: LaneLimits
 
@@ -69,8 +75,8 @@ export class WebSocketGateway {
       publish: (topic, frame) => app.publish(topic, frame, codec.binary, false),
     })
     this.wires = new Map([json, msgpack].map((codec) => [codec, wireOf(codec)]))
-    const perMinute = limits.commandsPerMinute || contract.contract.limits?.commandsPerMinute
-    this.rates = perMinute === undefined ? undefined : { perMinute, warnAt: contract.contract.limits?.warnAt ?? 0 }
+    const perMinute = limits.commandsPerMinute || (contract.contract.limits?.commandsPerMinute ?? limits.defaultCommandsPerMinute)
+    this.rates = { perMinute, warnAt: contract.contract.limits?.warnAt ?? 0 }
     this.features = endpoint.features ?? Object.keys(contract.contract.groups ?? contract.contract.events)
     this.mount(app)
   }
@@ -141,12 +147,12 @@ export class WebSocketGateway {
   }
 
   private admit(codec: Codec, token: string | undefined, address: string | undefined): WebSocketClient | Refusal {
-    const { contract, verify, connections, nodeId } = this.options
+    const { contract, verify, connections, failures, nodeId } = this.options
     try {
       const claims = verify(token)
       connections.admitUser(claims.sub)
       connections.admit(address)
-      return new WebSocketClient(contract, this.wires.get(codec) as Wire, codec, claims, nodeId, this.laneLimits)
+      return new WebSocketClient(contract, this.wires.get(codec) as Wire, codec, claims, nodeId, this.laneLimits, failures)
     } catch (error) {
       return { refused: error instanceof BrokerError ? error : new BrokerError('AUTH_FAILED'), codec }
     }
@@ -183,7 +189,7 @@ export class WebSocketGateway {
       client.end('PAYLOAD_TOO_LARGE')
       return
     }
-    if (this.rates && !this.withinRate(client, this.rates)) return
+    if (!this.withinRate(client, this.rates)) return
     let message: unknown
     try {
       message = client.codec.decode(frame, binary)
@@ -197,6 +203,11 @@ export class WebSocketGateway {
 
   private withinRate(client: WebSocketClient, rates: RateLimits): boolean {
     const now = Date.now()
+    if (!countPacket(client, this.options.limits.packetsPerMinute, now)) {
+      this.options.meters.error('RATE_LIMITED')
+      client.end('RATE_LIMITED', connectionError(new BrokerError('RATE_LIMITED', `A connection may send ${this.options.limits.packetsPerMinute} packets a minute (MAX_PACKETS_PER_MINUTE)`)))
+      return false
+    }
     const verdict = countCommand(client, rates, now)
     if (verdict === 'pass') return true
     const resetSeconds = Math.ceil((client.windowStartMs + WINDOW_MS - now) / 1000)
@@ -213,13 +224,6 @@ export class WebSocketGateway {
 
 function refusal(code: 'INVALID_MESSAGE', codec: Codec, message?: string): Refusal {
   return { refused: new BrokerError(code, message), codec }
-}
-
-const ACTIONS = new Map<string, string>([['AUTH_MISSING', 'provide_token'], ['AUTH_FAILED', 'login'], ['AUTH_EXPIRED', 'refresh_token'], ['TOO_MANY_CONNECTIONS', 'retry_later']])
-
-/** The document's `connection_error`. */
-function connectionError({ code, message }: BrokerError) {
-  return { type: 'connection_error', data: { error_code: code, message, reconnect_required: true, action_required: ACTIONS.get(code) ?? 'check_request' } }
 }
 
 /** `?format=` or a subprotocol. @returns no codec for a format that is none */

@@ -7,10 +7,12 @@ export class FailedAuthentications {
     this.max = max
   }
 
-  /** Counts one more. @returns whether the connection is to end by it */
-  count(connection: object): boolean {
-    const count = (this.counts.get(connection) ?? 0) + 1
-    this.counts.set(connection, count)
-    return count >= this.max
+  count(connection: object): void {
+    this.counts.set(connection, (this.counts.get(connection) ?? 0) + 1)
+  }
+
+  /** Whether it is to end by them. */
+  tooMany(connection: object): boolean {
+    return (this.counts.get(connection) ?? 0) >= this.max
   }
 }

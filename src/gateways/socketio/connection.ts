@@ -1,6 +1,7 @@
 import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser'
+import type { CompiledContract } from '../../contracts/compiled.ts'
 import { BrokerError } from '../../errors.ts'
-import type { RateState } from '../../guard/rate-limit.ts'
+import { countCommand, countPacket, type RateState } from '../../guard/rate-limit.ts'
 import { reportFault } from '../../guarded.ts'
 import { lengthened } from '../../hub/room.ts'
 import { Lane, type LaneOwner } from '../lane.ts'
@@ -24,6 +25,7 @@ export class Connection implements LaneOwner, RateState {
   /** Commands of this minute, over all namespaces. */
   windowStartMs = 0
   used = 0
+  packets = 0
   /** One for each namespace that it is in. */
   sessions: NamespaceSession[] = []
   private readonly namespaces: Namespaces
@@ -107,6 +109,7 @@ export class Connection implements LaneOwner, RateState {
   /** A message of the client: an encoded packet, or a binary attachment of the one before. */
   receive(message: string | Buffer = ''): void {
     this.namespaces.meters.bytesReceived += message.length
+    if (!this.admitsPacket()) return
     try {
       // A packet with attachments, or one of them: 5 BINARY_EVENT, 6 BINARY_ACK.
       const attached = this.decoder || typeof message !== 'string' || message[0] === '5' || message[0] === '6'
@@ -115,6 +118,26 @@ export class Connection implements LaneOwner, RateState {
     } catch (error) {
       this.refusePacket(error)
     }
+  }
+
+  /** Counts a packet of any kind, pongs included. @returns false where it is one too many: the connection has ended by it */
+  admitsPacket(): boolean {
+    const { options, meters } = this.namespaces
+    if (countPacket(this, options.packetsPerMinute, Date.now())) return true
+    meters.error('RATE_LIMITED')
+    this.engine.discard()
+    return false
+  }
+
+  admitsCommand(contract: CompiledContract): boolean {
+    return countCommand(this, { perMinute: this.namespaces.commandsPerMinute(contract), warnAt: 0 }, Date.now()) !== 'refuse'
+  }
+
+  /** Whoever failed too often to say who they are is taken off their namespaces, and gone. To be called once they know how it failed. */
+  endIfFailing(): void {
+    if (this.engine.closed || !this.namespaces.options.failures.tooMany(this)) return
+    for (const session of this.sessions) this.disconnect(session)
+    this.engine.close()
   }
 
   /** @param data undefined: none; binary values go as attachments */
@@ -232,6 +255,11 @@ export class Connection implements LaneOwner, RateState {
     if (this.sessionIn(name) || this.connecting?.has(name)) throw new BrokerError('INVALID_MESSAGE')
     const found = this.namespaces.find(name)
     if (!found) return this.refuse(name, { message: 'Invalid namespace' })
+    const { namespacesMax } = this.namespaces.options
+    if (this.sessions.length + (this.connecting?.size ?? 0) >= namespacesMax) {
+      return this.refuse(name, this.namespaces.refusalOf(this, found, new BrokerError('TOO_MANY_NAMESPACES', `A connection may be in ${namespacesMax} namespaces (MAX_NAMESPACES_PER_CONNECTION)`)))
+    }
+    if (!this.admitsCommand(found.contract)) return this.refuse(name, this.namespaces.refusalOf(this, found, new BrokerError('RATE_LIMITED')))
     if (this.lane.run(this.engine, bytes, () => this.enter(found, (data ?? {}) as Record<string, unknown>))) return
     this.connecting ??= new Set()
     this.connecting.add(name)
@@ -261,6 +289,7 @@ export class Connection implements LaneOwner, RateState {
 
   private refuse(name: string, data: Refusal): void {
     this.send(PacketType.CONNECT_ERROR, name, data)
+    this.endIfFailing()
   }
 
   private leave(session: NamespaceSession): void {

@@ -259,8 +259,9 @@ export class Engine implements SessionHost {
     for (const { type, data } of decodePayload(body, 'nodebuffer')) {
       if (session.closed) return
       if (type === 'message') session.connection.receive(data)
-      else if (type === 'pong') session.unanswered = 0
-      else if (type === 'close') {
+      else if (type === 'pong') {
+        if (session.connection.admitsPacket()) session.unanswered = 0
+      } else if (type === 'close') {
         const { polling } = session
         session.ended()
         // Its open poll is told by a NOOP, as the reference server does.
@@ -279,7 +280,7 @@ export class Engine implements SessionHost {
       case '4':
         return session.connection.receive(text.slice(1))
       case '3':
-        session.unanswered = 0
+        if (session.connection.admitsPacket()) session.unanswered = 0
         return
       default:
         // `1` closes; anything else is no packet that a client may send.

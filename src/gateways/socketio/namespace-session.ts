@@ -10,7 +10,6 @@ import { placeState, restorePlaces } from '../../commands/place.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import { type Claims, type Command, type Failure, type LateAuthentication, type Message, userOf } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
-import { countCommand } from '../../guard/rate-limit.ts'
 import type { Identity } from '../../guard/sessions.ts'
 import { CLOSED, Session } from '../../hub/session.ts'
 import type { Connection } from './connection.ts'
@@ -175,9 +174,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
   }
 
   admits(command: Command): boolean {
-    const { meters, admission, options } = this.namespaces
-    const perMinute = options.commandsPerMinute || (this.contract.contract.limits?.commandsPerMinute ?? 0)
-    if (perMinute > 0 && countCommand(this.connection, { perMinute, warnAt: 0 }, Date.now()) === 'refuse') {
+    const { meters, admission } = this.namespaces
+    if (!this.connection.admitsCommand(this.contract)) {
       meters.error('RATE_LIMITED')
       this.fail(new BrokerError('RATE_LIMITED'), command)
       return false
@@ -340,6 +338,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
       if (this.closed) return
       this.emit(late.failed(failure))
       acknowledge?.([{ status: 'error', error_code: failure.code, error_message: failure.message }])
+      if (failure.code.startsWith('AUTH_')) namespaces.options.failures.count(connection)
+      connection.endIfFailing()
     }
   }
 

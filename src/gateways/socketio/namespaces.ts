@@ -9,6 +9,7 @@ import { BrokerError } from '../../errors.ts'
 import type { Wire } from '../../hub/wire.ts'
 import type { Meters } from '../../meters.ts'
 import type { Bans } from '../../guard/bans.ts'
+import type { FailedAuthentications } from '../../guard/failed-authentications.ts'
 import type { Identity, Sessions } from '../../guard/sessions.ts'
 import type { LaneLimits } from '../lane.ts'
 import { Admission } from './admission.ts'
@@ -40,6 +41,13 @@ export interface NamespacesOptions extends Omit<EngineOptions, 'makeConnection' 
   readonly waitingBytes: number
   /** 0: what each contract says. */
   readonly commandsPerMinute: number
+  /** Of contracts that say none. */
+  readonly defaultCommandsPerMinute: number
+  /** Of one connection, of any kind. */
+  readonly packetsPerMinute: number
+  /** Of one connection. */
+  readonly namespacesMax: number
+  readonly failures: FailedAuthentications
 }
 
 interface Pattern {
@@ -111,6 +119,11 @@ export class Namespaces {
     return undefined
   }
 
+  commandsPerMinute({ contract }: CompiledContract): number {
+    const { commandsPerMinute, defaultCommandsPerMinute } = this.options
+    return commandsPerMinute || (contract.limits?.commandsPerMinute ?? defaultCommandsPerMinute)
+  }
+
   private admitsFrom(address: string | undefined): boolean {
     const { engine, options } = this
     const { connections, portConnectionsMax } = options
@@ -131,7 +144,7 @@ export class Namespaces {
       if (typeof auth.pid !== 'string') return this.enter(connection, namespace, auth, presented)
       return this.recover(connection, namespace, auth.pid, auth, presented)
     } catch (error) {
-      return this.refusalOf(namespace, error)
+      return this.refusalOf(connection, namespace, error)
     }
   }
 
@@ -146,7 +159,7 @@ export class Namespaces {
       try {
         return this.enter(connection, namespace, own, identity, pid, recovered)
       } catch (error) {
-        return this.refusalOf(namespace, error)
+        return this.refusalOf(connection, namespace, error)
       }
     }
   }
@@ -214,9 +227,11 @@ export class Namespaces {
     this.engine.stop()
   }
 
-  private refusalOf({ endpoint }: Namespace, error: unknown): Refusal {
+  /** Why a client may not be in a namespace; where it did not say who it is, that counts. */
+  refusalOf(connection: Connection, { endpoint }: Namespace, error: unknown): Refusal {
     const failure = failureOf(error)
     this.meters.error(failure.code)
+    if (error instanceof BrokerError && error.row.http === 401) this.options.failures.count(connection)
     const data = endpoint.refusal?.(failure)
     return { message: endpoint.refusalMessage?.(failure) ?? failure.message, ...(data === undefined ? undefined : { data }) }
   }

@@ -1,0 +1,211 @@
+import t, { type Test } from 'tap'
+import WebSocket from 'ws'
+import { TestBroker, token } from '../support/broker.ts'
+import { eventually, TestClient } from '../support/client.ts'
+import { SocketIoClient } from '../support/socketio-client.ts'
+
+async function start(t: Test, env: Record<string, string | number>): Promise<TestBroker> {
+  const broker = await TestBroker.start(env)
+  t.teardown(() => broker.stop())
+  return broker
+}
+
+const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
+const http = (port: number, path = '') => `http://127.0.0.1:${port}${path}`
+
+/** Begins a long-polling session and says nothing more. */
+async function handshake(port: number, headers: Record<string, string> = {}): Promise<{ status: number; sid: string }> {
+  const answer = await fetch(http(port, '/socket.io/?EIO=4&transport=polling'), { headers })
+  const text = await answer.text()
+  return { status: answer.status, sid: answer.status === 200 ? JSON.parse(text.slice(1)).sid : '' }
+}
+
+/** A Socket.IO connection that writes packets itself. */
+async function engineSocket(port: number): Promise<{ socket: WebSocket; packets: string[] }> {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/socket.io/?EIO=4&transport=websocket`)
+  const packets: string[] = []
+  socket.on('message', (frame) => packets.push(frame.toString()))
+  socket.on('error', () => {})
+  await eventually(() => packets[0]?.startsWith('0') === true)
+  return { socket, packets }
+}
+
+/** A Socket.IO client that does not come back by itself. */
+async function connect(t: Test, address: string, options: ConstructorParameters<typeof SocketIoClient>[1] = {}): Promise<SocketIoClient> {
+  const client = new SocketIoClient(address, { transports: ['websocket'], ...options, options: { reconnection: false, ...options.options } })
+  t.teardown(() => client.close())
+  await eventually(() => client.connects.length + client.refusals.length > 0)
+  for (const refusal of client.refusals) t.comment(refusal.message)
+  return client
+}
+
+t.test('polling GETs without a token took all of MAX_CONNECTIONS: they give way to one another, and to clients that say who they are', async (t) => {
+  const broker = await start(t, { MAX_CONNECTIONS: 20, MAX_UNAUTHENTICATED_CONNECTIONS: 5 })
+  const witness = await connect(t, http(broker.port, '/ws'))
+  const sids: string[] = []
+  for (const _ of upTo(60)) sids.push((await handshake(broker.port)).sid)
+  t.equal(await broker.metric('connections'), 6)
+  const poll = await fetch(http(broker.port, `/socket.io/?EIO=4&transport=polling&sid=${sids[0]}`))
+  t.equal(poll.status, 400, 'the first is over')
+  const clients: SocketIoClient[] = []
+  for (const _ of upTo(14)) clients.push(await connect(t, http(broker.port, '/ws'), { token: token('ann') }))
+  const raw = await Promise.all(upTo(5).map(() => TestClient.connect(broker.url(), { token: token('ben') })))
+  for (const client of raw) await client.type('connection_established')
+  t.equal(await broker.metric('connections'), 20, 'the last five took the places of those that say nothing')
+  t.same([witness, ...clients].filter(({ socket }) => !socket.connected), [])
+  const late = await TestClient.connect(broker.url())
+  t.match(await late.type('connection_error'), { data: { error_code: 'TOO_MANY_CONNECTIONS' } })
+  t.equal(await late.closed(), 1013)
+  t.equal((await handshake(broker.port)).status, 400, 'nobody here would give way to it')
+  for (const client of raw) await client.close()
+})
+
+t.test('connections that never say who they are end in time, in a namespace or none', async (t) => {
+  const broker = await start(t, { UNAUTHENTICATED_TIMEOUT_MS: 1_000 })
+  await handshake(broker.port)
+  const known = await connect(t, http(broker.port, '/portal'), { token: null, auth: {} })
+  known.socket.emit('authenticate', { token: token('ann') })
+  const nobody = await connect(t, http(broker.port, '/portal'), { token: null })
+  await eventually(() => known.of('authenticated').length === 1)
+  await eventually(async () => (await broker.metric('connections')) === 1)
+  await eventually(() => nobody.disconnects.length > 0)
+  t.same(nobody.disconnects, ['transport close'])
+  t.ok(known.socket.connected)
+})
+
+t.test('a user has so many connections, of all kinds together; one in several namespaces is one', async (t) => {
+  const broker = await start(t, { MAX_CONNECTIONS_PER_USER: 3 })
+  const raw = await TestClient.connect(broker.url())
+  await raw.type('connection_established')
+  const first = await connect(t, http(broker.port, '/portal'))
+  const chat = first.socket.io.socket('/ws', { auth: { token: token() } })
+  chat.connect()
+  await eventually(() => chat.connected)
+  const second = await connect(t, http(broker.port, '/ws'))
+  t.ok(second.socket.connected)
+  t.comment(await (await broker.ops('/metrics')).text().then((text) => text.split('\n').filter((l) => l.includes('connections')).join()), first.disconnects, chat.connected, raw.closeCode)
+  const refused = await connect(t, http(broker.port, '/ws'))
+  t.match(refused.refusals[0]?.message, /A user may have 3 connections/)
+  const late = await connect(t, http(broker.port, '/portal'), { token: null })
+  late.socket.emit('authenticate', { token: token() })
+  await eventually(() => late.disconnects.length > 0)
+  t.match(late.of('error'), [[{ message: /A user may have 3 connections/ }]], 'as the document says of who may not be here')
+  const rawRefused = await TestClient.connect(broker.url())
+  t.match(await rawRefused.type('connection_error'), { data: { error_code: 'TOO_MANY_CONNECTIONS', message: /A user may have 3 connections/ } })
+  t.equal(await rawRefused.closed(), 1013)
+  t.ok((await connect(t, http(broker.port, '/ws'), { token: token('ben') })).socket.connected, 'another user is not meant')
+  chat.disconnect()
+  await raw.close()
+  await eventually(async () => {
+    const again = await TestClient.connect(broker.url())
+    t.teardown(() => again.close())
+    return (await again.next(({ type }) => type.startsWith('connection_'))).type === 'connection_established'
+  })
+})
+
+t.test('an address has so many connections, as a trusted proxy says it, and only such a one', async (t) => {
+  const broker = await start(t, { MAX_CONNECTIONS_PER_ADDRESS: 2, TRUSTED_PROXIES: '127.0.0.1' })
+  const from = (address: string) => ({ 'x-forwarded-for': address })
+  const raw = await TestClient.connect(broker.url(), { headers: from('192.0.2.1') })
+  t.equal((await handshake(broker.port, from('192.0.2.1'))).status, 200)
+  t.equal((await handshake(broker.port, from('192.0.2.1'))).status, 400)
+  const refused = await TestClient.connect(broker.url(), { headers: from('192.0.2.1') })
+  t.match(await refused.type('connection_error'), { data: { error_code: 'TOO_MANY_CONNECTIONS' } })
+  t.equal((await handshake(broker.port, from('192.0.2.2'))).status, 200)
+  await raw.close()
+  await eventually(async () => (await handshake(broker.port, from('192.0.2.1'))).status === 200)
+
+  const direct = await start(t, { MAX_CONNECTIONS_PER_ADDRESS: 1 })
+  t.equal((await handshake(direct.port, from('192.0.2.1'))).status, 200)
+  t.equal((await handshake(direct.port, from('192.0.2.2'))).status, 400, 'what just anybody says of that does not count')
+})
+
+t.test('19,950 failed authentications on one connection were answered: it ends after a handful, raw or by a command', async (t) => {
+  const broker = await start(t, { MAX_FAILED_AUTHENTICATIONS: 3 })
+  const raw = await TestClient.connect(broker.url())
+  await raw.type('connection_established')
+  for (const _ of upTo(10)) raw.send({ type: 'authenticate', data: { token: 'no' } })
+  t.equal(await raw.closed(), 4401)
+  t.same(raw.frames.map(({ type }) => type), ['connection_established', 'error', 'error', 'error', 'connection_error'])
+  t.match(raw.frames.at(-1), { data: { error_code: 'AUTH_FAILED', action_required: 'login' } })
+
+  const late = await connect(t, http(broker.port, '/portal'), { token: null })
+  for (const _ of upTo(10)) late.socket.emit('authenticate', { token: 'no' })
+  await eventually(() => late.disconnects.length > 0)
+  t.equal(late.of('authentication_failed').length, 3)
+  t.same(late.disconnects, ['io server disconnect'], 'it does not come back by itself')
+})
+
+t.test('a connection whose CONNECTs are refused for their token ends after a handful', async (t) => {
+  const broker = await start(t, { MAX_FAILED_AUTHENTICATIONS: 3 })
+  const { socket, packets } = await engineSocket(broker.port)
+  for (const _ of upTo(10)) socket.send('40/ws,{"token":"no"}')
+  await eventually(() => socket.readyState === WebSocket.CLOSED)
+  t.equal(packets.filter((packet) => packet.startsWith('44/ws,')).length, 3)
+})
+
+t.test('2,000 namespaces could be joined: a connection is in so many, and those on the way in count', async (t) => {
+  const broker = await start(t, { MAX_NAMESPACES_PER_CONNECTION: 3 })
+  const { socket, packets } = await engineSocket(broker.port)
+  const auth = (extra: object = {}) => JSON.stringify({ token: token('admin', { roles: ['admin'] }), ...extra })
+  // Recovering, it is looked up in the store.
+  for (const n of upTo(5)) socket.send(`40/chat/${n},${auth({ pid: `${'a'.repeat(32)}811c9dc5.abc-0` })}`)
+  const answers = () => packets.filter((packet) => packet.startsWith('40/') || packet.startsWith('44/'))
+  await eventually(() => answers().length === 5)
+  t.same(answers().map((packet) => packet.slice(0, 9)).sort(), ['40/chat/0', '40/chat/1', '40/chat/2', '44/chat/3', '44/chat/4'])
+  t.match(answers().find((packet) => packet.startsWith('44')), /A connection may be in 3 namespaces/)
+  socket.send('41/chat/0,')
+  socket.send(`40/chat/9,${auth()}`)
+  await eventually(() => answers().length === 6)
+  t.match(answers()[5], /^40\/chat\/9/)
+  socket.terminate()
+})
+
+t.test('commands a minute are limited where the contract says nothing; CONNECTs are commands', async (t) => {
+  const broker = await start(t, { DEFAULT_COMMANDS_PER_MINUTE: 5 })
+  const client = await connect(t, http(broker.port, '/ws'))
+  const answers = await Promise.all(upTo(6).map(() => client.socket.timeout(10_000).emitWithAck('ping').catch(() => 'none')))
+  t.equal(answers.filter((answer) => answer !== 'none').length, 4)
+  t.match(client.of('error'), [[{ message: /Too many commands/ }]])
+  const { socket, packets } = await engineSocket(broker.port)
+  for (const _ of upTo(6)) {
+    socket.send(`40/ws,${JSON.stringify({ token: token() })}`)
+    socket.send('41/ws,')
+  }
+  await eventually(() => packets.some((packet) => packet.startsWith('44/ws,')))
+  t.equal(packets.filter((packet) => packet.startsWith('40/ws,')).length, 5)
+  socket.terminate()
+})
+
+t.test('packets that are no commands were free of any bound: a flood of them ends its connection', async (t) => {
+  const broker = await start(t, { MAX_PACKETS_PER_MINUTE: 50 })
+  for (const packet of ['3', '43/ws,7[1]', '42/ws,["nothing"]']) {
+    const { socket, packets } = await engineSocket(broker.port)
+    socket.send(`40/ws,${JSON.stringify({ token: token() })}`)
+    await eventually(() => packets.some((one) => one.startsWith('40/ws,')))
+    for (const _ of upTo(60)) socket.send(packet)
+    await eventually(() => socket.readyState === WebSocket.CLOSED)
+    t.pass(packet)
+  }
+  const { sid } = await handshake(broker.port)
+  const post = await fetch(http(broker.port, `/socket.io/?EIO=4&transport=polling&sid=${sid}`), { method: 'POST', body: upTo(60).map(() => '3').join('\x1e') })
+  t.equal(post.status, 200)
+  t.equal((await fetch(http(broker.port, `/socket.io/?EIO=4&transport=polling&sid=${sid}`))).status, 400, 'and so by long-polling')
+  const raw = await TestClient.connect(broker.url())
+  for (const _ of upTo(60)) raw.send('nothing')
+  t.match(await raw.type('connection_error'), { data: { error_code: 'RATE_LIMITED', action_required: 'retry_later' } })
+  t.equal(await raw.closed(), 4029)
+})
+
+t.test('one user stored 41 MB in 6.5 s: past their bytes a minute commands are refused, on all their connections', async (t) => {
+  const broker = await start(t, { STORED_BYTES_PER_MINUTE_PER_USER: 20_000 })
+  const send = async (client: SocketIoClient) => client.socket.emit('send_message', { content: 'x'.repeat(4_000), type: 'message', room_id: 'a' })
+  const connectAs = (user: string) => connect(t, http(broker.port, '/chat/a'), { token: token(user, { project_access: ['a'] }) })
+  const [ann, again, ben] = await Promise.all(['ann', 'ann', 'ben'].map(connectAs)) as [SocketIoClient, SocketIoClient, SocketIoClient]
+  for (const client of [ann, again]) for (const _ of upTo(3)) await send(client)
+  await eventually(() => ann.of('error').length + again.of('error').length > 0)
+  t.match([...ann.of('error'), ...again.of('error')][0], [{ message: /STORED_BYTES_PER_MINUTE_PER_USER/ }])
+  await send(ben)
+  await eventually(() => ben.of('message_received').some(([message]) => message.user_id === 'ben'))
+  t.same(ben.of('error'), [])
+})
