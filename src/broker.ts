@@ -268,7 +268,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
 
 /** The ports for clients, the one with the HTTP API first. */
 function clientPortsOf(config: Config, host: string, tls: Tls | undefined): ClientPortOptions[] {
-  const rates = { commandsPerMinute: config.commandsPerMinute, defaultCommandsPerMinute: config.defaultCommandsPerMinute, packetsPerMinute: config.maxPacketsPerMinute }
+  const rates = { commandsPerMinute: config.commandsPerMinute, defaultCommandsPerMinute: config.defaultCommandsPerMinute, packetsPerMinute: Math.max(config.maxPacketsPerMinute, 2 * config.commandsPerMinute) }
   const common = {
     host,
     tls,

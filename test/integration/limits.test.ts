@@ -79,11 +79,9 @@ t.test('a user has so many connections, of all kinds together; one in several na
   await raw.type('connection_established')
   const first = await connect(t, http(broker.port, '/portal'))
   const chat = first.socket.io.socket('/ws', { auth: { token: token() } })
-  chat.connect()
   await eventually(() => chat.connected)
   const second = await connect(t, http(broker.port, '/ws'))
   t.ok(second.socket.connected)
-  t.comment(await (await broker.ops('/metrics')).text().then((text) => text.split('\n').filter((l) => l.includes('connections')).join()), first.disconnects, chat.connected, raw.closeCode)
   const refused = await connect(t, http(broker.port, '/ws'))
   t.match(refused.refusals[0]?.message, /A user may have 3 connections/)
   const late = await connect(t, http(broker.port, '/portal'), { token: null })
@@ -164,9 +162,8 @@ t.test('2,000 namespaces could be joined: a connection is in so many, and those 
 t.test('commands a minute are limited where the contract says nothing; CONNECTs are commands', async (t) => {
   const broker = await start(t, { DEFAULT_COMMANDS_PER_MINUTE: 5 })
   const client = await connect(t, http(broker.port, '/ws'))
-  const answers = await Promise.all(upTo(6).map(() => client.socket.timeout(10_000).emitWithAck('ping').catch(() => 'none')))
-  t.equal(answers.filter((answer) => answer !== 'none').length, 4)
-  t.match(client.of('error'), [[{ message: /Too many commands/ }]])
+  const answers = await Promise.all(upTo(6).map(() => client.ask('ping')))
+  t.same(answers.map(({ status, error_code }) => error_code ?? status), ['pong', 'pong', 'pong', 'pong', 'RATE_LIMITED', 'RATE_LIMITED'])
   const { socket, packets } = await engineSocket(broker.port)
   for (const _ of upTo(6)) {
     socket.send(`40/ws,${JSON.stringify({ token: token() })}`)
