@@ -317,7 +317,8 @@ async function openSource(config: Config, log: Logger): Promise<Source> {
   return NatsSource.open({
     url: config.natsUrl,
     creds: config.natsCreds,
-    stream: { name: config.streamName, maxAgeS: config.streamMaxAgeS, maxBytes: config.streamMaxBytes },
+    stream: { name: config.streamName, maxAgeS: config.streamMaxAgeS, maxBytes: config.streamMaxBytes, replicas: config.streamReplicas },
+    kvReplicas: config.kvReplicas,
     log,
   })
 }

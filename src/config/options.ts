@@ -35,6 +35,8 @@ export const OPTIONS = {
   streamName: text('STREAM_NAME', 'source', 'ROOMCAST_EVENTS', 'JetStream stream that holds the events. Created when missing, left as it is otherwise.'),
   streamMaxAgeS: integer('STREAM_MAX_AGE_S', 'source', 86_400, 1, 31_536_000, 's', 'How long a stream that Roomcast creates keeps events.'),
   streamMaxBytes: integer('STREAM_MAX_BYTES', 'source', 1_073_741_824, 0, Number.MAX_SAFE_INTEGER, 'bytes', 'How much a stream that Roomcast creates keeps. 0: no limit.'),
+  streamReplicas: integer('STREAM_REPLICAS', 'source', 1, 1, 5, 'replicas', 'Nodes of a NATS cluster that keep a stream that Roomcast creates. 3: one may die.'),
+  kvReplicas: integer('KV_REPLICAS', 'source', 0, 0, 5, 'replicas', 'Nodes of a NATS cluster that keep each key-value bucket that Roomcast creates. 0: as many as the stream has. An existing bucket is left as it is; a warning says where it has fewer.'),
   commandTimeoutMs: integer('COMMAND_TIMEOUT_MS', 'source', 5_000, 10, 600_000, 'ms', 'How long a service may take to answer a command.'),
 
   jwtSecret: secret('JWT_SECRET', 'auth', 'Shared secret of HS256 tokens, of 32 bytes or more.'),

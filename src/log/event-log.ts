@@ -80,7 +80,11 @@ export class EventLog {
         message: (message) => {
           const isEvent = this.append(message)
           if (this.warmedUp) return this.onAppend()
-          if (isEvent) this.ring.delivered()
+          if (isEvent) {
+            // Nobody is live yet: what was decoded to route it is not needed again, and may be many times the size of its body.
+            this.ring.next()?.forget()
+            this.ring.delivered()
+          }
           if (message.seq >= bounds.lastSeq) warm()
         },
         reset: (anew) => {

@@ -44,6 +44,30 @@ async function openNats(t: { teardown(end: () => Promise<void>): void }, nats: T
   return source
 }
 
+t.test('what warms the log up keeps no decoded event, only bodies', async (t) => {
+  const source = new EmbeddedSource()
+  await publish(source, ...range(1, 20).map(String))
+  let read = 0
+  const log = new EventLog({
+    source,
+    ringEvents: 100,
+    ringBytes: 10_000_000,
+    backfillBytes: 1_000_000,
+    route: ({ seq, timeMs, body }, position) => {
+      const envelope = { type: 'thing', data: {}, timestamp: '' }
+      return new LogEntry(seq, timeMs, position, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, body.length, envelope, () => {
+        read++
+        return envelope
+      })
+    },
+  })
+  await log.start()
+  t.teardown(() => log.stop())
+  t.equal(log.ring.size, 20)
+  for (const seq of range(1, 20)) log.ring.at(log.ring.indexAfter(seq - 1))?.frame({ encodeEvent: () => bytes('frame') })
+  t.equal(read, 20, 'each is decoded when it is wanted')
+})
+
 t.test('a started log has the newest part of the stream, and delivers only what is new', async (t) => {
   const source = new EmbeddedSource()
   await publish(source, ...range(1, 50).map(String))

@@ -1,4 +1,4 @@
-import type { JetStreamClient, JetStreamManager } from 'nats'
+import { ErrorCode, type JetStreamClient, type JetStreamManager, NatsError } from 'nats'
 import { BrokerError } from '../../errors.ts'
 import type { StoredMessage } from '../../log/event.ts'
 import { EVENT_SUBJECTS, type ReadPart } from '../source.ts'
@@ -44,7 +44,13 @@ async function readOn({ js, jsm, stream, afterSeq, limit, part }: RangeOptions, 
   let lastSeq = found[found.length - 1]?.seq ?? afterSeq
   const isEnough = () => found.length >= limit || size >= bytes || lastSeq >= upToSeq
   if (isEnough()) return true
-  const { consumer, pending } = await openConsumer(js, jsm, stream, subject, lastSeq)
+  const opened = await openConsumer(js, jsm, stream, subject, lastSeq).catch((error: unknown) => {
+    // In a cluster it may have been given to a node that died a moment ago.
+    if (error instanceof NatsError && error.code === ErrorCode.Timeout) return undefined
+    throw error
+  })
+  if (opened === undefined) return false
+  const { consumer, pending } = opened
   let given = 0
   let batch = upToSeq === Number.MAX_SAFE_INTEGER && bytes === Number.POSITIVE_INFINITY ? limit : FIRST_BATCH
   try {

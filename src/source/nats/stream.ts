@@ -76,17 +76,23 @@ export async function tryReading(js: JetStreamClient, jsm: JetStreamManager, nam
     const { consumer } = await openConsumer(js, jsm, name, EVENT_SUBJECTS, 0)
     await consumer.delete()
   } catch (error) {
-    throw unreadable(name, error)
+    // A node that died a moment ago may have been asked: reading tries again.
+    if (isRefusal(error)) throw unreadable(name, error)
   }
 }
 
-/** Why a consumer could not be made, in words that say what to do. */
-export function unreadable(name: string, error: unknown): BrokerError {
+/** Why a consumer could not be made, in words that say what to do where the server refused it. */
+export function unreadable(name: string, error: unknown): unknown {
+  if (!isRefusal(error)) return error
   return new BrokerError('SOURCE_UNFIT', `The stream ${name} lets nobody read it: ${reasonOf(error)}. Each broker process needs a consumer for live events and a few more for history (max_consumers, and the account's limits)`)
 }
 
 export async function boundsOf(jsm: JetStreamManager, name: string): Promise<Bounds> {
   return viewOf(await jsm.streams.info(name)).bounds
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof NatsError && error.api_error !== undefined && error.api_error.code < 500
 }
 
 function checkFit({ name, subjects = [], retention, mirror, no_ack, sealed }: StreamConfig): void {
