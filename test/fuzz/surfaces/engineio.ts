@@ -15,7 +15,7 @@ const OTHER = 3
 export const engineio = surface<Script>({
   name: 'engineio',
   about: 'Engine.IO: long-polling payloads, polls and posts at once, probes and upgrades of every order',
-  concurrency: 24,
+  concurrency: 64,
   make: makeEngineSession,
   open: async (world) => {
     const player = new Player(world.ports)

@@ -13,7 +13,7 @@ const CONTINUATION = 0x00
 export const frames = surface<Script>({
   name: 'frames',
   about: 'raw WebSocket: handshakes, JSON and msgpack frames, fragments',
-  concurrency: 24,
+  concurrency: 64,
   make: makeRawSession,
   open: async (world) => {
     const player = new Player(world.ports)

@@ -10,7 +10,7 @@ import { mutated, oddText } from '../values.ts'
 export const http = surface<Script>({
   name: 'http',
   about: 'HTTP on all ports: publish API, statistics, polling addresses, OPS_PORT; odd headers, chunks, pipelines',
-  concurrency: 24,
+  concurrency: 64,
   make: (random) => {
     const port = random.pick<PortName>(['PORT', 'PORT', 'PORT', 'CODING_ASSISTANT_PORT', 'GEMINI_SESSIONS_PORT', 'OPS_PORT', 'OPS_PORT'])
     const steps: Step[] = [{ open: port }]

@@ -9,7 +9,7 @@ import { type SocketIoPacket, packetsOf } from './socketio-packets.ts'
 export const socketio = surface<Script>({
   name: 'socketio',
   about: 'Socket.IO packets over WebSocket: four applications and their namespaces, recovery, acknowledgements, attachments',
-  concurrency: 24,
+  concurrency: 64,
   make: makeSocketIoSession,
   open: async (world) => {
     const player = new Player(world.ports)
