@@ -69,14 +69,18 @@ export class CompiledContract {
     return Object.hasOwn(this.contract.events, type) ? this.contract.events[type] : undefined
   }
 
-  /** Where an event goes. @returns undefined where the contract has no such event */
-  route(envelope: EventEnvelope, seq: number): Route<Audience> | undefined {
+  /**
+   * Where an event goes.
+   * @param bytes of its body
+   * @returns undefined where the contract has no such event
+   */
+  route(envelope: EventEnvelope, seq: number, bytes = 0): Route<Audience> | undefined {
     const event = this.event(envelope.type)
     if (event === undefined) return undefined
     const subject = event.subject?.(envelope)
-    if (subject !== undefined) this.facts.note(SUBJECTS, subject, null, envelope.timestamp, seq)
+    if (subject !== undefined) this.facts.note(SUBJECTS, subject, null, envelope.timestamp, seq, 0)
     const remembered = event.remember?.(envelope)
-    if (remembered !== undefined) this.facts.note(envelope.type, remembered, envelope.data, envelope.timestamp, seq)
+    if (remembered !== undefined) this.facts.note(envelope.type, remembered, envelope.data, envelope.timestamp, seq, bytes)
     const facets = this.facetsOf.map((of) => facetValues(of(envelope.data)))
     const users = envelope.user_id === undefined ? undefined : [envelope.user_id]
     // Who takes part in it is looked up when the event goes out: somebody may join while it is in the log.

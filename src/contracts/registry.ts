@@ -35,7 +35,7 @@ export class Registry {
     try {
       const { contract, type } = this.find(subject)
       const envelope = decodeEnvelope(body, msgpack, type, timeMs)
-      const route = contract.route(envelope, seq)
+      const route = contract.route(envelope, seq, body.length)
       if (route === undefined) throw new BrokerError('UNKNOWN_EVENT', `The contract of ${contract.app} has no event "${envelope.type}"`)
       this.meters.events++
       this.meters.eventBytes += body.length

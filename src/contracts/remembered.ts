@@ -2,6 +2,8 @@ import type { Facts } from './contract.ts'
 
 /** Keys kept for each event type; beyond, the one that changed longest ago goes. */
 const KEYS_MAX = 10_000
+/** Of their events, as they were stored; decoded, the oddest are some twenty times as large. */
+const BYTES_MAX = 8_388_608
 
 /** Stands for all types. */
 export const SUBJECTS = ''
@@ -10,6 +12,13 @@ interface Kept {
   readonly data: unknown
   readonly timestamp: string
   readonly seq: number
+  readonly bytes: number
+}
+
+/** What is kept of one event type, in order of change. */
+interface KeptOfType {
+  readonly keys: Map<string, Kept>
+  bytes: number
 }
 
 /**
@@ -17,22 +26,27 @@ interface Kept {
  * and knows what the log's newest part knows.
  */
 export class Remembered implements Facts {
-  private readonly kept = new Map<string, Map<string, Kept>>()
+  private readonly kept = new Map<string, KeptOfType>()
 
-  /** An event came by; older ones are read again for clients that catch up, and change nothing. */
-  note(type: string, key: string, data: unknown, timestamp: string, seq: number): void {
-    let keys = this.kept.get(type)
-    if (!keys) this.kept.set(type, (keys = new Map()))
+  /**
+   * An event came by; older ones are read again for clients that catch up, and change nothing.
+   * @param bytes of the event as it is stored
+   */
+  note(type: string, key: string, data: unknown, timestamp: string, seq: number, bytes = 0): void {
+    let ofType = this.kept.get(type)
+    if (!ofType) this.kept.set(type, (ofType = { keys: new Map(), bytes: 0 }))
+    const { keys } = ofType
     if ((keys.get(key)?.seq ?? -1) >= seq) return
     // Deleted first, so that the map stays in order of change.
-    keys.delete(key)
-    keys.set(key, { data, timestamp, seq })
-    if (keys.size > KEYS_MAX) keys.delete(keys.keys().next().value as string)
+    drop(ofType, key)
+    keys.set(key, { data, timestamp, seq, bytes: bytes + key.length })
+    ofType.bytes += bytes + key.length
+    while (keys.size > KEYS_MAX || ofType.bytes > BYTES_MAX) drop(ofType, keys.keys().next().value as string)
   }
 
   /** The stream no longer has what came after this sequence: it is another one (0), or was cut short. */
   forget(afterSeq: number): void {
-    for (const keys of this.kept.values()) for (const [key, { seq }] of keys) if (seq > afterSeq) keys.delete(key)
+    for (const ofType of this.kept.values()) for (const [key, { seq }] of ofType.keys) if (seq > afterSeq) drop(ofType, key)
   }
 
   latestTime(subject: string): string | undefined {
@@ -40,10 +54,17 @@ export class Remembered implements Facts {
   }
 
   of(type: string, key: string): Kept | undefined {
-    return this.kept.get(type)?.get(key)
+    return this.kept.get(type)?.keys.get(key)
   }
 
   *all(type: string): IterableIterator<Kept> {
-    yield* this.kept.get(type)?.values() ?? []
+    yield* this.kept.get(type)?.keys.values() ?? []
   }
+}
+
+function drop(ofType: KeptOfType, key: string): void {
+  const kept = ofType.keys.get(key)
+  if (kept === undefined) return
+  ofType.keys.delete(key)
+  ofType.bytes -= kept.bytes
 }
