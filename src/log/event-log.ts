@@ -178,6 +178,16 @@ export class EventLog {
     return this.backfill.after(seq, this.ring.completeAfter)
   }
 
+  /** When the newest event up to a sequence was stored, ms since 1970. @returns undefined where that is not known any more */
+  async timeOf(seq: number): Promise<number | undefined> {
+    const { ring } = this
+    const inRing = ring.at(ring.indexAfter(seq) - 1)
+    const upToSeq = Math.min(seq, ring.completeAfter)
+    if (inRing !== undefined || upToSeq === 0) return inRing?.timeMs
+    const { entries } = await this.older(upToSeq - 1)
+    return entries.findLast((entry) => entry.seq <= seq)?.timeMs
+  }
+
   async stop(): Promise<void> {
     this.stopped = true
     await this.consumption?.stop()

@@ -194,6 +194,30 @@ t.test('a conversation is for who took part in it, also after reconnecting, and 
   for (const client of [carl, dora, elsewhere]) await client.close()
 })
 
+t.test('a participant of whom a node hears only after the answer gets it all the same, once and in order', async (t) => {
+  const second = await TestBroker.start({ NATS_URL: nats.url })
+  t.teardown(() => second.stop())
+  const clients = await Promise.all([broker, second].flatMap((at) => ['ida', 'ida', 'jan'].map((user) => TestClient.connect(at.url(), { token: token(user) }))))
+  t.teardown(() => Promise.all(clients.map((client) => client.close())))
+  for (const client of clients) await client.subscribe(['ai_chat', 'maintenance_mode'])
+  await publish('ai_thinking', { conversation_id: 'talk-9', n: 0 })
+  await publish('maintenance_mode', { n: 1 })
+  const { id: since } = await (clients[0] as TestClient).type('maintenance_mode')
+  await publish('ai_thinking', { conversation_id: 'talk-9', n: 2 })
+  await publish('maintenance_mode', { n: 3 })
+  await publish('ai_chat_response_chunk', { conversation_id: 'talk-9', chunk: 'x', n: 4 })
+  for (const client of clients) await client.next(({ data }) => data.n === 3)
+  // As the node writes it that had the command; on the others the answer was faster.
+  const encode = (text: string) => Buffer.from(text).toString('base64url')
+  const kv = await nc.jetstream().views.kv('roomcast_participants')
+  await kv.put(`game-djinn.${encode('talk-9')}.${encode('ida')}`, `${Date.now()} ${since}`)
+  for (const [at, client] of clients.entries()) if (at % 3 < 2) await client.next(({ data }) => data.n === 4)
+  await publish('ai_thinking', { conversation_id: 'talk-9', n: 5 })
+  await barrier(...clients)
+  const got = clients.map((client) => withoutBarriers(client).filter(({ id }) => id).map(({ data }) => data.n).filter((n) => n !== undefined))
+  t.same(got, [0, 1].flatMap(() => [[1, 3, 2, 4, 5], [1, 3, 2, 4, 5], [1, 3]]))
+})
+
 t.test('ai_chat_message reaches the service with the caller\'s identity; its failures are ai_error', async (t) => {
   const client = await TestClient.connect(broker.url(), { token: token('eve') })
   const { data: established } = await client.type('connection_established')

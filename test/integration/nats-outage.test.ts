@@ -3,6 +3,7 @@ import { TestBroker, token } from '../support/broker.ts'
 import { eventually, TestClient } from '../support/client.ts'
 import { Publisher, ReturningClient } from '../support/load.ts'
 import { TestNats } from '../support/nats.ts'
+import { SocketIoClient, TRANSPORTS } from '../support/socketio-client.ts'
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -97,4 +98,47 @@ t.test('a stream that is deleted and made again starts a new epoch, and older po
   await back.subscribe(['game_added'], {}, since)
   t.same((await back.type('events_missed')).data, { since, oldest_available: id })
   await back.next(({ data }) => data.n === 2)
+})
+
+t.test('events acknowledged while the broker was cut off, and lost with the store: live clients are told, and get what the new stream has', async (t) => {
+  const nats = await TestNats.start()
+  const broker = await TestBroker.start({ NATS_URL: nats.url })
+  t.teardown(async () => {
+    await broker.stop()
+    await nats.stop()
+  })
+  const raw = await TestClient.connect(broker.url())
+  await raw.subscribe(['game_added'])
+  const clients = await Promise.all(Object.values(TRANSPORTS).map((transports) => SocketIoClient.connect(`http://127.0.0.1:${broker.port}/ws`, { transports })))
+  t.teardown(() => clients.map((client) => client.close()))
+  const publish = async (n: number) => {
+    await broker.publish('game-djinn', 'game_added', { data: { n } })
+    return (await broker.publish('swe-agent', 'agent.connected', { data: { agent_id: 'a', n }, rooms: ['global'] })).status
+  }
+  await publish(0)
+  const { id: since } = await raw.type('game_added')
+  await eventually(() => clients.every(({ events }) => events.length === 1))
+
+  process.kill(broker.pid, 'SIGSTOP')
+  const js = await nats.jetstream()
+  for (let n = 1; n < 4; n++) await js.publish('events.game-djinn.game_added', JSON.stringify({ data: { n } }))
+  await nats.kill('SIGKILL')
+  nats.wipe()
+  await nats.run()
+  process.kill(broker.pid, 'SIGCONT')
+
+  const { data: told } = await raw.type('events_missed')
+  t.equal(told.since.split('-')[0], since?.split('-')[0], 'a position of the stream that was lost')
+  for (const client of clients) {
+    await client.connected(2)
+    t.equal(client.connects[1]?.recovered, false)
+  }
+  await eventually(async () => (await publish(4)) === 202)
+  const after = await raw.next(({ data }) => data.n === 4)
+  t.not(after.id?.split('-')[0], since?.split('-')[0])
+  t.equal(told.oldest_available, `${after.id?.split('-')[0]}-1`)
+  for (const client of clients) {
+    await eventually(() => client.events.at(-1)?.data.n === 4)
+    t.notOk(client.numbers.some((n) => n > 0 && n < 4))
+  }
 })

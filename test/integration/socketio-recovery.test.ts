@@ -238,6 +238,25 @@ t.test('unsubscribed rooms stay so; rooms that the token no longer allows are no
   everyoneRecovered(t, [client])
 })
 
+t.test('rooms of connected sessions are written again when the store lost them', async (t) => {
+  const nats = await startNats(t)
+  const broker = await startBroker(t, nats)
+  const client = await connect(t, addressOf(broker), { token: token('ann', { project_access }) })
+  await client.subscribe('project:p')
+  const jsm = await (await nats.client()).jetstreamManager()
+  const { _pid: pid } = client.socket as unknown as { _pid: string }
+  await jsm.streams.purge('KV_roomcast_recovery')
+  const kept = () => jsm.streams.getMessage('KV_roomcast_recovery', { last_by_subj: `$KV.roomcast_recovery.${pid}` }).catch(() => undefined)
+  t.equal(await kept(), undefined)
+  await eventually(async () => (await kept()) !== undefined, 60_000)
+  await broker.kill('SIGKILL')
+  await publish(nats, 'pr.updated', { pr_id: 'x', project_id: 'p', n: 0 })
+  await broker.run()
+  await client.connected(2)
+  await client.until(() => client.numbers.length === 1)
+  everyoneRecovered(t, [client])
+})
+
 t.test('another user does not recover into a session whose private id it knows', async (t) => {
   const nats = await startNats(t)
   const broker = await startBroker(t, nats)

@@ -55,6 +55,11 @@ export class TestNats {
     this.process?.kill(signal)
   }
 
+  /** Loses all that it stored. It must not run. */
+  wipe(): void {
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+
   /** A client connection of the test's own. */
   async client(): Promise<NatsConnection> {
     this.nc ??= await connect({ servers: this.url, maxReconnectAttempts: -1, reconnectTimeWait: 100 })

@@ -10,6 +10,7 @@ import { placeState, restorePlaces } from '../../commands/place.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import { type Claims, type Command, type Failure, type LateAuthentication, type Message, userOf } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
+import { runGuarded } from '../../guarded.ts'
 import type { Identity } from '../../guard/sessions.ts'
 import { CLOSED, Session } from '../../hub/session.ts'
 import type { Connection } from './connection.ts'
@@ -37,6 +38,9 @@ export class NamespaceSession extends Session implements Caller, Askable {
   private unfollow: (() => void) | undefined
   private early: EarlyCommands | undefined
   private questions: Questions | undefined
+  /** When its rooms are to be written again, ms, and how much the store had lost when they were written. */
+  private renewMs = NEVER
+  private losses = 0
 
   /**
    * @param identity undefined: it authenticates later
@@ -99,6 +103,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (this.authenticated) this.open()
     connection.sendText(PacketType.CONNECT, this.name, { sid: this.connectionId, pid: this.pid })
     if (this.authenticated) this.enter(this.recovered?.rooms ?? [])
+    // What was kept of it stays so; when that was written last is not known here.
+    if (this.recovered?.userId !== undefined) this.renewMs = this.openedMs + Math.random() * RENEWAL_SPREAD_MS
   }
 
   /** No command waits, and no question: what is at work here could not be finished elsewhere. */
@@ -126,6 +132,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (asked > 0) this.questions = new Questions(asked)
     this.namespaces.opened(this)
     if (!this.authenticated) return
+    this.renewMs = this.openedMs + Math.random() * RENEWAL_SPREAD_MS
     const { name } = userOf(this.claims)
     openClient(this, services)
     if (places) restorePlaces(this, places, name, services)
@@ -232,6 +239,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (!this.identity) return
     const { recovery, services } = this.namespaces
     const late = this.namespace.endpoint.lateAuthentication !== undefined
+    this.renewMs = recovery.renewalMs(Math.random())
+    this.losses = recovery.losses
     await recovery.keep(this.pid, { userId: this.userId, rooms: this.groups.map(({ room }) => room.name), places: placeState(this, services), ...(late ? { identity: this.identity } : undefined) })
   }
 
@@ -247,6 +256,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
 
   /** What it needs is gone: it comes back, and finds `recovered` false. */
   override missed(): void {
+    runGuarded('recovery', () => this.namespaces.recovery.spoil(this.pid))
     this.connection.engine.close()
   }
 
@@ -254,7 +264,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
   sweep(nowMs: number): void {
     const late = this.namespace.endpoint.lateAuthentication
     if (this.authenticated) {
-      if (this.claims.exp * 1000 <= nowMs) this.end(new BrokerError('AUTH_EXPIRED'))
+      if (this.claims.exp * 1000 <= nowMs) return this.end(new BrokerError('AUTH_EXPIRED'))
+      if (this.renewMs <= nowMs || (this.renewMs !== NEVER && this.losses !== this.namespaces.recovery.losses)) runGuarded('recovery', () => this.remember())
     } else if (late && nowMs - this.openedMs >= late.timeoutMs) {
       if (late.ended) this.emit(late.ended(failureOf(new BrokerError('AUTH_MISSING', `Nobody authenticated within ${late.timeoutMs / 1000} s`))))
       this.connection.disconnect(this)
@@ -374,6 +385,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.connection.send(PacketType.EVENT, this.name, eventValues(message))
   }
 }
+
+const NEVER = Number.POSITIVE_INFINITY
+/** Over so long is spread what sessions that come back all at once write. */
+const RENEWAL_SPREAD_MS = 600_000
 
 /** Claims of whoever has yet to say who they are. */
 const NOBODY: Claims = { sub: '', exp: Number.MAX_SAFE_INTEGER }

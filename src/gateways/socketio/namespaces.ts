@@ -212,6 +212,7 @@ export class Namespaces {
 
   /** Ends sessions whose token has expired. */
   sweep(nowMs: number): void {
+    this.recovery.sweep()
     for (const { connection } of this.engine.sessions.values()) for (const session of connection.sessions) session.sweep(nowMs)
   }
 

@@ -1,16 +1,26 @@
 import type { PlaceState } from '../../commands/place.ts'
 import type { EventLog } from '../../log/event-log.ts'
+import { runGuarded } from '../../guarded.ts'
 import { parsePosition } from '../../log/position.ts'
 import type { Identity } from '../../guard/sessions.ts'
 import type { KeyValue, Source } from '../../source/source.ts'
 import { randomId } from './random-id.ts'
 
 const BUCKET = 'roomcast_recovery'
-/** How long a session's rooms are kept after they last changed. */
+/** How long a session's rooms are kept after they were last written. */
 const KEPT_MS = 24 * 3_600_000
-/** A private id: nonce (which begins with the public id), whose it is, the position at which it was given. */
-const PID = /^[0-9a-f]{32}([0-9a-f]{8})\.([A-Za-z0-9]{1,40}-\d{1,16})$/
+/** A connected session's rooms are written again after this time, and up to a part of it sooner, so that they are not all written at once. */
+const RENEW_MS = 6 * 3_600_000
+const RENEW_SPREAD = 0.25
+/** A private id: nonce (which begins with the public id), whose it is, the position and the time at which it was given. */
+const PID = /^[0-9a-f]{32}([0-9a-f]{8})\.([A-Za-z0-9]{1,40}-\d{1,16})(?:\.([0-9a-z]{1,9}))?$/
 const SID_LENGTH = 20
+/** Since when the store has lost nothing, ms: whoever finds the key missing writes it. */
+const BORN_KEY = 'born'
+const LOOK_MS = 10_000
+/** States that could not be written, and are tried again. */
+const UNWRITTEN_MAX = 100_000
+const WRITES_A_SWEEP = 200
 
 export interface Recovered {
   readonly sinceSeq: number
@@ -36,21 +46,68 @@ export interface KeptState {
  * that received nothing yet recovers as well.
  */
 export class Recovery {
+  /** How often the store was found empty: what was kept before has to be written again. */
+  losses = 0
   private readonly kv: KeyValue
   private readonly log: EventLog
+  private readonly now: () => number
+  private readonly unwritten = new Map<string, KeptState>()
+  private writing = false
+  private bornMs = 0
+  private bornWrittenMs = 0
+  private lookedMs = 0
 
-  static async open(source: Source, log: EventLog): Promise<Recovery> {
-    return new Recovery(await source.keyValue(BUCKET, KEPT_MS), log)
+  /** @param now the clock, ms since 1970 */
+  static async open(source: Source, log: EventLog, now: () => number = Date.now): Promise<Recovery> {
+    const recovery = new Recovery(await source.keyValue(BUCKET, KEPT_MS), log, now)
+    await recovery.look().catch(() => {})
+    return recovery
   }
 
-  private constructor(kv: KeyValue, log: EventLog) {
+  private constructor(kv: KeyValue, log: EventLog, now: () => number) {
     this.kv = kv
     this.log = log
+    this.now = now
+  }
+
+  /** When a session that is connected has to be written again, ms since 1970. @param random of 0 to 1, spreads them */
+  renewalMs(random: number): number {
+    return this.now() + RENEW_MS * (1 - RENEW_SPREAD * random)
+  }
+
+  /** Tries again what could not be written, and looks whether the store lost what it had. Call every second or so. */
+  sweep(): void {
+    if (this.writing) return
+    this.writing = true
+    runGuarded('recovery', () =>
+      this.writeAgain().catch(() => {}).finally(() => {
+        this.writing = false
+      }),
+    )
+  }
+
+  private async writeAgain(): Promise<void> {
+    if (this.now() - this.lookedMs >= LOOK_MS) await this.look()
+    const some = [...this.unwritten].slice(0, WRITES_A_SWEEP)
+    await Promise.all(some.map(([pid, state]) => this.write(pid, state)))
+  }
+
+  private async look(): Promise<void> {
+    const entry = await this.kv.get(BORN_KEY)
+    const nowMs = this.now()
+    this.lookedMs = nowMs
+    const kept = entry && Number(Buffer.from(entry.value).toString())
+    if (kept && nowMs - this.bornWrittenMs < RENEW_MS && kept === this.bornMs) return
+    const bornMs = kept || nowMs
+    if (this.bornMs !== 0 && bornMs !== this.bornMs) this.losses++
+    await this.kv.put(BORN_KEY, Buffer.from(String(bornMs)))
+    this.bornMs = bornMs
+    this.bornWrittenMs = nowMs
   }
 
   /** A new session's private id. @param userId undefined: not known yet */
   issue(seq: number, userId: string | undefined): string {
-    return `${randomId()}${ownerMark(userId)}.${this.log.position(seq)}`
+    return `${randomId()}${ownerMark(userId)}.${this.log.position(seq)}.${this.now().toString(36)}`
   }
 
   /** The public id that belongs to a private one; the same on every broker. */
@@ -58,13 +115,28 @@ export class Recovery {
     return pid.slice(0, SID_LENGTH)
   }
 
-  /** Keeps what a session is in. Without the store in reach, it recovers into the rooms that it has by connecting. */
+  /** Keeps what a session is in. Without the store in reach it is known here, and written as soon as it can be. */
   async keep(pid: string, state: KeptState): Promise<void> {
-    await this.kv.put(pid, Buffer.from(JSON.stringify(state))).catch(() => {})
+    this.unwritten.delete(pid)
+    this.unwritten.set(pid, state)
+    if (this.unwritten.size > UNWRITTEN_MAX) this.unwritten.delete(this.unwritten.keys().next().value as string)
+    await this.write(pid, state).catch(() => {})
+  }
+
+  /** Events are missing for a session: it does not recover, however soon it comes back. */
+  async spoil(pid: string): Promise<void> {
+    await this.keep(pid, SPOILT)
   }
 
   async forget(pid: string): Promise<void> {
+    this.unwritten.delete(pid)
     await this.kv.delete(pid).catch(() => {})
+  }
+
+  private async write(pid: string, state: KeptState): Promise<void> {
+    await this.kv.put(pid, Buffer.from(JSON.stringify(state)))
+    // Unless it changed meanwhile.
+    if (this.unwritten.get(pid) === state) this.unwritten.delete(pid)
   }
 
   /**
@@ -72,21 +144,45 @@ export class Recovery {
    * @returns undefined where nothing is to be recovered: an unknown id, another user's, or history that is gone
    */
   async find(pid: unknown, offset: unknown, userId: string | undefined): Promise<Recovered | undefined> {
-    const [, mark, issuedAt = ''] = (typeof pid === 'string' && PID.exec(pid)) || []
+    const [, mark, issuedAt = '', issuedMs] = (typeof pid === 'string' && PID.exec(pid)) || []
     const position = parsePosition(typeof offset === 'string' ? offset : issuedAt)
     if (!position || typeof pid !== 'string') return undefined
     if (userId !== undefined && mark !== ownerMark(userId) && mark !== ownerMark()) return undefined
     try {
-      const [bounds, kept] = await Promise.all([this.log.recentBounds(position.seq), this.kv.get(pid)])
+      const [bounds, state] = await Promise.all([this.log.recentBounds(position.seq), this.stateOf(pid)])
       if (position.epoch !== bounds.epoch || position.seq > bounds.lastSeq || position.seq + 1 < bounds.firstSeq) return undefined
-      const state = kept && (JSON.parse(Buffer.from(kept.value).toString()) as KeptState)
-      if (state && userId !== undefined && state.userId !== userId) return undefined
+      if (state === undefined && !(await this.wouldBeKept(position.seq, Number.parseInt(issuedMs ?? '', 36)))) return undefined
+      if (state === SPOILT || (state && userId !== undefined && state.userId !== userId)) return undefined
       return { sinceSeq: position.seq, ...state }
     } catch {
       return undefined
     }
   }
+
+  /** @throws Error where what is kept is no state */
+  private async stateOf(pid: string): Promise<KeptState | undefined> {
+    const kept = this.unwritten.get(pid)
+    if (kept) return kept
+    const entry = await this.kv.get(pid)
+    if (entry === undefined) return undefined
+    const { userId, rooms, places, identity } = JSON.parse(Buffer.from(entry.value).toString()) as KeptState
+    if (userId === SPOILT.userId) return SPOILT
+    if (typeof userId !== 'string' || !Array.isArray(rooms) || !rooms.every((room) => typeof room === 'string')) throw new Error('no state')
+    return { userId, rooms, places, ...(identity === undefined ? undefined : { identity }) }
+  }
+
+  /**
+   * Whether what a session was in would still be kept, had anything been: then nothing was, and it has the rooms that it has by connecting.
+   * It was connected when its id was given and when it got the event of its position.
+   */
+  private async wouldBeKept(seq: number, issuedMs: number): Promise<boolean> {
+    const keptSinceMs = Math.max(this.bornMs, this.now() - KEPT_MS + RENEW_MS)
+    return issuedMs >= keptSinceMs || ((await this.log.timeOf(seq)) ?? 0) >= keptSinceMs
+  }
 }
+
+/** Stands for the state of a session that lost events: no user has this name. */
+const SPOILT: KeptState = { userId: '', rooms: [], places: undefined }
 
 /**
  * Tells that a private id is another user's, also where nothing was kept of the session. A mark, not a proof (FNV-1a): what
