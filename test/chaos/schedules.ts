@@ -43,6 +43,7 @@ export const SCHEDULES: readonly Schedule[] = [
   { name: 'stall-clients', about: 'connections of clients stand still', lanes: each('stall-clients', [300, 1_200]) },
   { name: 'throttle-clients', about: 'connections of clients carry little', lanes: each('throttle-clients', [300, 1_200]) },
   { name: 'half-open-clients', about: 'one end of clients\' connections is gone, and the other does not hear of it', lanes: each('half-open-clients', [500, 1_500]) },
+  { name: 'nats-down-cut', about: 'nats-server is killed or stands still, and clients come back meanwhile', lanes: [{ kinds: ['nats-kill', 'nats-stop'], pauseMs: [1_000, 2_000] }, { kinds: ['cut-clients'], pauseMs: [400, 1_200] }] },
   { name: 'cut-nats', about: 'the connection to NATS is reset', lanes: each('cut-nats', [200, 1_500]) },
   { name: 'stall-nats', about: 'the connection to NATS stands still, carries little, or one end of it is gone', lanes: [{ kinds: ['stall-nats', 'stall-nats', 'throttle-nats', 'half-open-nats'], pauseMs: [500, 1_500] }] },
   {
@@ -57,7 +58,7 @@ export const SCHEDULES: readonly Schedule[] = [
       { kinds: ['cut-clients', 'stall-clients', 'half-open-clients'], pauseMs: [300, 1_000] },
     ],
   },
-  { name: 'leader-kill', about: 'of three nodes the one that leads the stream is killed', lanes: each('leader-kill', [1_500, 2_500]), nodes: 3 },
+  { name: 'leader-kill', about: 'of three nodes the one that leads the stream is killed, and clients come back meanwhile', lanes: [...each('leader-kill', [1_500, 2_500]), ...each('cut-clients', [1_000, 3_000])], nodes: 3 },
   { name: 'follower-kill', about: 'of three nodes one that follows is killed', lanes: each('follower-kill', [1_500, 2_500]), nodes: 3 },
   { name: 'quorum-loss', about: 'of three nodes two are killed', lanes: each('quorum-loss', [2_000, 3_000]), nodes: 3 },
   { name: 'cluster-rolling', about: 'three nodes are restarted one after another, two brokers on them', lanes: each('node-restart', [500, 1_500]), nodes: 3, brokers: 2 },
