@@ -182,11 +182,14 @@ t.test('a range is whole although its consumers are deleted, and messages with i
   let deleted = 0
   for (const _ of range(1, 5)) {
     let done = false
-    const reading = source.read(0, 6_000).finally(() => {
-      done = true
-    })
+    const reading = source
+      .read(0, 6_000)
+      .then((messages) => messages.map(({ seq }) => seq), (error: BrokerError) => error.code)
+      .finally(() => {
+        done = true
+      })
     while (!done) deleted += await deleteConsumers(nats)
-    const outcome = await reading.then((messages) => messages.map(({ seq }) => seq), (error: BrokerError) => error.code)
+    const outcome = await reading
     if (outcome === 'SERVICE_UNAVAILABLE') continue
     t.same(outcome, range(1, 6_000))
   }
