@@ -7,6 +7,7 @@ import { hostOf, workersOf } from './config/load.ts'
 import type { Config } from './config/options.ts'
 import { BrokerError, reasonOf } from './errors.ts'
 import { findPorts, listen, makeApp } from './gateways/listen.ts'
+import { after, guarded, runGuarded } from './guarded.ts'
 import { Link } from './ops/link.ts'
 import type { Logger } from './ops/logger.ts'
 import type { MetricValues } from './ops/metrics.ts'
@@ -161,8 +162,8 @@ export class Cluster implements OpsView {
     const states = await Promise.all(
       this.slots.map(async ({ worker }, index): Promise<string[]> => {
         if (worker === undefined) return [`place ${index + 1} of ${this.slots.length}: no worker serves`]
-        const reasons = await worker.link.ask<string[]>('unready', undefined, ANSWER_MS).catch((error: unknown) => [reasonOf(error)])
-        return reasons.map((reason) => `worker ${worker.number}: ${reason}`)
+        const reasons = await worker.link.ask<unknown>('unready', undefined, ANSWER_MS).catch((error: unknown) => [reasonOf(error)])
+        return (Array.isArray(reasons) ? reasons : ['what it said is no answer']).map((reason) => `worker ${worker.number}: ${reason}`)
       }),
     )
     return { ready: states.some((reasons) => reasons.length === 0), reasons: states.flat() }
@@ -233,7 +234,7 @@ export class Cluster implements OpsView {
     const worker: Worker = { number, process: child, link, startedMs: Date.now(), exited, ready: false, leaving: false, counted: [] }
     this.workers.add(worker)
     child.on('error', (error) => this.log.error({ worker: number, reason: error.message }, 'a worker process failed'))
-    child.once('exit', (code, signal) => this.gone(worker, code, signal))
+    child.once('exit', guarded('end of a worker', (code: number | null, signal: string | null) => this.gone(worker, code, signal)))
     const { PORT, CODING_ASSISTANT_PORT, GEMINI_SESSIONS_PORT, OPS_PORT } = this.ports
     const config = { ...this.config, port: PORT, codingAssistantPort: CODING_ASSISTANT_PORT, geminiSessionsPort: GEMINI_SESSIONS_PORT, opsPort: OPS_PORT }
     const start: WorkerStart = { number, config, development: this.options.development, folder: this.folder }
@@ -245,7 +246,7 @@ export class Cluster implements OpsView {
       throw said ? error : new BrokerError('INTERNAL', `Worker ${number} ended before it could serve; what it said is above`)
     })
     worker.ready = true
-    void this.watch(worker)
+    runGuarded('watch over a worker', () => this.watch(worker))
     return worker
   }
 
@@ -265,9 +266,11 @@ export class Cluster implements OpsView {
   /** A worker's process ended. */
   private gone(worker: Worker, code: number | null, signal: string | null): void {
     this.workers.delete(worker)
-    this.departed = remembered(this.departed, worker.counted)
     const slot = this.slots.find((one) => one.worker === worker)
     if (slot) slot.worker = undefined
+    runGuarded('counts of a worker', () => {
+      this.departed = remembered(this.departed, worker.counted)
+    })
     if (worker.leaving || this.stopping || !slot) return
     slot.deaths = Date.now() - worker.startedMs > STEADY_MS ? 1 : slot.deaths + 1
     this.log.error({ worker: worker.number, code, signal }, 'a worker died; its clients come back to the others')
@@ -276,19 +279,19 @@ export class Cluster implements OpsView {
 
   private restart(slot: Slot): void {
     const afterMs = Math.min(BACK_OFF_MAX_MS, BACK_OFF_MIN_MS * 2 ** (slot.deaths - 1))
-    slot.retry = setTimeout(async () => {
+    slot.retry = after('restart of a worker', afterMs, async () => {
       this.restarts++
       try {
         const worker = await this.launch()
         this.log.info({ worker: worker.number }, 'a worker is in the place of the one that died')
-        void this.seat(slot, worker)
+        runGuarded('end of a worker', () => this.seat(slot, worker))
       } catch (error) {
         if (this.stopping) return
         slot.deaths++
         this.log.error({ reason: reasonOf(error) }, 'a worker could not be started, trying again')
         if (slot.worker === undefined) this.restart(slot)
       }
-    }, afterMs)
+    })
   }
 
   /** @returns the end of the worker that had this place */
@@ -334,10 +337,10 @@ export class Cluster implements OpsView {
   private async drain(worker: Worker): Promise<void> {
     if (!worker.leaving) {
       worker.leaving = true
-      void this.count([worker])
+      runGuarded('counts of a worker', () => this.count([worker]))
       void worker.link.ask('drain').catch(() => {})
     }
-    const late = setTimeout(() => worker.process.kill('SIGKILL'), this.config.drainMs + LATE_MS)
+    const late = after('end of a worker', this.config.drainMs + LATE_MS, () => worker.process.kill('SIGKILL'))
     await worker.exited
     clearTimeout(late)
   }

@@ -1,5 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
-import { BrokerError, type ErrorCode, reasonOf } from '../errors.ts'
+import { BrokerError, ERRORS, type ErrorCode, reasonOf } from '../errors.ts'
+import { guarded, reportFault, runGuarded } from '../guarded.ts'
 
 /** What a question is asked with, and answered. */
 type Answering = (question: string, detail: unknown) => unknown
@@ -25,7 +26,7 @@ export class Link {
   constructor(channel: ChildProcess | NodeJS.Process, answering: Answering) {
     this.channel = channel
     this.answering = answering
-    channel.on('message', (packet) => this.receive(packet as Packet))
+    channel.on('message', guarded('message of another process', (packet: unknown) => this.receive(packet)))
     channel.on('disconnect', () => {
       for (const { reject } of this.pending.values()) reject(new BrokerError('SERVICE_UNAVAILABLE', 'The other process is gone'))
       this.pending.clear()
@@ -49,11 +50,13 @@ export class Link {
     }
   }
 
-  private receive(packet: Packet): void {
-    if (packet.kind === 'question') return void this.answer(packet.id, packet.question, packet.detail)
+  private receive(packet: unknown): void {
+    // Whatever runs in a worker may send something of its own.
+    if (!isPacket(packet)) return reportFault('message of another process', new Error('it is neither a question nor an answer'))
+    if (packet.kind === 'question') return runGuarded('question of another process', () => this.answer(packet.id, packet.question, packet.detail))
     const pending = this.pending.get(packet.id)
     if (packet.kind === 'answer') pending?.resolve(packet.value)
-    else pending?.reject(new BrokerError(packet.code, packet.message))
+    else pending?.reject(new BrokerError(Object.hasOwn(ERRORS, packet.code) ? packet.code : 'INTERNAL', packet.message))
   }
 
   private async answer(id: number, question: string, detail: unknown): Promise<void> {
@@ -68,4 +71,12 @@ export class Link {
     // The other side may go at any moment; its questions go with it.
     if (this.channel.connected) this.channel.send?.(packet, undefined, undefined, () => {})
   }
+}
+
+function isPacket(packet: unknown): packet is Packet {
+  if (typeof packet !== 'object' || packet === null) return false
+  const { kind, id, question, code, message } = packet as Record<string, unknown>
+  if (typeof id !== 'number') return false
+  if (kind === 'question') return typeof question === 'string'
+  return kind === 'answer' || (kind === 'failure' && typeof code === 'string' && typeof message === 'string')
 }
