@@ -21,6 +21,7 @@ export interface Delivering {
   readonly rawByMessage?: boolean
   readonly env?: Env
   readonly connectTimeoutMs?: number
+  readonly arrivalTimeoutMs?: number
   /** Done each second meanwhile. Connections that leave come back. */
   readonly eachSecond?: (stage: Stage) => void
 }

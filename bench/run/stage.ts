@@ -29,6 +29,8 @@ export interface StageOptions {
   readonly comeBack?: boolean
   readonly atOnce?: number
   readonly connectTimeoutMs?: number
+  /** How long what is on its way is waited for. */
+  readonly arrivalTimeoutMs?: number
   readonly env?: Env
 }
 
@@ -164,7 +166,7 @@ export class Stage {
   }
 
   /** Waits until all, or these cohorts, had every event, at most so long. @returns events that are still to come */
-  async arrival(timeoutMs = ARRIVAL_TIMEOUT_MS, cohorts?: readonly string[]): Promise<number> {
+  async arrival(timeoutMs = this.options.arrivalTimeoutMs ?? ARRIVAL_TIMEOUT_MS, cohorts?: readonly string[]): Promise<number> {
     return this.crowd.arrival(await this.publisher.call('counts'), timeoutMs, cohorts)
   }
 

@@ -32,6 +32,9 @@ interface SoakFlags {
 const WARMUP_SECONDS = 10
 /** Part of the time that is not looked at: what is bounded fills up first. */
 const RUN_IN = 0.4
+/** It may share the machine. */
+const CONNECT_TIMEOUT_MS = 180_000
+const ARRIVAL_TIMEOUT_MS = 180_000
 const LOOKS = 60
 const LOOK_MS_MAX = 30_000
 /** One of so many that leave comes back as somebody new, the others with their position. */
@@ -84,6 +87,8 @@ async function soak(flags: SoakFlags): Promise<Result> {
     ],
     warmupSeconds: WARMUP_SECONDS,
     env: RING,
+    connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    arrivalTimeoutMs: ARRIVAL_TIMEOUT_MS,
     eachSecond: (stage: Stage) => {
       void stage.crowd.churn(churn, NEWCOMERS)
       void stage.crowd.stir(commands)
