@@ -20,6 +20,7 @@ import { HttpApi } from './gateways/http.ts'
 import { ClientPort, type ClientPortOptions } from './gateways/client-port.ts'
 import { listen, makeApp } from './gateways/listen.ts'
 import type { Tls } from './gateways/tls-app.ts'
+import { BodyBudget } from './gateways/socketio/engine-http.ts'
 import { Recovery } from './gateways/socketio/recovery.ts'
 import { Relay } from './gateways/socketio/relay.ts'
 import { Addresses } from './guard/addresses.ts'
@@ -285,6 +286,7 @@ function clientPortsOf(config: Config, host: string, tls: Tls | undefined): Clie
       pingTimeoutMs: config.socketioPingTimeoutMs,
       upgradeTimeoutMs: config.socketioUpgradeTimeoutMs,
       connectTimeoutMs: config.socketioConnectTimeoutMs,
+      bodies: new BodyBudget(config.maxBodiesBytes),
       payloadBytes: config.maxPayloadBytes,
       backpressureBytes: config.maxBackpressureBytes,
       waitingBytes: config.maxWaitingBytes,

@@ -3,7 +3,7 @@ import type { RoomEffect } from '../contracts/effect.ts'
 import { BrokerError } from '../errors.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 import { joinRooms, leaveRooms } from './lifecycle.ts'
-import { checkJoin } from './permission.ts'
+import { checkJoin, checkRoomCount } from './permission.ts'
 
 /** Joins rooms by name; the contract's `rooms` say which there are, and who may. */
 export async function join(caller: Caller, command: Command, effect: RoomEffect, services: Services): Promise<void> {
@@ -12,10 +12,7 @@ export async function join(caller: Caller, command: Command, effect: RoomEffect,
   const rooms = roomsOf(caller, effect, command)
   for (const room of rooms) await checkJoin(contract, claims, room, source)
   if (caller.closed) return
-  const added = rooms.filter((room) => !session.groupIn(room)).length
-  if (session.groups.length + added > roomsMax) {
-    throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `A connection may be in ${roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`)
-  }
+  checkRoomCount(session, rooms, roomsMax)
   joinRooms(caller, rooms, contract.withAccess(claims, []), services)
   await caller.remember?.()
   answer(caller, command, effect, rooms)

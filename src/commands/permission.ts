@@ -1,6 +1,7 @@
 import type { CompiledContract } from '../contracts/compiled.ts'
 import type { Claims } from '../contracts/contract.ts'
 import { BrokerError } from '../errors.ts'
+import type { Session } from '../hub/session.ts'
 import type { Source } from '../source/source.ts'
 
 /**
@@ -39,4 +40,11 @@ export async function permittedRooms(contract: CompiledContract, claims: Claims,
     }
   }
   return permitted
+}
+
+/** @throws BrokerError TOO_MANY_SUBSCRIPTIONS where a session cannot be in these rooms as well */
+export function checkRoomCount(session: Session, rooms: Iterable<string>, roomsMax: number): void {
+  let count = session.groups.length
+  for (const room of new Set(rooms)) if (!session.groupIn(room)) count++
+  if (count > roomsMax) throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `A connection may be in ${roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`)
 }

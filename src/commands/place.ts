@@ -3,6 +3,7 @@ import type { PlaceEffect, SelectEffect } from '../contracts/effect.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import type { Session } from '../hub/session.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
+import { checkRoomCount } from './permission.ts'
 
 /** The event types that a session chose: for all its places, and for single ones. */
 interface Choice {
@@ -25,14 +26,16 @@ export function placeIn(room: string): string | undefined {
 }
 
 /** Comes to a place: the others hear of it, and its events arrive. */
-export async function enter(caller: Caller, command: Command, effect: PlaceEffect, { hub, presence }: Services): Promise<void> {
+export async function enter(caller: Caller, command: Command, effect: PlaceEffect, { hub, presence, roomsMax }: Services): Promise<void> {
   const { session, claims, contract } = caller
   const place = effect.place(command.data, senderOf(caller))
   if (!claims.roles?.includes('admin') && !effect.allows(claims, place)) throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to ${place.slice(0, EXCERPT_MAX)}`, { place })
   const choice = choiceOf(session)
   const types = choice.byPlace.get(place) ?? choice.all ?? effect.events
+  const rooms = [...roomsOf(caller, effect.room, place, types), placeRoom(place)]
+  checkRoomCount(session, rooms, roomsMax)
   choice.byPlace.set(place, types)
-  hub.join(session, [...roomsOf(caller, effect.room, place, types), placeRoom(place)])
+  hub.join(session, rooms)
   presence.enter(session, place, userOf(claims).name)
   await caller.remember?.()
   if (caller.closed) return
@@ -53,7 +56,7 @@ export async function exit(caller: Caller, command: Command, effect: PlaceEffect
 }
 
 /** Chooses event types, of one place or of all that one is in (and comes to later). */
-export async function select(caller: Caller, command: Command, effect: SelectEffect, { hub, presence }: Services): Promise<void> {
+export async function select(caller: Caller, command: Command, effect: SelectEffect, { hub, presence, roomsMax }: Services): Promise<void> {
   const { session, contract } = caller
   const types = effect.events(command.data)
   for (const type of types) if (!contract.event(type)) throw new BrokerError('UNKNOWN_EVENT', `There is no event "${type.slice(0, 100)}"`, { event: type.slice(0, 100) })
@@ -65,6 +68,7 @@ export async function select(caller: Caller, command: Command, effect: SelectEff
   for (const place of places) {
     const before = roomsOf(caller, effect.room, place, choice.byPlace.get(place) ?? [])
     const after = roomsOf(caller, effect.room, place, types)
+    checkRoomCount(session, after, roomsMax)
     hub.join(session, after)
     hub.leave(session, before.filter((name) => !after.includes(name)))
     choice.byPlace.set(place, types)

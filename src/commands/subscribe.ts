@@ -4,6 +4,7 @@ import type { Predicate } from '../hub/predicate.ts'
 import { parsePosition, type Position } from '../log/position.ts'
 import type { Caller, Services } from './caller.ts'
 import { joinRooms, leaveRooms } from './lifecycle.ts'
+import { checkRoomCount } from './permission.ts'
 
 interface SubscribeData {
   readonly events?: readonly string[]
@@ -22,10 +23,7 @@ export function subscribe(caller: Caller, command: Command<SubscribeData>, servi
   const { session, contract, claims } = caller
   const predicate = contract.predicate(claims, filters)
   const names = roomsOf(caller, events, rooms)
-  const added = names.filter((name) => !session.groupIn(name)).length
-  if (session.groups.length + added > services.roomsMax) {
-    throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `A connection may be in ${services.roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`)
-  }
+  checkRoomCount(session, names, services.roomsMax)
   const answer = () => caller.reply({ type: 'subscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined), filters } }, command)
   if (since === undefined || since === null) {
     answer()

@@ -128,6 +128,6 @@ export class Connections {
 /** Adds to a count; one that comes to nothing takes no room. */
 function add(counts: Map<string, number>, key: string, n: number): void {
   const count = (counts.get(key) ?? 0) + n
-  if (count === 0) counts.delete(key)
+  if (count <= 0) counts.delete(key)
   else counts.set(key, count)
 }

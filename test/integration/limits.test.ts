@@ -1,3 +1,4 @@
+import net from 'node:net'
 import t, { type Test } from 'tap'
 import WebSocket from 'ws'
 import { TestBroker, token } from '../support/broker.ts'
@@ -205,4 +206,72 @@ t.test('one user stored 41 MB in 6.5 s: past their bytes a minute commands are r
   await send(ben)
   await eventually(() => ben.of('message_received').some(([message]) => message.user_id === 'ben'))
   t.same(ben.of('error'), [])
+})
+
+t.test('a megabyte of tiny packets is read as far as the limit of packets goes, and no further', async (t) => {
+  const broker = await start(t, { MAX_PACKETS_PER_MINUTE: 50 })
+  const { sid } = await handshake(broker.port)
+  const url = http(broker.port, `/socket.io/?EIO=4&transport=polling&sid=${sid}`)
+  // What stands behind the limit would be a fault of its own, were it read.
+  const body = `${'3\x1e'.repeat(500_000)}no packet`
+  t.equal((await fetch(url, { method: 'POST', body })).status, 200)
+  t.equal((await fetch(url)).status, 400, 'its session is over')
+  t.equal(await broker.metric('faults_total'), 0)
+})
+
+t.test('attachments that nobody would take are not waited for, and all of a message together are bounded', async (t) => {
+  const broker = await start(t, { MAX_WAITING_BYTES: 10_000 })
+  const nowhere = await engineSocket(broker.port)
+  nowhere.socket.send('459-/ws,["e",{"_placeholder":true,"num":0}]')
+  await eventually(() => nowhere.socket.readyState === WebSocket.CLOSED)
+  const { socket, packets } = await engineSocket(broker.port)
+  socket.send(`40/ws,${JSON.stringify({ token: token() })}`)
+  await eventually(() => packets.some((one) => one.startsWith('40/ws,')))
+  socket.send('459-/ws,["e",{"_placeholder":true,"num":0}]')
+  for (const _ of upTo(8)) socket.send(Buffer.alloc(2_000))
+  await eventually(() => socket.readyState === WebSocket.CLOSED)
+  t.equal(await broker.metric('faults_total'), 0)
+})
+
+t.test('places were free of the limit of rooms: they are rooms too', async (t) => {
+  const broker = await start(t, { MAX_ROOMS_PER_CONNECTION: 10 })
+  const client = await connect(t, http(broker.port, '/portal'), { token: token('ann', { project_access: ['*'] }) })
+  const answers: { status: string; error_code?: string }[] = []
+  for (const n of upTo(9)) answers.push(await client.ask('join_project', { project_name: `p${n}` }))
+  const refused = answers.filter(({ error_code }) => error_code === 'TOO_MANY_SUBSCRIPTIONS')
+  t.ok(refused.length > 0)
+  t.ok(answers.length > refused.length)
+})
+
+t.test('bodies on their way in are bounded all together, and what was held of one that ended is free again', async (t) => {
+  const broker = await start(t, { MAX_BODIES_BYTES: 65_536 })
+  const post = async (bytes: number) => {
+    const { sid } = await handshake(broker.port)
+    const socket = net.connect(broker.port, '127.0.0.1')
+    t.teardown(() => socket.destroy())
+    let said = ''
+    socket.on('data', (chunk) => {
+      said += chunk.toString()
+    })
+    socket.on('error', () => {})
+    await new Promise((resolve) => socket.once('connect', resolve))
+    const request = `POST /socket.io/?EIO=4&transport=polling&sid=${sid} HTTP/1.1\r\nHost: x\r\nContent-Length: ${bytes + 1}\r\n\r\n${'4'.repeat(bytes)}`
+    await new Promise((resolve) => socket.write(request, resolve))
+    return { socket, said: () => said }
+  }
+  const held = await post(60_000)
+  let refused = await post(60_000)
+  await eventually(async () => {
+    if (refused.said() === '') refused = await post(60_000)
+    return refused.said().startsWith('HTTP/1.1 503')
+  })
+  t.equal(held.said(), '')
+  held.socket.destroy()
+  await eventually(async () => {
+    const next = await post(60_000)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const fits = next.said() === ''
+    next.socket.destroy()
+    return fits
+  })
 })

@@ -37,6 +37,8 @@ export class Connection implements LaneOwner, RateState {
   private decoder: Decoder | undefined
   /** What it has put together last. */
   private decoded: Packet | undefined
+  /** Of a packet whose attachments have yet to come. */
+  private attachedBytes = 0
 
   constructor(engine: EngineSession, token: string | null, namespaces: Namespaces) {
     this.engine = engine
@@ -197,6 +199,10 @@ export class Connection implements LaneOwner, RateState {
 
   /** @returns a packet, once the last of its attachments came. @throws BrokerError INVALID_MESSAGE */
   private decodeAttached(message: string | Buffer): Packet | undefined {
+    // Nobody would take it; and it is not put together for nobody.
+    if (this.idle) throw new BrokerError('INVALID_MESSAGE')
+    this.attachedBytes += message.length
+    if (this.attachedBytes > this.namespaces.options.waitingBytes) throw new BrokerError('PAYLOAD_TOO_LARGE')
     if (!this.decoder) {
       this.decoder = new Decoder()
       this.decoder.on('decoded', (packet) => {
@@ -210,6 +216,7 @@ export class Connection implements LaneOwner, RateState {
     }
     const packet = this.decoded
     this.decoded = undefined
+    if (packet) this.attachedBytes = 0
     return packet
   }
 

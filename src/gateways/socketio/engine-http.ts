@@ -30,17 +30,62 @@ export function answerFor(req: HttpRequest, origins: readonly string[], closes: 
   }
 }
 
-/** @param done gets undefined past the limit */
-export function readBody(res: HttpResponse, bytesMax: number, done: (body: Buffer | undefined) => void): void {
+/** Bytes of bodies that are on their way in, of all requests together. */
+export class BodyBudget {
+  private readonly bytesMax: number
+  private held = 0
+
+  constructor(bytesMax: number) {
+    this.bytesMax = bytesMax
+  }
+
+  /** @returns false where there is no room for them */
+  take(bytes: number): boolean {
+    if (this.held + bytes > this.bytesMax) return false
+    this.held += bytes
+    return true
+  }
+
+  give(bytes: number): void {
+    this.held -= bytes
+  }
+}
+
+/**
+ * Collects a body.
+ * @param aborted called where the client went away
+ * @param done gets the body, or the status by which it is refused
+ */
+export function readBody(res: HttpResponse, bytesMax: number, budget: BodyBudget, aborted: () => void, done: (body: Buffer | string) => void): void {
   const chunks: Buffer[] = []
   let bytes = 0
+  let over = false
+  const end = () => {
+    over = true
+    budget.give(bytes)
+    bytes = chunks.length = 0
+  }
+  const refuse = (status: string) => {
+    end()
+    done(status)
+  }
+  res.onAborted(() => {
+    res.aborted = true
+    end()
+    aborted()
+  })
   res.onData(
     guarded('polling body', (chunk: ArrayBuffer, isLast: boolean) => {
-      if (bytes > bytesMax) return
+      if (over) return
+      if (bytes + chunk.byteLength > bytesMax) return refuse('413 Payload Too Large')
+      if (!budget.take(chunk.byteLength)) return refuse('503 Service Unavailable')
       bytes += chunk.byteLength
-      if (bytes > bytesMax) return done(undefined)
+      // A copy: the chunk is gone after this call.
       chunks.push(Buffer.from(chunk.slice(0)))
-      if (isLast) done(Buffer.concat(chunks))
+      if (!isLast) return
+      const body = Buffer.concat(chunks)
+      end()
+      done(body)
     }),
   )
 }

@@ -1,4 +1,4 @@
-import { decodePayload, type Packet } from 'engine.io-parser'
+import { decodePacket, type Packet } from 'engine.io-parser'
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t } from 'uWebSockets.js'
 import type { Addresses } from '../../guard/addresses.ts'
 import type { Connections, Counted } from '../../guard/connections.ts'
@@ -6,7 +6,7 @@ import { after } from '../../guarded.ts'
 import { finishGuarded, guardRequest, guardSocket } from '../handlers.ts'
 import { addressOf, allowsOrigin } from '../upgrade.ts'
 import type { Connection } from './connection.ts'
-import { answerFor, FAULTS, readBody } from './engine-http.ts'
+import { answerFor, type BodyBudget, FAULTS, readBody } from './engine-http.ts'
 import { EngineSession, type EngineSocket, type EngineSocketData, type SessionHost } from './engine-session.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { Passage, Passages } from './passage.ts'
@@ -33,14 +33,17 @@ export interface EngineOptions {
   readonly admits: (address: string | undefined) => boolean
   readonly connections: Connections
   readonly addresses: Addresses
+  /** Of all ports together. */
+  readonly bodies: BodyBudget
   /** The way to the sessions of other workers, and where this port is found there. */
   readonly relay: { readonly to: Relay; readonly path: string } | undefined
 }
 
 const PATH = '/socket.io/'
-const TRANSPORT_PAYLOAD_FACTOR = 4
 const FAREWELL_MS = 5_000
 const NO_PROPERTIES = {}
+/** Between the packets of a payload (engine.io-protocol, "Packet encoding"). */
+const SEPARATOR = '\x1e'
 
 /** An Engine.IO 4 server on one port: handshake, both transports, the upgrade from one to the other, heartbeat. */
 export class Engine implements SessionHost {
@@ -65,7 +68,8 @@ export class Engine implements SessionHost {
       app.publish(topic, '2', false, false)
     })
     app.ws<EngineSocketData>(PATH, guardSocket<EngineSocketData>('socket.io websocket', {
-      maxPayloadLength: options.payloadBytes * TRANSPORT_PAYLOAD_FACTOR,
+      // uWS holds the parts of a message until the last one is there, of anybody's.
+      maxPayloadLength: options.payloadBytes,
       maxBackpressure: options.backpressureBytes,
       // The protocol's own heartbeat finds dead connections.
       idleTimeout: 0,
@@ -216,13 +220,9 @@ export class Engine implements SessionHost {
       return
     }
     session.posting = true
-    res.onAborted(() => {
-      res.aborted = true
-      session.ended()
-    })
-    readBody(res, this.options.payloadBytes, (body) => {
-      if (body === undefined) {
-        answer(res, '413 Payload Too Large', 'text/plain', '')
+    readBody(res, this.options.payloadBytes, this.options.bodies, () => session.ended(), (body) => {
+      if (typeof body === 'string') {
+        answer(res, body, 'text/plain', '')
         return session.discard()
       }
       session.posting = false
@@ -241,22 +241,27 @@ export class Engine implements SessionHost {
     const path = `${relay.path}?${text}`
     const origin = req.getHeader('origin')
     let passed: Relayed | undefined
-    res.onAborted(() => {
-      res.aborted = true
-      passed?.abort()
-    })
+    const abort = () => passed?.abort()
     const send = (body?: Buffer) => {
       passed = relay.to.pass(owner, method, path, origin === '' ? {} : { origin }, body)
       // Where it fails its worker is gone, and the session with it.
       const outcome = passed.answer.catch((): RelayAnswer => ({ status: '400 Bad Request', type: 'application/json', body: FAULTS.sid }))
       finishGuarded('polling', res, outcome.then(({ status, type, body }) => answer(res, status, type, body)))
     }
-    if (method === 'get') return send()
-    readBody(res, this.options.payloadBytes, (body) => (body === undefined ? answer(res, '413 Payload Too Large', 'text/plain', '') : send(body)))
+    if (method === 'post') return readBody(res, this.options.payloadBytes, this.options.bodies, abort, (body) => (typeof body === 'string' ? answer(res, body, 'text/plain', '') : send(body)))
+    res.onAborted(() => {
+      res.aborted = true
+      abort()
+    })
+    send()
   }
 
   private receivePayload(session: EngineSession, body: string): void {
-    for (const { type, data } of decodePayload(body, 'nodebuffer')) {
+    // One after another: a megabyte may be half a million packets, of which the session's limit leaves the most unread.
+    for (let start = 0; start <= body.length; ) {
+      const end = body.indexOf(SEPARATOR, start)
+      const { type, data } = decodePacket(body.slice(start, end === -1 ? undefined : end), 'nodebuffer')
+      start = end === -1 ? body.length + 1 : end + 1
       if (session.closed) return
       if (type === 'message') session.connection.receive(data)
       else if (type === 'pong') {
@@ -272,7 +277,6 @@ export class Engine implements SessionHost {
   }
 
   private receive(session: EngineSession, frame: ArrayBuffer, binary: boolean): void {
-    if (frame.byteLength > this.options.payloadBytes) return session.discard()
     // A copy: the frame is gone after this call.
     if (binary) return session.connection.receive(Buffer.from(frame.slice(0)))
     const text = Buffer.from(frame).toString()

@@ -157,11 +157,13 @@ export class Passages {
   private async release(session: EngineSession): Promise<string | undefined> {
     if (session.native || session.probe || session.leaving || session.closed) return undefined
     session.leaving = true
+    // Another WebSocket may try next: then this one's polls are not to be ended as well.
+    const untilMs = Date.now() + this.options.upgradeTimeoutMs
     after('handoff timeout', this.options.upgradeTimeoutMs, () => {
       session.leaving = false
     }).unref()
     await settled(session)
-    releasePolls(session, () => session.leaving)
+    releasePolls(session, () => session.leaving && Date.now() < untilMs)
     return session.leaving ? '' : undefined
   }
 
