@@ -71,7 +71,7 @@ export const OPTIONS = {
   maxBodiesBytes: integer('MAX_BODIES_BYTES', 'limits', 67_108_864, 65_536, Number.MAX_SAFE_INTEGER, 'bytes', 'Bodies of long-polling requests that are on their way in, all together; past it one is answered 503 and its session ends.'),
   maxRooms: integer('MAX_ROOMS_PER_CONNECTION', 'limits', 1_000, 1, 1_000_000, 'rooms', 'Rooms one connection may be in.'),
   maxLocks: integer('MAX_LOCKS_PER_USER', 'limits', 1_000, 1, 1_000_000, 'locks', 'Locks that one user may hold.'),
-  commandsPerMinute: integer('COMMANDS_PER_MINUTE', 'limits', 0, 0, 1_000_000_000, 'commands', 'Commands a minute a connection may send, CONNECTs to a namespace included. 0: what each contract says, and DEFAULT_COMMANDS_PER_MINUTE where it says nothing.'),
+  commandsPerMinute: integer('COMMANDS_PER_MINUTE', 'limits', 0, 0, 1_000_000_000, 'commands', 'Commands a minute a connection may send, CONNECTs to further namespaces included. 0: what each contract says, and DEFAULT_COMMANDS_PER_MINUTE where it says nothing.'),
   defaultCommandsPerMinute: integer('DEFAULT_COMMANDS_PER_MINUTE', 'limits', 6_000, 1, 1_000_000_000, 'commands', 'Commands a minute a connection may send where neither COMMANDS_PER_MINUTE nor the contract says it.'),
   maxPacketsPerMinute: integer('MAX_PACKETS_PER_MINUTE', 'limits', 60_000, 10, 1_000_000_000, 'packets', 'Packets of any kind a minute a connection may send: commands, refused ones included, acknowledgements, attachments, pongs. Past it the connection is closed. At least twice COMMANDS_PER_MINUTE.'),
   storedBytesPerMinutePerUser: integer('STORED_BYTES_PER_MINUTE_PER_USER', 'limits', 8_388_608, 0, Number.MAX_SAFE_INTEGER, 'bytes', 'What the commands of one user (`sub`) may store a minute, through this process. 0: no limit.'),

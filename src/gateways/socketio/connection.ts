@@ -266,7 +266,8 @@ export class Connection implements LaneOwner, RateState {
     if (this.sessions.length + (this.connecting?.size ?? 0) >= namespacesMax) {
       return this.refuse(name, this.namespaces.refusalOf(this, found, new BrokerError('TOO_MANY_NAMESPACES', `A connection may be in ${namespacesMax} namespaces (MAX_NAMESPACES_PER_CONNECTION)`)))
     }
-    if (!this.admitsCommand(found.contract)) return this.refuse(name, this.namespaces.refusalOf(this, found, new BrokerError('RATE_LIMITED')))
+    // The first is part of the handshake.
+    if (this.engine.connected && !this.admitsCommand(found.contract)) return this.refuse(name, this.namespaces.refusalOf(this, found, new BrokerError('RATE_LIMITED')))
     if (this.lane.run(this.engine, bytes, () => this.enter(found, (data ?? {}) as Record<string, unknown>))) return
     this.connecting ??= new Set()
     this.connecting.add(name)
