@@ -1,6 +1,8 @@
 import type { CompiledContract } from '../contracts/compiled.ts'
 import type { Claims, Command, Failure, Message } from '../contracts/contract.ts'
 import type { Sender, Within } from '../contracts/effect.ts'
+import { BrokerError, EXCERPT_MAX } from '../errors.ts'
+import { decodeEnvelope } from '../log/event.ts'
 import type { EventLog } from '../log/event-log.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { Session } from '../hub/session.ts'
@@ -75,4 +77,21 @@ export function senderOf({ claims, namespaceName = '', parameter = '', session }
 export function checkWithin({ contract, claims }: Caller, { data }: Command, within: Within | undefined): void {
   const room = within?.(data)
   if (room !== undefined) contract.checkRoom(claims, room)
+}
+
+/**
+ * Whether what a client says stays where the client is, or may be. Rooms are made of what it sent, and a schema lets through more than
+ * it names, so they are looked at as they are, whatever named them.
+ * @throws BrokerError ROOM_ACCESS_DENIED
+ */
+export function checkRooms({ contract, claims, session }: Caller, rooms: readonly string[]): void {
+  for (const room of rooms) {
+    if (session.groupIn(room) || contract.mayBeIn(claims, room)) continue
+    throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to room ${room.slice(0, EXCERPT_MAX)}`, { room })
+  }
+}
+
+/** The same of an event that is to be stored, as it will be read. The room of its own type is for whoever subscribed to it. */
+export function checkStored(caller: Caller, type: string, body: Uint8Array): void {
+  checkRooms(caller, caller.contract.roomsOf(decodeEnvelope(body, false, type, Date.now())).filter((room) => room !== type))
 }

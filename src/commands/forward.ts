@@ -17,7 +17,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true })
  */
 export async function forward(caller: Caller, command: Command, effect: ForwardEffect, services: Services, checkReply: Check): Promise<void> {
   const startMs = Date.now()
-  const outcome = checked(await ask(caller, command, effect, services), checkReply)
+  const outcome = await ask(caller, command, effect, services, checkReply)
   if (caller.closed) return
   if (!outcome.ok) {
     caller.fail(outcome.failure, command, effect.failed?.(outcome.failure, command, Date.now() - startMs))
@@ -27,15 +27,21 @@ export async function forward(caller: Caller, command: Command, effect: ForwardE
   command.acknowledge?.([{ status: 'success', ...(outcome.data === undefined ? undefined : { data: outcome.data }) }])
 }
 
-async function ask(caller: Caller, command: Command, effect: ForwardEffect, services: Services): Promise<Outcome> {
+/**
+ * Whoever names a conversation takes part in it once the service has accepted the command, from the moment at which it was sent: what the
+ * service publishes before it replies is kept from them until then, and sent then. A refusal, or no answer, makes nobody a participant.
+ */
+async function ask(caller: Caller, command: Command, effect: ForwardEffect, services: Services, checkReply: Check): Promise<Outcome> {
+  const { log, participants } = services
   try {
     const conversation = effect.participates?.(command.data)
-    const { log, participants } = services
-    if (conversation !== undefined) await participants.add(caller.contract.app, conversation, caller.claims.sub, log.position(log.headSeq))
+    const since = log.position(log.headSeq)
+    const outcome = checked(await requestService(caller, command, services), checkReply)
+    if (outcome.ok && conversation !== undefined) await participants.add(caller.contract.app, conversation, caller.claims.sub, since)
+    return outcome
   } catch (error) {
     return failed(error)
   }
-  return requestService(caller, command, services)
 }
 
 /** Asks the service behind a command, with the caller's identity. */

@@ -1,16 +1,18 @@
-import type { Command, Lock } from '../contracts/contract.ts'
+import type { Command, Lock, Message } from '../contracts/contract.ts'
 import type { LockEffect } from '../contracts/effect.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
-import { type Caller, checkWithin, type Services } from './caller.ts'
+import { type Caller, checkStored, checkWithin, type Services } from './caller.ts'
 
 /** Takes a resource for the caller's user; a conflict is LOCKED, with the holder in its details. */
 export async function lock(caller: Caller, command: Command, effect: LockEffect, { locks, source, locksMax, storedBytes }: Services): Promise<void> {
   checkWithin(caller, command, effect.within)
   const { app, contract } = caller.contract
   const resource = effect.resource(command.data)
+  const mode = effect.mode?.(command.data) ?? 'exclusive'
+  checkAudience(caller, contract.locks?.locked({ resource, mode, userId: caller.claims.sub }))
   // For its event and that of its release: neither may be left out once the lock has changed hands.
   storedBytes.take(caller.claims.sub, 2 * Buffer.byteLength(JSON.stringify(resource)), Date.now())
-  const grant = await locks.acquire(app, resource, caller.claims.sub, effect.mode?.(command.data) ?? 'exclusive', locksMax)
+  const grant = await locks.acquire(app, resource, caller.claims.sub, mode, locksMax)
   if (!grant.granted) throw lockedBy(grant.holder.userId, resource)
   for (const freed of grant.freed) await storeLockEvent(app, contract.locks?.unlocked(freed), source)
   await tell(caller, command, effect, grant.changed, contract.locks?.locked(grant.lock), source)
@@ -21,9 +23,15 @@ export async function unlock(caller: Caller, command: Command, effect: LockEffec
   checkWithin(caller, command, effect.within)
   const { app, contract } = caller.contract
   const resource = effect.resource(command.data)
+  checkAudience(caller, contract.locks?.unlocked({ resource, mode: 'exclusive', userId: caller.claims.sub }))
   const { lock: held, others } = await locks.release(app, resource, caller.claims.sub)
   if (held === undefined) throw others[0] ? lockedBy(others[0].userId, resource) : new BrokerError('NOT_LOCKED', undefined, resource)
   await tell(caller, command, effect, true, contract.locks?.unlocked(held), source)
+}
+
+/** Before anything is held: what it tells goes nowhere that the caller may not be. */
+function checkAudience(caller: Caller, message: Message | undefined): void {
+  if (message) checkStored(caller, message.type, lockEventBody(message))
 }
 
 function lockedBy(holder: string, resource: Lock['resource']): BrokerError {
@@ -40,5 +48,9 @@ async function tell(caller: Caller, command: Command, effect: LockEffect, change
 }
 
 export async function storeLockEvent(app: string, message: { readonly type: string; readonly data: unknown } | undefined, source: Services['source']): Promise<void> {
-  if (message) await source.publish(`events.${app}.${message.type}`, Buffer.from(JSON.stringify({ data: message.data })))
+  if (message) await source.publish(`events.${app}.${message.type}`, lockEventBody(message))
+}
+
+function lockEventBody({ data }: { readonly data: unknown }): Uint8Array {
+  return Buffer.from(JSON.stringify({ data }))
 }

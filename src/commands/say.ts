@@ -1,6 +1,6 @@
 import type { Command } from '../contracts/contract.ts'
 import type { SayEffect } from '../contracts/effect.ts'
-import { type Caller, checkWithin, senderOf, type Services } from './caller.ts'
+import { type Caller, checkRooms, checkWithin, senderOf, type Services } from './caller.ts'
 
 const PREFIX = 'roomcast.say.'
 
@@ -9,6 +9,7 @@ export function say(caller: Caller, command: Command, effect: SayEffect, { hub, 
   checkWithin(caller, command, effect.within)
   const sender = senderOf(caller)
   const room = effect.room(command.data, sender)
+  if (!effect.elsewhere) checkRooms(caller, typeof room === 'string' ? [room] : room)
   const message = effect.message(command.data, sender)
   const { audience } = caller.session
   hub.say(audience, room, message, (session) => session === caller.session)

@@ -2,15 +2,17 @@ import { randomUUID } from 'node:crypto'
 import type { Command } from '../contracts/contract.ts'
 import type { StoredEvent, StoreEffect } from '../contracts/effect.ts'
 import { requestService } from './forward.ts'
-import { type Caller, checkWithin, senderOf, type Services } from './caller.ts'
+import { type Caller, checkStored, checkWithin, senderOf, type Services } from './caller.ts'
 
 /** Stores an event that a client sends; where the contract says so, a service gets a command with it. */
 export async function store(caller: Caller, command: Command, effect: StoreEffect, services: Services): Promise<void> {
   checkWithin(caller, command, effect.within)
   const sender = senderOf(caller)
   const event = effect.event(command, sender, randomUUID())
+  const body = bodyOf(event)
+  if (!effect.elsewhere) checkStored(caller, event.type, body)
   const forwarded = effect.forward?.(event, command, sender)
-  await publish(caller, event, services)
+  await publish(caller, event.type, body, services)
   command.acknowledge?.([{ status: 'success' }])
   if (!forwarded) return
   const outcome = forward(caller, command, forwarded, services)
@@ -21,12 +23,15 @@ export async function store(caller: Caller, command: Command, effect: StoreEffec
 export function record(caller: Caller, command: Command, services: Services): void {
   const event = caller.contract.contract.record?.(command, senderOf(caller))
   // While the source is out of reach the command itself fails, or is one that nothing is kept of.
-  if (event) publish(caller, event, services).catch(() => {})
+  if (event) publish(caller, event.type, bodyOf(event), services).catch(() => {})
+}
+
+function bodyOf({ data, rooms, source }: StoredEvent): Uint8Array {
+  return Buffer.from(JSON.stringify({ data, ...(rooms ? { rooms } : undefined), ...(source === undefined ? undefined : { source }) }))
 }
 
 /** @throws BrokerError RATE_LIMITED, at once */
-export function publish({ contract, claims }: Caller, { type, data, rooms, source: by }: StoredEvent, { source, storedBytes }: Services): Promise<unknown> {
-  const body = Buffer.from(JSON.stringify({ data, ...(rooms ? { rooms } : undefined), ...(by === undefined ? undefined : { source: by }) }))
+function publish({ contract, claims }: Caller, type: string, body: Uint8Array, { source, storedBytes }: Services): Promise<unknown> {
   storedBytes.take(claims.sub, body.length, Date.now())
   return source.publish(`events.${contract.app}.${type}`, body)
 }

@@ -1,4 +1,5 @@
 import { type TSchema, Type } from 'typebox'
+import { excerpt } from '../errors.ts'
 import { isoTime } from '../time.ts'
 import { type AnyEvent, type Claims, type Command, command, defineContract, type EventContract, event, type Failure, type Message, userOf } from './contract.ts'
 import type { Sender } from './effect.ts'
@@ -71,9 +72,16 @@ function answerOf(failure: Failure, { type, data }: Command): Message {
   const code = CODES.get(failure.code) ?? failure.code
   if (type.startsWith('auth:')) return authError(failure)
   const room = ROOM_COMMANDS.get(type)?.(typeof data === 'object' && data !== null ? data : {})
-  if (room !== undefined) return told('room:error', { room, error: message, code })
-  return told(code === 'UNAUTHORIZED' ? 'auth:error' : 'error', { code, message, event: type, ...(details as object | undefined) })
+  if (room !== undefined) return told('room:error', { room: repeated(room), error: message, code })
+  return told(code === 'UNAUTHORIZED' ? 'auth:error' : 'error', { code, message, event: excerpt(type), ...(details as object | undefined) })
 }
+
+/** Clients know by it which of their rooms is meant: one that is longer than any is cut. */
+function repeated(room: unknown): unknown {
+  return typeof room === 'string' && room.length <= ROOM_LENGTH_MAX ? room : excerpt(room)
+}
+
+const ROOM_LENGTH_MAX = 300
 
 /** Commands that `room:joined`, `room:left` or `room:error` answers, and the room that they mean. */
 const ROOM_COMMANDS: ReadonlyMap<string, (data: AnyEvent['data']) => unknown> = new Map<string, (data: AnyEvent['data']) => unknown>([
@@ -201,7 +209,7 @@ export const codingAssistant = defineContract({
         within: ofProject,
         event: ({ data: { projectId, file } }, { userId }) => ({
           type: `file:${file.action}`,
-          data: { projectId, userId, file: { name: file.path.slice(file.path.lastIndexOf('/') + 1), ...file }, filePath: file.path },
+          data: { projectId, userId, file: fileOf(file), filePath: file.path },
         }),
       },
     ),
@@ -235,9 +243,10 @@ export const codingAssistant = defineContract({
     'ai:status': command(Type.Object({ status: Type.String({ minLength: 1, maxLength: 64 }), progress: optional(Type.Number()), message: optional(text), projectId: named }), {
       use: 'store',
       within: ofProject,
-      event: ({ data }, sender) => {
-        const rooms = projectsOf(data.projectId, sender)
-        return { type: 'ai:processing', data: { ...data, userId: sender.userId }, ...(rooms.length > 0 ? { rooms } : undefined) }
+      event: ({ data: { status, progress, message, projectId } }, sender) => {
+        const rooms = projectsOf(projectId, sender)
+        const said = { status, progress, message, ...(projectId ? { projectId } : undefined), userId: sender.userId }
+        return { type: 'ai:processing', data: said, ...(rooms.length > 0 ? { rooms } : undefined) }
       },
     }),
 
@@ -263,8 +272,16 @@ export const codingAssistant = defineContract({
   },
 })
 
-/** What an update of the document's shape, `{type: 'description', value}`, makes of the project. */
+/** What an update of the document's shape, `{type: 'description', value}`, makes of the project. Which project it is it cannot change. */
 function changeOf(update: unknown): Record<string, unknown> {
   const { type, value } = (update ?? {}) as { type?: unknown; value?: unknown }
-  return typeof type === 'string' ? { [type]: value } : {}
+  return typeof type === 'string' && !NOT_CHANGED.has(type) ? { [type]: value } : {}
+}
+
+/** Who it is, and a name that programs which merge objects take for something else. */
+const NOT_CHANGED = new Set(['id', 'projectId', '__proto__'])
+
+/** The document's fields of a file, and no other. */
+function fileOf({ path: filePath, action, timestamp }: { path: string; action: string; timestamp?: string }): Record<string, unknown> {
+  return { name: filePath.slice(filePath.lastIndexOf('/') + 1), path: filePath, action, ...(timestamp === undefined ? undefined : { timestamp }) }
 }

@@ -85,8 +85,15 @@ export class CompiledContract {
     const users = envelope.user_id === undefined ? undefined : [envelope.user_id]
     // Who takes part in it is looked up when the event goes out: somebody may join while it is in the log.
     const conversation = users === undefined ? event.conversation?.(envelope.data) : undefined
-    const rooms = (event.readsRooms ? undefined : envelope.rooms) ?? event.rooms?.(envelope) ?? [envelope.type]
+    const rooms = roomsOf(event, envelope)
     return { audience: this.audience, type: envelope.type, rooms, users, conversation, facets, latestKey: latestKeyOf(event, envelope, rooms, users ?? conversation, facets) }
+  }
+
+  /** The rooms that an event goes to. @throws BrokerError INTERNAL where the contract has no such event */
+  roomsOf(envelope: EventEnvelope): readonly string[] {
+    const event = this.event(envelope.type)
+    if (event === undefined) throw new BrokerError('INTERNAL')
+    return roomsOf(event, envelope)
   }
 
   /** Event types that a name in `subscribe` stands for. @throws BrokerError UNKNOWN_EVENT */
@@ -165,6 +172,10 @@ export class CompiledContract {
     return clauses
   }
 
+}
+
+function roomsOf(event: EventContract, envelope: EventEnvelope): readonly string[] {
+  return (event.readsRooms ? undefined : envelope.rooms) ?? event.rooms?.(envelope) ?? [envelope.type]
 }
 
 /**

@@ -73,7 +73,10 @@ export interface StoreEffect<D = AnyData> {
   /** Stores an event; everybody in its rooms gets it, the sender included. */
   readonly use: 'store'
   readonly within?: Within<D>
+  /** Its rooms must be such as the sender is in, or may join. */
   readonly event: (command: Command<D>, sender: Sender, id: string) => StoredEvent
+  /** Its rooms may be others as well: the contract answers for it that no client's data name them. */
+  readonly elsewhere?: true
   /** A command for a service that goes with it, if any. Without `failed` its failure is answered as any other. */
   readonly forward?: (event: Message, command: Command<D>, sender: Sender) => { readonly type: string; readonly data: unknown; readonly failed?: (failure: Failure, tookMs: number) => Message | readonly Message[] } | undefined
 }
@@ -92,14 +95,16 @@ export interface SayEffect<D = AnyData> {
   /** Says something to the others in a room, or in several: to each once. Not stored. */
   readonly use: 'say'
   readonly within?: Within<D>
+  /** Rooms that the sender is in, or may join. */
   readonly room: (data: D, sender: Sender) => string | readonly string[]
+  readonly elsewhere?: true
   readonly message: (data: D, sender: Sender) => Message
 }
 
 export interface ForwardEffect<D = AnyData> {
   /** Sends the command to its service: a NATS request on `commands.<app>.<type>`. */
   readonly use: 'forward'
-  /** The conversation that the sender takes part in from now on (24 h, on all nodes). */
+  /** The conversation that the sender takes part in once the service has accepted the command (24 h, on all nodes). */
   readonly participates?: (data: D) => string | undefined
   /** What the sender gets when there is no service, no answer, or a refusal. Default: as for any failure. */
   readonly failed?: (failure: Failure, command: Command<D>, tookMs: number) => Message

@@ -157,7 +157,7 @@ export function activityOf(envelope: AnyEvent): Activity | undefined {
   const { type, data, user_id, timestamp, source } = envelope
   if (type === 'monitoring:event') return typeof data.type === 'string' ? { ...data, userId: textOr(data.userId), sessionId: textOr(data.sessionId), data: recordIn(data.data), timestamp: textOr(data.timestamp) ?? timestamp } : undefined
   if (source === OF_COMMAND) return undefined
-  return { type: firstWord(type), userId: textOr(data.userId ?? user_id ?? data.approvedBy ?? data.rejectedBy ?? data.from), sessionId: sessionsOf(envelope)[0] ?? null, data: { event: type, ...data }, timestamp }
+  return { type: firstWord(type), userId: textOr(data.userId ?? user_id ?? data.approvedBy ?? data.rejectedBy ?? data.from), sessionId: sessionsOf(envelope)[0] ?? null, data: { ...data, event: type }, timestamp }
 }
 
 /** What is kept of a command for monitors. Theirs are none of it. */
@@ -168,7 +168,7 @@ export function recordOf({ type, data }: Command, { userId }: Sender, session: s
     type: type === 'join-session' ? 'session' : firstWord(type),
     userId,
     sessionId: (type === 'join-session' ? textOr(rest.sessionId) : session) ?? null,
-    data: { event: type, ...rest, ...(content === undefined ? undefined : { [type === 'chat:message' ? 'userMessage' : 'content']: content }) },
+    data: { ...rest, event: type, ...(content === undefined ? undefined : { [type === 'chat:message' ? 'userMessage' : 'content']: content }) },
     timestamp: isoTime(),
   }
   return { type: 'monitoring:event', data: activity }

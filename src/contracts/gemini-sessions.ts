@@ -1,4 +1,5 @@
 import { type TSchema, Type } from 'typebox'
+import { excerpt } from '../errors.ts'
 import { isoTime } from '../time.ts'
 import { type Claims, type Command, command, defineContract, type EventContract, event, type Failure } from './contract.ts'
 import type { Sender, StoredEvent } from './effect.ts'
@@ -49,7 +50,7 @@ function answerOf(failure: Failure, { type }: Command) {
   const message = messageOf(failure)
   return {
     acknowledgement: [{ status: 'error', error_code: failure.code, error_message: message }],
-    message: { type: 'error', data: { message, code: failure.code, event: type, ...(failure.code === 'INVALID_MESSAGE' ? { details: failure.details } : undefined) } },
+    message: { type: 'error', data: { message, code: failure.code, event: excerpt(type), ...(failure.code === 'INVALID_MESSAGE' ? { details: failure.details } : undefined) } },
   }
 }
 

@@ -133,9 +133,10 @@ const STORE = {
   use,
   within: call(returns.textOrNothing),
   event: needed(call(returns.storedEvent)),
+  elsewhere: yes,
   forward: call(returns.commandOrNothing, 'refuse', { failed: call(returns.messagesOrNothing, 'nothing') }),
 } satisfies FieldsOf<StoreEffect>
-const SAY = { use, within: call(returns.textOrNothing), room: needed(call(returns.textOrTexts)), message: needed(call(returns.plainMessage)) } satisfies FieldsOf<SayEffect>
+const SAY = { use, within: call(returns.textOrNothing), room: needed(call(returns.textOrTexts)), elsewhere: yes, message: needed(call(returns.plainMessage)) } satisfies FieldsOf<SayEffect>
 const FORWARD = { use, participates: call(returns.textOrNothing), failed: call(returns.plainMessage, 'nothing'), replies: schema, succeeded: call(returns.message) } satisfies FieldsOf<ForwardEffect>
 const RECALL = {
   use,

@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { excerpt } from '../errors.ts'
 import { isoTime } from '../time.ts'
 import { type AnyEvent, defineContract, type EventContract, event, type Failure } from './contract.ts'
 
@@ -95,7 +96,7 @@ export const sweAgent = defineContract({
         data: { type: 'connection.established', timestamp: isoTime(), data: { connection_id: connectionId, user_id: claims.sub, protocol_version: '1.0' } },
       }),
       refusal: connectionError,
-      failed: ({ code, message }, { data }) => ({ acknowledgement: [{ status: 'error', error_code: code, error_message: message, room: data?.room ?? null }] }),
+      failed: ({ code, message }, { data }) => ({ acknowledgement: [{ status: 'error', error_code: code, error_message: message, room: excerpt(data?.room ?? null) }] }),
     },
   ],
 

@@ -33,6 +33,29 @@ async function barrier(...clients: TestClient[]): Promise<void> {
 }
 const withoutBarriers = (client: TestClient) => client.events.filter(({ data }) => !String(data.status).startsWith('barrier-'))
 
+interface ChatRequest {
+  readonly user_id: string
+  readonly data: { readonly context: { readonly conversation_id: string } }
+}
+
+/** A chat service. @param accepts says whether it does */
+async function serveChat(accepts: (request: ChatRequest) => boolean) {
+  const participations = await js.views.kv('roomcast_participants')
+  const subscription = nc.subscribe('commands.game-djinn.ai_chat_message', {
+    callback: (_, message) => message.respond(codec.encode(accepts(message.json()) ? { ok: true } : { ok: false, error: { code: 'FORBIDDEN', message: 'not yours' } })),
+  })
+  await nc.flush()
+  const encode = (text: string) => Buffer.from(text).toString('base64url')
+  return {
+    /** Resolves once somebody takes part. */
+    joined: (conversation: string, user: string) => eventually(async () => (await participations.get(`game-djinn.${encode(conversation)}.${encode(user)}`)) !== null),
+    stop: async () => {
+      subscription.unsubscribe()
+      await nc.flush()
+    },
+  }
+}
+
 t.test('the examples cover every event of the contract', async (t) => {
   t.same(Object.keys(EXAMPLES), Object.keys(gameDjinn.events))
 })
@@ -40,8 +63,10 @@ t.test('the examples cover every event of the contract', async (t) => {
 t.test('every server event of the document arrives in its shape, as JSON and as msgpack', async (t) => {
   // In the conversation, so that ai_* events are for this user.
   const clients = [await TestClient.connect(broker.url()), await TestClient.connect(broker.url(), { format: 'msgpack' }), await TestClient.connect(broker.url(), { protocols: ['roomcast.msgpack'] })]
+  const service = await serveChat(() => true)
   clients[0]?.send({ type: 'ai_chat_message', data: { message: 'hello', context: { conversation_id: 'conv_456789' } }, id: 'msg_123456' })
-  await clients[0]?.type('ai_error')
+  await service.joined('conv_456789', 'alice')
+  await service.stop()
   for (const client of clients) await client.subscribe(Object.keys(EXAMPLES))
   for (const [type, data] of Object.entries(EXAMPLES)) await publish(type, data, { timestamp: '2024-07-20T12:00:00Z', id: `producer-${type}` })
   await js.publish('events.game-djinn.game_added', packr.pack({ data: { ...EXAMPLES.game_added, n: 1 } }), { headers: (() => { const h = headers(); h.set('Content-Type', 'application/msgpack'); return h })() })
@@ -181,8 +206,10 @@ t.test('a conversation is for who took part in it, also after reconnecting, and 
   }
   const carl = await connect(broker, 'carl')
   const dora = await connect(broker, 'dora')
+  const service = await serveChat(() => true)
   carl.send({ type: 'ai_chat_message', data: { message: 'hi', context: { conversation_id: 'talk-1' } }, id: 1 })
-  await carl.type('ai_error')
+  await service.joined('talk-1', 'carl')
+  await service.stop()
   const elsewhere = await connect(second, 'carl')
   await publish('ai_thinking', { conversation_id: 'talk-1', n: 1 })
   await publish('ai_thinking', { conversation_id: 'talk-2', n: 2 })
@@ -216,6 +243,40 @@ t.test('a participant of whom a node hears only after the answer gets it all the
   await barrier(...clients)
   const got = clients.map((client) => withoutBarriers(client).filter(({ id }) => id).map(({ data }) => data.n).filter((n) => n !== undefined))
   t.same(got, [0, 1].flatMap(() => [[1, 3, 2, 4, 5], [1, 3, 2, 4, 5], [1, 3]]))
+})
+
+t.test('naming somebody\'s conversation made one a participant, before any service had accepted it', async (t) => {
+  const second = await TestBroker.start({ NATS_URL: nats.url })
+  t.teardown(() => second.stop())
+  const owner = await TestClient.connect(broker.url(), { token: token('owner') })
+  const [stranger, strangerElsewhere] = [await TestClient.connect(broker.url(), { token: token('stranger') }), await TestClient.connect(second.url(), { token: token('stranger') })]
+  for (const client of [owner, stranger, strangerElsewhere]) await client.subscribe(['ai_chat', 'maintenance_mode'])
+  let n = 0
+  const chunk = () => nc.publish('events.game-djinn.ai_chat_response_chunk', codec.encode({ data: { conversation_id: 'private', chunk: 'word', n: ++n } }))
+  const service = await serveChat(({ user_id }) => {
+    // It begins to answer before it replies.
+    for (let i = 0; i < 3; i++) chunk()
+    return user_id === 'owner'
+  })
+  const ask = (client: TestClient) => client.send({ type: 'ai_chat_message', data: { message: 'hi', context: { conversation_id: 'private' } }, id: 'm' })
+  const chunksOf = (client: TestClient) => client.events.filter(({ type }) => type === 'ai_chat_response_chunk').map(({ data }) => data.n)
+  ask(stranger)
+  t.match((await stranger.type('ai_error')).data, { error_code: 'FORBIDDEN' })
+  await eventually(() => n === 3)
+  ask(owner)
+  await owner.until(() => chunksOf(owner).length === 3)
+  t.same(chunksOf(owner), [4, 5, 6], 'what was said before the reply is not lost, and comes first')
+  ask(stranger)
+  await eventually(() => n === 9)
+  await owner.until(() => chunksOf(owner).length === 6)
+  await service.stop()
+  ask(stranger)
+  await stranger.next(({ type, data }) => type === 'ai_error' && data.error_code === 'SERVICE_UNAVAILABLE')
+  chunk()
+  await barrier(owner, stranger, strangerElsewhere)
+  t.same(chunksOf(owner), [4, 5, 6, 7, 8, 9, 10])
+  t.same([chunksOf(stranger), chunksOf(strangerElsewhere)], [[], []])
+  for (const client of [owner, stranger, strangerElsewhere]) await client.close()
 })
 
 t.test('ai_chat_message reaches the service with the caller\'s identity; its failures are ai_error', async (t) => {
@@ -335,6 +396,10 @@ t.test('the document\'s own client class runs unchanged', async (t) => {
   t.notOk(got.some(({ data }) => data.n === 1))
   client.sendAIMessage('Show me my unplayed RPG games', { conversation_id: 'conv-hal' })
   await has(({ type, data }) => type === 'ai_error' && data.conversation_id === 'conv-hal')
+  const service = await serveChat(() => true)
+  client.sendAIMessage('Show me my unplayed RPG games', { conversation_id: 'conv-hal' })
+  await service.joined('conv-hal', 'hal')
+  await service.stop()
   await publish('ai_chat_response_chunk', { conversation_id: 'conv-hal', chunk: 'Based on', chunk_index: 0 })
   await has(({ type, data }) => type === 'ai_chat_response_chunk' && data.chunk === 'Based on')
   client.send({ type: 'ping', data: {}, id: 'ping_123' })
