@@ -90,7 +90,9 @@ t.test('Orchestrator Portal and Gemini Sessions: messages go where their sender 
   const session = (user: string, access: string[]) => SocketIoClient.connect(`http://127.0.0.1:${broker.geminiSessionsPort}`, { token: token(user, { session_access: access }) })
   const [watched, other] = await Promise.all([session('gv', ['s-secret']), session('ga', ['s-own'])])
   const admin = await SocketIoClient.connect(`http://127.0.0.1:${broker.geminiSessionsPort}`, { token: token('boss', { roles: ['admin'] }) })
-  t.teardown(() => [theirs, mine, watched, other, admin].forEach((client) => client.close()))
+  t.teardown(() => {
+    for (const client of [theirs, mine, watched, other, admin]) client.close()
+  })
   await watched.ask('join-session', { sessionId: 's-secret' })
   await other.ask('join-session', { sessionId: 's-own' })
   await admin.ask('monitoring:subscribe', {})
