@@ -1,3 +1,4 @@
+import { BrokerError } from '../errors.ts'
 import type { StoredMessage } from '../log/event.ts'
 
 /** How far the stream reaches. An empty stream has `firstSeq = lastSeq + 1`. */
@@ -58,7 +59,15 @@ export type Changed = (key: string, value: Uint8Array | undefined) => void
 /** Writes what it knows into a bucket that was lost. `write` leaves a key alone that somebody has written already, and does not fail. */
 export type Remade = (write: (key: string, value: Uint8Array) => Promise<void>) => Promise<void>
 
-/** A bucket of keys, shared by all brokers. Keys: `[-/_=.a-zA-Z0-9]+`. */
+/** NATS ends a connection whose protocol line is longer than 4 KB, and a key is part of such lines. */
+const KEY_BYTES_MAX = 2_048
+
+/** @throws BrokerError INVALID_MESSAGE where a key is too long: what it is made of came from a client */
+export function checkKey(key: string): void {
+  if (Buffer.byteLength(key) > KEY_BYTES_MAX) throw new BrokerError('INVALID_MESSAGE', `A name in it is too long: it makes a key of more than ${KEY_BYTES_MAX} bytes`)
+}
+
+/** A bucket of keys, shared by all brokers. Keys: `[-/_=.a-zA-Z0-9]+`, of at most 2,048 bytes; longer ones are INVALID_MESSAGE. */
 export interface KeyValue {
   get(key: string): Promise<KeyValueEntry | undefined>
   /** @returns the revision */

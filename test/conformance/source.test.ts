@@ -246,6 +246,18 @@ for (const [name, open] of Object.entries(SOURCES)) {
     await kv.delete('never-there')
   })
 
+  t.test(`${name}: a key of 7 KB cut the broker off NATS: it is refused, and the others stay in reach`, async (t) => {
+    const kv = await (await open(t)).keyValue('keys', 60_000)
+    const [longest, longer] = ['k'.repeat(2_048), 'k'.repeat(7_000)]
+    const seen: string[] = []
+    await kv.watch((key) => seen.push(key))
+    for (const act of [(): Promise<unknown> => kv.put(longer, bytes('1')), () => kv.create(longer, bytes('1')), () => kv.update(longer, bytes('1'), 1), () => kv.get(longer), () => kv.delete(longer)]) await t.rejects(act() as Promise<void>, { code: 'INVALID_MESSAGE' })
+    await kv.put(longest, bytes('1'))
+    t.equal(await text(kv, longest), '1')
+    await eventually(() => seen.includes(longest))
+    t.same(seen, [longest])
+  })
+
   t.test(`${name}: a key is deleted only at the revision that is named`, async (t) => {
     const kv = await (await open(t)).keyValue('things', 60_000)
     const first = (await kv.create('a', bytes('1'))) as number

@@ -1,5 +1,5 @@
 import { every, guarded } from '../../guarded.ts'
-import type { Changed, KeyValue, KeyValueEntry } from '../source.ts'
+import { type Changed, checkKey, type KeyValue, type KeyValueEntry } from '../source.ts'
 
 const SWEEP_MS = 1_000
 
@@ -18,10 +18,12 @@ export class EmbeddedKeyValue implements KeyValue {
   }
 
   async get(key: string): Promise<KeyValueEntry | undefined> {
+    checkKey(key)
     return this.current(key)
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
+    checkKey(key)
     const revision = ++this.revision
     // Deleted first, so that the map stays in order of writing and the sweep can stop early.
     this.kept.delete(key)
@@ -31,15 +33,18 @@ export class EmbeddedKeyValue implements KeyValue {
   }
 
   async create(key: string, value: Uint8Array): Promise<number | undefined> {
+    checkKey(key)
     // Looked up and written in one go: nobody comes in between.
     return this.current(key) ? undefined : this.put(key, value)
   }
 
   async update(key: string, value: Uint8Array, revision: number): Promise<number | undefined> {
+    checkKey(key)
     return this.current(key)?.revision === revision ? this.put(key, value) : undefined
   }
 
   async delete(key: string, revision?: number): Promise<boolean> {
+    checkKey(key)
     if (revision !== undefined && this.current(key)?.revision !== revision) return false
     if (this.kept.delete(key)) for (const watcher of this.watchers) watcher(key, undefined)
     return true

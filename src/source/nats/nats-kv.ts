@@ -2,7 +2,7 @@ import { type JetStreamClient, type JetStreamManager, type KV, type KvEntry, typ
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { every, guarded, runGuarded } from '../../guarded.ts'
-import type { Changed, KeyValue, KeyValueEntry, Remade } from '../source.ts'
+import { type Changed, checkKey, type KeyValue, type KeyValueEntry, type Remade } from '../source.ts'
 import { STREAM_NOT_FOUND } from './stream.ts'
 
 /** JetStream's answer where a key has another revision than expected. */
@@ -56,23 +56,28 @@ export class NatsKeyValue implements KeyValue {
   }
 
   async get(key: string): Promise<KeyValueEntry | undefined> {
+    checkKey(key)
     const entry = await this.ask(() => this.kv.get(key))
     return entry && entry.operation === 'PUT' ? { key, value: entry.value, revision: entry.revision, expiresMs: entry.created.getTime() + this.ttlMs } : undefined
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
+    checkKey(key)
     return this.noticed(await this.ask(() => this.kv.put(key, value)))
   }
 
   async create(key: string, value: Uint8Array): Promise<number | undefined> {
+    checkKey(key)
     return this.noticed(await this.ask(() => unlessOther(this.kv.create(key, value))))
   }
 
   async update(key: string, value: Uint8Array, revision: number): Promise<number | undefined> {
+    checkKey(key)
     return this.noticed(await this.ask(() => unlessOther(this.kv.update(key, value, revision))))
   }
 
   async delete(key: string, revision?: number): Promise<boolean> {
+    checkKey(key)
     if (revision === undefined) {
       await this.ask(() => this.kv.delete(key))
       return true
