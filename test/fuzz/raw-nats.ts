@@ -8,7 +8,9 @@ const RECONNECT_MS = 50
 export class RawNats {
   private readonly port: number
   private socket: Socket | undefined
-  private ponged = () => {}
+  private opening: Promise<void> | undefined
+  /** Each PONG answers the PING that has waited longest. */
+  private pinged: (() => void)[] = []
   private unconfirmed = 0
   private buffered: Buffer = Buffer.alloc(0)
   private readonly heard: ((subject: string, reply: string, body: Buffer) => void) | undefined
@@ -31,7 +33,7 @@ export class RawNats {
   /** @param headers a header block, well formed or not, without its length */
   async publish(subject: string, body: Uint8Array, headers?: Uint8Array, reply = ''): Promise<void> {
     if (this.closed) return
-    if (!this.socket || this.socket.destroyed) await this.open()
+    if (!this.socket || this.socket.destroyed) await (this.opening ??= this.open().finally(() => (this.opening = undefined)))
     const names = `${subject} ${reply === '' ? '' : `${reply} `}`
     const start = headers === undefined ? `PUB ${names}${body.length}\r\n` : `HPUB ${names}${headers.length} ${headers.length + body.length}\r\n`
     this.socket?.write(Buffer.concat([Buffer.from(start), headers ?? Buffer.alloc(0), body, Buffer.from('\r\n')]))
@@ -41,7 +43,7 @@ export class RawNats {
   close(): void {
     this.closed = true
     this.socket?.destroy()
-    this.ponged()
+    this.release()
   }
 
   /** Resolves once the server has read everything. */
@@ -49,7 +51,7 @@ export class RawNats {
     this.unconfirmed = 0
     if (!this.socket || this.socket.destroyed) return
     await new Promise<void>((resolve) => {
-      this.ponged = resolve
+      this.pinged.push(resolve)
       this.socket?.write('PING\r\n')
     })
   }
@@ -64,7 +66,7 @@ export class RawNats {
       socket.once('connect', resolve)
       // The server ends connections that break its rules; it may be gone as well.
       socket.once('close', () => {
-        this.ponged()
+        this.release()
         setTimeout(resolve, RECONNECT_MS)
       })
     })
@@ -72,6 +74,11 @@ export class RawNats {
     socket.write('CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":false,"lang":"fuzz","version":"1"}\r\n')
     for (const [index, subject] of this.subjects.entries()) socket.write(`SUB ${subject} ${index + 1}\r\n`)
     await this.confirm()
+  }
+
+  /** The connection is gone: nobody waits for it. */
+  private release(): void {
+    for (const resolve of this.pinged.splice(0)) resolve()
   }
 
   private read(chunk: Buffer): void {
@@ -90,7 +97,7 @@ export class RawNats {
         continue
       }
       if (line === 'PING') this.socket?.write('PONG\r\n')
-      else if (line === 'PONG') this.ponged()
+      else if (line === 'PONG') this.pinged.shift()?.()
       this.buffered = this.buffered.subarray(end + 2)
     }
   }

@@ -16,6 +16,7 @@ export interface WorldOptions {
 /** So high that odd input is looked at, not refused for its number. */
 const RAISED_LIMITS = { COMMANDS_PER_MINUTE: 1_000_000_000 }
 const CANARY_EVERY_MS = 100
+const TRIES_MAX = 10
 
 /** A broker on a nats-server of its own, with clients that behave well, and producers for them. */
 export class World {
@@ -106,16 +107,28 @@ export class World {
     const { mark } = this
     while (!this.stopped) {
       const n = this.published + 1
-      const body = (data: object) => Buffer.from(JSON.stringify({ data: { ...data, canary: mark, n } }))
+      const store = (subject: string, data: object) => stored(js, `events.${subject}`, Buffer.from(JSON.stringify({ data: { ...data, canary: mark, n } })), `${mark} ${subject} ${n}`)
       await Promise.all([
-        js.publish('events.game-djinn.sync_started', body({ operation_id: 'canary' })),
-        js.publish('events.swe-agent.project.updated', body({ project_id: mark })),
-        js.publish('events.orchestrator-portal.task_update', body({ project_name: mark, task_id: 'canary' })),
-        js.publish('events.coding-assistant.file:updated', body({ projectId: mark, filePath: 'canary' })),
-        js.publish('events.gemini-sessions.gemini:content', body({ sessionId: mark, text: 'canary' })),
+        store('game-djinn.sync_started', { operation_id: 'canary' }),
+        store('swe-agent.project.updated', { project_id: mark }),
+        store('orchestrator-portal.task_update', { project_name: mark, task_id: 'canary' }),
+        store('coding-assistant.file:updated', { projectId: mark, filePath: 'canary' }),
+        store('gemini-sessions.gemini:content', { sessionId: mark, text: 'canary' }),
       ])
       this.published = n
       await new Promise((resolve) => setTimeout(resolve, CANARY_EVERY_MS))
+    }
+  }
+}
+
+/** Again and again until the server says that it has it; it keeps it once. */
+async function stored(js: JetStreamClient, subject: string, body: Uint8Array, msgID: string): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await js.publish(subject, body, { msgID })
+      return
+    } catch (error) {
+      if (tries === TRIES_MAX) throw error
     }
   }
 }
