@@ -15,7 +15,7 @@ import { BUILT_IN_CONTRACTS } from './contracts/built-in.ts'
 import type { ClientPortName, Lock } from './contracts/contract.ts'
 import { loadContract } from './contracts/load.ts'
 import { Registry } from './contracts/registry.ts'
-import { every, type FaultListener, guarded, onFault } from './guarded.ts'
+import { every, guarded, onFault } from './guarded.ts'
 import { HttpApi } from './gateways/http.ts'
 import { ClientPort, type ClientPortOptions } from './gateways/client-port.ts'
 import { listen, makeApp } from './gateways/listen.ts'
@@ -34,6 +34,7 @@ import { Hub } from './hub/hub.ts'
 import { EventLog } from './log/event-log.ts'
 import { parsePosition } from './log/position.ts'
 import { Meters } from './meters.ts'
+import { oncePerMinute, reportingFaults } from './ops/fault-log.ts'
 import type { Logger } from './ops/logger.ts'
 import { allowedHosts } from './ops/allowed-host.ts'
 import { Metrics } from './ops/metrics.ts'
@@ -69,9 +70,6 @@ export interface WorkerPlace {
 }
 
 const SWEEP_MS = 1_000
-const BAD_EVENT_LOG_MS = 60_000
-const BAD_SUBJECTS_MAX = 1_000
-const FAULT_LOG_MS = 1_000
 
 /**
  * Puts a broker together, in the order in which events flow: source → log → registry → hub → gateways; and starts it.
@@ -340,30 +338,6 @@ function roomsOf(registry: Registry): Record<string, number> {
     for (const room of audience.rooms.values()) rooms.set(room.name, (rooms.get(room.name) ?? 0) + room.population)
   }
   return Object.fromEntries(rooms)
-}
-
-/** Counts what the guard caught, and logs it with its stack: once a second for each place, since what is broken may be asked for often. */
-function reportingFaults(meters: Meters, log: Logger): FaultListener {
-  const loggedMs = new Map<string, number>()
-  return (where, error) => {
-    meters.fault(where)
-    const now = Date.now()
-    if (now - (loggedMs.get(where) ?? 0) < FAULT_LOG_MS) return
-    loggedMs.set(where, now)
-    log.error({ where, reason: error instanceof Error ? (error.stack ?? error.message) : String(error) }, 'a fault that cost nothing else: please report it')
-  }
-}
-
-/** Lets one report per subject and minute through. */
-function oncePerMinute<E>(report: (subject: string, error: E) => void): (subject: string, error: E) => void {
-  const reportedMs = new Map<string, number>()
-  return (subject, error) => {
-    const now = Date.now()
-    if (now - (reportedMs.get(subject) ?? 0) < BAD_EVENT_LOG_MS) return
-    if (reportedMs.size >= BAD_SUBJECTS_MAX) reportedMs.clear()
-    reportedMs.set(subject, now)
-    report(subject, error)
-  }
 }
 
 function sum(map: ReadonlyMap<string, number>): number {

@@ -40,6 +40,7 @@ export const ERRORS = {
   DRAINING: { message: 'The broker is shutting down; connect again', http: 503, close: 1012 },
   SERVICE_UNAVAILABLE: { message: 'The service behind this is not available', http: 503 },
   TIMEOUT: { message: 'The service did not answer in time', http: 504 },
+  INVALID_RECORD: { message: 'What another program wrote into NATS, where brokers write for each other, is not of their shape', http: 500 },
   BAD_REPLY: { message: 'The service answered something that is not a reply', http: 502 },
   CONFIG_INVALID: { message: 'The configuration is not valid', http: 500 },
   CONTRACT_INVALID: { message: 'The contract is not valid', http: 500 },

@@ -22,6 +22,8 @@ export class Meters {
   bytesReceived = 0
   readonly commands = new Map<string, number>()
   readonly errors = new Map<string, number>()
+  /** Records and messages of other programs where brokers write for each other. */
+  badRecords = 0
   /** What the guard caught, by place. */
   readonly faults = new Map<string, number>()
   /** Time from storage to the socket's queue, by bucket; the last is for what is slower than all. */

@@ -156,7 +156,7 @@ export class Locks {
   private seen(key: string, value: Uint8Array | undefined): void {
     const held = value && read(key, value)
     this.note(key, held)
-    if (value !== undefined && held === undefined) throw new Error('a value that is no lock')
+    if (value !== undefined && held === undefined) throw new BrokerError('INVALID_RECORD', 'a value that is no lock')
   }
 
   /** The store lost them, and the leases with them: nobody counts as gone before all nodes have had time to write theirs. */

@@ -1,3 +1,4 @@
+import { BrokerError } from '../errors.ts'
 import type { KeyValue, Remade, Source } from '../source/source.ts'
 
 const BUCKET = 'roomcast_participants'
@@ -63,7 +64,7 @@ export class Participants {
     const parts = key.split('.')
     const [conversation, userId] = parts.splice(-2).map(decode)
     const app = parts.join('.')
-    if (app === '' || conversation === undefined || userId === undefined) throw new Error('a key that names no participant')
+    if (app === '' || conversation === undefined || userId === undefined) throw new BrokerError('INVALID_RECORD', 'a key that names no participant')
     if (value === undefined) return this.remove(app, conversation, userId)
     const [timeMs, since] = Buffer.from(value).toString().split(' ')
     const now = Date.now()

@@ -1,3 +1,4 @@
+import { BrokerError } from '../errors.ts'
 import type { Session } from '../hub/session.ts'
 import { every } from '../guarded.ts'
 import type { KeyValue, Source } from '../source/source.ts'
@@ -122,7 +123,7 @@ export class Presence {
   }
 
   private seen(lease: string, value: Uint8Array | undefined): void {
-    if (!isLease(lease)) throw new Error('a key that is no lease')
+    if (!isLease(lease)) throw new BrokerError('INVALID_RECORD', 'a key that is no lease')
     if (partsOf(lease).node === this.nodeId) return
     if (value) this.note(lease, Date.now() + LEASE_MS, Buffer.from(value).toString().slice(0, NAME_LENGTH_MAX))
     else this.forget(lease)

@@ -1,5 +1,8 @@
-import type { Command } from '../contracts/contract.ts'
+import type { Command, Message } from '../contracts/contract.ts'
 import type { SayEffect } from '../contracts/effect.ts'
+import { RESERVED_EVENTS } from '../contracts/reserved.ts'
+import { BrokerError } from '../errors.ts'
+import { isRecord } from '../log/event.ts'
 import { type Caller, checkRooms, checkWithin, senderOf, type Services } from './caller.ts'
 
 const PREFIX = 'roomcast.say.'
@@ -21,8 +24,28 @@ export function say(caller: Caller, command: Command, effect: SayEffect, { hub, 
 export function hearOthers({ hub, source }: Services, audiences: Iterable<{ app: string; audience: Parameters<Services['hub']['say']>[0] }>): void {
   for (const { app, audience } of audiences) {
     source.hear(`${PREFIX}${app}`, (body) => {
-      const { room, message } = JSON.parse(Buffer.from(body).toString())
+      const { room, message } = read(body)
       hub.say(audience, room, message)
     })
   }
+}
+
+/** Whatever stands there: one that a client cannot read would end its connection. @throws BrokerError INVALID_RECORD */
+function read(body: Uint8Array): { room: string | readonly string[]; message: Message } {
+  const { room, message } = recordIn(body)
+  if (typeof room !== 'string' && !(Array.isArray(room) && room.every((name) => typeof name === 'string'))) throw new BrokerError('INVALID_RECORD', 'no room is named')
+  if (!isRecord(message) || typeof message.type !== 'string' || RESERVED_EVENTS.has(message.type)) throw new BrokerError('INVALID_RECORD', 'the message has no type')
+  const { type, data, args } = message
+  if (args !== undefined && !Array.isArray(args)) throw new BrokerError('INVALID_RECORD', 'the arguments are no list')
+  return { room, message: { type, data, ...(args === undefined ? undefined : { args }) } }
+}
+
+function recordIn(body: Uint8Array): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(body).toString())
+    if (isRecord(value)) return value
+  } catch {
+    // No JSON is no record either.
+  }
+  throw new BrokerError('INVALID_RECORD', 'no JSON object')
 }

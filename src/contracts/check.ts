@@ -1,6 +1,7 @@
 import { BrokerError } from '../errors.ts'
 import type { ClientPortName, Contract, SocketIoEndpoint, WebSocketEndpoint } from './contract.ts'
 import { namespacePattern, roomPattern } from './patterns.ts'
+import { RESERVED_EVENTS } from './reserved.ts'
 import { CONTRACT, type Fields, type Kind } from './shape.ts'
 
 /** A field of a contract that is wrong, as `rooms["store:{id}"].allow`, and why. */
@@ -130,6 +131,7 @@ function checkMeaning(contract: Contract, report: Report): void {
   if (idPattern !== undefined) checkPattern(idPattern, report)
   checkRooms(Object.entries(rooms).map(([name, { record }]) => ({ name, record })), idPattern, report)
   const namespaces = endpoints.flatMap((endpoint) => (endpoint.transport === 'socketio' ? [endpoint.namespace] : []))
+  if (namespaces.length > 0) for (const type of types) if (RESERVED_EVENTS.has(type)) report(`events["${type}"]`, 'is a name of Socket.IO itself: a client that gets it ends its connection')
   for (const [name, { effect, namespaces: known = [] }] of Object.entries(commands)) {
     const place = `commands["${name}"]`
     for (const namespace of known) if (!namespaces.includes(namespace)) report(`${place}.namespaces`, `names ${namespace}, and no endpoint has it`)

@@ -1,3 +1,4 @@
+import { BrokerError } from '../errors.ts'
 import type { KeyValue, Remade, Source } from '../source/source.ts'
 
 const BUCKET = 'roomcast_bans'
@@ -42,7 +43,7 @@ export class Bans {
     const untilMs = value === undefined ? 0 : Number(Buffer.from(value).toString())
     if (untilMs > now) this.untilMs.set(key, Math.min(untilMs, now + KEPT_MS))
     else this.untilMs.delete(key)
-    if (Number.isNaN(untilMs)) throw new Error('a value that is no time')
+    if (Number.isNaN(untilMs)) throw new BrokerError('INVALID_RECORD', 'a value that is no time')
   }
 
   /** The store lost them. */

@@ -50,6 +50,7 @@ export class Metrics {
     this.counter('event_bytes_total', 'Bytes of events read; each of several workers reads all', () => meters.eventBytes)
     this.counter('bad_events_total', 'Bodies that were no events', () => meters.badEvents)
     this.counter('unknown_events_total', 'Events that no contract knows', () => meters.unknownEvents)
+    this.counter('bad_records_total', 'Records and messages of other programs where brokers write for each other; they were left out', () => meters.badRecords)
     this.counter('lost_events_total', 'Events that the stream forgot before they were read; clients were told', () => meters.lostEvents)
     this.counter('drops_total', 'Frames that full sockets dropped; each was sent again from the log', () => meters.drops)
     this.counter('sessions_fallen_total', 'Times that a slow session left live delivery', () => meters.fallen)

@@ -5,6 +5,7 @@ import t from 'tap'
 import { TestBroker, token } from '../support/broker.ts'
 import { eventually, TestClient } from '../support/client.ts'
 import { TestNats } from '../support/nats.ts'
+import { SocketIoClient } from '../support/socketio-client.ts'
 
 const nats = await TestNats.start()
 const broker = await TestBroker.start({ NATS_URL: nats.url })
@@ -164,6 +165,22 @@ t.test('connections over the limit are refused by name', async (t) => {
   await eventually(async () => (await small.metric('connections')) === 2)
   const next = await TestClient.connect(small.url())
   await next.type('connection_established')
+})
+
+t.test('what another program says on roomcast.say or writes into a bucket stalled reading, and cut Socket.IO clients off: it is left out and counted', async (t) => {
+  const client = await SocketIoClient.connect(`http://127.0.0.1:${broker.port}/ws`)
+  t.teardown(() => client.close())
+  const nc = await nats.client()
+  const room = 'global'
+  const bad = ['not json', 'null', '[]', '7', '{}', { room, message: {} }, { room, message: null }, { room, message: { type: 5 } }, { room, message: { type: 'disconnect', data: {} } }, { room: 5, message: { type: 'x' } }, { room: [null], message: { type: 'x' } }, { room, message: { type: 'x', args: {} } }]
+  const before = await broker.metric('bad_records_total')
+  for (const said of bad) nc.publish('roomcast.say.swe-agent', typeof said === 'string' ? said : JSON.stringify(said))
+  nc.publish('roomcast.say.swe-agent', JSON.stringify({ room, message: { type: 'told', data: { n: 1 } } }))
+  await client.until(() => client.of('told').length === 1)
+  t.same(client.disconnects, [])
+  for (const key of ['roomcast_bans.a.b', 'roomcast_locks.a.b', 'roomcast_presence.a', 'roomcast_participants.a']) await js.publish(`$KV.${key}`, Buffer.from('{'))
+  await eventually(async () => (await broker.metric('bad_records_total')) - before === bad.length + 4)
+  t.equal(await broker.metric('faults_total'), 0, 'none of it is a fault of the broker')
 })
 
 t.test('a client that sends commands but reads no answers does not grow the broker', async (t) => {

@@ -1,5 +1,6 @@
 import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser'
 import type { CompiledContract } from '../../contracts/compiled.ts'
+import { RESERVED_EVENTS } from '../../contracts/reserved.ts'
 import { BrokerError } from '../../errors.ts'
 import { countCommand, countPacket, type RateState } from '../../guard/rate-limit.ts'
 import { reportFault } from '../../guarded.ts'
@@ -12,7 +13,6 @@ import type { Entrance, Namespace, Namespaces, Refusal } from './namespaces.ts'
 import { decodePacket, encodePacket, hasBinary } from './packets.ts'
 
 const encoder = new Encoder()
-const RESERVED = new Set(['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener'])
 
 /**
  * The Socket.IO 5 side of one Engine.IO session: packets to and from the namespaces that the client is connected to.
@@ -241,7 +241,7 @@ export class Connection implements LaneOwner, RateState {
     switch (type) {
       case PacketType.EVENT:
       case PacketType.BINARY_EVENT:
-        if (typeof packet.data[0] !== 'string' || RESERVED.has(packet.data[0])) throw new BrokerError('INVALID_MESSAGE')
+        if (typeof packet.data[0] !== 'string' || RESERVED_EVENTS.has(packet.data[0])) throw new BrokerError('INVALID_MESSAGE')
         return session.receive(packet.data[0], packet.data.slice(1), packet.id, bytes)
       case PacketType.ACK:
       case PacketType.BINARY_ACK:

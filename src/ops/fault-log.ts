@@ -1,0 +1,40 @@
+import { BrokerError } from '../errors.ts'
+import type { FaultListener } from '../guarded.ts'
+import type { Meters } from '../meters.ts'
+import type { Logger } from './logger.ts'
+
+const REPORT_MS = 60_000
+const SUBJECTS_MAX = 1_000
+const FAULT_LOG_MS = 1_000
+
+/**
+ * Counts what the guard caught, and logs it with its stack: once a second for each place, since what is broken may be asked for often.
+ * What another program wrote where brokers write for each other is no fault of ours.
+ */
+export function reportingFaults(meters: Meters, log: Logger): FaultListener {
+  const loggedMs = new Map<string, number>()
+  const foreign = oncePerMinute((where, { message }: BrokerError) => log.warn({ where, reason: message }, 'what another program wrote was left out'))
+  return (where, error) => {
+    if (error instanceof BrokerError && error.code === 'INVALID_RECORD') {
+      meters.badRecords++
+      return foreign(where, error)
+    }
+    meters.fault(where)
+    const now = Date.now()
+    if (now - (loggedMs.get(where) ?? 0) < FAULT_LOG_MS) return
+    loggedMs.set(where, now)
+    log.error({ where, reason: error instanceof Error ? (error.stack ?? error.message) : String(error) }, 'a fault that cost nothing else: please report it')
+  }
+}
+
+/** Lets one report per subject and minute through. */
+export function oncePerMinute<E>(report: (subject: string, error: E) => void): (subject: string, error: E) => void {
+  const reportedMs = new Map<string, number>()
+  return (subject, error) => {
+    const now = Date.now()
+    if (now - (reportedMs.get(subject) ?? 0) < REPORT_MS) return
+    if (reportedMs.size >= SUBJECTS_MAX) reportedMs.clear()
+    reportedMs.set(subject, now)
+    report(subject, error)
+  }
+}
