@@ -257,6 +257,26 @@ t.test('rooms of connected sessions are written again when the store lost them',
   everyoneRecovered(t, [client])
 })
 
+t.test('clients that came back while NATS was away began anew and lost what they were to get: they wait for it, and recover', async (t) => {
+  const nats = await startNats(t)
+  const broker = await startBroker(t, nats)
+  const client = await connect(t, addressOf(broker), { token: token('ann', { project_access }) })
+  await client.subscribe('project:p')
+  await publish(nats, 'pr.updated', { pr_id: 'x', project_id: 'p', n: 0 })
+  await client.until(() => client.numbers.length === 1)
+  await nats.kill('SIGKILL')
+  await eventually(async () => (await broker.ops('/readyz')).status === 503)
+  const { io } = client.socket as unknown as { io: { engine: { close(): void } } }
+  io.engine.close()
+  await eventually(() => client.disconnects.length === 1)
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  await nats.run()
+  await client.connected(2)
+  await publish(nats, 'pr.updated', { pr_id: 'x', project_id: 'p', n: 1 })
+  await client.until(() => client.numbers.length === 2)
+  everyoneRecovered(t, [client])
+})
+
 t.test('another user does not recover into a session whose private id it knows', async (t) => {
   const nats = await startNats(t)
   const broker = await startBroker(t, nats)

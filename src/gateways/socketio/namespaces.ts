@@ -149,7 +149,7 @@ export class Namespaces {
   }
 
   private async recover(connection: Connection, namespace: Namespace, pid: string, auth: Record<string, unknown>, presented: Identity | undefined): Promise<Entrance> {
-    const found = await this.recovery.find(pid, auth.offset, presented?.claims.sub)
+    const found = await this.recovery.find(pid, auth.offset, presented?.claims.sub, () => connection.engine.closed)
     const identity = presented ?? (await this.identityOf(namespace, found))
     const rooms = identity && (await permittedRooms(namespace.contract, identity.claims, found?.rooms ?? [], this.services.source))
     // Where it is not known yet who it is, its rooms are looked at then.

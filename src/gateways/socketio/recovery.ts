@@ -1,7 +1,8 @@
 import type { PlaceState } from '../../commands/place.ts'
 import type { EventLog } from '../../log/event-log.ts'
 import { runGuarded } from '../../guarded.ts'
-import { parsePosition } from '../../log/position.ts'
+import { BrokerError } from '../../errors.ts'
+import { parsePosition, type Position } from '../../log/position.ts'
 import type { Identity } from '../../guard/sessions.ts'
 import type { KeyValue, Source } from '../../source/source.ts'
 import { randomId } from './random-id.ts'
@@ -21,6 +22,9 @@ const LOOK_MS = 10_000
 /** States that could not be written, and are tried again. */
 const UNWRITTEN_MAX = 100_000
 const WRITES_A_SWEEP = 200
+/** A client that comes back while the store is out of reach waits so long for it, as raw clients do, before it begins anew. */
+const WAIT_MS = 10_000
+const WAIT_STEP_MS = 250
 
 export interface Recovered {
   readonly sinceSeq: number
@@ -141,22 +145,30 @@ export class Recovery {
 
   /**
    * @param userId undefined: not known yet
-   * @returns undefined where nothing is to be recovered: an unknown id, another user's, or history that is gone
+   * @param gone whether the client has left meanwhile
+   * @returns undefined where nothing is to be recovered: an unknown id, another user's, history that is gone, or a store that stays out of reach
    */
-  async find(pid: unknown, offset: unknown, userId: string | undefined): Promise<Recovered | undefined> {
+  async find(pid: unknown, offset: unknown, userId: string | undefined, gone: () => boolean = () => false): Promise<Recovered | undefined> {
     const [, mark, issuedAt = '', issuedMs] = (typeof pid === 'string' && PID.exec(pid)) || []
     const position = parsePosition(typeof offset === 'string' ? offset : issuedAt)
     if (!position || typeof pid !== 'string') return undefined
     if (userId !== undefined && mark !== ownerMark(userId) && mark !== ownerMark()) return undefined
-    try {
-      const [bounds, state] = await Promise.all([this.log.recentBounds(position.seq), this.stateOf(pid)])
-      if (position.epoch !== bounds.epoch || position.seq > bounds.lastSeq || position.seq + 1 < bounds.firstSeq) return undefined
-      if (state === undefined && !(await this.wouldBeKept(position.seq, Number.parseInt(issuedMs ?? '', 36)))) return undefined
-      if (state === SPOILT || (state && userId !== undefined && state.userId !== userId)) return undefined
-      return { sinceSeq: position.seq, ...state }
-    } catch {
-      return undefined
+    for (const untilMs = this.now() + WAIT_MS; ; ) {
+      try {
+        return await this.lookUp(pid, position, Number.parseInt(issuedMs ?? '', 36), userId)
+      } catch (error) {
+        if (!isOutOfReach(error) || gone() || this.now() >= untilMs) return undefined
+        await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS))
+      }
     }
+  }
+
+  private async lookUp(pid: string, { epoch, seq }: Position, issuedMs: number, userId: string | undefined): Promise<Recovered | undefined> {
+    const [bounds, state] = await Promise.all([this.log.recentBounds(seq), this.stateOf(pid)])
+    if (epoch !== bounds.epoch || seq > bounds.lastSeq || seq + 1 < bounds.firstSeq) return undefined
+    if (state === undefined && !(await this.wouldBeKept(seq, issuedMs))) return undefined
+    if (state === SPOILT || (state && userId !== undefined && state.userId !== userId)) return undefined
+    return { sinceSeq: seq, ...state }
   }
 
   /** @throws Error where what is kept is no state */
@@ -179,6 +191,10 @@ export class Recovery {
     const keptSinceMs = Math.max(this.bornMs, this.now() - KEPT_MS + RENEW_MS)
     return issuedMs >= keptSinceMs || ((await this.log.timeOf(seq)) ?? 0) >= keptSinceMs
   }
+}
+
+function isOutOfReach(error: unknown): boolean {
+  return error instanceof BrokerError && (error.code === 'SERVICE_UNAVAILABLE' || error.code === 'TIMEOUT')
 }
 
 /** Stands for the state of a session that lost events: no user has this name. */
