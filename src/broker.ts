@@ -104,13 +104,17 @@ export async function startBroker(config: Config, log: Logger, development: { to
   registry.onBad = oncePerMinute((subject, error) => log.warn({ subject: subject.slice(0, 200), code: error.code, reason: error.message }, 'an event was left out'))
   meters.onUnencodable = (entry, error) => log.error({ position: entry.position, reason: String(error) }, 'an event cannot be written in a client\'s format and was left out')
 
+  const recall = new Recall(source, { positionsMax: config.lookBackEvents, bytesMax: config.lookBackBytes })
   const eventLog = new EventLog({
     source,
     ringEvents: config.logRingEvents,
     ringBytes: config.logRingBytes,
     backfillBytes: config.backfillBytes,
     route: (message, position) => registry.route(message, position),
-    forget: (afterSeq) => registry.forget(afterSeq),
+    forget: (afterSeq) => {
+      registry.forget(afterSeq)
+      recall.forget()
+    },
   })
   const hub = new Hub(eventLog, meters, { bufferBytes: config.maxBackpressureBytes / 4, stallMs: config.slowClientTimeoutMs })
   let state: 'warming up' | 'serving' | 'draining' | 'failed' = 'warming up'
@@ -135,7 +139,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     presence,
     askables: new Askables(),
     locks,
-    recall: new Recall(source, { positionsMax: config.lookBackEvents, bytesMax: config.lookBackBytes }),
+    recall,
     verify: (token) => verifier.verify(token),
     commandTimeoutMs: config.commandTimeoutMs,
     roomsMax: config.maxRooms,

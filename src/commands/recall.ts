@@ -31,6 +31,11 @@ export class Recall {
     command.acknowledge?.([{ status: 'success' }])
   }
 
+  /** What was read of the stream is no longer true. */
+  forget(): void {
+    for (const digest of this.digests.values()) digest.forget()
+  }
+
   private digestOf(app: string, effect: RecallEffect): Digest<unknown> {
     let digest = this.digests.get(effect)
     if (!digest) this.digests.set(effect, (digest = new Digest({ ...effect.digest, ...this.limits, source: this.source, app, types: effect.events })))

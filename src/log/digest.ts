@@ -79,11 +79,16 @@ export class Digest<P> {
     return floorSeq === bounds.firstSeq - 1
   }
 
+  /** The stream was cut short, or is another one: what was read of it is no longer true. */
+  forget(): void {
+    this.clear('')
+  }
+
   private async piece(number: number, bounds: Bounds): Promise<Piece<P>> {
     const afterSeq = Math.max(number * this.span, bounds.firstSeq - 1)
     const upToSeq = Math.min((number + 1) * this.span, bounds.lastSeq)
     let piece = this.pieces.get(number)
-    if (piece) this.forget(number, piece)
+    if (piece) this.drop(number, piece)
     const outdated = piece && piece.afterSeq < afterSeq && (piece.upToSeq <= afterSeq || Date.now() - piece.madeMs > STALE_MS)
     if (!piece || outdated) piece = { value: this.options.make(), bytes: 0, afterSeq, upToSeq: afterSeq, madeMs: Date.now(), cut: false, ready: Promise.resolve() }
     this.pieces.set(number, piece)
@@ -93,7 +98,7 @@ export class Digest<P> {
     try {
       await current.ready
     } catch (error) {
-      if (this.pieces.get(number) === current) this.forget(number, current)
+      if (this.pieces.get(number) === current) this.drop(number, current)
       throw error
     }
     return current
@@ -141,7 +146,7 @@ export class Digest<P> {
     piece.cut = true
   }
 
-  private forget(number: number, piece: Piece<P>): void {
+  private drop(number: number, piece: Piece<P>): void {
     this.pieces.delete(number)
     this.bytes -= piece.bytes
   }

@@ -6,6 +6,8 @@ export class StallingProxy {
   /** Bytes from the server after which it stalls. */
   stallAfterBytes = Number.POSITIVE_INFINITY
   stalled = false
+  /** Whoever connects is cut off. */
+  refusing = false
   private passed = 0
   private readonly server: Server
   private readonly sockets = new Set<Socket>()
@@ -20,6 +22,7 @@ export class StallingProxy {
 
   private constructor(port: number) {
     this.server = createServer((socket) => {
+      if (this.refusing) return socket.destroy()
       const upstream = connect(port, '127.0.0.1')
       this.upstreams.add(upstream)
       for (const end of [socket, upstream]) this.sockets.add(end)
@@ -48,6 +51,12 @@ export class StallingProxy {
     this.stallAfter(Number.POSITIVE_INFINITY)
     this.stalled = false
     for (const each of this.upstreams) each.resume()
+  }
+
+  /** Cuts off everybody, and whoever comes, until `refusing` is set back. */
+  refuse(): void {
+    this.refusing = true
+    for (const socket of this.sockets) socket.destroy()
   }
 
   async stop(): Promise<void> {

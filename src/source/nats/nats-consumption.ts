@@ -1,10 +1,10 @@
 import type { Consumer, ConsumerMessages, JetStreamClient, JetStreamManager, JsMsg } from 'nats'
 import type { Logger } from 'pino'
 import { reasonOf } from '../../errors.ts'
-import { reportFault, runGuarded } from '../../guarded.ts'
+import { after, reportFault, runGuarded } from '../../guarded.ts'
 import { type Bounds, type Consumption, EVENT_SUBJECTS, type Sink } from '../source.ts'
 import { HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom } from './consumer.ts'
-import { boundsOf, ensureStream, type StreamOptions, unreadable } from './stream.ts'
+import { boundsOf, ensureStream, firstSeqAt, type StreamOptions, timeOf, unreadable } from './stream.ts'
 
 /**
  * What the server may have on its way to us: so many messages, and about so many bytes. The server can count bytes itself (`max_bytes`), but 2.9 stalls
@@ -23,6 +23,8 @@ const RETRY_MS_MAX = 2_000
 const TOLD_AGAIN_MS = 60_000
 /** A stream that ends before what was read is taken to be cut short once it has done so for this long: a new leader in a cluster may be late. */
 const CUT_SHORT_MS = 2_000
+/** nats.js gives a message's time in floating-point nanoseconds. */
+const ROUNDING_MS = 1
 
 export interface NatsConsumptionOptions {
   readonly js: JetStreamClient
@@ -44,6 +46,8 @@ export class NatsConsumption implements Consumption {
   trouble: string | undefined = 'the stream is not read yet'
   private readonly options: NatsConsumptionOptions
   private lastSeq: number
+  /** The last message that was read, and when it was stored: a stream that has another one there was cut short, and has grown again. */
+  private read: { readonly seq: number; readonly timeMs: number } | undefined
   private epoch = ''
   private stopped = false
   private paused = false
@@ -110,7 +114,7 @@ export class NatsConsumption implements Consumption {
     let timer: NodeJS.Timeout | undefined
     await new Promise<void>((resolve) => {
       this.wake = resolve
-      if (atLatestMs !== undefined) timer = setTimeout(resolve, atLatestMs)
+      if (atLatestMs !== undefined) timer = after('stream reader', atLatestMs, resolve)
     })
     clearTimeout(timer)
   }
@@ -163,14 +167,28 @@ export class NatsConsumption implements Consumption {
     if (this.meanBytes === 0) this.meanBytes = meanBytes
     const another = this.epoch !== '' && bounds.epoch !== this.epoch
     if (!another && bounds.lastSeq < this.lastSeq) this.waitWhetherCutShort(bounds)
-    const cutShort = !another && bounds.lastSeq < this.lastSeq
     this.endsEarlySinceMs = 0
-    if (another || cutShort) {
-      log.warn({ stream: stream.name }, another ? 'the stream is another one than before; clients with older positions are told' : 'the stream was cut short: it ends before what was read of it; clients are told')
-      this.lastSeq = cutShort ? bounds.lastSeq : bounds.firstSeq - 1
-      sink.reset(bounds)
+    const keptSeq = another ? bounds.firstSeq - 1 : await this.keptSeq(bounds)
+    if (another || keptSeq < this.lastSeq) {
+      log.warn({ stream: stream.name }, another ? 'the stream is another one than before; clients with older positions are told' : 'the stream was cut short: it no longer has all that was read of it; clients are told')
+      this.lastSeq = keptSeq
+      this.read = undefined
+      sink.reset(another ? bounds : { ...bounds, lastSeq: keptSeq })
     }
     this.epoch = bounds.epoch
+  }
+
+  /** Up to where the stream still is what was read of it. */
+  private async keptSeq(bounds: Bounds): Promise<number> {
+    if (bounds.lastSeq < this.lastSeq) return bounds.lastSeq
+    const { read } = this
+    if (read === undefined) return this.lastSeq
+    const { jsm, stream } = this.options
+    const timeMs = await timeOf(jsm, stream.name, read.seq)
+    if (timeMs === undefined || Math.abs(timeMs - read.timeMs) <= ROUNDING_MS) return this.lastSeq
+    // What was stored after the cut is newer than all that was read.
+    const newSeq = await firstSeqAt(jsm, stream.name, read.timeMs + 1 + ROUNDING_MS)
+    return Math.max(bounds.firstSeq - 1, Math.min(newSeq, read.seq) - 1)
   }
 
   /** @throws while it may yet turn out to reach as far as before */
@@ -208,7 +226,9 @@ export class NatsConsumption implements Consumption {
   private give(message: JsMsg): void {
     this.lastSeq = message.seq
     try {
-      this.options.sink.message(storedFrom(message))
+      const stored = storedFrom(message)
+      this.read = stored
+      this.options.sink.message(stored)
     } catch (error) {
       reportFault('stream reader', error)
     }

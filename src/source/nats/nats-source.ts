@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { connect, credsAuthenticator, type ConnectionOptions, ErrorCode, Events, type JetStreamClient, type JetStreamManager, type Msg, type NatsConnection, NatsError, headers } from 'nats'
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
-import { every, guarded, runGuarded } from '../../guarded.ts'
+import { after, every, guarded, runGuarded } from '../../guarded.ts'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
 import type { Answer, Bounds, Consumption, KeyValue, PublishOptions, ReadPart, Sink, Source } from '../source.ts'
 import { NatsKeyValue } from './nats-kv.ts'
@@ -215,9 +215,9 @@ export class NatsSource implements Source {
 
   private async probe(): Promise<void> {
     if (!this.up || !this.answering) return
-    const late = setTimeout(() => {
+    const late = after('nats probe', PROBE_MS, () => {
       this.answering = false
-    }, PROBE_MS)
+    })
     await this.nc.flush().catch(() => {})
     clearTimeout(late)
     this.answering = true

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { DiscardPolicy, type JetStreamClient, type JetStreamManager, NatsError, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo, nanos } from 'nats'
+import { AckPolicy, DeliverPolicy, DiscardPolicy, type JetStreamClient, type JetStreamManager, NatsError, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo, nanos } from 'nats'
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { type Bounds, EVENT_SUBJECTS } from '../source.ts'
@@ -25,6 +25,8 @@ export interface StreamView {
 }
 
 const DUPLICATE_WINDOW_MS = 120_000
+/** A consumer that is asked where it would begin, and deleted. */
+const ASKED_MS = 5_000
 /** JetStream's answer where there is no stream of that name. */
 export const STREAM_NOT_FOUND = 10059
 
@@ -89,6 +91,23 @@ export function unreadable(name: string, error: unknown): unknown {
 
 export async function boundsOf(jsm: JetStreamManager, name: string): Promise<Bounds> {
   return viewOf(await jsm.streams.info(name)).bounds
+}
+
+/** When a message was stored, ms since 1970. @returns undefined where there is none of that sequence, or nobody may ask for it */
+export async function timeOf(jsm: JetStreamManager, name: string, seq: number): Promise<number | undefined> {
+  try {
+    return (await jsm.streams.getMessage(name, { seq })).time.getTime()
+  } catch (error) {
+    if (isRefusal(error) || (error instanceof NatsError && error.isPermissionError())) return undefined
+    throw error
+  }
+}
+
+/** The sequence of the first message that was stored at a time or later; behind the last one where there is none. */
+export async function firstSeqAt(jsm: JetStreamManager, name: string, timeMs: number): Promise<number> {
+  const { name: consumer, delivered } = await jsm.consumers.add(name, { ack_policy: AckPolicy.None, deliver_policy: DeliverPolicy.StartTime, opt_start_time: new Date(timeMs).toISOString(), mem_storage: true, num_replicas: 1, inactive_threshold: nanos(ASKED_MS) })
+  await jsm.consumers.delete(name, consumer)
+  return delivered.stream_seq + 1
 }
 
 function isRefusal(error: unknown): boolean {
