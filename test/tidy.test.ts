@@ -128,6 +128,29 @@ t.test('keys that others name live in Maps: `__proto__` and `constructor`, looke
   }
 })
 
+/** Timers that are not behind the guard, and why. */
+const OWN_TIMERS: Readonly<Record<string, string>> = {
+  'guarded.ts': 'the guard itself',
+  'hub/hub.ts': 'live delivery has a guard of its own: one for each turn, without a closure',
+  'hub/catch-up.ts': 'feeding has a guard of its own for each session, and its run calls nothing else that throws',
+  'cli/escape.ts': 'runs once a fault got past the guard',
+  'cli/leave.ts': 'ends the process',
+  'ops/page.ts': 'the page\'s script runs in a browser',
+}
+/** A pause, which calls nothing back. */
+const PAUSE = /new Promise(?:<void>)?\(\(resolve\) => setTimeout\(resolve\b/g
+
+t.test('what runs later runs behind the guard: a throw in a timer ended the process', async (t) => {
+  for (const file of FILES.filter((name) => !(name in OWN_TIMERS))) t.notMatch(text(file).replace(PAUSE, ''), /\bset(Timeout|Interval|Immediate)\(/, file)
+  for (const file of Object.keys(OWN_TIMERS)) t.match(text(file), /\bset(Timeout|Interval|Immediate)\(/, `${file} needs its row`)
+})
+
+t.test('no promise is left to itself: a rejection that nobody hears of ends the process', async (t) => {
+  const statements = (file: string) => text(file).split('\n').filter((line) => /(^|[;)] |\{ |=> )\s*void [a-z]/i.test(line) && !/^\s*(\/?\*|\/\/)/.test(line))
+  // A call that returns none, made to return nothing: by name.
+  for (const file of FILES) for (const line of statements(file)) t.ok(/\.catch\(/.test(line) || line.includes('() => void message(ws, frame, binary)'), `${file}: ${line.trim()}`)
+})
+
 t.test('src has named exports only', async (t) => {
   for (const file of FILES) t.notMatch(text(file), /^export default\b|^export \{[^}]*\bas default\b/m, file)
 })

@@ -18,8 +18,9 @@ export function openClient(client: Caller & Partial<Askable>, { hub, askables, c
   if (isAskable(client)) askables.add(client)
 }
 
-/** Joins rooms from now on, or from what followed `sinceSeq`. The caller has checked that it may. */
+/** Joins rooms from now on, or from what followed `sinceSeq`. The caller has checked that it may. Who is gone joins nothing: nobody would take them out again. */
 export function joinRooms(client: Caller, rooms: Iterable<string>, predicate: Predicate | undefined, { hub, presence }: Services, sinceSeq?: number): void {
+  if (client.closed) return
   const { contract, session, claims } = client
   for (const room of rooms) if (contract.hasPresence(room)) presence.enter(session, room, userOf(claims).name)
   if (sinceSeq === undefined) hub.join(session, rooms, predicate)

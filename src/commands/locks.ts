@@ -208,8 +208,13 @@ export class Locks {
   /** Takes a resource away from holders who are gone. @param rewrite writes it anew in any case */
   private async sweep(key: string, rewrite: boolean): Promise<void> {
     try {
+      const known = this.held.get(key)
       const freed = await this.change(key, async (before) => {
-        if (!before) return { result: [] }
+        if (!before) {
+          // The store forgot it without a word. Unless somebody took it meanwhile.
+          if (known === this.held.get(key)) this.note(key, undefined)
+          return { result: [] }
+        }
         const gone = await this.goneAmong(before.app, before.holders)
         const { app, resource } = before
         const result = gone.map((holder) => ({ app, lock: { resource, ...holder } }))

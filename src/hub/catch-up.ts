@@ -90,7 +90,8 @@ export class CatchUp {
   reset(epochBefore: string): void {
     const cutShort = epochBefore === this.log.epoch
     const headSeq = this.live.headSeq()
-    for (const session of this.sessions) {
+    // A copy: one that is told may close others that share its socket, and those missed as much.
+    for (const session of [...this.sessions]) {
       const before = session.cursor
       session.cursor = cutShort ? Math.min(before, headSeq) : headSeq
       if (!cutShort) session.floors = session.had = undefined
@@ -169,18 +170,22 @@ export class CatchUp {
     try {
       return this.feed(session)
     } catch (error) {
-      reportFault('catching up', error)
-      this.remove(session)
-      runGuarded('catching up', () => session.stalled())
+      this.broke(session, error)
       return 1
     }
+  }
+
+  private broke(session: Session, error: unknown): void {
+    reportFault('catching up', error)
+    this.remove(session)
+    runGuarded('catching up', () => session.stalled())
   }
 
   /** Gives one session a slice. @returns the events looked at */
   private feed(session: Session): number {
     const { ring } = this.log
     if (session.cursor < ring.completeAfter) {
-      runGuarded('catching up', () => this.feedOlder(session))
+      runGuarded('catching up', () => this.feedOlder(session).catch((error: unknown) => this.broke(session, error)))
       return 1
     }
     let looked = 0

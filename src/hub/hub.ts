@@ -79,6 +79,7 @@ export class Hub {
    */
   join(session: Session, rooms: Iterable<string>, predicate?: Predicate): void {
     this.settle()
+    if (session.state === CLOSED) return
     for (const room of rooms) {
       const before = session.groupIn(room)
       this.membership.enter(session, room, predicate)

@@ -1,3 +1,4 @@
+import { runGuarded } from '../guarded.ts'
 import type { Bounds, Consumption, Sink, Source } from '../source/source.ts'
 import { Backfill, type Chunk } from './backfill.ts'
 import type { LogEntry } from './entry.ts'
@@ -100,7 +101,7 @@ export class EventLog {
         },
       }
       this.consumption = this.options.source.consume(afterSeq, sink)
-      void this.warmAtEnd(warm)
+      runGuarded('warming up', () => this.warmAtEnd(warm))
     })
   }
 

@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { BrokerError, ERRORS, type ErrorCode, reasonOf } from '../errors.ts'
-import { guarded, reportFault, runGuarded } from '../guarded.ts'
+import { after, guarded, reportFault, runGuarded } from '../guarded.ts'
 
 /** What a question is asked with, and answered. */
 type Answering = (question: string, detail: unknown) => unknown
@@ -41,7 +41,7 @@ export class Link {
       return await new Promise<T>((resolve, reject) => {
         if (!this.channel.connected) throw new BrokerError('SERVICE_UNAVAILABLE', 'The other process is gone')
         this.pending.set(id, { resolve: resolve as (value: unknown) => void, reject })
-        if (timeoutMs !== undefined) late = setTimeout(() => reject(new BrokerError('TIMEOUT')), timeoutMs)
+        if (timeoutMs !== undefined) late = after('late answer', timeoutMs, () => reject(new BrokerError('TIMEOUT')))
         this.post({ kind: 'question', id, question, detail })
       })
     } finally {

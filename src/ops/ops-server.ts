@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js'
 import { BrokerError } from '../errors.ts'
+import { runGuarded } from '../guarded.ts'
 import { isLoopback } from './allowed-host.ts'
 import { METRICS_TYPE } from './metrics.ts'
 import { PAGE } from './page.ts'
@@ -76,15 +77,16 @@ function answer(res: HttpResponse, make: (asker: Asker) => Promise<Answer> | Ans
   res.onAborted(() => {
     aborted = true
   })
-  void Promise.resolve(asker)
+  const made = Promise.resolve(asker)
     .then(make)
     .catch((error: unknown): Answer => {
       if (error instanceof BrokerError && error.code === 'AUTH_FAILED') return json('401 Unauthorized', { error_code: error.code, message: error.message })
       return json('503 Service Unavailable', { error_code: 'SERVICE_UNAVAILABLE', message: 'No process answers' })
     })
-    .then((made) => {
-      if (!aborted) res.cork(() => end(res, made))
-    })
+  runGuarded('ops port', async () => {
+    const answered = await made
+    if (!aborted) res.cork(() => end(res, answered))
+  })
 }
 
 function json(status: string, body: unknown): Answer {

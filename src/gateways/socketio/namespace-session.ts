@@ -236,7 +236,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
   }
 
   async remember(): Promise<void> {
-    if (!this.identity) return
+    // Once it is closed it is in no room, which is not what it is to come back to.
+    if (!this.identity || this.closed) return
     const { recovery, services } = this.namespaces
     const late = this.namespace.endpoint.lateAuthentication !== undefined
     this.renewMs = recovery.renewalMs(Math.random())
@@ -247,7 +248,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
   /** Its connection can hold native topics now. */
   turnNative(): void {
     this.native = true
-    if (this.authenticated) this.namespaces.services.hub.catchUp.add(this)
+    if (this.authenticated && !this.closed) this.namespaces.services.hub.catchUp.add(this)
   }
 
   override stalled(): void {
@@ -262,6 +263,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
 
   /** Ends it where its token ran out, or where it has not authenticated in time. */
   sweep(nowMs: number): void {
+    if (this.closed) return
     const late = this.namespace.endpoint.lateAuthentication
     if (this.authenticated) {
       if (this.claims.exp * 1000 <= nowMs) return this.end(new BrokerError('AUTH_EXPIRED'))

@@ -173,6 +173,8 @@ export class Passages {
     if (session.closed || !session.leaving) return undefined
     const connection = session.connection.suspend()
     const packets = session.takePackets()
+    // What its client still sends here is not carried out: it is out of its rooms here, and in them there.
+    session.connection.lane.close()
     after('handoff', TAKEN_MS, () => session.discard()).unref()
     const payload = packets.length === 0 ? '' : await new Promise<string>((resolve) => encodePayload(packets, resolve))
     return JSON.stringify({ token: session.connection.token, payload, connection } satisfies MovedSession)
