@@ -3,7 +3,7 @@ import type { CompiledContract } from '../../contracts/compiled.ts'
 import { RESERVED_EVENTS } from '../../contracts/reserved.ts'
 import { BrokerError } from '../../errors.ts'
 import { countCommand, countPacket, type RateState } from '../../guard/rate-limit.ts'
-import { reportFault } from '../../guarded.ts'
+import { reportFault, runGuarded } from '../../guarded.ts'
 import { lengthened } from '../../hub/room.ts'
 import { Lane, type LaneOwner } from '../lane.ts'
 import type { EngineSession } from './engine-session.ts'
@@ -90,7 +90,7 @@ export class Connection implements LaneOwner, RateState {
     const answered = () => {
       this.awaited--
     }
-    void outcome.then(answered, answered)
+    runGuarded('late answer', () => outcome.then(answered, answered))
   }
 
   /** Sends it nothing more from here: it goes on in another worker. */
