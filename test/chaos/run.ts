@@ -44,6 +44,7 @@ export interface Evidence {
 
 const READY_MS = 60_000
 const HEALED_MS = 40_000
+const CATCH_UP_MS = 150_000
 const ROUND_MS = 3_000
 /** What comes twice comes soon. */
 const AFTERGLOW_MS = 500
@@ -108,12 +109,21 @@ async function heal({ nats, brokers, natsProxies, clientProxies }: Stage): Promi
   await Promise.all(brokers.map((broker) => broker.start()))
 }
 
-/** Who comes back anew has nothing to wait for: there is another event for each room every while. */
+/**
+ * Who comes back anew has nothing to wait for: there is another event for each room every while. A slow client may take its
+ * time, as long as it gets on.
+ */
 async function everybodyHasTheLast(stage: Stage): Promise<void> {
   const { clients, publisher } = stage
-  const endMs = Date.now() + HEALED_MS
-  const done = () => clients.every((client) => client.rooms.every((room) => hasLast(stage, client, room)))
-  while (!(await eventually(done, ROUND_MS).then(() => true, () => false)) && Date.now() < endMs) await publisher.once()
+  const late = () => clients.filter((client) => !client.rooms.every((room) => hasLast(stage, client, room)))
+  const stepOf = () => late().reduce((sum, { marks }) => sum + marks.length, 0)
+  const capMs = Date.now() + CATCH_UP_MS
+  let [step, sinceMs] = [stepOf(), Date.now()]
+  while (!(await eventually(() => late().length === 0, ROUND_MS).then(() => true, () => false))) {
+    if (stepOf() !== step) [step, sinceMs] = [stepOf(), Date.now()]
+    if (Date.now() > Math.min(capMs, sinceMs + HEALED_MS)) return
+    await publisher.once()
+  }
 }
 
 function hasLast({ publisher }: Stage, { recorder }: Stage['clients'][number], room: string): boolean {
