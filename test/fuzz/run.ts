@@ -17,6 +17,8 @@ export interface Outcome {
   hangs: number
   /** What the guard caught, by place. */
   readonly faults: Map<string, number>
+  /** The first stack of each place, as it was logged. */
+  readonly stacks: Map<string, string>
   readonly canaries: CanaryReport[]
   silenceMs: number
   memoryMb: { start: number; max: number; end: number }
@@ -43,15 +45,15 @@ const SETTLE_MS = 1_200
 const RESTART_MAX_MS = 60_000
 
 export function outcomeOf(surface: string, seed: number): Outcome {
-  return { surface, seed, cases: 0, seconds: 0, crashes: [], hangs: 0, faults: new Map(), canaries: [], silenceMs: 0, memoryMb: { start: 0, max: 0, end: 0 }, ready: true, counterexamples: [] }
+  return { surface, seed, cases: 0, seconds: 0, crashes: [], hangs: 0, faults: new Map(), stacks: new Map(), canaries: [], silenceMs: 0, memoryMb: { start: 0, max: 0, end: 0 }, ready: true, counterexamples: [] }
 }
 
 /** What is wrong, one line each. */
-export function faultsIn({ crashes, hangs, faults, canaries, memoryMb, ready, counterexamples, restartMs }: Outcome): string[] {
+export function faultsIn({ crashes, hangs, faults, stacks, canaries, memoryMb, ready, counterexamples, restartMs }: Outcome): string[] {
   return [
     ...crashes.map(({ reason, file }) => `the broker ended: ${reason}\n    inputs before it: ${file}`),
     ...(hangs > 0 ? [`${hangs} times it did not answer`] : []),
-    ...[...faults].map(([where, count]) => `its guard caught ${count} at "${where}"`),
+    ...[...faults].map(([where, count]) => `its guard caught ${count} at "${where}": ${stacks.get(where) ?? ''}`),
     ...canaries.flatMap(({ name, lost, disordered, disconnects, unreadable }) => [
       ...(lost > 0 ? [`${name}: ${lost} canary events lost`] : []),
       ...(disordered > 0 ? [`${name}: ${disordered} canary events out of order`] : []),
@@ -121,7 +123,9 @@ export async function reach(surface: BrokerSurface, world: World, outcome: Outco
   if (world.broker.gone) return inputs
   for (const [where, count] of await faultsOf(world)) {
     const grown = count - (before.get(where) ?? 0)
-    if (grown > 0) outcome.faults.set(where, (outcome.faults.get(where) ?? 0) + grown)
+    if (grown === 0) continue
+    outcome.faults.set(where, (outcome.faults.get(where) ?? 0) + grown)
+    outcome.stacks.set(where, stackIn(world.broker.log, where))
   }
   return inputs
 }
@@ -135,6 +139,12 @@ export async function restart(world: World, outcome: Outcome): Promise<void> {
   await world.broker.run().catch(() => {})
   clearTimeout(late)
   outcome.restartMs = Date.now() - startMs
+}
+
+/** The beginning of the stack that it logged of a fault. */
+function stackIn(log: string, where: string): string {
+  const line = log.split('\n').find((one) => one.includes(`"where":${JSON.stringify(where)}`))
+  return /"reason":"(.*?)(?:","msg"|$)/.exec(line ?? '')?.[1]?.split('\\n').slice(0, 4).join('\n    ') ?? 'not logged'
 }
 
 /** What it said last: the error and the first place of its own. */

@@ -352,3 +352,13 @@ t.test('a message whose headers cannot be read was left out, and every range tha
   source.consume(0, collector)
   await collector.has(3)
 })
+
+t.test('each event kept the whole network chunk alive that it came in: 64 KB for a small one beside events that were left out', async (t) => {
+  const nats = await start(t)
+  const source = await open(t, nats.url)
+  for (let n = 0; n < 20; n++) await source.publish('events.app.thing', bytes('x'.repeat(n % 2 === 0 ? 100 : 6_000)))
+  const collector = new Collector()
+  source.consume(0, collector)
+  await collector.has(20)
+  for (const { body } of [...collector.messages, ...(await source.read(0, 20))]) t.ok(body.buffer.byteLength <= Math.max(body.length, Buffer.poolSize), `${body.buffer.byteLength} for ${body.length}`)
+})

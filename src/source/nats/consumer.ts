@@ -36,8 +36,8 @@ export function storedFrom(message: JsMsg): StoredMessage {
     seq: message.seq,
     timeMs: Math.floor(message.info.timestampNanos / 1e6),
     subject: message.subject,
-    // A copy: the client's view would keep the whole network chunk alive in the ring.
-    body: message.data.slice(),
+    // A copy: the client's view would keep the whole network chunk alive in the ring. (`slice` of a Buffer is a view, too.)
+    body: Buffer.from(message.data),
     msgpack: contentTypeOf(message) === MSGPACK_TYPE,
   }
 }

@@ -25,6 +25,14 @@ export const contracts: PureSurface = {
       accepted(mistaken(CONTRACTS[index] as Contract, random, 1 + random.int(3)))
       return true
     }),
+    'a name that means nothing is refused, wherever it stands': fc.property(fc.nat({ max: CONTRACTS.length - 1 }), seeds, (index, seed) => {
+      const random = new Random(seed)
+      const copy = copied(CONTRACTS[index]) as Holder
+      const holder = random.pick(structuresOf(copy))
+      const key = random.one(() => `${random.pick(Object.keys(holder))}z`, () => random.pick(MEANINGLESS))
+      Object.defineProperty(holder, key, { value: random.pick<unknown>([null, true, {}, () => true, 'x']), enumerable: true })
+      return accepted(copy) === undefined
+    }),
     'anything is refused as a contract': fc.property(fc.anything({ withNullPrototype: true, withMap: true, withBigInt: true }), (value) => {
       accepted(value)
       return true
@@ -33,6 +41,22 @@ export const contracts: PureSurface = {
 }
 
 type Holder = Record<string, unknown>
+
+const MEANINGLESS = ['__proto__', 'constructor', 'prototype', 'hasOwnProperty', 'toString', '__defineGetter__', 'toJSON', 'then', '', '0', ' ', 'allow', 'limit'] as const
+/** Members whose own members have names that the contract chooses. */
+const MAPS = ['events', 'groups', 'rooms', 'filters', 'commands', 'questions']
+
+/** Every object of a contract whose names have a meaning. */
+function structuresOf(contract: Holder): Holder[] {
+  const members = Object.entries(contract).flatMap(([key, value]) => (Array.isArray(value) || MAPS.includes(key) ? Object.values(value as object) : [value]))
+  const inner = (value: unknown): Holder[] => (isHolder(value) ? [value, ...Object.values(value).flatMap(inner)] : [])
+  return [contract, ...members.flatMap(inner)]
+}
+
+/** No schema: any name may stand in one. */
+function isHolder(value: unknown): value is Holder {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !('~kind' in value)
+}
 
 /** The same contract with other values somewhere; its functions and schemas are shared. */
 function mistaken(contract: Contract, random: Random, mistakes: number): unknown {
@@ -57,7 +81,7 @@ function copied(value: unknown): unknown {
 function anyHolder(root: Holder, random: Random): Holder {
   let holder = root
   while (random.chance(0.75)) {
-    const inner = Object.values(holder).filter((value): value is Holder => typeof value === 'object' && value !== null && !('~kind' in value))
+    const inner = Object.values(holder).filter((value) => Array.isArray(value) || isHolder(value)) as Holder[]
     if (inner.length === 0) break
     holder = random.pick(inner)
   }
