@@ -167,6 +167,35 @@ t.test('a stream that was cut short is not delivered once more from its first ev
   t.same(late.got, positions('e1', 7, 12))
 })
 
+t.test('of sessions that share a socket all are told of a cut, although the first that is told ends the socket', async (t) => {
+  const bench = await Bench.open()
+  const clients = [bench.client(), bench.client()]
+  const told: number[] = []
+  for (const [index, client] of clients.entries()) {
+    bench.hub.join(client, ['a'])
+    client.missed = () => {
+      told.push(index)
+      for (const each of clients) bench.hub.close(each, true)
+    }
+  }
+  bench.tell({ rooms: ['a'] }, 5)
+  await bench.turns()
+  bench.source.cut(3)
+  bench.source.deliver()
+  t.same(told.sort(), [0, 1])
+  await bench.turns()
+  t.equal(bench.hub.catchUp.sessions.size, 0)
+})
+
+t.test('a session that is closed joins no room: nobody would take it out again', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.hub.close(client)
+  bench.hub.join(client, ['a'])
+  bench.hub.joinSince(client, ['b'], undefined, 0)
+  t.same([...bench.audience.rooms.keys()], [])
+})
+
 t.test('an event whose frame came before a reset does not keep back the one of the same number after it', async (t) => {
   const bench = await Bench.open()
   const client = bench.client()

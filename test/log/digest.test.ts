@@ -136,3 +136,13 @@ t.test('a failed reading is told, and tried again', async (t) => {
   source.read = read
   t.same((await all()).found, [1])
 })
+
+t.test('once the stream was cut short it is read anew: what took the place of what was read stayed unseen', async (t) => {
+  const { source, all, digest } = setUp()
+  for (const n of range(1, 15)) await publish(source, 'sold', n)
+  t.same((await all()).found, range(1, 15))
+  const read = source.read.bind(source)
+  source.read = async (...args) => (await read(...args)).map((message) => (message.seq > 12 ? { ...message, body: Buffer.from(`{"data":{"n":${100 + message.seq}}}`) } : message))
+  digest.forget()
+  t.same((await all()).found, [...range(1, 12), ...range(113, 115)])
+})
