@@ -128,7 +128,8 @@ export class Connection {
         const end = head.indexOf(HEAD_END)
         if (end === -1) return true
         if (!head.startsWith('HTTP/1.1 101 ') || !head.includes(ACCEPT)) {
-          this.refuse(`the upgrade was refused: ${head.slice(0, 300)}`)
+          if (this.polling !== undefined) socket.destroy()
+          else this.refuse(`the upgrade was refused: ${head.slice(0, 300)}`)
           return true
         }
         const rest = Buffer.from(head.slice(end + HEAD_END.length), 'latin1')
@@ -147,10 +148,13 @@ export class Connection {
       socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${KEY}\r\n\r\n`),
     )
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (this.socket === socket) this.refusal ||= error.code ?? error.message
+      if (this.socket === socket && (this.polling === undefined || this.polling.stopping)) this.refusal ||= error.code ?? error.message
     })
     socket.on('close', () => {
-      if (this.socket === socket) this.whenClosed()
+      if (this.socket !== socket) return
+      // As socket.io-client does: where it could not go over it goes on polling.
+      if (this.polling !== undefined && !this.polling.stopping) this.socket = undefined
+      else this.whenClosed()
     })
   }
 
@@ -164,8 +168,12 @@ export class Connection {
   /** The server said no: this connection ends. */
   refuse(reason: string): void {
     this.refusal ||= reason
-    if (this.socket !== undefined) this.socket.destroy()
-    else if (this.polling !== undefined) this.whenClosed()
+    const { socket, polling } = this
+    if (polling !== undefined && !polling.stopping) {
+      this.socket = undefined
+      socket?.destroy()
+      this.whenClosed()
+    } else socket?.destroy()
   }
 
   /** The server said that there are events which it no longer has. */

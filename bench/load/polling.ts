@@ -19,7 +19,8 @@ export class Polling {
   private readonly agent = new Agent({ keepAlive: true })
   private readonly options: PollingOptions
   private sid = ''
-  private stopping = false
+  /** Its server has agreed to the WebSocket: there is no way back. */
+  stopping = false
   private destroyed = false
   private polling: Promise<void> = Promise.resolve()
   private writing: Promise<void> | undefined

@@ -20,6 +20,19 @@ export interface Timeline {
   readonly marks: readonly { readonly second: number; readonly text: string }[]
 }
 
+/** What must not grow with time. */
+export interface Vitals {
+  readonly second: number
+  /** Garbage collected before. */
+  readonly residentBytes: number
+  /** Live JavaScript objects. */
+  readonly heapBytes: number
+  /** Open files: sockets and all else. */
+  readonly files: number
+  /** p99 of the event loop's delay since the look before. */
+  readonly delayMs: number
+}
+
 /** One server under one load, once. */
 export interface Run {
   readonly side: Side
@@ -30,6 +43,7 @@ export interface Run {
   /** HDR histogram of the latencies in µs: V2, compressed, base64. */
   readonly latencies?: string
   readonly timeline?: Timeline
+  readonly vitals?: readonly Vitals[]
 }
 
 /** A file in `bench/results/`. */

@@ -1,19 +1,7 @@
 import { monotonicUs } from '../clock.ts'
+import type { Vitals } from '../report/result.ts'
 import { filesOf } from '../usage.ts'
 import type { Stage } from './stage.ts'
-
-/** What must not grow with time. */
-export interface Vitals {
-  readonly second: number
-  /** Garbage collected before. */
-  readonly residentBytes: number
-  /** Live JavaScript objects. */
-  readonly heapBytes: number
-  /** Open files: sockets and all else. */
-  readonly files: number
-  /** p99 of the event loop's delay since the look before. */
-  readonly delayMs: number
-}
 
 /** Looks at a server's vitals now and then. */
 export class VitalsRecorder {

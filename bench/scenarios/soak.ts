@@ -4,14 +4,14 @@ import type { Target } from '../load/target.ts'
 import { PAYLOAD_BYTES_MIN } from '../payload.ts'
 import { roomcast } from '../peers/roomcast.ts'
 import { targetOf } from '../peers/target.ts'
-import type { Figures, Result } from '../report/result.ts'
+import type { Figures, Result, Vitals } from '../report/result.ts'
 import { faultless, type Threshold, threshold } from '../report/thresholds.ts'
 import { type Trend, trendOf } from '../report/trend.ts'
 import { deliver } from '../run/deliver.ts'
 import { check, checked, number, profile, seed, settingsOf } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import type { Stage } from '../run/stage.ts'
-import { type Vitals, VitalsRecorder } from '../run/vitals.ts'
+import { VitalsRecorder } from '../run/vitals.ts'
 import { ROOM_WORKLOADS, type Workload } from '../workload.ts'
 
 interface SoakFlags {
@@ -89,18 +89,15 @@ async function soak(flags: SoakFlags): Promise<Result> {
     env: RING,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     arrivalTimeoutMs: ARRIVAL_TIMEOUT_MS,
-    eachSecond: (stage: Stage) => {
-      void stage.crowd.churn(churn, NEWCOMERS)
-      void stage.crowd.stir(commands)
-      void vitals.look(stage)
-    },
+    countsCut: true,
+    eachSecond: (stage: Stage) => Promise.all([stage.crowd.churn(churn, NEWCOMERS), stage.crowd.stir(commands), vitals.look(stage)]),
   }
   await session.measure('soak', roomcast, async () => {
     const { run } = await deliver(roomcast, load, session.place, { case: '', round: 1 }, 'soak')
-    return { ...run, figures: { ...run.figures, ...slopesOf(vitals.samples) } }
+    return { ...run, vitals: vitals.samples, figures: { ...run.figures, ...slopesOf(vitals.samples) } }
   })
-  const memory = session.runs[0]?.figures.memoryPerMinute ?? Number.NaN
-  return session.close([threshold('memory slope, KB/min', memory / 1024, flags.slope), ...LOOKED_AT.map((looked) => verdictOn(looked, vitals.samples)), faultless(session.runs)])
+  const { memoryPerMinute: memory = Number.NaN, cut = 0 } = session.runs[0]?.figures ?? {}
+  return session.close([threshold('memory slope, KB/min', memory / 1024, flags.slope), ...LOOKED_AT.map((looked) => verdictOn(looked, vitals.samples)), threshold('connections cut', cut, 0), faultless(session.runs)])
 }
 
 function cohortsOf({ port }: Target, connections: number, rooms: number): CohortOptions[] {
