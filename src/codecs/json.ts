@@ -1,4 +1,5 @@
 import { type Codec, eventFields, messageFields } from './codec.ts'
+import { checkPlain } from './plain.ts'
 
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
@@ -9,6 +10,9 @@ export const json: Codec = {
   encodeMessage: (message) => Buffer.from(JSON.stringify(messageFields(message))),
   decode(frame, binary) {
     if (binary) throw new Error('this connection speaks JSON in text frames; connect with ?format=msgpack for binary ones')
-    return JSON.parse(decoder.decode(frame))
+    const text = decoder.decode(frame)
+    const message: unknown = JSON.parse(text)
+    checkPlain(message, text)
+    return message
   },
 }

@@ -1,5 +1,6 @@
 import { Packr } from 'msgpackr'
 import { type Codec, eventFields, messageFields } from './codec.ts'
+import { checkPlain } from './plain.ts'
 
 /**
  * Plain maps, no record extension: any msgpack library reads them. No references (`structuredClone`): with them a
@@ -14,6 +15,8 @@ export const msgpack: Codec = {
   encodeMessage: (message) => packr.pack(messageFields(message)),
   decode(frame, binary) {
     if (!binary) throw new Error('this connection speaks msgpack in binary frames')
-    return packr.unpack(new Uint8Array(frame))
+    const message: unknown = packr.unpack(new Uint8Array(frame))
+    checkPlain(message)
+    return message
   },
 }

@@ -1,3 +1,4 @@
+import { jsonBody } from '../codecs/plain.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
 import { BrokerError } from '../errors.ts'
 import { isRecord } from '../log/event.ts'
@@ -104,7 +105,7 @@ function parsed(body: Uint8Array): unknown {
 }
 
 function replyOf(values: readonly unknown[]): Uint8Array {
-  const reply = Buffer.from(JSON.stringify({ ok: true, data: values }))
+  const reply = jsonBody({ ok: true, data: values })
   if (reply.length > REPLY_BYTES_MAX) throw new BrokerError('PAYLOAD_TOO_LARGE', `The client's answer has ${reply.length} bytes; a reply holds ${REPLY_BYTES_MAX}`)
   return reply
 }

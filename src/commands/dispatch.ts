@@ -26,7 +26,7 @@ export const BUILT_IN_COMMANDS: Readonly<Record<string, CommandContract>> = {
     schema: Type.Object({
       events: Type.Optional(names),
       rooms: Type.Optional(names),
-      filters: Type.Optional(Type.Record(Type.String({ maxLength: 256 }), filterValue)),
+      filters: Type.Optional(Type.Record(Type.String({ maxLength: 256 }), filterValue, { maxProperties: 256 })),
       since: Type.Optional(Type.Unknown()),
     }),
     effect: { use: 'subscribe' },

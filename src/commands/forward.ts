@@ -1,4 +1,5 @@
-import type { Check } from '../contracts/compiled.ts'
+import { jsonBody } from '../codecs/plain.ts'
+import type { Check } from '../contracts/faults.ts'
 import type { Command } from '../contracts/contract.ts'
 import type { ForwardEffect } from '../contracts/effect.ts'
 import { BrokerError } from '../errors.ts'
@@ -57,7 +58,7 @@ export async function requestService(caller: Caller, command: Pick<Command, 'typ
       ...(session === undefined ? undefined : { session_id: session }),
       timestamp: isoTime(),
     }
-    return read(await services.source.request(`commands.${caller.contract.app}.${command.type}`, Buffer.from(JSON.stringify(request)), services.commandTimeoutMs))
+    return read(await services.source.request(`commands.${caller.contract.app}.${command.type}`, jsonBody(request), services.commandTimeoutMs))
   } catch (error) {
     return failed(error)
   }

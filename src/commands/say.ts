@@ -1,3 +1,4 @@
+import { jsonBody } from '../codecs/plain.ts'
 import type { Command, Message } from '../contracts/contract.ts'
 import type { SayEffect } from '../contracts/effect.ts'
 import { RESERVED_EVENTS } from '../contracts/reserved.ts'
@@ -14,9 +15,10 @@ export function say(caller: Caller, command: Command, effect: SayEffect, { hub, 
   const room = effect.room(command.data, sender)
   if (!effect.elsewhere) checkRooms(caller, typeof room === 'string' ? [room] : room)
   const message = effect.message(command.data, sender)
+  const body = jsonBody({ room, message })
   const { audience } = caller.session
   hub.say(audience, room, message, (session) => session === caller.session)
-  source.tell(`${PREFIX}${audience.app}`, Buffer.from(JSON.stringify({ room, message })))
+  source.tell(`${PREFIX}${audience.app}`, body)
   command.acknowledge?.([{ status: 'success' }])
 }
 

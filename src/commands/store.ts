@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { jsonBody } from '../codecs/plain.ts'
 import type { Command } from '../contracts/contract.ts'
 import type { StoredEvent, StoreEffect } from '../contracts/effect.ts'
 import { requestService } from './forward.ts'
@@ -27,7 +28,7 @@ export function record(caller: Caller, command: Command, services: Services): vo
 }
 
 function bodyOf({ data, rooms, source }: StoredEvent): Uint8Array {
-  return Buffer.from(JSON.stringify({ data, ...(rooms ? { rooms } : undefined), ...(source === undefined ? undefined : { source }) }))
+  return jsonBody({ data, ...(rooms ? { rooms } : undefined), ...(source === undefined ? undefined : { source }) })
 }
 
 /** @throws BrokerError RATE_LIMITED, at once */

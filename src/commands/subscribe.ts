@@ -31,7 +31,7 @@ export function subscribe(caller: Caller, command: Command<SubscribeData>, servi
     return undefined
   }
   const position = parsePosition(since)
-  if (!position) throw new BrokerError('INVALID_POSITION', 'since: this is no position; give the `id` of an event', { since: String(since).slice(0, 100) })
+  if (!position) throw new BrokerError('INVALID_POSITION', 'since: this is no position; give the `id` of an event', typeof since === 'string' ? { since: since.slice(0, 100) } : undefined)
   return subscribeSince(caller, names, predicate, position, String(since), answer, services)
 }
 

@@ -1,5 +1,3 @@
-import type { TSchema } from 'typebox'
-import { Compile } from 'typebox/compile'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { type Clause, compilePredicate, facetValues, type Facets, type Predicate } from '../hub/predicate.ts'
 import { Audience } from '../hub/room.ts'
@@ -9,10 +7,9 @@ import type { EventEnvelope } from '../log/event.ts'
 import { Remembered, SUBJECTS } from './remembered.ts'
 import type { Claims, CommandContract, Contract, EventContract, RoomContract } from './contract.ts'
 import type { Effect } from './effect.ts'
+import { type Check, checkOf } from './faults.ts'
 import { guardContract } from './guard-contract.ts'
 import { roomPattern } from './patterns.ts'
-
-export type Check = (value: unknown) => readonly string[]
 
 export interface CompiledCommand {
   readonly check: Check
@@ -203,14 +200,4 @@ function viewOf({ app, rooms = {} }: Contract): View | undefined {
 
 function compileCommand({ schema, effect, namespaces, allows, inSession, anonymous }: CommandContract): CompiledCommand {
   return { check: checkOf(schema), effect, namespaces, anonymous: anonymous === true, allows, inSession: inSession === true, checkReply: checkOf(effect.use === 'forward' ? effect.replies : undefined) }
-}
-
-const ALWAYS_RIGHT: Check = () => NONE
-
-/** Compiles a schema to a check that lists what is wrong, one line each. */
-function checkOf(schema: TSchema | undefined): Check {
-  if (schema === undefined) return ALWAYS_RIGHT
-  const validator = Compile(schema)
-  return (value) =>
-    validator.Check(value) ? NONE : [...validator.Errors(value)].slice(0, 8).map((fault) => `${fault.instancePath || '/'}: ${fault.message}`.slice(0, EXCERPT_MAX))
 }

@@ -195,7 +195,7 @@ export class WebSocketGateway {
       message = client.codec.decode(frame, binary)
     } catch (error) {
       meters.error('INVALID_MESSAGE')
-      client.fail(new BrokerError('INVALID_MESSAGE', `Not ${client.codec.name}: ${reasonOf(error)}`))
+      client.fail(error instanceof BrokerError ? error : new BrokerError('INVALID_MESSAGE', `Not ${client.codec.name}: ${reasonOf(error)}`))
       return
     }
     client.lane.run(client.peer, frame.byteLength, () => dispatchMessage(client, message, services, meters))

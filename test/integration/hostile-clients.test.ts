@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Packr } from 'msgpackr'
 import t, { type Test } from 'tap'
 import WebSocket from 'ws'
 import { TestBroker, token } from '../support/broker.ts'
@@ -155,6 +156,41 @@ function contractFile(): string {
   writeFileSync(file, CONTRACT)
   return file
 }
+
+t.test('what a client nests deeper than a stack goes, or JSON has no word for, was a fault of the broker, without a token too: it is refused', async (t) => {
+  const { broker, unharmed } = await start(t)
+  const lists = '['.repeat(100_000) + ']'.repeat(100_000)
+  const { socket } = await engineSocket(broker.codingAssistantPort)
+  socket.send('40')
+  socket.send(`421["test:event",${lists}]`)
+  await closed(socket)
+  const json = await TestClient.connect(broker.url())
+  for (const message of [`{"type":"ai_chat_message","data":{"message":"a","more":${lists}}}`, `{"type":"subscribe","data":{"since":${lists}}}`]) json.send(message)
+  await eventually(() => json.frames.filter(({ data }) => data?.error_code === 'INVALID_MESSAGE').length === 2)
+  json.send('{"type":"subscribe","data":{"since":{"toString":1}}}')
+  await json.next(({ data }) => data?.error_code === 'INVALID_POSITION')
+  const packed = await TestClient.connect(broker.url(), { format: 'msgpack' })
+  packed.socket.send(new Packr({ useRecords: false, useBigIntExtension: true }).pack({ type: 'ai_chat_message', data: { message: 'a', n: 2n ** 80n } }))
+  await packed.next(({ data }) => data?.error_code === 'INVALID_MESSAGE')
+  await unharmed()
+  for (const client of [json, packed]) await client.close()
+})
+
+t.test('an attachment that a packet names thousands of times held the broker for minutes: the command is too large', async (t) => {
+  const { broker, unharmed } = await start(t)
+  const { socket, packets } = await engineSocket(broker.codingAssistantPort)
+  const claims = { project_access: ['p'] }
+  socket.send('40')
+  socket.send(`42["auth:session",{"sessionId":"${token('alice', claims)}"}]`)
+  socket.send('42["project:join",{"projectId":"p"}]')
+  await eventually(() => packets.some((packet) => packet.includes('room:joined')))
+  const named = Array(10_000).fill('{"_placeholder":true,"num":0}').join(',')
+  socket.send(`451-1["project:update",{"projectId":"p","update":[${named}]}]`)
+  socket.send(Buffer.alloc(500_000, 200))
+  await eventually(() => packets.some((packet) => packet.startsWith('431[') && packet.includes('PAYLOAD_TOO_LARGE')))
+  await unharmed()
+  socket.close()
+})
 
 t.test('raw clients that leave were present for ever: the others hear that they went', async (t) => {
   const { broker } = await start(t, { CONTRACTS: contractFile() })

@@ -1,4 +1,5 @@
 import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser'
+import { checkPlain } from '../../codecs/plain.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import { RESERVED_EVENTS } from '../../contracts/reserved.ts'
 import { BrokerError } from '../../errors.ts'
@@ -216,7 +217,10 @@ export class Connection implements LaneOwner, RateState {
     }
     const packet = this.decoded
     this.decoded = undefined
-    if (packet) this.attachedBytes = 0
+    if (packet) {
+      this.attachedBytes = 0
+      checkPlain(packet.data)
+    }
     return packet
   }
 

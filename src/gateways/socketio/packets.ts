@@ -1,4 +1,5 @@
 import { type Packet, PacketType } from 'socket.io-parser'
+import { checkPlain } from '../../codecs/plain.ts'
 import { BrokerError } from '../../errors.ts'
 
 /**
@@ -40,6 +41,7 @@ export function decodePacket(text: string): Packet {
   if (at - idStart > ID_DIGITS_MAX) throw new BrokerError('INVALID_MESSAGE')
   const data = at < text.length ? parse(text.slice(at)) : undefined
   if (!fits(type, data)) throw new BrokerError('INVALID_MESSAGE')
+  checkPlain(data, text)
   return at === idStart ? { type, nsp, data } : { type, nsp, data, id: Number(text.slice(idStart, at)) }
 }
 

@@ -1,0 +1,48 @@
+import type { TSchema } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { EXCERPT_MAX } from '../errors.ts'
+
+/** What is wrong with a value, one line each. */
+export type Check = (value: unknown) => readonly string[]
+
+const NONE: readonly string[] = []
+const ALWAYS_RIGHT: Check = () => NONE
+const FAULTS_MAX = 8
+/** Values within a value that are looked at to say what is wrong: a megabyte of wrong ones would take seconds. */
+const LOOKED_AT_MAX = 2_000
+
+/** Compiles a schema to a check that lists what is wrong. */
+export function checkOf(schema: TSchema | undefined): Check {
+  if (schema === undefined) return ALWAYS_RIGHT
+  const validator = Compile(schema)
+  return (value) => {
+    if (validator.Check(value)) return NONE
+    const budget = { left: LOOKED_AT_MAX }
+    const first = firstPart(value, budget)
+    // What was cut off is not missing.
+    const faults = validator.Errors(first).filter(({ keyword }) => budget.left > 0 || keyword !== 'required')
+    if (faults.length === 0) return [`/: it is not valid, somewhere behind its first ${LOOKED_AT_MAX} values`]
+    return faults.slice(0, FAULTS_MAX).map((fault) => `${fault.instancePath || '/'}: ${fault.message}`.slice(0, EXCERPT_MAX))
+  }
+}
+
+/** A copy of as many of its values as there is room for, in order. */
+function firstPart(value: unknown, budget: { left: number }): unknown {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value
+  if (Array.isArray(value)) {
+    const items: unknown[] = []
+    for (const item of value) {
+      if (budget.left <= 0) break
+      budget.left--
+      items.push(firstPart(item, budget))
+    }
+    return items
+  }
+  const fields: [string, unknown][] = []
+  for (const key in value) {
+    if (budget.left <= 0) break
+    budget.left--
+    fields.push([key, firstPart((value as Record<string, unknown>)[key], budget)])
+  }
+  return Object.fromEntries(fields)
+}
