@@ -42,6 +42,8 @@ export class CatchUp {
   private arriving: Session[] = []
   private arrived: Session[] = []
   private scheduled = false
+  /** What was read for those whose turn is to come: a chunk that thousands wait for is not fed to all of them in one turn. */
+  private readonly fetched = new Map<Session, { readonly chunk: Chunk; readonly cursor: number; readonly life: number }>()
   /** Sessions that have everything there is and wait for more: long-polling ones, and those with a floor ahead. */
   private readonly ahead = new Set<Session>()
 
@@ -67,6 +69,7 @@ export class CatchUp {
   remove(session: Session): void {
     this.sessions.delete(session)
     this.ahead.delete(session)
+    this.fetched.delete(session)
   }
 
   /** Its socket has room again, or less of a queue. */
@@ -185,6 +188,10 @@ export class CatchUp {
   private feed(session: Session): number {
     const { ring } = this.log
     if (session.cursor < ring.completeAfter) {
+      const fetched = this.fetched.get(session)
+      this.fetched.delete(session)
+      // Its cursor may have moved meanwhile, by a further `since`, or the stream be another one: then it is read anew.
+      if (fetched?.life === this.log.life && fetched.cursor === session.cursor) return this.feedChunk(session, fetched.chunk)
       runGuarded('catching up', () => this.feedOlder(session).catch((error: unknown) => this.broke(session, error)))
       return 1
     }
@@ -232,8 +239,8 @@ export class CatchUp {
     if (session.state !== BEHIND) return
     // Its cursor may have gone back meanwhile, by a further `since`, or the stream be another one: then once more from there.
     if (session.cursor === cursor && this.log.life === life) {
-      if (chunk !== undefined) return this.feedChunk(session, chunk)
-      if (firstSeq > cursor + 1) this.miss(session, firstSeq)
+      if (chunk !== undefined) this.fetched.set(session, { chunk, cursor, life })
+      else if (firstSeq > cursor + 1) this.miss(session, firstSeq)
     }
     this.enqueue(session)
   }
@@ -244,9 +251,12 @@ export class CatchUp {
     session.missed(this.log.position(cursor), this.log.position(firstSeq))
   }
 
-  private feedChunk(session: Session, { entries, upToSeq }: Chunk): void {
+  /** @returns the events looked at */
+  private feedChunk(session: Session, { entries, upToSeq }: Chunk): number {
+    let looked = 0
     session.peer.cork(() => {
       for (const entry of entries) {
+        looked++
         if (entry.seq <= session.cursor) continue
         if (!this.offer(session, entry, false)) return
         session.cursor = entry.seq
@@ -254,6 +264,7 @@ export class CatchUp {
       session.cursor = Math.max(session.cursor, upToSeq)
       this.enqueue(session)
     })
+    return looked + 1
   }
 
   /** Sends an event that the session wants, and what its view shows of it. @returns false where its socket has to drain first */

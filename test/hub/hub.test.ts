@@ -350,6 +350,33 @@ t.test('200,000 sessions that fall behind at once all get their turn', async (t)
   t.equal(fed, sessions.length)
 })
 
+t.test('all who came back at one position, older than the ring, were fed in one turn, and nobody else heard anything meanwhile', async (t) => {
+  const bench = await Bench.open(10)
+  for (let n = 0; n < 12; n++) {
+    bench.tell({ rooms: ['a'] }, 50)
+    await bench.turns()
+  }
+  let fed = 0
+  const send = () => {
+    fed++
+    return 1
+  }
+  const peer = { send, getBufferedAmount: () => 0, subscribe: () => true, unsubscribe: () => true, cork: (callback: () => void) => callback(), close: () => {} }
+  const sessions = Array.from({ length: 200 }, (_, n) => new Session(bench.audience, bench.wire(), `user-${n}`, peer))
+  for (const session of sessions) {
+    bench.hub.open(session)
+    bench.hub.joinSince(session, ['a'], undefined, 0)
+  }
+  let most = 0
+  for (let before = 0, turns = 0; fed < sessions.length * 600 && turns < 100_000; turns++) {
+    await new Promise((resolve) => setImmediate(resolve))
+    most = Math.max(most, fed - before)
+    before = fed
+  }
+  t.equal(fed, sessions.length * 600)
+  t.ok(most < 20_000, `${most} events in a turn`)
+})
+
 t.test('a fault in a turn of live delivery, or of catching up, costs that turn, and is reported', async (t: Test) => {
   const bench = await Bench.open()
   const faults: string[] = []
