@@ -1,5 +1,5 @@
 import { type Codec, eventFields, messageFields } from './codec.ts'
-import { checkPlain } from './plain.ts'
+import { checkPlain } from '../plain.ts'
 
 const decoder = new TextDecoder('utf-8', { fatal: true })
 

@@ -1,6 +1,6 @@
 import { Packr } from 'msgpackr'
 import { type Codec, eventFields, messageFields } from './codec.ts'
-import { checkPlain } from './plain.ts'
+import { checkPlain } from '../plain.ts'
 
 /**
  * Plain maps, no record extension: any msgpack library reads them. No references (`structuredClone`): with them a

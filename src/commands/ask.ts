@@ -1,4 +1,4 @@
-import { jsonBody } from '../codecs/plain.ts'
+import { jsonBody } from '../plain.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
 import { BrokerError } from '../errors.ts'
 import { isRecord } from '../log/event.ts'

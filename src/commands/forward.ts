@@ -1,4 +1,4 @@
-import { jsonBody } from '../codecs/plain.ts'
+import { jsonBody } from '../plain.ts'
 import type { Check } from '../contracts/faults.ts'
 import type { Command } from '../contracts/contract.ts'
 import type { ForwardEffect } from '../contracts/effect.ts'

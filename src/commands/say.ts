@@ -1,4 +1,4 @@
-import { jsonBody } from '../codecs/plain.ts'
+import { jsonBody } from '../plain.ts'
 import type { Command, Message } from '../contracts/contract.ts'
 import type { SayEffect } from '../contracts/effect.ts'
 import { RESERVED_EVENTS } from '../contracts/reserved.ts'

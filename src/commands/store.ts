@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { jsonBody } from '../codecs/plain.ts'
+import { jsonBody } from '../plain.ts'
 import type { Command } from '../contracts/contract.ts'
 import type { StoredEvent, StoreEffect } from '../contracts/effect.ts'
 import { requestService } from './forward.ts'

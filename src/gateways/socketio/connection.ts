@@ -1,5 +1,5 @@
 import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser'
-import { checkPlain } from '../../codecs/plain.ts'
+import { checkPlain } from '../../plain.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import { RESERVED_EVENTS } from '../../contracts/reserved.ts'
 import { BrokerError } from '../../errors.ts'

@@ -1,5 +1,5 @@
 import { type Packet, PacketType } from 'socket.io-parser'
-import { checkPlain } from '../../codecs/plain.ts'
+import { checkPlain } from '../../plain.ts'
 import { BrokerError } from '../../errors.ts'
 
 /**

@@ -1,4 +1,4 @@
-import { BrokerError } from '../errors.ts'
+import { BrokerError } from './errors.ts'
 
 /**
  * Levels of lists and objects in what a client sends. What goes through a value calls itself once a level, `JSON.stringify` too, and

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { checkPlain, jsonBody } from '../../src/codecs/plain.ts'
+import { checkPlain, jsonBody } from '../src/plain.ts'
 
 const lists = (levels: number): string => '['.repeat(levels) + ']'.repeat(levels)
 
