@@ -31,6 +31,8 @@ export interface Outcome {
 export interface RunOptions extends WorldOptions {
   readonly seed: number
   readonly seconds: number
+  /** At most so many cases. */
+  readonly casesMax?: number
   readonly progress?: (outcome: Outcome, startedMs: number, memoryMb: number) => void
   /** Somebody wants to see what came of it so far. */
   readonly stop?: AbortSignal
@@ -99,14 +101,14 @@ async function fuzzWorld(surface: BrokerSurface, world: World, outcome: Outcome,
 }
 
 /** Sends input for a while, and counts what the guard caught meanwhile. @returns what was sent last */
-export async function reach(surface: BrokerSurface, world: World, outcome: Outcome, endMs: number, watch: Watch, { seed, progress, stop }: RunOptions): Promise<Inputs> {
+export async function reach(surface: BrokerSurface, world: World, outcome: Outcome, endMs: number, watch: Watch, { seed, casesMax = Number.POSITIVE_INFINITY, progress, stop }: RunOptions): Promise<Inputs> {
   const inputs = new Inputs()
   const before = await faultsOf(world)
   const startMs = Date.now()
   const driver = await surface.open(world)
   const showing = setInterval(() => progress?.(outcome, startMs, watch.memoryMb()), PROGRESS_MS)
   const send = async () => {
-    while (Date.now() < endMs && !stop?.aborted && !world.broker.gone && !watch.hangs) {
+    while (Date.now() < endMs && outcome.cases < casesMax && !stop?.aborted && !world.broker.gone && !watch.hangs) {
       const input = surface.make(Random.ofCase(seed, outcome.cases++))
       inputs.add(input)
       await driver.send(input)
