@@ -97,9 +97,11 @@ export class CatchUp {
     for (const session of [...this.sessions]) {
       const before = session.cursor
       session.cursor = cutShort ? Math.min(before, headSeq) : headSeq
-      if (!cutShort) session.floors = session.had = undefined
+      if (!cutShort) session.floors = session.had = session.refiltered = undefined
+      session.joinedSeq = cutShort ? Math.min(session.joinedSeq, headSeq) : 0
       for (const [room, seq] of session.floors ?? []) if (seq > headSeq) session.floors?.set(room, headSeq)
       lowerHad(session.had, headSeq)
+      lowerHad(session.refiltered, headSeq)
       if (!cutShort || session.begunSeq > headSeq) session.begunSeq = 0
       session.missed(formatPosition(epochBefore, before), this.log.position(Math.max(session.cursor, headSeq) + 1))
       this.enqueue(session)
@@ -214,7 +216,7 @@ export class CatchUp {
       else if (session.floorSeq > head) this.ahead.add(session)
       else if (session.mayBeLive) this.finish(session)
       else {
-        session.floors = session.had = undefined
+        session.had = undefined
         this.ahead.add(session)
       }
     })
@@ -231,6 +233,8 @@ export class CatchUp {
     try {
       firstSeq = (await this.log.bounds()).firstSeq
       if (firstSeq <= cursor + 1) chunk = await this.log.older(cursor)
+      // What the stream forgot while the chunk was read may be missing in it.
+      firstSeq = this.log.firstSeq
     } catch {
       // The source is out of reach: the session waits with it.
       await new Promise((resolve) => setTimeout(resolve, SOURCE_RETRY_MS))
@@ -239,8 +243,8 @@ export class CatchUp {
     if (session.state !== BEHIND) return
     // Its cursor may have gone back meanwhile, by a further `since`, or the stream be another one: then once more from there.
     if (session.cursor === cursor && this.log.life === life) {
-      if (chunk !== undefined) this.fetched.set(session, { chunk, cursor, life })
-      else if (firstSeq > cursor + 1) this.miss(session, firstSeq)
+      if (firstSeq > cursor + 1) this.miss(session, firstSeq)
+      else if (chunk !== undefined) this.fetched.set(session, { chunk, cursor, life })
     }
     this.enqueue(session)
   }

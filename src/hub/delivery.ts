@@ -75,9 +75,7 @@ export class Delivery {
     for (const name of names) {
       const room = audience.rooms.get(name)
       if (room === undefined) continue
-      const overlapping = classes.find((others) => others.some((other) => other.sharesWireWith(room)))
-      if (overlapping) overlapping.push(room)
-      else classes.push([room])
+      classify(room, classes)
     }
     for (const rooms of classes) this.deliverOnce(entry, audience, rooms)
   }
@@ -120,6 +118,22 @@ export class Delivery {
   private rehearse(reaches: (session: Session) => boolean): void {
     if (this.rehearsal) this.rehearsal.first ??= this.rehearsal.sessions.find(reaches)
   }
+}
+
+/** Puts a room with those that it shares a wire with, directly or by way of others. */
+function classify(room: Room, classes: Room[][]): void {
+  let own: Room[] | undefined
+  for (let i = 0; i < classes.length; i++) {
+    const others = classes[i] as Room[]
+    if (!others.some((other) => other.sharesWireWith(room))) continue
+    if (own === undefined) own = others
+    else {
+      own.push(...others)
+      classes.splice(i--, 1)
+    }
+  }
+  if (own === undefined) classes.push([room])
+  else own.push(room)
 }
 
 /** Whether the session gets this event by one of the first rooms of a list. */

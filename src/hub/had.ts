@@ -13,7 +13,9 @@ export interface Had {
   /** Everything up to here was delivered. */
   seq: number
   readonly groups: readonly Group[]
+  /** By room, from behind which sequence on; of rooms that are not in it, from behind `joinedSeq`. */
   readonly floors: ReadonlyMap<string, number> | undefined
+  readonly joinedSeq: number
   /** A conversation that the session took no part in then. */
   readonly without: string | undefined
   before: Had | undefined
@@ -30,6 +32,13 @@ export function havingHad(had: Had, before: Had | undefined): Had {
   return had
 }
 
+/** The chain without what was had by a room. */
+export function withoutRoom(had: Had | undefined, name: string): Had | undefined {
+  if (had === undefined) return undefined
+  had.before = withoutRoom(had.before, name)
+  return had.groups.some(({ room }) => room.name === name) ? had.before : had
+}
+
 /** Less was delivered than had been thought. */
 export function lowerHad(had: Had | undefined, deliveredSeq: number): void {
   for (let at = had; at !== undefined; at = at.before) at.seq = Math.min(at.seq, deliveredSeq)
@@ -39,7 +48,7 @@ export function lowerHad(had: Had | undefined, deliveredSeq: number): void {
 export function wasHad(had: Had, entry: LogEntry): boolean {
   for (let at: Had | undefined = had; at !== undefined; at = at.before) {
     if (entry.seq > at.seq || (at.without !== undefined && at.without === entry.route.conversation)) continue
-    for (const room of entry.route.rooms) if (opens(at.groups, at.floors, room, entry)) return true
+    for (const room of entry.route.rooms) if (opens(at, room, entry)) return true
   }
   return false
 }
@@ -47,17 +56,24 @@ export function wasHad(had: Had, entry: LogEntry): boolean {
 /** Whether an event was shown then to those in a room. */
 export function wasShown(had: Had, room: string, seq: number): boolean {
   for (let at: Had | undefined = had; at !== undefined; at = at.before) {
-    if (seq <= at.seq && at.groups.some((group) => group.room.name === room) && seq > (at.floors?.get(room) ?? 0)) return true
+    if (seq <= at.seq && at.groups.some((group) => group.room.name === room) && seq > floorOf(at, room)) return true
   }
   return false
 }
 
+/** In which groups somebody is, and from where on. */
+type Memberships = Pick<Had, 'groups' | 'floors' | 'joinedSeq'>
+
 /** Whether an event comes by membership in a room. */
-export function opens(groups: readonly Group[], floors: ReadonlyMap<string, number> | undefined, room: string, entry: LogEntry): boolean {
-  for (const group of groups) {
+export function opens(memberships: Memberships, room: string, entry: LogEntry): boolean {
+  for (const group of memberships.groups) {
     if (group.room.name !== room) continue
-    if (floors !== undefined && entry.seq <= (floors.get(room) ?? 0)) return false
-    return group.predicate === undefined || accepts(group.predicate, entry.route.facets)
+    return entry.seq > floorOf(memberships, room) && (group.predicate === undefined || accepts(group.predicate, entry.route.facets))
   }
   return false
+}
+
+/** Events of a room up to this sequence came before the membership in it. */
+export function floorOf({ floors, joinedSeq }: Memberships, room: string): number {
+  return floors?.get(room) ?? joinedSeq
 }

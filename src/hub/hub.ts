@@ -5,7 +5,7 @@ import { seqInTail } from '../log/position.ts'
 import type { Meters } from '../meters.ts'
 import { CatchUp, type CatchUpLimits } from './catch-up.ts'
 import { Delivery } from './delivery.ts'
-import { havingHad, lowerHad } from './had.ts'
+import { floorOf, havingHad, lowerHad, withoutRoom } from './had.ts'
 import { Membership } from './membership.ts'
 import type { Predicate } from './predicate.ts'
 import type { Audience, Group } from './room.ts'
@@ -19,6 +19,8 @@ import { BEHIND, CLOSED, FALLEN, LIVE, type Session } from './session.ts'
  * after it, so it takes half.
  */
 const EVENTS_PER_TURN = 30
+/** Events kept beyond the ring: all whose frames uWS may still hold. A power of two, and more than those of two turns. */
+const RECENT_EVENTS = 64
 
 /**
  * Rooms, and who is in them: takes events off the log and publishes each to the native topics of its rooms, once per
@@ -31,6 +33,8 @@ export class Hub {
   private readonly log: EventLog
   private readonly meters: Meters
   private readonly fallen: Session[] = []
+  private readonly recent: (LogEntry | undefined)[] = new Array(RECENT_EVENTS).fill(undefined)
+  private recentAt = 0
   private readonly delivery: Delivery
   private readonly membership = new Membership()
   private readonly audiences = new Set<Audience>()
@@ -80,11 +84,13 @@ export class Hub {
   join(session: Session, rooms: Iterable<string>, predicate?: Predicate): void {
     this.settle()
     if (session.state === CLOSED) return
+    if (session.state === LIVE && session.groups.length === 0) session.joinedSeq = this.liveSeq
     for (const room of rooms) {
       const before = session.groupIn(room)
       this.membership.enter(session, room, predicate)
-      // Behind: events between its cursor and now came before it joined.
-      if (before === undefined && session.state !== LIVE) this.floorsOf(session).set(room, this.liveSeq)
+      if (before === undefined) {
+        if (session.state !== LIVE || this.liveSeq !== session.joinedSeq) this.floorsOf(session).set(room, this.liveSeq)
+      } else if (before.predicate?.key !== predicate?.key) this.keepFilter(session, before)
     }
     if (session.state === LIVE && !session.mayBeLive) {
       this.membership.takeOffTopics(session)
@@ -101,6 +107,8 @@ export class Hub {
     this.settle()
     if (session.state === CLOSED) return
     const names = new Set(rooms)
+    if (names.size === 0) return
+    for (const room of names) session.refiltered = withoutRoom(session.refiltered, room)
     this.goBack(session, sinceSeq, ({ room }) => !names.has(room.name))
     const floors = this.floorsOf(session)
     for (const room of names) {
@@ -118,6 +126,23 @@ export class Hub {
     for (let session = audience.firstOfUser(userId); session !== undefined; session = session.nextOfUser) {
       const deliveredSeq = session.state === LIVE ? this.liveSeq : session.cursor
       if (this.passed(audience, conversation, sinceSeq, deliveredSeq)) this.goBack(session, sinceSeq, () => true, conversation)
+    }
+  }
+
+  /** A room's filter is another one from now on: what the session had by the one of before it may need to know later. */
+  private keepFilter(session: Session, before: Group): void {
+    const { name } = before.room
+    const seq = session.state === LIVE ? this.liveSeq : session.cursor
+    session.refiltered = havingHad({ seq, groups: [before], floors: undefined, joinedSeq: floorOf(session, name), without: undefined, before: undefined }, session.refiltered)
+    this.floorsOf(session).set(name, seq)
+  }
+
+  /** Events behind this one were not delivered: the filters of now are for them as well. */
+  private lowerFilters(session: Session, deliveredSeq: number): void {
+    for (let at = session.refiltered; at !== undefined; at = at.before) {
+      if (at.seq <= deliveredSeq) continue
+      at.seq = deliveredSeq
+      for (const { room } of at.groups) this.floorsOf(session).set(room.name, Math.max(at.joinedSeq, deliveredSeq))
     }
   }
 
@@ -144,8 +169,7 @@ export class Hub {
     session.state = BEHIND
     const before = session.had !== undefined && session.had.seq > session.cursor ? session.had : undefined
     const groups = session.groups.filter(kept)
-    const floors = session.floors && new Map(session.floors)
-    session.had = groups.length === 0 ? before : havingHad({ seq: deliveredSeq, groups, floors, without, before: undefined }, before)
+    session.had = groups.length === 0 ? before : havingHad({ seq: deliveredSeq, groups, floors: session.floors && new Map(session.floors), joinedSeq: session.joinedSeq, without, before: undefined }, before)
     session.cursor = Math.min(deliveredSeq, toSeq)
     this.catchUp.add(session)
   }
@@ -198,6 +222,7 @@ export class Hub {
   }
 
   private fall(session: Session, deliveredSeq: number): void {
+    if (session.refiltered !== undefined && (session.state !== BEHIND || session.leaving)) this.lowerFilters(session, deliveredSeq)
     if (session.state === LIVE) {
       session.state = FALLEN
       session.cursor = deliveredSeq
@@ -212,8 +237,8 @@ export class Hub {
 
   /** Whether an event was published to one session of a socket before it was published to another. */
   private cameBefore(one: Session, other: Session, seq: number): boolean {
-    const entry = this.log.ring.at(this.log.ring.indexAfter(seq - 1))
-    if (entry?.seq !== seq || !one.wants(entry)) return true
+    const entry = this.recent.find((each) => each?.seq === seq)
+    if (entry === undefined || !one.wants(entry)) return true
     return this.delivery.reachesFirst(entry, one, other) === one
   }
 
@@ -300,6 +325,7 @@ export class Hub {
   private reset(epochBefore: string): void {
     this.settle()
     this.takeAllOffTopics()
+    this.recent.fill(undefined)
     this.liveSeq = this.log.headSeq
     this.catchUp.reset(epochBefore)
   }
@@ -317,6 +343,7 @@ export class Hub {
 
   private deliver(entry: LogEntry): void {
     const bytesBefore = entry.bytes
+    this.recent[this.recentAt++ & (RECENT_EVENTS - 1)] = entry
     this.delivery.distribute(entry)
     if (entry.bytes !== bytesBefore) this.log.ring.grew(entry.bytes - bytesBefore)
     this.meters.published(entry.timeMs)

@@ -1,3 +1,4 @@
+import { floorOf, withoutRoom } from './had.ts'
 import type { Predicate } from './predicate.ts'
 import { type Group, lengthened } from './room.ts'
 import { BEHIND, LIVE, type Session } from './session.ts'
@@ -38,6 +39,7 @@ export class Membership {
     session.groups.splice(session.groups.indexOf(group), 1)
     if (session.view?.room === group.room.name) session.view = undefined
     session.floors?.delete(group.room.name)
+    session.refiltered = withoutRoom(session.refiltered, group.room.name)
     if (session.state === LIVE) this.unsubscribe(session, group)
     remove(session, group)
   }
@@ -53,7 +55,8 @@ export class Membership {
 
   turnLive(session: Session): void {
     session.state = LIVE
-    session.floors = session.had = undefined
+    session.had = undefined
+    unite(session)
     for (const group of session.groups) this.subscribe(session, group)
   }
 
@@ -79,6 +82,16 @@ export class Membership {
     topic.live--
     session.peer.unsubscribe(topic.name)
   }
+}
+
+/** Where all its rooms were joined at one place, no map is kept of it. */
+function unite(session: Session): void {
+  const [first, ...others] = session.groups
+  if (session.floors === undefined || first === undefined) return
+  const floor = floorOf(session, first.room.name)
+  if (!others.every(({ room }) => floorOf(session, room.name) === floor)) return
+  session.joinedSeq = floor
+  session.floors = undefined
 }
 
 function remove(session: Session, group: Group): void {

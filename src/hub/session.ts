@@ -41,8 +41,11 @@ export class Session {
   cursor = 0
   /** The event whose own frame it has, while the socket is too full for that of its view. */
   begunSeq = 0
-  /** While behind: by room, events up to this sequence are not for this session by that room: it joined it later. */
+  /** By room: events up to this sequence are not for this session by that room. Of others: up to `joinedSeq`. */
   floors: Map<string, number> | undefined
+  joinedSeq = 0
+  /** Rooms whose filter was another one, and what it had by that. */
+  refiltered: Had | undefined
   /** While behind, where it went back: what it had. */
   had: Had | undefined
   /** It left its topics in this turn of the event loop or the one before: uWS may still hold frames for it, and drop them. */
@@ -87,8 +90,13 @@ export class Session {
     if (route.audience !== this.audience) return false
     const users = route.conversation === undefined ? route.users : this.audience.participantsIn(route.conversation)
     if (users !== undefined && !users.includes(this.userId)) return false
-    for (const room of route.rooms) if (opens(this.groups, this.floors, room, entry)) return this.had === undefined || !wasHad(this.had, entry)
+    for (const room of route.rooms) if (opens(this, room, entry)) return this.had === undefined || !(wasHad(this.had, entry) || this.hadBefore(entry))
     return false
+  }
+
+  /** Whether it had an event by a filter of before. Of conversations nobody knows who took part then. */
+  private hadBefore(entry: LogEntry): boolean {
+    return this.refiltered !== undefined && entry.route.conversation === undefined && wasHad(this.refiltered, entry)
   }
 
   /** Its socket took nothing for too long: the gateway ends it. */

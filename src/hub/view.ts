@@ -1,6 +1,6 @@
 import type { Encoder, LogEntry } from '../log/entry.ts'
 import type { EventEnvelope } from '../log/event.ts'
-import { wasShown } from './had.ts'
+import { floorOf, wasShown } from './had.ts'
 import type { Session } from './session.ts'
 import type { Message, Wire } from './wire.ts'
 
@@ -37,8 +37,8 @@ export class View {
   }
 
   /** Whether an event came after the session joined. */
-  isOpen({ audience, floors, had }: Session, { route, seq }: LogEntry): boolean {
-    if (route.audience !== audience || (floors !== undefined && seq <= (floors.get(this.room) ?? 0))) return false
-    return had === undefined || !wasShown(had, this.room, seq)
+  isOpen(session: Session, { route, seq }: LogEntry): boolean {
+    if (route.audience !== session.audience || seq <= floorOf(session, this.room)) return false
+    return session.had === undefined || !wasShown(session.had, this.room, seq)
   }
 }

@@ -34,6 +34,8 @@ export class EventLog {
   epochBytes: Uint8Array = new Uint8Array()
   /** Sequence of the newest message seen, event or not. */
   headSeq = 0
+  /** The stream begins here, or further on: so far as is known. */
+  firstSeq = 0
   /** How often the stream was another one. */
   life = 0
   /** Called when events were added. */
@@ -151,6 +153,7 @@ export class EventLog {
     const bounds = await this.options.source.bounds()
     if (this.life !== life || bounds.epoch !== this.epoch || bounds.lastSeq < headSeq) throw new Error('the stream is another one than a moment ago')
     this.ring.dropBefore(bounds.firstSeq)
+    this.firstSeq = Math.max(this.firstSeq, bounds.firstSeq)
     this.known = bounds
     this.knownMs = Date.now()
     return bounds
@@ -207,6 +210,7 @@ export class EventLog {
 
   private begin(epoch: string, floorSeq: number): void {
     this.life++
+    this.firstSeq = 0
     this.epoch = epoch
     this.known = undefined
     this.epochBytes = Buffer.from(epoch)

@@ -107,6 +107,16 @@ export class ModelPeer implements Peer {
     this.app.forget(this)
   }
 
+  /** Nothing is on its way to the client. */
+  get empty(): boolean {
+    return this.written.length === 0 && this.held.length === 0
+  }
+
+  /** The connection is about to break; so many of the frames that were written still arrive. */
+  arrive(frames: number): void {
+    for (const frame of this.written.splice(0, frames)) this.owner.received(frame)
+  }
+
   /** Writes what was published; the first frame that is dropped takes the rest with it. */
   flush(): void {
     for (const frame of this.held.splice(0)) {

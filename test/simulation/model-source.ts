@@ -15,9 +15,14 @@ export class ModelSource implements Source {
   messages: StoredMessage[] = []
   /** Questions on their way, in the order in which they were asked. */
   readonly questions: (() => void)[] = []
+  /** So many of the next readings fail: they ended early. */
+  failures = 0
+  /** It lost its end, and its reader has yet to hear of it. */
+  cutShort = false
   /** Whether questions are answered at once. */
   prompt = false
   private lives = 1
+  private endSeq = 0
   private sink: Sink | undefined
   private paused = false
   /** Where its reader is, and in which life of the stream. */
@@ -25,11 +30,11 @@ export class ModelSource implements Source {
   private readEpoch = ''
 
   get lastSeq(): number {
-    return this.messages.at(-1)?.seq ?? this.firstSeq - 1
+    return this.endSeq
   }
 
   store(subject: string, body: string, timeMs = 0): number {
-    const seq = this.lastSeq + 1
+    const seq = ++this.endSeq
     this.messages.push({ seq, timeMs, subject, body: Buffer.from(body), msgpack: false })
     return seq
   }
@@ -40,17 +45,27 @@ export class ModelSource implements Source {
     this.messages = this.messages.filter(({ seq }) => seq >= this.firstSeq)
   }
 
-  /** Loses what comes after a sequence; the stream stays what it is, and gives these sequences anew. */
+  /** Deletes one message of those in between. */
+  remove(seq: number): void {
+    if (seq > this.firstSeq && seq < this.lastSeq) this.messages = this.messages.filter((message) => message.seq !== seq)
+  }
+
+  /** Loses what comes after a sequence; the stream stays what it is, and gives these sequences anew once that was noticed. */
   cut(lastSeq: number): void {
-    if (lastSeq < this.firstSeq) this.firstSeq = lastSeq + 1
+    if (lastSeq < 1) return
+    this.firstSeq = Math.min(this.firstSeq, lastSeq + 1)
     this.messages = this.messages.filter(({ seq }) => seq <= lastSeq)
+    this.endSeq = lastSeq
+    this.cutShort = this.readEpoch === this.epoch && lastSeq < this.readSeq
   }
 
   /** Another stream under the same name. */
   renew(): void {
     this.epoch = `e${++this.lives}`
     this.firstSeq = 1
+    this.endSeq = 0
     this.messages = []
+    this.cutShort = false
   }
 
   /** Whether its reader has something to get. */
@@ -66,12 +81,13 @@ export class ModelSource implements Source {
     if (this.readEpoch !== bounds.epoch || bounds.lastSeq < this.readSeq) {
       this.readSeq = this.readEpoch === bounds.epoch ? bounds.lastSeq : bounds.firstSeq - 1
       this.readEpoch = bounds.epoch
+      this.cutShort = false
       return sink.reset(bounds)
     }
     for (let n = 0; n < count && !this.paused; n++) {
       const message = this.messages.find(({ seq }) => seq > this.readSeq)
       if (message === undefined) return
-      if (message.seq > this.readSeq + 1) sink.lost(message.seq)
+      if (this.firstSeq > this.readSeq + 1) sink.lost(Math.min(this.firstSeq, message.seq))
       this.readSeq = message.seq
       sink.message(message)
     }
@@ -91,6 +107,10 @@ export class ModelSource implements Source {
 
   async read(afterSeq: number, limit: number): Promise<StoredMessage[]> {
     await this.asked()
+    if (this.failures > 0) {
+      this.failures--
+      throw new BrokerError('SERVICE_UNAVAILABLE', 'The reading ended early')
+    }
     return this.messages.filter(({ seq }) => seq > afterSeq).slice(0, limit)
   }
 
