@@ -213,7 +213,7 @@ export class CatchUp {
         looked++
       }
       if (session.cursor < head) this.enqueue(session)
-      else if (session.floorSeq > head) this.ahead.add(session)
+      else if (session.floorSeq > head) runGuarded('catching up', () => this.wait(session))
       else if (session.mayBeLive) this.finish(session)
       else {
         session.had = undefined
@@ -249,6 +249,32 @@ export class CatchUp {
     this.enqueue(session)
   }
 
+  /**
+   * A session has events that this broker has yet to read: it waits for those behind them. Where the stream has none of them, it is not the
+   * stream that they came from.
+   */
+  private async wait(session: Session): Promise<void> {
+    session.queued = true
+    const { life } = this.log
+    let lastSeq = Number.POSITIVE_INFINITY
+    let asked = true
+    try {
+      lastSeq = (await this.log.bounds()).lastSeq
+    } catch {
+      asked = false
+      await new Promise((resolve) => setTimeout(resolve, SOURCE_RETRY_MS))
+    }
+    session.queued = false
+    if (session.state !== BEHIND) return
+    if (!asked || this.log.life !== life || session.floorSeq <= this.live.headSeq()) return this.enqueue(session)
+    this.ahead.add(session)
+    const { floorSeq } = session
+    if (lastSeq >= floorSeq) return
+    for (const [room, seq] of session.floors ?? []) if (seq > lastSeq) session.floors?.set(room, lastSeq)
+    session.missed(this.log.position(floorSeq), this.log.position(lastSeq + 1))
+    this.enqueue(session)
+  }
+
   private miss(session: Session, firstSeq: number): void {
     const { cursor } = session
     session.cursor = firstSeq - 1
@@ -273,10 +299,13 @@ export class CatchUp {
 
   /** Sends an event that the session wants, and what its view shows of it. @returns false where its socket has to drain first */
   private offer(session: Session, entry: LogEntry, inRing: boolean): boolean {
-    if (session.begunSeq !== entry.seq && session.wants(entry) && !this.send(session, entry, session.wire, inRing)) return false
+    const begun = session.begunSeq === entry.seq
+    if (!begun && session.wants(entry) && !this.send(session, entry, session.wire, inRing)) return false
     if (!session.view?.isOpen(session, entry)) return true
-    session.begunSeq = entry.seq
-    return this.send(session, entry, session.view.encoderOf(session.wire), inRing)
+    const shown = this.send(session, entry, session.view.encoderOf(session.wire), inRing)
+    if (!shown) session.begunSeq = entry.seq
+    else if (begun) session.begunSeq = 0
+    return shown
   }
 
   private send(session: Session, entry: LogEntry, encoder: Encoder, inRing: boolean): boolean {

@@ -16,8 +16,8 @@ export interface Had {
   /** By room, from behind which sequence on; of rooms that are not in it, from behind `joinedSeq`. */
   readonly floors: ReadonlyMap<string, number> | undefined
   readonly joinedSeq: number
-  /** A conversation that the session took no part in then. */
-  readonly without: string | undefined
+  /** Conversations that the session took no part in then. */
+  without: readonly string[]
   before: Had | undefined
 }
 
@@ -30,6 +30,11 @@ export function havingHad(had: Had, before: Had | undefined): Had {
     else last = last.before
   }
   return had
+}
+
+/** A conversation's events were not had: the session took no part in it. */
+export function excludeConversation(had: Had | undefined, conversation: string): void {
+  for (let at = had; at !== undefined; at = at.before) at.without = [...at.without, conversation]
 }
 
 /** The chain without what was had by a room. */
@@ -47,7 +52,7 @@ export function lowerHad(had: Had | undefined, deliveredSeq: number): void {
 /** Whether an event was delivered then. Who was to get it is the same now. */
 export function wasHad(had: Had, entry: LogEntry): boolean {
   for (let at: Had | undefined = had; at !== undefined; at = at.before) {
-    if (entry.seq > at.seq || (at.without !== undefined && at.without === entry.route.conversation)) continue
+    if (entry.seq > at.seq || (entry.route.conversation !== undefined && at.without.includes(entry.route.conversation))) continue
     for (const room of entry.route.rooms) if (opens(at, room, entry)) return true
   }
   return false

@@ -5,7 +5,7 @@ import { seqInTail } from '../log/position.ts'
 import type { Meters } from '../meters.ts'
 import { CatchUp, type CatchUpLimits } from './catch-up.ts'
 import { Delivery } from './delivery.ts'
-import { floorOf, havingHad, lowerHad, withoutRoom } from './had.ts'
+import { excludeConversation, floorOf, havingHad, lowerHad, withoutRoom } from './had.ts'
 import { Membership } from './membership.ts'
 import type { Predicate } from './predicate.ts'
 import type { Audience, Group } from './room.ts'
@@ -124,8 +124,10 @@ export class Hub {
   participates(audience: Audience, conversation: string, userId: string, sinceSeq: number): void {
     this.settle()
     for (let session = audience.firstOfUser(userId); session !== undefined; session = session.nextOfUser) {
-      const deliveredSeq = session.state === LIVE ? this.liveSeq : session.cursor
-      if (this.passed(audience, conversation, sinceSeq, deliveredSeq)) this.goBack(session, sinceSeq, () => true, conversation)
+      const deliveredSeq = session.state === LIVE ? this.liveSeq : Math.max(session.cursor, session.had?.seq ?? 0)
+      if (!this.passed(audience, conversation, sinceSeq, deliveredSeq)) continue
+      excludeConversation(session.had, conversation)
+      this.goBack(session, sinceSeq, () => true, [conversation])
     }
   }
 
@@ -133,7 +135,7 @@ export class Hub {
   private keepFilter(session: Session, before: Group): void {
     const { name } = before.room
     const seq = session.state === LIVE ? this.liveSeq : session.cursor
-    session.refiltered = havingHad({ seq, groups: [before], floors: undefined, joinedSeq: floorOf(session, name), without: undefined, before: undefined }, session.refiltered)
+    session.refiltered = havingHad({ seq, groups: [before], floors: undefined, joinedSeq: floorOf(session, name), without: [], before: undefined }, session.refiltered)
     this.floorsOf(session).set(name, seq)
   }
 
@@ -161,9 +163,9 @@ export class Hub {
   /**
    * Puts a session's place in the log back. What it had does not come again.
    * @param kept groups whose events it had
-   * @param without a conversation whose events it did not get
+   * @param without conversations whose events it did not get
    */
-  private goBack(session: Session, toSeq: number, kept: (group: Group) => boolean, without?: string): void {
+  private goBack(session: Session, toSeq: number, kept: (group: Group) => boolean, without: readonly string[] = []): void {
     const deliveredSeq = session.state === LIVE ? this.liveSeq : session.cursor
     if (session.state === LIVE) this.membership.takeOffTopics(session)
     session.state = BEHIND
@@ -180,6 +182,8 @@ export class Hub {
       const group = session.groupIn(room)
       if (group) this.membership.exit(session, group)
     }
+    // Without a view it may be live.
+    if (session.state === BEHIND) this.catchUp.add(session)
   }
 
   /** Replaces the predicates of all its rooms, for example after its token changed. */

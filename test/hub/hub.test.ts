@@ -330,6 +330,104 @@ t.test('a filter changed while behind counts from the cursor on', async (t) => {
   t.same(client.got, ['e1-2', 'e1-3'])
 })
 
+t.test('an event in three rooms, two of which share no wire, comes once to who is in one of them and the third', async (t) => {
+  const bench = await Bench.open()
+  const [one, two, both] = [bench.wire('one'), bench.wire('two'), [bench.client(bench.wire('one')), bench.client(bench.wire('two'))]]
+  const [x, y] = [bench.client(one), bench.client(two)]
+  bench.hub.join(x, ['b'])
+  bench.hub.join(y, ['c', 'd'])
+  for (const client of both) bench.hub.join(client, ['d'])
+  bench.tell({ rooms: ['b', 'c', 'd'] })
+  await bench.turns()
+  t.same([x, y, ...both].map(({ got }) => got), Array.from({ length: 4 }, () => ['e1-1']))
+})
+
+t.test('what the stream forgets while it is read for a client that is behind, the client is told', async (t) => {
+  const bench = await Bench.open(4)
+  const client = bench.client()
+  bench.tell({ rooms: ['a'] }, 20)
+  await bench.turns()
+  const { read } = bench.source
+  bench.source.read = async (...args) => {
+    bench.source.trim(10)
+    return read.apply(bench.source, args)
+  }
+  bench.hub.joinSince(client, ['a'], undefined, 5)
+  await bench.turns(20)
+  t.same(client.told, ['e1-5 → e1-10'])
+  t.same(client.got, positions('e1', 10, 20))
+})
+
+t.test('two sessions on one socket lose nothing where it drops an event that has left the ring', async (t) => {
+  const bench = await Bench.open(4)
+  const sessions: Client[] = []
+  const got: string[] = []
+  const peer = new ModelPeer(
+    bench.app,
+    {
+      dropped: (frame) => bench.hub.dropped(sessions[0] as Client, frame, sessions),
+      drained: () => sessions.forEach((session) => bench.hub.drained(session)),
+      received: (frame) => void got.push(Buffer.from(frame).toString().replace(/x+/, '')),
+    },
+    LIMIT_BYTES,
+  )
+  for (const id of ['one', 'two']) {
+    const client = new Client(bench, bench.wire(id), 'ann')
+    client.peer = peer
+    sessions.push(client)
+    bench.hub.open(client)
+    bench.hub.join(client, ['a'])
+  }
+  peer.stalled = true
+  bench.tell({ rooms: ['a'], pad: LIMIT_BYTES / 2 + 1 }, 12)
+  await bench.turns()
+  for (let n = 0; n < 40; n++) {
+    peer.take(LIMIT_BYTES)
+    await bench.turns()
+  }
+  for (const seq of range(1, 12)) t.equal(got.filter((frame) => frame.includes(`"e1-${seq}"`)).length, 2, `e1-${seq}`)
+})
+
+t.test('a filter that was changed is not applied to events of before when a client goes back', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.hub.join(client, ['a'], compilePredicate([], [{ facet: 0, allowed: new Set(['red']) }]))
+  bench.tell({ rooms: ['a'] }, 2)
+  bench.tell({ rooms: ['a', 'b'] })
+  await bench.turns()
+  bench.hub.join(client, ['a'])
+  bench.hub.joinSince(client, ['b'], undefined, 0)
+  bench.tell({ rooms: ['a'] })
+  await bench.turns()
+  t.same(client.got, ['e1-3', 'e1-4'])
+})
+
+t.test('a position that no stream has, taken while the source was out of reach, keeps nothing back for ever', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.tell({ rooms: ['a'] }, 2)
+  bench.hub.joinSince(client, ['a'], undefined, 9)
+  await bench.turns()
+  t.same(client.told, ['e1-9 → e1-3'])
+  bench.tell({ rooms: ['a'] }, 2)
+  await bench.turns()
+  t.same(client.got, positions('e1', 3, 4))
+})
+
+t.test('who comes to two conversations late, while behind, gets what went by of both', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.hub.join(client, ['talk'])
+  for (const conversation of ['c', 'd']) bench.tell({ rooms: ['talk'], conversation }, 2)
+  await bench.turns()
+  for (const conversation of ['c', 'd']) {
+    bench.participants.set(conversation, ['ann'])
+    bench.hub.participates(bench.audience, conversation, 'ann', 0)
+  }
+  await bench.turns()
+  t.same(client.got, positions('e1', 1, 4))
+})
+
 t.test('200,000 sessions that fall behind at once all get their turn', async (t) => {
   const bench = await Bench.open()
   let fed = 0

@@ -185,6 +185,7 @@ export class RawClient implements Client, PeerOwner {
     }
     this.busy = true
     const done = () => {
+      watch.carriedOut(rooms, this.world.losses)
       if (this.session === session) this.busy = false
     }
     const services = { hub, log, roomsMax: 100, presence: { enter: () => {} } }

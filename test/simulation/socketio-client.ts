@@ -167,6 +167,7 @@ export class SocketIoClient implements Client {
     if (recovered) {
       membership.watch.resume(parsePosition(log.position(recovered.sinceSeq)) as never)
       hub.joinSince(session, rooms, predicateOf(undefined), recovered.sinceSeq)
+      membership.watch.carriedOut(membership.watch.rooms.keys(), this.world.losses)
       return
     }
     membership.watch = this.newWatch(membership.namespace)

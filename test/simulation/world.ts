@@ -45,6 +45,8 @@ export class World {
   beatSeq = 0
   /** Clients whose users may come to take part in conversations. */
   clients: readonly { mayGoBack(user: string, since: Position): void }[] = []
+  /** How often the stream lost something. */
+  losses = 0
   /** What went wrong where nobody waits for it. */
   failed: unknown
   private opened: Recovery | undefined
@@ -105,21 +107,22 @@ export class World {
       latestKey: one === 3 ? `${random.below(2)} ${rooms}` : undefined,
     }
     const seq = source.store('events.app.thing', JSON.stringify(event), this.schedule.nowMs)
-    this.stored.push({ ...event, epoch: source.epoch, seq, gone: false, read: false, latestKey: event.latestKey && `${event.latestKey} ${event.color}` })
+    this.stored.push({ ...event, epoch: source.epoch, seq, gone: undefined, read: false, latestKey: event.latestKey && `${event.latestKey} ${event.color}` })
   }
 
   /** What the stream no longer has is gone. */
   lost(): void {
     const { source } = this
     const there = new Set(source.messages.map(({ body }) => (JSON.parse(Buffer.from(body).toString()) as { n: number }).n))
-    for (const event of this.stored) if (!there.has(event.n)) event.gone = true
+    this.losses++
+    for (const event of this.stored) if (!there.has(event.n)) event.gone ??= this.losses
   }
 
   /** One was deleted: nobody is told of that. */
   deleted(): void {
-    const there = new Set(this.stored.filter(({ gone }) => !gone))
+    const there = new Set(this.stored.filter(({ gone }) => gone === undefined))
     this.lost()
-    for (const event of there) if (event.gone) event.read = false
+    for (const event of there) if (event.gone !== undefined) event.read = false
   }
 
   /** Somebody sent a message in a conversation; this broker, or all, hear of it now or later. */
