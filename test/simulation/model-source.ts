@@ -70,7 +70,7 @@ export class ModelSource implements Source {
 
   /** Whether its reader has something to get. */
   get readable(): boolean {
-    return this.connected && !this.paused && this.sink !== undefined && (this.readEpoch !== this.epoch || this.lastSeq !== this.readSeq)
+    return this.connected && !this.paused && this.sink !== undefined && (this.readEpoch !== this.epoch || this.lastSeq < this.readSeq || this.messages.some(({ seq }) => seq > this.readSeq))
   }
 
   /** Its reader gets the next messages, or hears what became of the stream. */
