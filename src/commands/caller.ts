@@ -37,6 +37,8 @@ export interface Caller {
    * @param message instead of what the endpoint says of failures
    */
   fail(failure: Failure, command?: Command, message?: Message): void
+  /** Rooms that it is in by connecting, whatever they are called. */
+  ownRooms?(): readonly string[]
   /** The rooms that the session is in have changed. Resolves once that would survive this broker. */
   remember?(): Promise<void>
   /** Its answers come later, while other commands go on. */

@@ -1,4 +1,4 @@
-import type { Command } from '../contracts/contract.ts'
+import type { Claims, Command } from '../contracts/contract.ts'
 import type { RoomEffect } from '../contracts/effect.ts'
 import { BrokerError } from '../errors.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
@@ -8,9 +8,14 @@ import { checkJoin, checkRoomCount } from './permission.ts'
 /** Joins rooms by name; the contract's `rooms` say which there are, and who may. */
 export async function join(caller: Caller, command: Command, effect: RoomEffect, services: Services): Promise<void> {
   const { source, roomsMax } = services
-  const { contract, claims, session } = caller
+  const { contract, session } = caller
   const rooms = roomsOf(caller, effect, command)
-  for (const room of rooms) await checkJoin(contract, claims, room, source)
+  let claims: Claims
+  // A record takes its time, and the client may have other claims by then.
+  do {
+    claims = caller.claims
+    for (const room of rooms) await checkJoin(contract, claims, room, source)
+  } while (caller.claims !== claims)
   if (caller.closed) return
   checkRoomCount(session, rooms, roomsMax)
   joinRooms(caller, rooms, contract.withAccess(claims, []), services)

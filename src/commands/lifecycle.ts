@@ -4,7 +4,7 @@ import { runGuarded } from '../guarded.ts'
 import type { Askable } from './ask.ts'
 import type { Caller, Services } from './caller.ts'
 import { permittedRooms } from './permission.ts'
-import { placeIn } from './place.ts'
+import { leavePlaces, placeIn } from './place.ts'
 
 /**
  * What a client is part of, from its first moment to its last, whichever gateway it came through: the hub, its rooms, presence,
@@ -33,18 +33,23 @@ export function leaveRooms({ session }: Pick<Caller, 'session'>, rooms: readonly
 }
 
 /**
- * Goes on with other claims of the same user: out of the rooms that they do not allow, and no events that they do not allow in
+ * Goes on with other claims of the same user: out of the rooms and places that they do not allow, and no events that they do not allow in
  * the others. A room that only a service's record allows is looked up, and left where the record does not.
  * @returns the rooms that it left at once
  */
 export function renewClient(client: Caller, claims: Claims, services: Services): readonly string[] {
   const { contract, session } = client
+  const places = leavePlaces(client, claims, services)
   client.claims = claims
-  const lost = session.groups.map(({ room }) => room.name).filter((room) => !contract.isEventRoom(room) && !contract.mayBeIn(claims, room))
-  const left = lost.filter((room) => !contract.hasRecord(room))
+  const own = new Set(client.ownRooms?.())
+  const lost = session.groups.map(({ room }) => room.name).filter((room) => {
+    if (places.lost.has(room)) return true
+    return !contract.isEventRoom(room) && !own.has(room) && !places.kept.has(room) && !contract.mayBeIn(claims, room)
+  })
+  const left = lost.filter((room) => places.lost.has(room) || !contract.hasRecord(room))
   leaveRooms(client, left, services)
   services.hub.rejoin(session, (before) => contract.withAccess(claims, before?.filters ?? []))
-  runGuarded('leaving rooms', () => leaveUnlessRecorded(client, lost.filter((room) => contract.hasRecord(room)), services))
+  runGuarded('leaving rooms', () => leaveUnlessRecorded(client, lost.filter((room) => !left.includes(room)), services))
   return left
 }
 

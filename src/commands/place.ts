@@ -1,14 +1,21 @@
-import { type Command, userOf } from '../contracts/contract.ts'
+import { type Claims, type Command, userOf } from '../contracts/contract.ts'
 import type { PlaceEffect, SelectEffect } from '../contracts/effect.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import type { Session } from '../hub/session.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 import { checkRoomCount } from './permission.ts'
 
+/** What a session has of a place. */
+interface Stay {
+  readonly types: readonly string[]
+  /** The command that it came by: its effect says who may be there. */
+  readonly by: string | undefined
+}
+
 /** The event types that a session chose: for all its places, and for single ones. */
 interface Choice {
   all: readonly string[] | undefined
-  readonly byPlace: Map<string, readonly string[]>
+  readonly byPlace: Map<string, Stay>
 }
 
 const choices = new WeakMap<Session, Choice>()
@@ -29,12 +36,12 @@ export function placeIn(room: string): string | undefined {
 export async function enter(caller: Caller, command: Command, effect: PlaceEffect, { hub, presence, roomsMax }: Services): Promise<void> {
   const { session, claims, contract } = caller
   const place = effect.place(command.data, senderOf(caller))
-  if (!claims.roles?.includes('admin') && !effect.allows(claims, place)) throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to ${place.slice(0, EXCERPT_MAX)}`, { place })
+  if (!mayBeAt(claims, effect, place)) throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to ${place.slice(0, EXCERPT_MAX)}`, { place })
   const choice = choiceOf(session)
-  const types = choice.byPlace.get(place) ?? choice.all ?? effect.events
+  const types = choice.byPlace.get(place)?.types ?? choice.all ?? effect.events
   const rooms = [...roomsOf(caller, effect.room, place, types), placeRoom(place)]
   checkRoomCount(session, rooms, roomsMax)
-  choice.byPlace.set(place, types)
+  choice.byPlace.set(place, { types, by: command.type })
   hub.join(session, rooms)
   presence.enter(session, place, userOf(claims).name)
   await caller.remember?.()
@@ -47,7 +54,7 @@ export async function exit(caller: Caller, command: Command, effect: PlaceEffect
   const { session } = caller
   const place = effect.place(command.data, senderOf(caller))
   const choice = choiceOf(session)
-  hub.leave(session, [...roomsOf(caller, effect.room, place, choice.byPlace.get(place) ?? []), placeRoom(place)])
+  hub.leave(session, [...roomsOf(caller, effect.room, place, choice.byPlace.get(place)?.types ?? []), placeRoom(place)])
   choice.byPlace.delete(place)
   presence.leave(session, place)
   await caller.remember?.()
@@ -66,12 +73,13 @@ export async function select(caller: Caller, command: Command, effect: SelectEff
   const places = only === undefined ? presence.placesOf(session) : [only]
   if (only === undefined) choice.all = types
   for (const place of places) {
-    const before = roomsOf(caller, effect.room, place, choice.byPlace.get(place) ?? [])
+    const stay = choice.byPlace.get(place)
+    const before = roomsOf(caller, effect.room, place, stay?.types ?? [])
     const after = roomsOf(caller, effect.room, place, types)
     checkRoomCount(session, after, roomsMax)
     hub.join(session, after)
     hub.leave(session, before.filter((name) => !after.includes(name)))
-    choice.byPlace.set(place, types)
+    choice.byPlace.set(place, { types, by: stay?.by })
   }
   await caller.remember?.()
   command.acknowledge?.([{ status: 'success' }])
@@ -81,7 +89,8 @@ export async function select(caller: Caller, command: Command, effect: SelectEff
 export interface PlaceState {
   readonly places: readonly string[]
   readonly all?: readonly string[]
-  readonly byPlace: readonly (readonly [string, readonly string[]])[]
+  /** Places, their event types, and the commands that it came by. */
+  readonly byPlace: readonly (readonly [string, readonly string[], string?])[]
 }
 
 export function placeState(session: Session, { presence }: Services): PlaceState | undefined {
@@ -89,12 +98,57 @@ export function placeState(session: Session, { presence }: Services): PlaceState
   // Rooms with presence come back with the rooms.
   const places = presence.placesOf(session).filter((place) => !session.groupIn(place))
   if (choice === undefined && places.length === 0) return undefined
-  return { places, ...(choice?.all ? { all: choice.all } : undefined), byPlace: [...(choice?.byPlace ?? [])] }
+  return { places, ...(choice?.all ? { all: choice.all } : undefined), byPlace: [...(choice?.byPlace ?? [])].map(([place, { types, by }]) => (by === undefined ? [place, types] : [place, types, by])) }
 }
 
-export function restorePlaces(session: Session, state: PlaceState, name: string, { presence }: Services): void {
-  choices.set(session, { all: state.all, byPlace: new Map(state.byPlace) })
-  for (const place of state.places) presence.enter(session, place, name)
+/**
+ * Brings a session back to its places, those that its claims allow now.
+ * @returns their rooms
+ */
+export function restorePlaces(caller: Caller, { places, all, byPlace }: PlaceState, { presence }: Services): readonly string[] {
+  const { session, claims } = caller
+  const allowed = byPlace.filter(([place, , by]) => !places.includes(place) || effectsOf(caller, by).some((effect) => mayBeAt(claims, effect, place)))
+  choices.set(session, { all, byPlace: new Map(allowed.map(([place, types, by]) => [place, { types, by }])) })
+  const rooms: string[] = []
+  for (const [place, types, by] of allowed) {
+    if (!places.includes(place)) continue
+    presence.enter(session, place, userOf(claims).name)
+    rooms.push(...stayRoomsOf(caller, place, { types, by }))
+  }
+  return rooms
+}
+
+/**
+ * Leaves the places that other claims do not allow.
+ * @returns the rooms of those that stay, and of those that were left
+ */
+export function leavePlaces(caller: Caller, claims: Claims, { presence }: Services): { readonly kept: ReadonlySet<string>; readonly lost: ReadonlySet<string> } {
+  const { session } = caller
+  const [kept, lost] = [new Set<string>(), new Set<string>()]
+  for (const [place, stay] of choices.get(session)?.byPlace ?? []) {
+    // A room with presence, in which one is by its name.
+    if (stay.by === undefined) continue
+    const stays = effectsOf(caller, stay.by).some((effect) => mayBeAt(claims, effect, place))
+    for (const room of stayRoomsOf(caller, place, stay)) (stays ? kept : lost).add(room)
+    if (stays) continue
+    choices.get(session)?.byPlace.delete(place)
+    presence.leave(session, place)
+  }
+  return { kept, lost }
+}
+
+function mayBeAt(claims: Claims, { allows }: Pick<PlaceEffect, 'allows'>, place: string): boolean {
+  return claims.roles?.includes('admin') === true || allows(claims, place)
+}
+
+/** The effect of the command that somebody came by; all there are where that is not known. */
+function effectsOf({ contract }: Caller, by: string | undefined): readonly PlaceEffect[] {
+  const commands = by === undefined ? [...contract.commands.values()] : [contract.commands.get(by)]
+  return commands.flatMap((command) => (command?.effect.use === 'enter' ? [command.effect] : []))
+}
+
+function stayRoomsOf(caller: Caller, place: string, { types, by }: Stay): string[] {
+  return [...effectsOf(caller, by).flatMap(({ room }) => roomsOf(caller, room, place, types)), placeRoom(place)]
 }
 
 function choiceOf(session: Session): Choice {

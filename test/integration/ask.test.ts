@@ -175,6 +175,21 @@ t.test('a connection keeps its id where it recovers on another broker, and is as
   for (let n = 0; n < 10; n++) t.same(await ask(client, 'anything', n), { ok: true, data: ['here'] })
 })
 
+t.test('a client that made up a private id took another\'s connection id, and answered its questions: nobody can choose an id', async (t) => {
+  const victim = await connect(t, one)
+  victim.socket.on('anything', (_: unknown, answer: (value: string) => void) => answer('victim'))
+  const id = victim.socket.id as string
+  const { _pid: own } = (await connect(t, one, { token: token('eve') })).socket as unknown as { _pid: string }
+  const { _pid: theirs } = victim.socket as unknown as { _pid: string }
+  t.notOk(theirs.includes(id), 'a connection id, which others may know, tells nothing of the private one')
+  for (const pid of [Buffer.from(id).toString('hex').slice(0, 32).padEnd(32, '0') + own.slice(32), theirs.slice(0, 32) + own.slice(32), id.slice(0, 20).padEnd(32, 'f') + own.slice(32)]) {
+    const eve = await connect(t, one, { token: token('eve'), auth: { pid } })
+    eve.socket.on('anything', (_: unknown, answer: (value: string) => void) => answer('eve'))
+    t.not(eve.socket.id, id)
+    t.same(await ask(victim, 'anything', 1), { ok: true, data: ['victim'] })
+  }
+})
+
 t.test('a broker that is killed leaves no question without an end', async (t) => {
   const client = await connect(t, two, { options: { reconnection: false } })
   let asked = 0

@@ -306,3 +306,45 @@ t.test('a broken connection recovers its projects and choices, with what it miss
   t.same(client.of('task_update').map(([data]) => data.task_id), ['1', '2', '3'])
   t.equal(client.of('state_change').length, 0)
 })
+
+t.test('a recovered connection whose token lost a project stayed in it: it could choose the project\'s events, and was seen there', async (t) => {
+  const [project, user] = [someone('lost'), someone('former')]
+  const witness = await connect(other, '/portal', someone('witness'))
+  await join(witness, project)
+  const client = await connect(broker, '/portal', user, { claims: { project_access: [project] } })
+  await join(client, project)
+  await first(witness, 'user_joined')
+  const { _pid: pid } = client.socket as unknown as { _pid: string }
+  client.close()
+  await first(witness, 'user_left')
+  const again = await connect(broker, '/portal', user, { claims: { project_access: [] }, auth: { pid } })
+  t.match(await again.ask('subscribe_to_events', { events: ['task_update'], project_name: project }), { error_code: 'INVALID_ROOM' })
+  t.match(await again.ask('subscribe_to_events', { events: ['task_update'] }), { status: 'success' })
+  await publish('task_update', { project_name: project, task_id: 'secret' })
+  const last = someone('last')
+  await again.ask('authenticate', { token: token(user, { project_access: [last] }) })
+  await join(again, last)
+  await publish('task_update', { project_name: last, task_id: 'open' })
+  await first(again, 'task_update')
+  t.same(again.of('task_update').map(([data]) => data.task_id), ['open'])
+  t.equal(witness.of('user_joined').length, 1)
+})
+
+t.test('who authenticates again without access to the namespace stayed in it and could send its commands: it is told, and out', async (t) => {
+  const [project, user] = [someone('chat'), someone('talker')]
+  const client = await connect(broker, `/chat/${project}`, user, { claims: { project_access: [project] } })
+  client.socket.emit('authenticate', { token: token(user, { project_access: [] }) })
+  await client.until(() => client.disconnects.length > 0)
+  t.match(await first(client, 'error'), { type: 'authentication', code: 'ACCESS_DENIED' })
+  t.same(client.disconnects, ['io server disconnect'])
+  t.equal(client.of('authenticated').length, 0)
+})
+
+t.test('who authenticates again stays in the room that it is in by connecting, whatever its name', async (t) => {
+  const [project, user] = [`${someone('team')}:a`, someone('stayer')]
+  const client = await connect(broker, `/project/${project}`, user, { claims: { project_access: [project] } })
+  client.socket.emit('authenticate', { token: token(user, { project_access: [project], permissions: [] }) })
+  await first(client, 'authenticated')
+  await publish('state_change', { project_name: project, new_state: 'x' })
+  t.match(await first(client, 'state_change'), { new_state: 'x' })
+})

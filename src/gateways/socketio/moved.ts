@@ -1,5 +1,6 @@
 import type { PlaceState } from '../../commands/place.ts'
 import type { Identity } from '../../guard/sessions.ts'
+import type { Session } from '../../hub/session.ts'
 import type { Recovered } from './recovery.ts'
 
 /** What a session is, for another worker to go on with. */
@@ -16,6 +17,23 @@ export interface MovedNamespace {
   readonly asked: number
   /** Rooms by the sequence up to which the client has their events. */
   readonly rooms: readonly (readonly [sinceSeq: number, rooms: readonly string[]])[]
+}
+
+/** Over so long is spread what sessions that come back all at once write. */
+const RENEWAL_SPREAD_MS = 600_000
+
+/** When the rooms of a session that came back or moved are to be written again: when that was done last is not known here. */
+export function renewalMs(openedMs: number): number {
+  return openedMs + Math.random() * RENEWAL_SPREAD_MS
+}
+
+export function roomsBySeq({ groups, cursor, floors }: Session): MovedNamespace['rooms'] {
+  const rooms = new Map<number, string[]>()
+  for (const { room } of groups) {
+    const sinceSeq = Math.max(cursor, floors?.get(room.name) ?? 0)
+    rooms.set(sinceSeq, [...(rooms.get(sinceSeq) ?? []), room.name])
+  }
+  return [...rooms]
 }
 
 /** What a connection is, for another worker to go on with. */

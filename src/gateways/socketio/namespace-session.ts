@@ -8,15 +8,16 @@ import { closeClient, joinRooms, openClient, renewClient, suspendClient } from '
 import { permittedRooms } from '../../commands/permission.ts'
 import { placeState, restorePlaces } from '../../commands/place.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
-import { type Claims, type Command, type Failure, type LateAuthentication, type Message, userOf } from '../../contracts/contract.ts'
+import type { Claims, Command, Failure, LateAuthentication, Message } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
 import { runGuarded } from '../../guarded.ts'
 import type { Identity } from '../../guard/sessions.ts'
 import { CLOSED, Session } from '../../hub/session.ts'
 import type { Connection } from './connection.ts'
+import { NOBODY, WELCOMED } from './credential.ts'
 import { EarlyCommands } from './early-commands.ts'
 import { failureOf } from './failure.ts'
-import type { MovedNamespace } from './moved.ts'
+import { type MovedNamespace, renewalMs, roomsBySeq } from './moved.ts'
 import type { Namespace, Namespaces } from './namespaces.ts'
 import { Questions } from './questions.ts'
 import type { Recovered } from './recovery.ts'
@@ -104,7 +105,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     connection.sendText(PacketType.CONNECT, this.name, { sid: this.connectionId, pid: this.pid })
     if (this.authenticated) this.enter(this.recovered?.rooms ?? [])
     // What was kept of it stays so; when that was written last is not known here.
-    if (this.recovered?.userId !== undefined) this.renewMs = this.openedMs + Math.random() * RENEWAL_SPREAD_MS
+    if (this.recovered?.userId !== undefined) this.renewMs = renewalMs(this.openedMs)
   }
 
   /** No command waits, and no question: what is at work here could not be finished elsewhere. */
@@ -114,15 +115,11 @@ export class NamespaceSession extends Session implements Caller, Askable {
 
   /** Nothing more is delivered here; the rest of it stays until another worker has it. */
   suspend(): MovedNamespace {
-    const { namespaces, name, auth, pid, recovered, openedMs, cursor, floors, identity } = this
-    const rooms = new Map<number, string[]>()
-    for (const { room } of this.groups) {
-      const sinceSeq = Math.max(cursor, floors?.get(room.name) ?? 0)
-      rooms.set(sinceSeq, [...(rooms.get(sinceSeq) ?? []), room.name])
-    }
+    const { namespaces, name, auth, pid, recovered, openedMs, identity } = this
+    const rooms = roomsBySeq(this)
     const places = placeState(this, namespaces.services)
     if (identity) suspendClient(this, namespaces.services)
-    return { name, auth, identity, pid, recovered, openedMs, places, asked: this.questions?.asked ?? 0, rooms: [...rooms] }
+    return { name, auth, identity, pid, recovered, openedMs, places, asked: this.questions?.asked ?? 0, rooms }
   }
 
   /** Goes on where it was in another worker. */
@@ -132,10 +129,9 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (asked > 0) this.questions = new Questions(asked)
     this.namespaces.opened(this)
     if (!this.authenticated) return
-    this.renewMs = this.openedMs + Math.random() * RENEWAL_SPREAD_MS
-    const { name } = userOf(this.claims)
+    this.renewMs = renewalMs(this.openedMs)
     openClient(this, services)
-    if (places) restorePlaces(this, places, name, services)
+    if (places) restorePlaces(this, places, services)
     const predicate = this.contract.withAccess(this.claims, [])
     for (const [sinceSeq, names] of rooms) joinRooms(this, names, predicate, services, sinceSeq)
   }
@@ -159,9 +155,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
       type,
       data: args[0] ?? {},
       args,
-      ...(ackId === undefined
-        ? undefined
-        : { acknowledge: (values: readonly unknown[]) => this.connection.send(PacketType.ACK, this.name, values, ackId) }),
+      ...(ackId === undefined ? undefined : { acknowledge: (values: readonly unknown[]) => this.connection.send(PacketType.ACK, this.name, values, ackId) }),
     }
     if (!this.admits(command)) return
     this.connection.lane.run(this.connection.engine, bytes, () => {
@@ -196,6 +190,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
     return false
   }
 
+  ownRooms(): readonly string[] {
+    return this.namespace.endpoint.joins?.(this.claims, this.parameter) ?? []
+  }
+
   reply(message: Message): void {
     this.emit(message)
   }
@@ -219,11 +217,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (!identity) throw new BrokerError('AUTH_MISSING')
     try {
       const { claims } = await this.namespaces.sessions.refresh(identity)
-      if (claims.sub !== this.userId) throw new BrokerError('AUTH_FAILED', 'The session is another user\'s now')
-      if (!this.closed && !isDeepStrictEqual(claims, this.claims)) renewClient(this, claims, this.namespaces.services)
+      if (!this.closed) this.renew({ ...identity, claims })
       return claims
     } catch (error) {
-      if (!this.closed && error instanceof BrokerError && error.row.http === 401) this.end(error)
+      if (!this.closed && error instanceof BrokerError && (error.row.http === 401 || error.code === 'ACCESS_DENIED')) this.end(error)
       throw error
     }
   }
@@ -303,15 +300,15 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (this.closed) return
     const { services } = this.namespaces
     const { hub, log } = services
-    const { endpoint, parameter } = this.namespace
+    const { endpoint } = this.namespace
     const first = endpoint.welcome?.(this)
     if (first) this.connection.sendText(PacketType.EVENT, this.name, eventValues(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq)))
     // Who logs out and in again is welcomed again.
     if (!endpoint.lateAuthentication) this.auth = WELCOMED
-    const own = endpoint.joins?.(this.claims, parameter) ?? []
-    const rooms = kept.length === 0 ? own : new Set([...own, ...kept])
+    const own = this.ownRooms()
+    const ofPlaces = this.recovered?.places ? restorePlaces(this, this.recovered.places, services) : []
+    const rooms = kept.length + ofPlaces.length === 0 ? own : new Set([...own, ...kept, ...ofPlaces])
     const predicate = this.contract.withAccess(this.claims, [])
-    if (this.recovered?.places) restorePlaces(this, this.recovered.places, userOf(this.claims).name, services)
     joinRooms(this, rooms, predicate, services, this.recovered?.sinceSeq)
   }
 
@@ -323,17 +320,17 @@ export class NamespaceSession extends Session implements Caller, Askable {
       if (this.authenticated && this.userId !== identity.claims.sub) throw new BrokerError('AUTH_FAILED', 'This connection is another user\'s; log out first')
       if (this.closed) return
       const { claims } = identity
-      if (this.authenticated) renewClient(this, claims, namespaces.services)
-      else {
-        try {
+      try {
+        if (this.authenticated) this.renew(identity)
+        else {
           namespaces.checkAccess(namespace, claims)
           namespaces.admitUser(connection, namespace, claims.sub)
           namespaces.admission.enter(contract, claims.sub, connection)
-        } catch (error) {
-          this.emit(late.refused(failureOf(error)))
-          connection.disconnect(this)
-          return
         }
+      } catch (error) {
+        this.emit(late.refused(failureOf(error)))
+        connection.disconnect(this)
+        return
       }
       const anew = !this.authenticated
       // What was kept is another user's: this one begins from now on.
@@ -364,12 +361,25 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.unfollow = identity.key === undefined ? undefined : this.namespaces.sessions.follow(identity.key, (change) => this.changed(change))
   }
 
+  /** Goes on with other claims. @throws BrokerError AUTH_FAILED, ACCESS_DENIED where they are another user's, or do not let it be here */
+  private renew(identity: Identity): void {
+    const { claims } = identity
+    if (claims.sub !== this.userId) throw new BrokerError('AUTH_FAILED', 'The session is another user\'s now')
+    this.namespaces.checkAccess(this.namespace, claims)
+    this.identity = identity
+    if (!isDeepStrictEqual(claims, this.claims)) renewClient(this, claims, this.namespaces.services)
+  }
+
   /** What the store says of its session now. */
   private changed(change: Claims | BrokerError): void {
     if (this.closed || isDeepStrictEqual(change, this.claims)) return
-    if (change instanceof BrokerError) return this.end(change)
-    if (change.sub !== this.userId) return this.end(new BrokerError('AUTH_FAILED', 'The session is another user\'s now'))
-    renewClient(this, change, this.namespaces.services)
+    try {
+      if (change instanceof BrokerError) throw change
+      this.renew({ ...this.identity, claims: change })
+    } catch (error) {
+      if (error instanceof BrokerError) return this.end(error)
+      throw error
+    }
     const message = this.namespace.endpoint.lateAuthentication?.changed?.(change)
     if (message) this.emit(message)
   }
@@ -389,11 +399,3 @@ export class NamespaceSession extends Session implements Caller, Askable {
 }
 
 const NEVER = Number.POSITIVE_INFINITY
-/** Over so long is spread what sessions that come back all at once write. */
-const RENEWAL_SPREAD_MS = 600_000
-
-/** Claims of whoever has yet to say who they are. */
-const NOBODY: Claims = { sub: '', exp: Number.MAX_SAFE_INTEGER }
-
-/** What is left of its `auth`, with the token in it, once nobody asks for it. */
-const WELCOMED: Readonly<Record<string, unknown>> = {}

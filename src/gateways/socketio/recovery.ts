@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { PlaceState } from '../../commands/place.ts'
 import type { EventLog } from '../../log/event-log.ts'
 import { runGuarded } from '../../guarded.ts'
@@ -13,7 +14,7 @@ const KEPT_MS = 24 * 3_600_000
 /** A connected session's rooms are written again after this time, and up to a part of it sooner, so that they are not all written at once. */
 const RENEW_MS = 6 * 3_600_000
 const RENEW_SPREAD = 0.25
-/** A private id: nonce (which begins with the public id), whose it is, the position and the time at which it was given. */
+/** A private id: nonce, whose it is, the position and the time at which it was given. */
 const PID = /^[0-9a-f]{32}([0-9a-f]{8})\.([A-Za-z0-9]{1,40}-\d{1,16})(?:\.([0-9a-z]{1,9}))?$/
 const SID_LENGTH = 20
 /** Since when the store has lost nothing, ms: whoever finds the key missing writes it. */
@@ -114,9 +115,12 @@ export class Recovery {
     return `${randomId()}${ownerMark(userId)}.${this.log.position(seq)}.${this.now().toString(36)}`
   }
 
-  /** The public id that belongs to a private one; the same on every broker. */
+  /**
+   * The public id that belongs to a private one; the same on every broker. A digest: clients choose private ids of which nothing is kept, and
+   * none of them may come to the public id of somebody else, by which services know and ask them.
+   */
   sidOf(pid: string): string {
-    return pid.slice(0, SID_LENGTH)
+    return createHash('sha256').update(pid).digest('base64url').slice(0, SID_LENGTH)
   }
 
   /** Keeps what a session is in. Without the store in reach it is known here, and written as soon as it can be. */
