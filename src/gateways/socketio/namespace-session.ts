@@ -142,10 +142,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.unfollow?.()
     this.early?.take()
     this.questions?.end()
-    if (!this.authenticated) {
-      this.state = CLOSED
-      return
-    }
+    if (!this.authenticated) return void (this.state = CLOSED)
     closeClient(this, this.namespaces.services, true)
     this.namespaces.admission.leave(this.contract, this.userId, this.connection)
   }
