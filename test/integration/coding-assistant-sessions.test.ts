@@ -3,7 +3,8 @@ import { CodingAssistant, first, someone } from '../support/coding-assistant.ts'
 import { token } from '../support/broker.ts'
 import { TRANSPORTS } from '../support/socketio-client.ts'
 
-const all = await CodingAssistant.start()
+// Some of these clients fail more often than a connection may by default.
+const all = await CodingAssistant.start({ MAX_FAILED_AUTHENTICATIONS: 50 })
 
 for (const [name, transports] of Object.entries(TRANSPORTS)) {
   t.test(`by ${name}: a session of the store, or a token, says who it is; what is sent right behind waits for that`, async (t) => {

@@ -2,7 +2,7 @@ import t from 'tap'
 import { simulate } from './simulation.ts'
 
 const SEEDS = 1_000
-const STEPS = 120
+const STEPS = 100
 
 t.test(`${SEEDS} seeds: every client gets every event in order, once, and is told of what is gone`, async (t) => {
   let held = 0
