@@ -35,7 +35,8 @@ function work(): void {
   }
   const drain = (reason: string): void => {
     if (running) leave(running.broker, running.log, running.drainMs, reason)
-    else process.exit(0)
+    // It serves nobody yet, and to end while it starts may hang.
+    else process.kill(process.pid, 'SIGKILL')
   }
   const supervisor = new Link(process, (question, detail) => {
     if (question === 'start') return begin(detail as WorkerStart)

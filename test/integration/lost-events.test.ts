@@ -8,7 +8,7 @@ import { TestNats } from '../support/nats.ts'
 import { SocketIoClient, TRANSPORTS } from '../support/socketio-client.ts'
 
 /** More than NATS has on its way to a broker, of which the stream keeps a few. */
-const EVENTS = 1_000
+const EVENTS = 2_000
 const PADDING = 'x'.repeat(20_000)
 
 const codec = JSONCodec()
@@ -44,7 +44,10 @@ t.test('a broker that stood still while the stream forgot events: every client i
   t.equal(raw.frames.filter(({ type }) => type === 'events_missed').length, 1)
   t.ok(before && after && after.data.n > before.data.n + 1, `${before?.data.n}, then ${after?.data.n}`)
   t.same(numbers(), [...range(0, before?.data.n), ...range(after?.data.n, EVENTS - 1)], 'in order, and nothing else is missing')
-  t.equal(await broker.metric('lost_events_total'), sequenceOf(told?.data.oldest_available) - sequenceOf(told?.data.since) - 1)
+  // A client that is behind its reader when the gap is found is told from where it is itself, a few events earlier.
+  const lost = await broker.metric('lost_events_total')
+  const toldOf = sequenceOf(told?.data.oldest_available) - sequenceOf(told?.data.since) - 1
+  t.ok(lost > 0 && lost <= toldOf, `${lost} lost, told of ${toldOf}`)
 
   for (const client of clients) {
     await client.connected(2)
