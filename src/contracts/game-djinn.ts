@@ -11,7 +11,7 @@ const optional = Type.Optional
 const sync = { operation_id: text, library_id: optional(text) }
 const ai = { conversation_id: optional(text), message_id: optional(text) }
 const library = { library_id: optional(text) }
-const conversation = (data: { conversation_id?: string }) => data.conversation_id
+const conversation = ({ conversation_id: id }: { conversation_id?: unknown }) => (typeof id === 'string' ? id : undefined)
 
 export const gameDjinn = defineContract({
   app: 'game-djinn',

@@ -105,7 +105,7 @@ export class NatsSource implements Source {
     this.mustBeUp()
     const { js, jsm, epoch } = this
     const mustBeSame = async () => {
-      if ((await this.bounds()).epoch !== epoch) throw new BrokerError('SERVICE_UNAVAILABLE', 'The stream became another one meanwhile')
+      if ((await this.bounds()).epoch !== epoch && epoch !== '') throw new BrokerError('SERVICE_UNAVAILABLE', 'The stream became another one meanwhile')
     }
     try {
       return await readRange({ js, jsm, stream: this.options.stream.name, afterSeq, limit, part, mustBeSame })
