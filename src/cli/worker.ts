@@ -35,8 +35,7 @@ function work(): void {
   }
   const drain = (reason: string): void => {
     if (running) leave(running.broker, running.log, running.drainMs, reason)
-    // It serves nobody yet, and to end while it starts may hang.
-    else process.kill(process.pid, 'SIGKILL')
+    else process.exit(0)
   }
   const supervisor = new Link(process, (question, detail) => {
     if (question === 'start') return begin(detail as WorkerStart)

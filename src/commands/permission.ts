@@ -2,7 +2,7 @@ import type { CompiledContract } from '../contracts/compiled.ts'
 import type { Claims } from '../contracts/contract.ts'
 import { BrokerError } from '../errors.ts'
 import type { Session } from '../hub/session.ts'
-import type { Source } from '../source/source.ts'
+import { isKey, type Source } from '../source/source.ts'
 
 /**
  * Whether somebody may be in a room: their token says so, or a service's record of it in a key-value bucket.
@@ -14,7 +14,7 @@ export async function checkJoin(contract: CompiledContract, claims: Claims, name
     contract.checkRoom(claims, name)
   } catch (error) {
     if (record === undefined) throw error
-    const entry = await (await source.keyValue(record.bucket, 0)).get(id)
+    const entry = isKey(id) ? await (await source.keyValue(record.bucket, 0)).get(id) : undefined
     if (entry === undefined) throw new BrokerError('NOT_FOUND', `There is no record of ${name}`, { room: name })
     if (!record.allows(claims, jsonIn(entry.value))) throw error
   }

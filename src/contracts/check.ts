@@ -130,6 +130,7 @@ function checkMeaning(contract: Contract, report: Report): void {
   for (const type of types) if (!isSubject(type)) report(`events["${type}"]`, 'is no name for an event: NATS subjects have no blanks, `*` and `>`, and no empty part between dots')
   if (idPattern !== undefined) checkPattern(idPattern, report)
   checkRooms(Object.entries(rooms).map(([name, { record }]) => ({ name, record })), idPattern, report)
+  checkEventRooms(contract, report)
   const namespaces = endpoints.flatMap((endpoint) => (endpoint.transport === 'socketio' ? [endpoint.namespace] : []))
   if (namespaces.length > 0) for (const type of types) if (RESERVED_EVENTS.has(type)) report(`events["${type}"]`, 'is a name of Socket.IO itself: a client that gets it ends its connection')
   for (const [name, { effect, namespaces: known = [] }] of Object.entries(commands)) {
@@ -187,6 +188,21 @@ function checkRooms(rooms: readonly { name: string; record: unknown }[], idPatte
     const earlier = pattern.test(sample) ? before.find((other) => other.pattern.test(sample)) : undefined
     if (earlier) report(place, `comes after "${earlier.name}", which takes its rooms`)
     before.push({ name, pattern })
+  }
+}
+
+/** An event without `rooms` has a room of its own, by its name, and whoever subscribes to the event is in it. */
+function checkEventRooms({ events, rooms = {}, idPattern }: Contract, report: Report): void {
+  const guarded = Object.entries(rooms).filter(([, { allows, record, shows }]) => (allows ?? record ?? shows) !== undefined)
+  for (const [type, { rooms: own }] of Object.entries(events)) {
+    if (own) continue
+    for (const [name] of guarded) {
+      try {
+        if (roomPattern(name, idPattern).test(type)) report(`events["${type}"]`, `is the name of a room of "${name}" too, which is not for everybody, and whoever subscribes to the event would be in it; rename one of them`)
+      } catch {
+        // The `idPattern` was reported.
+      }
+    }
   }
 }
 

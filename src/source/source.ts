@@ -62,9 +62,15 @@ export type Remade = (write: (key: string, value: Uint8Array) => Promise<void>) 
 /** NATS ends a connection whose protocol line is longer than 4 KB, and a key is part of such lines. */
 const KEY_BYTES_MAX = 2_048
 
-/** @throws BrokerError INVALID_MESSAGE where a key is too long: what it is made of came from a client */
+/** Whether a key can be in a bucket at all. */
+export function isKey(key: string): boolean {
+  return key.length <= KEY_BYTES_MAX && /^[-/=\w]+(\.[-/=\w]+)*$/.test(key)
+}
+
+/** @throws BrokerError INVALID_MESSAGE where a key cannot be in a bucket: what it is made of came from a client */
 export function checkKey(key: string): void {
-  if (Buffer.byteLength(key) > KEY_BYTES_MAX) throw new BrokerError('INVALID_MESSAGE', `A name in it is too long: it makes a key of more than ${KEY_BYTES_MAX} bytes`)
+  if (isKey(key)) return
+  throw new BrokerError('INVALID_MESSAGE', key.length > KEY_BYTES_MAX ? `A name in it is too long: it makes a key of more than ${KEY_BYTES_MAX} bytes` : 'A name in it makes no key: keys have letters, digits, and -_/=. between them')
 }
 
 /** A bucket of keys, shared by all brokers. Keys: `[-/_=.a-zA-Z0-9]+`, of at most 2,048 bytes; longer ones are INVALID_MESSAGE. */

@@ -40,11 +40,20 @@ export function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
+/** At the end nothing may keep the others from being ended. */
+function childrenNow(pid: number): number[] {
+  try {
+    return childrenOf(pid)
+  } catch {
+    return []
+  }
+}
+
 function watch(): void {
   if (watching) return
   watching = true
   process.on('exit', () => {
-    for (const pid of running) for (const each of [...childrenOf(pid), pid]) signal(each, 'SIGKILL')
+    for (const pid of running) for (const each of [...childrenNow(pid), pid]) signal(each, 'SIGKILL')
     for (const folder of folders) rmSync(folder, { recursive: true, force: true })
   })
   process.on('SIGINT', () => process.exit(130))

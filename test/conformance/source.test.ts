@@ -252,6 +252,7 @@ for (const [name, open] of Object.entries(SOURCES)) {
     const seen: string[] = []
     await kv.watch((key) => seen.push(key))
     for (const act of [(): Promise<unknown> => kv.put(longer, bytes('1')), () => kv.create(longer, bytes('1')), () => kv.update(longer, bytes('1'), 1), () => kv.get(longer), () => kv.delete(longer)]) await t.rejects(act() as Promise<void>, { code: 'INVALID_MESSAGE' })
+    for (const key of ['', 'a b', '.a', 'a.', 'a..b', 'a*', 'ä']) await t.rejects(kv.get(key), { code: 'INVALID_MESSAGE' }, `no key: ${key}`)
     await kv.put(longest, bytes('1'))
     t.equal(await text(kv, longest), '1')
     await eventually(() => seen.includes(longest))

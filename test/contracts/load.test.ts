@@ -188,6 +188,8 @@ t.test('a path, a namespace, a room, an event that could never work is refused',
     [{ idPattern: '[' }, /`idPattern` is no regular expression/],
     ...['a b', '', 'a..b', '.a', 'a.', 'a.*', '>'].map((type) => [{ events: { [type]: {} } }, /is no name for an event/] as const),
     ...['connect', 'disconnect', 'connect_error', 'newListener'].map((type) => [{ events: { [type]: {} } }, /is a name of Socket.IO itself/] as const),
+    [{ events: { 'store:1': {} }, rooms: { 'store:{id}': { allows: fn } } }, /`events\["store:1"\]` is the name of a room of "store:\{id\}" too/],
+    [{ events: { all: {} }, rooms: { all: { shows: fn } } }, /`events\["all"\]` is the name of a room/],
     [{ commands: { 'a b': { effect: { use: 'forward' } } } }, /is no name for a command with a service/],
     [{ commands: { buy: { effect: { use: 'echo' }, namespaces: ['/shp'] } } }, /names \/shp, and no endpoint has it/],
     [{ commands: { back: { effect: { use: 'recall', events: ['thinq'], digest: { make: fn, add: fn }, answer: fn } } } }, /names "thinq"/],
@@ -195,6 +197,7 @@ t.test('a path, a namespace, a room, an event that could never work is refused',
   ]
   for (const [contract, reason] of wrong) t.match(faultsOf(contract), reason, JSON.stringify(contract))
   t.equal(faultsOf({ rooms: { 'user:{id}': { allows: fn }, '{any}': {} } }), '', 'the special one first')
+  t.equal(faultsOf({ events: { 'store:1': { rooms: fn }, 'shop:1': {} }, rooms: { 'store:{id}': { allows: fn }, 'shop:{id}': {} } }), '', 'an event with rooms of its own has no room by its name; a room for everybody may be an event\'s')
 })
 
 t.test('two contracts, or two endpoints of one, cannot want the same place', async (t) => {

@@ -103,6 +103,7 @@ t.test('a room that only a record allows: kept when its user authenticates again
 const told = (type) => ({ code }) => ({ type, data: { code } })
 export default defineContract({
   app: 'notes',
+  idPattern: '.{1,20}',
   endpoints: [{ transport: 'socketio', namespace: '/notes', lateAuthentication: { command: 'authenticate', timeoutMs: 10_000, succeeded: ({ sub }) => ({ type: 'authenticated', data: { sub } }), failed: told('failed'), refused: told('refused') } }],
   rooms: {
     'note:{id}': { allows: () => false, record: { bucket: 'notes', allows: ({ sub }, record) => record?.owner === sub } },
@@ -132,6 +133,9 @@ export default defineContract({
   }
   await authenticate({ roles: ['red', 'blue'], exp: Math.floor(Date.now() / 1000) + 3600 })
   for (const room of ['note:1', 'note:2', 'team:red', 'team:blue']) t.match(await client.socket.timeout(30_000).emitWithAck('open', { room }), { status: 'success' })
+  for (const id of ['a b', '.', 'a..b', 'ä']) client.socket.emit('open', { room: `note:${id}` })
+  await eventually(() => client.of('error').length === 4)
+  t.same(client.of('error').map(([{ code }]) => code), Array(4).fill('NOT_FOUND'), 'an id that is no key was answered as if the store were out of reach')
   await edit()
   await eventually(() => edited().length === 4)
 

@@ -7,11 +7,14 @@ import { after } from '../../guarded.ts'
  */
 const EARLY_MS = 500
 const EARLY_MAX = 32
+/** Bytes of them in all; one alone may be larger. They wait decoded, which takes several times as much. */
+const EARLY_BYTES_MAX = 262_144
 
 /** What waits for a client to say who it is. */
 export class EarlyCommands {
   private readonly refuse: (command: Command) => void
   private waiting: Command[] = []
+  private bytes = 0
   private timer: NodeJS.Timeout | undefined
 
   /** @param refuse is given each command that waited in vain */
@@ -23,9 +26,11 @@ export class EarlyCommands {
     return this.waiting.length === 0
   }
 
-  add(command: Command): void {
+  /** @param bytes of the packet that it came in */
+  add(command: Command, bytes: number): void {
     this.waiting.push(command)
-    if (this.waiting.length === EARLY_MAX) this.refuseAll()
+    this.bytes += bytes
+    if (this.waiting.length === EARLY_MAX || (this.waiting.length > 1 && this.bytes > EARLY_BYTES_MAX)) this.refuseAll()
     else this.timer ??= after('early commands', EARLY_MS, () => this.refuseAll())
   }
 
@@ -35,6 +40,7 @@ export class EarlyCommands {
     clearTimeout(this.timer)
     this.timer = undefined
     this.waiting = []
+    this.bytes = 0
     return waiting
   }
 

@@ -157,7 +157,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     if (!this.admits(command)) return
     this.connection.lane.run(this.connection.engine, bytes, () => {
       // Not `this`: a logout before it may have put another session in its place.
-      return this.connection.sessionIn(this.name)?.carryOut(command)
+      return this.connection.sessionIn(this.name)?.carryOut(command, bytes)
     })
   }
 
@@ -268,12 +268,12 @@ export class NamespaceSession extends Session implements Caller, Askable {
     }
   }
 
-  private carryOut(command: Command): Promise<void> | undefined {
+  private carryOut(command: Command, bytes: number): Promise<void> | undefined {
     const late = this.namespace.endpoint.lateAuthentication
     if (late && command.type === late.command) return this.authenticate(late, command)
     if (late && !this.authenticated && !this.contract.commands.get(command.type)?.anonymous) {
       this.early ??= new EarlyCommands((one) => this.refuse(one))
-      this.early.add(command)
+      this.early.add(command, bytes)
       return undefined
     }
     return dispatch(this, command, this.namespaces.services, this.namespaces.meters)

@@ -23,6 +23,7 @@ const RETRY_MS_MAX = 2_000
 const TOLD_AGAIN_MS = 60_000
 /** A stream that ends before what was read is taken to be cut short once it has done so for this long: a new leader in a cluster may be late. */
 const CUT_SHORT_MS = 2_000
+const SILENT = 'the server fell silent'
 /** nats.js gives a message's time in floating-point nanoseconds. */
 const ROUNDING_MS = 1
 
@@ -123,7 +124,9 @@ export class NatsConsumption implements Consumption {
     if (!this.options.connected()) return
     const trouble = `the stream cannot be read: ${reason}`
     const now = Date.now()
-    if (trouble !== this.trouble || now - this.toldMs > TOLD_AGAIN_MS) {
+    // Once, it may be the machine that had no time. The next consumer goes on.
+    if (reason === SILENT && this.failures === 0) this.options.log.info({ reason }, 'reading the stream anew')
+    else if (trouble !== this.trouble || now - this.toldMs > TOLD_AGAIN_MS) {
       this.toldMs = now
       this.options.log.warn({ reason }, 'reading the stream failed, trying again')
     }
@@ -263,6 +266,6 @@ export class NatsConsumption implements Consumption {
 /** Deleting the stream under a consumer tells it nothing, and a pull may be forgotten: either shows in missing heartbeats. */
 async function stopWhenSilent(messages: ConsumerMessages): Promise<void> {
   for await (const { type } of await messages.status()) {
-    if (type === 'heartbeats_missed') messages.stop(new Error('the server fell silent'))
+    if (type === 'heartbeats_missed') messages.stop(new Error(SILENT))
   }
 }
