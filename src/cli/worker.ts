@@ -9,6 +9,9 @@ import { leaveOnEscape, serves } from './escape.ts'
 import { leave } from './leave.ts'
 import { developmentToken } from './token.ts'
 
+/** A supervisor asks its workers, a second at most each. */
+const STATS_MS = 2_000
+
 /** The verb by which a supervisor starts its workers; not for people. */
 export function addWorker(program: Command): void {
   program
@@ -26,7 +29,7 @@ function work(): void {
     const log = makeLogger(config.logLevel, number)
     leaveOnEscape(log, () => config.drainMs)
     const token = () => developmentToken(config.jwtSecret)
-    const broker = await startBroker(config, log, development ? { token } : undefined, { number, folder, stats: () => supervisor.ask('stats') })
+    const broker = await startBroker(config, log, development ? { token } : undefined, { number, folder, stats: () => supervisor.ask('stats', undefined, STATS_MS) })
     running = { broker, log, drainMs: config.drainMs }
     serves(broker)
     process.once('exit', () => {

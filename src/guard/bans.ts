@@ -25,7 +25,7 @@ export class Bans {
 
   add(app: string, userId: string, forMs: number): void {
     const untilMs = Date.now() + forMs
-    this.untilMs.set(keyOf(app, userId), untilMs)
+    this.note(keyOf(app, userId), untilMs)
     void this.kv.put(keyOf(app, userId), Buffer.from(String(untilMs))).catch(() => {})
   }
 
@@ -41,9 +41,16 @@ export class Bans {
   private seen(key: string, value: Uint8Array | undefined): void {
     const now = Date.now()
     const untilMs = value === undefined ? 0 : Number(Buffer.from(value).toString())
-    if (untilMs > now) this.untilMs.set(key, Math.min(untilMs, now + KEPT_MS))
+    if (untilMs > now) this.note(key, Math.min(untilMs, now + KEPT_MS))
     else this.untilMs.delete(key)
     if (Number.isNaN(untilMs)) throw new BrokerError('INVALID_RECORD', 'a value that is no time')
+  }
+
+  /** The store forgets in silence: those that are over go as others come. */
+  private note(key: string, untilMs: number): void {
+    const now = Date.now()
+    for (const [other, overMs] of this.untilMs) if (overMs <= now) this.untilMs.delete(other)
+    this.untilMs.set(key, untilMs)
   }
 
   /** The store lost them. */

@@ -126,9 +126,15 @@ export class Passages {
     if (passage.stage === 'moving') {
       this.closed(passage)
       const session = options.adopt(passage, socket, token, payload === '' ? [] : decodePayload(payload, 'nodebuffer'))
-      const resumed = session.connection.resume(connection)
-      for (const [frame, binary] of passage.frames) if (!session.closed) options.receive(session, frame, binary)
-      await resumed
+      try {
+        const resumed = session.connection.resume(connection)
+        for (const [frame, binary] of passage.frames) if (!session.closed) options.receive(session, frame, binary)
+        await resumed
+      } catch (error) {
+        // Half of it is here and half there: the client comes back, and recovers.
+        session.close()
+        throw error
+      }
     }
     await this.ask(passage, 'taken')
   }
