@@ -157,7 +157,8 @@ export class RawClient implements Client, PeerOwner {
   private somePosition(): string {
     const { random, log, source, stored } = this.world
     if (random.chance(0.1)) return `${source.epoch}-${source.lastSeq + random.below(3)}`
-    if (random.chance(0.1)) return `e${random.below(3)}-${random.below(50)}`
+    // Of any stream that there was, or of none.
+    if (random.chance(0.1)) return `e${random.below(source.lives + 1)}-${random.below(50)}`
     const event = stored[stored.length - 1 - random.below(Math.min(stored.length, 60))]
     return event ? `${event.epoch}-${event.seq}` : log.position(0)
   }

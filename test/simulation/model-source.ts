@@ -21,7 +21,7 @@ export class ModelSource implements Source {
   cutShort = false
   /** Whether questions are answered at once. */
   prompt = false
-  private lives = 1
+  lives = 1
   private endSeq = 0
   private sink: Sink | undefined
   private paused = false

@@ -4,6 +4,7 @@ import { makeLogger } from '../../src/ops/logger.ts'
 import { NatsSource } from '../../src/source/nats/nats-source.ts'
 import { eventually } from '../support/client.ts'
 import { bytes, Collector, range } from '../support/collector.ts'
+import type { TestNats } from '../support/nats.ts'
 import { TestCluster } from '../support/nats-cluster.ts'
 
 async function open(t: Test, url: string, replicas: number, kvReplicas = 0): Promise<NatsSource> {
@@ -43,4 +44,19 @@ t.test('a node of three dies: reading goes on, locks are granted, and another br
   t.teardown(() => otherLocks.close())
   t.match(await otherLocks.acquire('app', { file: 'x' }, 'bob', 'exclusive', 10), { granted: false, holder: { userId: 'ann' } })
   t.equal((await other.read(0, 100)).length, 40)
+})
+
+t.test('a broker that starts while the cluster has no leader was told that there is no JetStream: it waits', async (t) => {
+  const cluster = await TestCluster.start()
+  t.teardown(() => cluster.stop())
+  await store(await open(t, cluster.url, 3), 1)
+  const [first, second, third] = cluster.nodes as [TestNats, TestNats, TestNats]
+  await Promise.all([second.kill(), third.kill()])
+  const opening = open(t, first.url, 3)
+  // A question is given up after five seconds.
+  await new Promise((resolve) => setTimeout(resolve, 6_000))
+  await Promise.all([second.run(), third.run()])
+  const other = await opening
+  await other.keyValue('things', 0)
+  t.equal((await other.read(0, 100)).length, 1)
 })

@@ -9,6 +9,7 @@ import { NatsKeyValue } from './nats-kv.ts'
 import { NatsConsumption } from './nats-consumption.ts'
 import { boundsOf, ensureStream, type StreamOptions, tellOfSettings, tryReading } from './stream.ts'
 import { readRange } from './read-range.ts'
+import { isUnsettled, onceSettled } from './settled.ts'
 
 export interface NatsSourceOptions {
   /** Comma separated. */
@@ -51,10 +52,11 @@ export class NatsSource implements Source {
   static async open(options: NatsSourceOptions): Promise<NatsSource> {
     const nc = await connectOnce(options)
     try {
-      const jsm = await nc.jetstreamManager()
-      const { replicas } = await ensureStream(jsm, options.stream, options.log)
-      await tellOfSettings(jsm, options.stream.name, options.log)
-      await tryReading(nc.jetstream(), jsm, options.stream.name)
+      const { stream, log } = options
+      const jsm = await onceSettled(() => nc.jetstreamManager(), log)
+      const { replicas } = await onceSettled(() => ensureStream(jsm, stream, log), log)
+      await onceSettled(() => tellOfSettings(jsm, stream.name, log), log)
+      await tryReading(nc.jetstream(), jsm, stream.name)
       return new NatsSource(options, nc, jsm, replicas)
     } catch (error) {
       await nc.close()
@@ -155,7 +157,10 @@ export class NatsSource implements Source {
     if (!kv) {
       this.mustBeUp()
       const { js, jsm, options } = this
-      kv = NatsKeyValue.open({ js, jsm, bucket, ttlMs, replicas: options.kvReplicas || this.streamReplicas, log: options.log, mustBeUp: () => this.mustBeUp(), suspect: () => this.lookAtBuckets() })
+      const replicas = options.kvReplicas || this.streamReplicas
+      const mustBeUp = () => this.mustBeUp()
+      const suspect = () => this.lookAtBuckets()
+      kv = onceSettled(() => NatsKeyValue.open({ js, jsm, bucket, ttlMs, replicas, log: options.log, mustBeUp, suspect }), options.log)
       this.buckets.set(bucket, kv)
       kv.then(
         (opened) => this.opened.add(opened),
@@ -290,7 +295,10 @@ function readCreds(path: string): Uint8Array {
 
 function unfit(error: unknown, url: string): BrokerError {
   const shown = url.split(',').map((server) => withoutCredentials(server.trim())).join(', ')
-  if (error instanceof NatsError && (error.code === ErrorCode.JetStreamNotEnabled || error.code === ErrorCode.NoResponders || error.code === ErrorCode.Timeout || error.code === '503')) {
+  if (isUnsettled(error)) {
+    return new BrokerError('SOURCE_UNFIT', `JetStream does not answer at ${shown} (${reasonOf(error)}): in a cluster more than half of the nodes must run and see each other`)
+  }
+  if (error instanceof NatsError && (error.code === ErrorCode.JetStreamNotEnabled || error.code === ErrorCode.NoResponders || error.code === '503')) {
     return new BrokerError('SOURCE_UNFIT', `The NATS server at ${shown} has no JetStream, which keeps the events: start it with -js (or a jetstream block in its configuration)`)
   }
   return new BrokerError('SOURCE_UNFIT', `The NATS server at ${shown} cannot hold the events: ${reasonOf(error)}`)

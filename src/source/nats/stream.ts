@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { type Bounds, EVENT_SUBJECTS } from '../source.ts'
 import { openConsumer } from './consumer.ts'
+import { isUnsettled } from './settled.ts'
 
 export interface StreamOptions {
   readonly name: string
@@ -58,6 +59,7 @@ export async function ensureStream(jsm: JetStreamManager, options: StreamOptions
     log.info({ stream: options.name }, 'created the stream')
     return viewOf(made)
   } catch (error) {
+    if (isUnsettled(error)) throw error
     throw new BrokerError('SOURCE_UNFIT', `The stream ${options.name} is missing and could not be made: ${reasonOf(error)} (STREAM_MAX_BYTES, STREAM_MAX_AGE_S and STREAM_REPLICAS set its size)`)
   }
 }
