@@ -258,3 +258,52 @@ t.test('a stream that was cut short and has grown past its reader\'s place befor
   t.same(collector.seqs.slice(20, 50), range(11, 40), 'all that is new from the cut on')
   t.equal(collector.resets.length, 1)
 })
+
+t.test('in a stream that holds other subjects as well, events that it forgot before they were read went by untold', async (t) => {
+  const nats = await start(t)
+  const jsm = await (await nats.client()).jetstreamManager()
+  const js = await nats.jetstream()
+  await jsm.streams.add({ name: 'EVENTS', subjects: ['events.>', 'audit.>'] })
+  const source = await open(t, nats.url)
+  const collector = new Collector()
+  const reading = source.consume(0, collector)
+  const mix = async (count: number) => {
+    for (let n = 0; n < count; n++) await Promise.all([js.publish('events.app.thing', bytes('ours')), js.publish('audit.a', bytes('not ours'))])
+  }
+  await mix(50)
+  await collector.has(50)
+  t.same([collector.losses, new Set(collector.seqs).size], [[], 50], 'what lies between ours is no loss')
+  reading.pause()
+  await mix(20)
+  await jsm.streams.purge('EVENTS', { seq: 121 })
+  reading.resume()
+  await mix(5)
+  await eventually(() => collector.messages.length >= 65)
+  t.same(collector.losses, [121])
+  // Of a stream that only others write to nothing is missing, once that was looked at.
+  await eventually(async () => {
+    const told = collector.losses.length
+    await js.publish('audit.a', bytes('not ours'))
+    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    await jsm.streams.purge('EVENTS')
+    const seq = await source.publish('events.app.thing', bytes('ours'))
+    await eventually(() => collector.seqs.includes(seq))
+    return collector.losses.length === told
+  })
+})
+
+t.test('a consumer that was paused sends heartbeats: nothing was read any more, and the source said that all was well', async (t) => {
+  const nats = await start(t)
+  const nc = await nats.client()
+  const source = await open(t, nats.url)
+  const collector = new Collector()
+  source.consume(0, collector)
+  await fill(nats, 1, 5)
+  await collector.has(5)
+  const [consumer] = await (await nc.jetstreamManager()).consumers.list('EVENTS').next()
+  const paused = await nc.request(`$JS.API.CONSUMER.PAUSE.EVENTS.${consumer?.name}`, JSON.stringify({ pause_until: new Date(Date.now() + 3_600_000) })).then((answer) => answer.json<{ paused: boolean }>().paused, () => false)
+  t.equal(paused, Number(nc.info?.version.split('.')[1]) >= 11, 'older servers pause none')
+  await fill(nats, 6, 10)
+  await collector.has(10)
+  t.same(collector.seqs, range(1, 10))
+})

@@ -1,7 +1,7 @@
 import type { Consumer, ConsumerMessages, JetStreamClient, JetStreamManager, JsMsg } from 'nats'
 import type { Logger } from 'pino'
 import { reasonOf } from '../../errors.ts'
-import { after, reportFault, runGuarded } from '../../guarded.ts'
+import { after, every, reportFault, runGuarded } from '../../guarded.ts'
 import { type Bounds, type Consumption, EVENT_SUBJECTS, type Sink } from '../source.ts'
 import { HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom } from './consumer.ts'
 import { boundsOf, ensureStream, firstSeqAt, type StreamOptions, timeOf, unreadable } from './stream.ts'
@@ -24,6 +24,14 @@ const TOLD_AGAIN_MS = 60_000
 /** A stream that ends before what was read is taken to be cut short once it has done so for this long: a new leader in a cluster may be late. */
 const CUT_SHORT_MS = 2_000
 const SILENT = 'the server fell silent'
+/** A stream that holds other subjects as well has gaps all the time: between two looks passes so much, and what comes meanwhile waits. */
+const GAP_LOOK_MS = 20
+/** More than this does not wait for a look: it is read once more. */
+const HELD_BYTES_MAX = 64 * 1024 * 1024
+/** How often the consumer is asked what it still has. */
+const LOOK_MS = 1_000
+/** Looks in a row at which it has something and gave nothing. */
+const STALLS_MAX = 5
 /** nats.js gives a message's time in floating-point nanoseconds. */
 const ROUNDING_MS = 1
 
@@ -64,6 +72,10 @@ export class NatsConsumption implements Consumption {
   private endsEarlySinceMs = 0
   /** What came behind missing sequences, while the stream is asked about them. */
   private held: JsMsg[] | undefined
+  private heldBytes = 0
+  private lookedMs = 0
+  /** Up to here the stream has no event that was not given: what is missing is of other subjects. */
+  private clearSeq = 0
   private wake: () => void = () => {}
   private readonly running: Promise<void>
 
@@ -152,7 +164,8 @@ export class NatsConsumption implements Consumption {
     runGuarded('stream status', () => stopWhenSilent(messages))
     if (this.stopped || this.paused || !this.options.connected()) messages.stop()
     const startedMs = Date.now()
-    const ended = await messages.closed()
+    const look = this.looker(consumer, messages)
+    const ended = await messages.closed().finally(() => clearInterval(look))
     if (Date.now() - startedMs > RETRY_MS_MAX) this.failures = 0
     if (ended instanceof Error) throw ended
   }
@@ -175,6 +188,7 @@ export class NatsConsumption implements Consumption {
     if (another || keptSeq < this.lastSeq) {
       log.warn({ stream: stream.name }, another ? 'the stream is another one than before; clients with older positions are told' : 'the stream was cut short: it no longer has all that was read of it; clients are told')
       this.lastSeq = keptSeq
+      this.clearSeq = 0
       this.read = undefined
       sink.reset(another ? bounds : { ...bounds, lastSeq: keptSeq })
     }
@@ -217,13 +231,15 @@ export class NatsConsumption implements Consumption {
     if (message.info.deliverySequence !== ++this.given) return this.interrupt()
     this.measure(message.data.length)
     if (seq <= this.lastSeq) return
-    if (this.held !== undefined) this.held.push(message)
-    else if (seq === this.lastSeq + 1 || !this.onlyEvents) this.give(message)
-    else {
-      this.held = [message]
-      const { held } = this
+    if (this.held === undefined && seq === this.lastSeq + 1) return this.give(message)
+    if (this.held === undefined) {
+      const held: JsMsg[] = (this.held = [])
+      this.heldBytes = 0
       runGuarded('stream gap', () => this.lookIntoGap(held))
     }
+    this.held.push(message)
+    this.heldBytes += message.data.length
+    if (this.heldBytes > HELD_BYTES_MAX) this.interrupt()
   }
 
   private give(message: JsMsg): void {
@@ -243,16 +259,45 @@ export class NatsConsumption implements Consumption {
     if ((inFlight > IN_FLIGHT_BYTES * OVER && this.inFlightMax > 1) || (inFlight < IN_FLIGHT_BYTES / UNDER && this.inFlightMax < IN_FLIGHT_MESSAGES)) this.messages?.stop()
   }
 
+  /** A consumer that somebody paused, or that the server forgot to serve, still sends heartbeats. */
+  private looker(consumer: Consumer, messages: ConsumerMessages): NodeJS.Timeout {
+    let stalls = 0
+    let looking = false
+    return every('stream look', LOOK_MS, async () => {
+      if (looking || this.paused || this.messages !== messages) return
+      looking = true
+      const { given } = this
+      try {
+        const bounds = this.onlyEvents ? undefined : await boundsOf(this.options.jsm, this.options.stream.name)
+        const { num_pending, delivered } = await consumer.info()
+        if (this.messages !== messages || this.given !== given) stalls = 0
+        else if (num_pending > 0) stalls++
+        else {
+          stalls = 0
+          if (bounds?.epoch === this.epoch && this.held === undefined && delivered.consumer_seq === given) this.clearSeq = bounds.lastSeq
+        }
+      } catch {
+        // What is wrong with the stream shows elsewhere, and at the next consumer.
+      } finally {
+        looking = false
+      }
+      if (stalls >= STALLS_MAX) messages.stop(new Error('its consumer has events and gives none'))
+    })
+  }
+
   private async lookIntoGap(held: readonly JsMsg[]): Promise<void> {
     const { jsm, stream, log, sink } = this.options
+    const waitMs = this.lookedMs + GAP_LOOK_MS - Date.now()
+    if (waitMs > 0 && !this.onlyEvents) await new Promise((resolve) => setTimeout(resolve, Math.min(waitMs, GAP_LOOK_MS)))
     const bounds = await boundsOf(jsm, stream.name).catch(() => undefined)
     if (this.held !== held || this.stopped) return
+    this.lookedMs = Date.now()
     this.held = undefined
     // Whatever it is, the next consumer begins behind what was given.
     if (bounds?.epoch !== this.epoch) return this.interrupt()
     for (const message of held) {
-      const nextSeq = this.lastSeq + 1
-      if (message.seq < nextSeq) continue
+      if (message.seq <= this.lastSeq) continue
+      const nextSeq = Math.max(this.lastSeq, this.clearSeq) + 1
       const firstSeq = Math.min(bounds.firstSeq, message.seq)
       if (firstSeq > nextSeq) {
         log.warn({ stream: stream.name, from: nextSeq, to: firstSeq - 1 }, 'the stream forgot events before they were read: its limits are too small; clients are told')
