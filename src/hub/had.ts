@@ -21,6 +21,20 @@ export interface Had {
   before: Had | undefined
 }
 
+/** The chain without the links that the session has come past: those behind them reach further. */
+export function hadBeyond(had: Had | undefined, cursor: number): Had | undefined {
+  let at = had
+  while (at !== undefined && at.seq <= cursor) at = at.before
+  return at
+}
+
+/** Up to where the session had events. */
+export function newestHad(had: Had | undefined): number {
+  let newest = 0
+  for (let at = had; at !== undefined; at = at.before) newest = Math.max(newest, at.seq)
+  return newest
+}
+
 /** The chain with one link more. */
 export function havingHad(had: Had, before: Had | undefined): Had {
   had.before = before

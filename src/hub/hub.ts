@@ -5,7 +5,7 @@ import { seqInTail } from '../log/position.ts'
 import type { Meters } from '../meters.ts'
 import { CatchUp, type CatchUpLimits } from './catch-up.ts'
 import { Delivery } from './delivery.ts'
-import { excludeConversation, floorOf, havingHad, lowerHad, withoutRoom } from './had.ts'
+import { excludeConversation, floorOf, hadBeyond, havingHad, newestHad, lowerHad, withoutRoom } from './had.ts'
 import { Membership } from './membership.ts'
 import type { Predicate } from './predicate.ts'
 import type { Audience, Group } from './room.ts'
@@ -124,7 +124,7 @@ export class Hub {
   participates(audience: Audience, conversation: string, userId: string, sinceSeq: number): void {
     this.settle()
     for (let session = audience.firstOfUser(userId); session !== undefined; session = session.nextOfUser) {
-      const deliveredSeq = session.state === LIVE ? this.liveSeq : Math.max(session.cursor, session.had?.seq ?? 0)
+      const deliveredSeq = session.state === LIVE ? this.liveSeq : Math.max(session.cursor, newestHad(session.had))
       if (!this.passed(audience, conversation, sinceSeq, deliveredSeq)) continue
       excludeConversation(session.had, conversation)
       this.goBack(session, sinceSeq, () => true, [conversation])
@@ -169,7 +169,7 @@ export class Hub {
     const deliveredSeq = session.state === LIVE ? this.liveSeq : session.cursor
     if (session.state === LIVE) this.membership.takeOffTopics(session)
     session.state = BEHIND
-    const before = session.had !== undefined && session.had.seq > session.cursor ? session.had : undefined
+    const before = hadBeyond(session.had, session.cursor)
     const groups = session.groups.filter(kept)
     session.had = groups.length === 0 ? before : havingHad({ seq: deliveredSeq, groups, floors: session.floors && new Map(session.floors), joinedSeq: session.joinedSeq, without, before: undefined }, before)
     session.cursor = Math.min(deliveredSeq, toSeq)

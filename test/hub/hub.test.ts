@@ -430,6 +430,19 @@ t.test('who comes to two conversations late, while behind, gets what went by of 
   t.same(client.got, positions('e1', 1, 4))
 })
 
+t.test('who goes back three times before it has caught up does not get what it had before the first', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.hub.join(client, ['b'])
+  bench.tell({ rooms: ['b'] }, 10)
+  await bench.turns()
+  bench.hub.joinSince(client, ['a'], undefined, 5)
+  bench.hub.joinSince(client, ['d'], undefined, 7)
+  bench.hub.joinSince(client, ['e'], undefined, 6)
+  await bench.turns()
+  t.same(client.got, positions('e1', 1, 10))
+})
+
 t.test('200,000 sessions that fall behind at once all get their turn', async (t) => {
   const bench = await Bench.open()
   let fed = 0

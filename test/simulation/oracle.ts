@@ -13,6 +13,8 @@ export interface Stored {
   readonly latestKey: string | undefined
   /** When the stream lost it; losses are counted. Undefined: it has it. */
   gone: number | undefined
+  /** It alone was deleted, which nobody is told of: who has yet to get it does not. */
+  deleted: boolean
   /** The broker read it while it was there. */
   read: boolean
 }
@@ -143,7 +145,7 @@ export class Watch {
   /** The simulation is over, and everything has gone out. */
   check(): void {
     for (const event of this.stored) {
-      if (event.gone !== undefined && !event.read) continue
+      if (event.deleted || (event.gone !== undefined && !event.read)) continue
       const views = this.rooms.get(VIEW_ROOM)
       if (views && isOf(views, event) && !this.got.has(`${event.n}true`) && !this.isSkippable(event)) this.miss(event)
       const wanted = this.isFor(event) && event.rooms.some((room) => {

@@ -107,7 +107,7 @@ export class World {
       latestKey: one === 3 ? `${random.below(2)} ${rooms}` : undefined,
     }
     const seq = source.store('events.app.thing', JSON.stringify(event), this.schedule.nowMs)
-    this.stored.push({ ...event, epoch: source.epoch, seq, gone: undefined, read: false, latestKey: event.latestKey && `${event.latestKey} ${event.color}` })
+    this.stored.push({ ...event, epoch: source.epoch, seq, gone: undefined, deleted: false, read: false, latestKey: event.latestKey && `${event.latestKey} ${event.color}` })
   }
 
   /** What the stream no longer has is gone. */
@@ -122,7 +122,7 @@ export class World {
   deleted(): void {
     const there = new Set(this.stored.filter(({ gone }) => gone === undefined))
     this.lost()
-    for (const event of there) if (event.gone !== undefined) event.read = false
+    for (const event of there) if (event.gone !== undefined) event.deleted = true
   }
 
   /** Somebody sent a message in a conversation; this broker, or all, hear of it now or later. */
