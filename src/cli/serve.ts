@@ -39,6 +39,8 @@ export function addServe(program: Command): void {
       const { PORT: port, OPS_PORT: opsPort, CODING_ASSISTANT_PORT, GEMINI_SESSIONS_PORT } = running.ports
       const ports = { port, coding_assistant_port: CODING_ASSISTANT_PORT, gemini_sessions_port: GEMINI_SESSIONS_PORT, ops_port: opsPort }
       log.info({ ...ports, source: config.natsUrl === '' ? 'embedded' : 'nats', workers }, 'ready')
+      // Whoever reads the ports may be gone by then.
+      process.stdout.on('error', () => {})
       if (flags.printPorts) process.stdout.write(`${JSON.stringify(ports)}\n`)
       else if (development) console.log(welcome(port, opsPort, developmentToken(config.jwtSecret), config.publishKey))
 

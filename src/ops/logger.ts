@@ -1,8 +1,9 @@
 import pino, { type Logger } from 'pino'
+import { LogDestination } from './log-destination.ts'
 
 export type { Logger }
 
 /** Structured logs, JSON lines on stderr; stdout is for what programs read. @param worker number of this one of several workers */
 export function makeLogger(level: string, worker?: number): Logger {
-  return pino({ level, base: { pid: process.pid, ...(worker === undefined ? undefined : { worker }) }, timestamp: pino.stdTimeFunctions.isoTime, redact: ['token', '*.token', 'authorization', '*.authorization'] }, pino.destination({ fd: 2, sync: true }))
+  return pino({ level, base: { pid: process.pid, ...(worker === undefined ? undefined : { worker }) }, timestamp: pino.stdTimeFunctions.isoTime, redact: ['token', '*.token', 'authorization', '*.authorization'] }, new LogDestination(2))
 }

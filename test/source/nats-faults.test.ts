@@ -1,5 +1,7 @@
-import { cpSync, rmSync } from 'node:fs'
-import { RetentionPolicy, type StreamConfig } from 'nats'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect, RetentionPolicy, type StreamConfig } from 'nats'
 import t, { type Test } from 'tap'
 import { BrokerError } from '../../src/errors.ts'
 import { onFault } from '../../src/guarded.ts'
@@ -306,4 +308,35 @@ t.test('a consumer that was paused sends heartbeats: nothing was read any more, 
   await fill(nats, 6, 10)
   await collector.has(10)
   t.same(collector.seqs, range(1, 10))
+})
+
+t.test('permissions that were taken away for a while left the source deaf for ever, and it said that all was well', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'roomcast-permissions-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const file = join(folder, 'nats.conf')
+  const allow = (subjects: string) => writeFileSync(file, `authorization { users = [{ user: broker, password: b, permissions: { publish: ">", subscribe: ${subjects} } }, { user: other, password: o }] }`)
+  allow('[">"]')
+  const nats = await TestNats.start(['-js', '-c', file])
+  t.teardown(() => nats.stop())
+  const source = await open(t, nats.url.replace('//', '//broker:b@'))
+  const other = await connect({ servers: nats.url, user: 'other', pass: 'o' })
+  t.teardown(() => other.close())
+  const heard: string[] = []
+  source.hear('roomcast.told', (body) => heard.push(Buffer.from(body).toString()))
+  for (const to of ['one', 'all'] as const) source.serve(`ask.${to}`, to, async () => bytes(to))
+  const works = async () => {
+    heard.length = 0
+    other.publish('roomcast.told', 'x')
+    const answers = await Promise.all(['ask.one', 'ask.all'].map((subject) => other.request(subject, '', { timeout: 1_000 }).then((answer) => answer.string(), () => '')))
+    return heard.length > 0 && answers.join() === 'one,all'
+  }
+  await eventually(works)
+  allow('["_INBOX.>"]')
+  nats.signal('SIGHUP')
+  await eventually(() => ['roomcast.told', 'ask.one', 'ask.all'].every((subject) => source.troubles.some((trouble) => trouble.includes(subject))))
+  t.notOk(await works())
+  allow('[">"]')
+  nats.signal('SIGHUP')
+  await eventually(() => source.troubles.length === 0)
+  t.ok(await works())
 })

@@ -2,13 +2,14 @@ import { readFileSync } from 'node:fs'
 import { connect, credsAuthenticator, type ConnectionOptions, ErrorCode, Events, type JetStreamClient, type JetStreamManager, type Msg, type NatsConnection, NatsError, headers } from 'nats'
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
-import { after, every, guarded, runGuarded } from '../../guarded.ts'
+import { after, every, runGuarded } from '../../guarded.ts'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
 import type { Answer, Bounds, Consumption, KeyValue, PublishOptions, ReadPart, Sink, Source } from '../source.ts'
 import { NatsKeyValue } from './nats-kv.ts'
 import { NatsConsumption } from './nats-consumption.ts'
 import { boundsOf, ensureStream, type StreamOptions, tellOfSettings, tryReading } from './stream.ts'
 import { readRange } from './read-range.ts'
+import { StandingSubscription } from './standing-subscription.ts'
 import { isUnsettled, onceSettled } from './settled.ts'
 
 export interface NatsSourceOptions {
@@ -46,6 +47,7 @@ export class NatsSource implements Source {
   private readonly consumptions = new Set<NatsConsumption>()
   private readonly buckets = new Map<string, Promise<NatsKeyValue>>()
   private readonly opened = new Set<NatsKeyValue>()
+  private readonly standing = new Set<StandingSubscription>()
   private readonly streamReplicas: number
 
   /** @throws BrokerError SOURCE_UNREACHABLE, SOURCE_REFUSED or SOURCE_UNFIT, saying what to do */
@@ -82,7 +84,7 @@ export class NatsSource implements Source {
 
   get troubles(): string[] {
     if (!this.connected) return ['NATS is out of reach']
-    return [...this.consumptions, ...this.opened].map(({ trouble }) => trouble).filter((trouble) => trouble !== undefined)
+    return [...this.consumptions, ...this.opened, ...this.standing].map(({ trouble }) => trouble).filter((trouble) => trouble !== undefined)
   }
 
   async bounds(): Promise<Bounds> {
@@ -138,10 +140,7 @@ export class NatsSource implements Source {
   }
 
   serve(subject: string, to: 'one' | 'all', answer: Answer): void {
-    this.nc.subscribe(subject, {
-      ...(to === 'one' ? { queue: 'roomcast' } : undefined),
-      callback: guarded('nats request', (error, message) => error ?? this.respond(message, answer)),
-    })
+    this.listen(subject, (message) => this.respond(message, answer), to === 'one' ? 'roomcast' : undefined)
   }
 
   tell(subject: string, body: Uint8Array): void {
@@ -149,7 +148,7 @@ export class NatsSource implements Source {
   }
 
   hear(subject: string, heard: (body: Uint8Array) => void): void {
-    this.nc.subscribe(subject, { callback: guarded('nats message', (error, message) => error ?? heard(message.data)) })
+    this.listen(subject, (message) => heard(message.data))
   }
 
   async keyValue(bucket: string, ttlMs: number): Promise<KeyValue> {
@@ -178,7 +177,7 @@ export class NatsSource implements Source {
     this.closed = true
     for (const timer of [this.prober, this.looker]) clearInterval(timer)
     for (const consumption of this.consumptions) await consumption.stop()
-    for (const bucket of this.opened) bucket.close()
+    for (const open of [...this.opened, ...this.standing]) open.close()
     await this.nc.close()
   }
 
@@ -186,6 +185,11 @@ export class NatsSource implements Source {
   private async lookAtBuckets(): Promise<void> {
     await Promise.all([...this.opened].map((bucket) => bucket.look()))
     await Promise.all([...this.opened].map((bucket) => bucket.restored()))
+  }
+
+  private listen(subject: string, heard: (message: Msg) => unknown, queue?: string): void {
+    const { nc, options } = this
+    this.standing.add(new StandingSubscription({ nc, subject, heard, log: options.log, ...(queue === undefined ? undefined : { queue }) }))
   }
 
   private async respond(message: Msg, answer: Answer): Promise<void> {
@@ -204,7 +208,11 @@ export class NatsSource implements Source {
 
   private async followStatus(): Promise<void> {
     for await (const status of this.nc.status()) {
-      if (status.type === Events.Disconnect) {
+      // nats.js tells a subscription itself only where the server names its queue, which it does not when permissions were changed.
+      if (status.type === Events.Error && status.permissionContext?.operation === 'subscription') {
+        const { subject } = status.permissionContext
+        for (const subscription of this.standing) if (subscription.subject === subject) subscription.refused(new Error('permission denied'))
+      } else if (status.type === Events.Disconnect) {
         this.up = false
         if (!this.closed) this.options.log.warn('NATS lost; clients stay, reconnecting')
         for (const consumption of this.consumptions) consumption.interrupt()
