@@ -68,7 +68,7 @@ export const OPTIONS = {
   trustedProxies: { env: 'TRUSTED_PROXIES', group: 'limits', type: 'list', default: '', about: 'Addresses or networks (10.0.0.0/8) of proxies, comma separated: what their PROXY protocol, or else X-Forwarded-For, says is where a client comes from.' },
   maxConnectionsPerUser: integer('MAX_CONNECTIONS_PER_USER', 'limits', 0, 0, 1_000_000, 'connections', 'Connections of a process that one user (`sub`) may have. 0: no limit, since screens and services often share a token.'),
   maxPayloadBytes: integer('MAX_PAYLOAD_BYTES', 'limits', 1_048_576, 1_024, 67_108_864, 'bytes', 'Largest message or HTTP body from a client.'),
-  maxBodiesBytes: integer('MAX_BODIES_BYTES', 'limits', 67_108_864, 65_536, Number.MAX_SAFE_INTEGER, 'bytes', 'Bodies of long-polling requests that are on their way in, all together; past it one is answered 503 and its session ends.'),
+  maxBodiesBytes: integer('MAX_BODIES_BYTES', 'limits', 67_108_864, 65_536, Number.MAX_SAFE_INTEGER, 'bytes', 'Bodies of long-polling requests that are on their way in, all together; past it the oldest of a session that is nobody\'s gives way, or else the new one: it is answered 503 and its session ends.'),
   maxRooms: integer('MAX_ROOMS_PER_CONNECTION', 'limits', 1_000, 1, 1_000_000, 'rooms', 'Rooms one connection may be in.'),
   maxLocks: integer('MAX_LOCKS_PER_USER', 'limits', 1_000, 1, 1_000_000, 'locks', 'Locks that one user may hold.'),
   commandsPerMinute: integer('COMMANDS_PER_MINUTE', 'limits', 0, 0, 1_000_000_000, 'commands', 'Commands a minute a connection may send, CONNECTs to further namespaces included. 0: what each contract says, and DEFAULT_COMMANDS_PER_MINUTE where it says nothing.'),

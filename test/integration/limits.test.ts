@@ -275,3 +275,27 @@ t.test('bodies on their way in are bounded all together, and what was held of on
     return fits
   })
 })
+
+t.test('bodies without a token that never end took the room of all, so that clients by long-polling lost their sessions: they give way', async (t) => {
+  const broker = await start(t, { MAX_BODIES_BYTES: 65_536 })
+  const client = await connect(t, http(broker.codingAssistantPort), { transports: ['polling'] })
+  const held = async (bytes: number) => {
+    const { sid } = await handshake(broker.codingAssistantPort)
+    const socket = net.connect(broker.codingAssistantPort, '127.0.0.1')
+    t.teardown(() => socket.destroy())
+    let said = ''
+    socket.on('data', (chunk) => {
+      said += chunk.toString()
+    })
+    socket.on('error', () => {})
+    await new Promise((resolve) => socket.write(`POST /socket.io/?EIO=4&transport=polling&sid=${sid} HTTP/1.1\r\nHost: x\r\nContent-Length: ${bytes + 1}\r\n\r\n${'4'.repeat(bytes)}`, resolve))
+    return () => said
+  }
+  const bodies: (() => string)[] = []
+  for (const _ of upTo(7)) {
+    for (const bytes of [30_000, 30_000, 5_500, 30]) bodies.push(await held(bytes))
+    t.equal((await client.ask('test:ping')).status, 'success')
+  }
+  await eventually(() => bodies.filter((said) => said().startsWith('HTTP/1.1 503')).length >= 20)
+  t.same(client.disconnects, [])
+})

@@ -63,12 +63,17 @@ export class Connection implements LaneOwner, RateState {
     return this.sessions.some((session) => session !== except && session.authenticated && session.userId === userId)
   }
 
+  /** None of its clients has said who it is. */
+  get isNobodys(): boolean {
+    return !this.sessions.some(({ authenticated }) => authenticated)
+  }
+
   /** Whether it is anybody's has changed: those that are nobody's have less time, and give way to others. */
   identified(): void {
     if (this.engine.closed) return
     const { connections } = this.namespaces.options
-    if (this.sessions.some(({ authenticated }) => authenticated)) connections.waitsNoLonger(this.engine)
-    else connections.waits(this.engine, Date.now())
+    if (this.isNobodys) connections.waits(this.engine, Date.now())
+    else connections.waitsNoLonger(this.engine)
   }
 
   /** Too much waits for it. */

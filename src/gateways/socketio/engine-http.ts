@@ -30,39 +30,61 @@ export function answerFor(req: HttpRequest, origins: readonly string[], closes: 
   }
 }
 
-/** Bytes of bodies that are on their way in, of all requests together. */
+/** A body on its way in. */
+interface Body {
+  /** Its session ends, so that another has room. */
+  giveWay(): void
+}
+
+/**
+ * Bytes of bodies that are on their way in, of all requests together. Past the limit those of sessions that are nobody's give way, the
+ * oldest first: what means to be a CONNECT is there in a moment, and whoever sends all but the last byte takes the place of others like it.
+ */
 export class BodyBudget {
   private readonly bytesMax: number
+  private readonly yielding = new Set<Body>()
   private held = 0
 
   constructor(bytesMax: number) {
     this.bytesMax = bytesMax
   }
 
-  /** @returns false where there is no room for them */
-  take(bytes: number): boolean {
+  /**
+   * @param yields it gives way to others from now on
+   * @returns false where there is no room for more of it
+   */
+  take(body: Body, bytes: number, yields: boolean): boolean {
+    for (const oldest of this.yielding) {
+      if (this.held + bytes <= this.bytesMax) break
+      if (oldest !== body) oldest.giveWay()
+    }
     if (this.held + bytes > this.bytesMax) return false
     this.held += bytes
+    if (yields) this.yielding.add(body)
     return true
   }
 
-  give(bytes: number): void {
+  /** It is all there, or ends. */
+  give(body: Body, bytes: number): void {
+    this.yielding.delete(body)
     this.held -= bytes
   }
 }
 
 /**
  * Collects a body.
+ * @param yields it is of nobody, as far as is known
  * @param aborted called where the client went away
  * @param done gets the body, or the status by which it is refused
  */
-export function readBody(res: HttpResponse, bytesMax: number, budget: BodyBudget, aborted: () => void, done: (body: Buffer | string) => void): void {
+export function readBody(res: HttpResponse, bytesMax: number, budget: BodyBudget, yields: boolean, aborted: () => void, done: (body: Buffer | string) => void): void {
   const chunks: Buffer[] = []
   let bytes = 0
   let over = false
+  const body: Body = { giveWay: () => refuse('503 Service Unavailable') }
   const end = () => {
     over = true
-    budget.give(bytes)
+    budget.give(body, bytes)
     bytes = chunks.length = 0
   }
   const refuse = (status: string) => {
@@ -78,14 +100,14 @@ export function readBody(res: HttpResponse, bytesMax: number, budget: BodyBudget
     guarded('polling body', (chunk: ArrayBuffer, isLast: boolean) => {
       if (over) return
       if (bytes + chunk.byteLength > bytesMax) return refuse('413 Payload Too Large')
-      if (!budget.take(chunk.byteLength)) return refuse('503 Service Unavailable')
+      if (!budget.take(body, chunk.byteLength, yields)) return refuse('503 Service Unavailable')
       bytes += chunk.byteLength
       // A copy: the chunk is gone after this call.
       chunks.push(Buffer.from(chunk.slice(0)))
       if (!isLast) return
-      const body = Buffer.concat(chunks)
+      const whole = Buffer.concat(chunks)
       end()
-      done(body)
+      done(whole)
     }),
   )
 }

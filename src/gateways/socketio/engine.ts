@@ -220,7 +220,7 @@ export class Engine implements SessionHost {
       return
     }
     session.posting = true
-    readBody(res, this.options.payloadBytes, this.options.bodies, () => session.ended(), (body) => {
+    readBody(res, this.options.payloadBytes, this.options.bodies, session.connection.isNobodys, () => session.ended(), (body) => {
       if (typeof body === 'string') {
         answer(res, body, 'text/plain', '')
         return session.discard()
@@ -248,7 +248,8 @@ export class Engine implements SessionHost {
       const outcome = passed.answer.catch((): RelayAnswer => ({ status: '400 Bad Request', type: 'application/json', body: FAULTS.sid }))
       finishGuarded('polling', res, outcome.then(({ status, type, body }) => answer(res, status, type, body)))
     }
-    if (method === 'post') return readBody(res, this.options.payloadBytes, this.options.bodies, abort, (body) => (typeof body === 'string' ? answer(res, body, 'text/plain', '') : send(body)))
+    // Whose it is its own worker knows.
+    if (method === 'post') return readBody(res, this.options.payloadBytes, this.options.bodies, true, abort, (body) => (typeof body === 'string' ? answer(res, body, 'text/plain', '') : send(body)))
     res.onAborted(() => {
       res.aborted = true
       abort()
