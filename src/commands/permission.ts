@@ -42,9 +42,17 @@ export async function permittedRooms(contract: CompiledContract, claims: Claims,
   return permitted
 }
 
+/** Characters of the names of a session's rooms, all together: at least so many, or so many for each room that it may be in. What is kept of it for its recovery is written with every room. */
+const NAMES_LENGTH_MAX = 65_536
+const NAME_LENGTH_MEAN = 64
+
 /** @throws BrokerError TOO_MANY_SUBSCRIPTIONS where a session cannot be in these rooms as well */
 export function checkRoomCount(session: Session, rooms: Iterable<string>, roomsMax: number): void {
-  let count = session.groups.length
-  for (const room of new Set(rooms)) if (!session.groupIn(room)) count++
-  if (count > roomsMax) throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `A connection may be in ${roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`)
+  const names = new Set(session.groups.map(({ room }) => room.name))
+  for (const room of rooms) names.add(room)
+  if (names.size > roomsMax) throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `A connection may be in ${roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`)
+  const lengthMax = Math.max(NAMES_LENGTH_MAX, roomsMax * NAME_LENGTH_MEAN)
+  let length = 0
+  for (const name of names) length += name.length
+  if (length > lengthMax) throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `The names of a connection's rooms may have ${lengthMax} characters, all together`)
 }

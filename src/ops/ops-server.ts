@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js'
 import { BrokerError } from '../errors.ts'
-import { runGuarded } from '../guarded.ts'
+import { soon } from '../guarded.ts'
 import { isLoopback } from './allowed-host.ts'
 import { METRICS_TYPE } from './metrics.ts'
 import { PAGE } from './page.ts'
@@ -77,14 +77,16 @@ function answer(res: HttpResponse, make: (asker: Asker) => Promise<Answer> | Ans
   res.onAborted(() => {
     aborted = true
   })
-  const made = Promise.resolve(asker)
-    .then(make)
-    .catch((error: unknown): Answer => {
-      if (error instanceof BrokerError && error.code === 'AUTH_FAILED') return json('401 Unauthorized', { error_code: error.code, message: error.message })
-      return json('503 Service Unavailable', { error_code: 'SERVICE_UNAVAILABLE', message: 'No process answers' })
-    })
-  runGuarded('ops port', async () => {
-    const answered = await made
+  // Not in the turn in which it is asked: of hundreds of requests in one piece uWS would have all answered in that turn. As it is, it
+  // ends a connection that asks again before it was answered.
+  soon('ops port', async () => {
+    if (aborted) return
+    const answered = await Promise.resolve(asker)
+      .then(make)
+      .catch((error: unknown): Answer => {
+        if (error instanceof BrokerError && error.code === 'AUTH_FAILED') return json('401 Unauthorized', { error_code: error.code, message: error.message })
+        return json('503 Service Unavailable', { error_code: 'SERVICE_UNAVAILABLE', message: 'No process answers' })
+      })
     if (!aborted) res.cork(() => end(res, answered))
   })
 }

@@ -121,3 +121,19 @@ t.test('what is no state of a session recovers nothing', async (t) => {
     t.equal(await find(), undefined, text)
   }
 })
+
+t.test('a state that no store takes was tried again every second for ever: it is given up, and its client is not recovered', async (t) => {
+  const { recovery, bucket, pid } = await setUp()
+  const { put } = bucket
+  let tried = 0
+  bucket.put = async (key, value) => {
+    if (value.length > 1_048_576) tried++
+    if (value.length > 1_048_576) throw new Error('maximum payload exceeded')
+    return put.call(bucket, key, value)
+  }
+  await recovery.keep(pid, { userId: 'ann', rooms: Array.from({ length: 1_000 }, (_, n) => `${n}${'\ud800'.repeat(250)}`), places: undefined })
+  recovery.sweep()
+  await eventually(() => bucket.kept.has(pid))
+  t.equal(tried, 0)
+  t.equal(await recovery.find(pid, undefined, 'ann'), undefined)
+})

@@ -299,3 +299,13 @@ t.test('bodies without a token that never end took the room of all, so that clie
   await eventually(() => bodies.filter((said) => said().startsWith('HTTP/1.1 503')).length >= 20)
   t.same(client.disconnects, [])
 })
+
+t.test('rooms with long names, each join of which wrote them all, held the broker for seconds: their names are bounded all together', async (t) => {
+  const broker = await start(t, {})
+  const client = await connect(t, http(broker.codingAssistantPort))
+  const answers = await Promise.all(upTo(300).map((n) => client.ask('room:join', { room: `${n}-`.padEnd(256, 'x') })))
+  t.equal(answers.filter(({ status }) => status === 'success').length, 256)
+  t.match(answers.at(-1), { status: 'error', code: 'TOO_MANY_SUBSCRIPTIONS' })
+  await client.ask('room:leave', { room: '0-'.padEnd(256, 'x') })
+  t.equal((await client.ask('room:join', { room: 'short' })).status, 'success')
+})

@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
+import net from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { TestBroker, token } from '../support/broker.ts'
-import { TestClient } from '../support/client.ts'
+import { eventually, TestClient } from '../support/client.ts'
 import { startWorkers } from '../support/workers.ts'
 
 const ENTRY = new URL('../../dist/main.js', import.meta.url).pathname
@@ -119,4 +120,25 @@ t.test('the development token is given to a page on this machine alone', async (
   })
   t.equal(await new Promise((resolve) => refused.once('close', resolve)), 1)
   t.match(said, /OPS_HOST=0.0.0.0: without a key/)
+})
+
+t.test('hundreds of requests in one piece were all answered in one turn, which held the broker: their connection ends', async (t) => {
+  const broker = await TestBroker.start()
+  t.teardown(() => broker.stop())
+  const socket = net.connect(broker.opsPort, '127.0.0.1')
+  t.teardown(() => socket.destroy())
+  let said = ''
+  let closed = false
+  socket.on('data', (chunk) => {
+    said += chunk.toString()
+  })
+  socket.on('error', () => {})
+  socket.on('close', () => {
+    closed = true
+  })
+  socket.write('GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(300))
+  await eventually(() => closed || said.split('HTTP/1.1 200').length > 100)
+  t.ok(closed)
+  t.ok(said.split('HTTP/1.1 200').length <= 2)
+  t.equal((await broker.ops('/metrics')).status, 200)
 })

@@ -23,6 +23,8 @@ const LOOK_MS = 10_000
 /** States that could not be written, and are tried again. */
 const UNWRITTEN_MAX = 100_000
 const WRITES_A_SWEEP = 200
+/** What is larger no store takes, however often it is tried. */
+const KEPT_BYTES_MAX = 524_288
 /** A client that comes back while the store is out of reach waits so long for it, as raw clients do, before it begins anew. */
 const WAIT_MS = 10_000
 const WAIT_STEP_MS = 250
@@ -142,7 +144,9 @@ export class Recovery {
   }
 
   private async write(pid: string, state: KeptState): Promise<void> {
-    await this.kv.put(pid, Buffer.from(JSON.stringify(state)))
+    const value = Buffer.from(JSON.stringify(state))
+    if (value.length > KEPT_BYTES_MAX) return this.keep(pid, SPOILT)
+    await this.kv.put(pid, value)
     // Unless it changed meanwhile.
     if (this.unwritten.get(pid) === state) this.unwritten.delete(pid)
   }
