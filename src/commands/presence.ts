@@ -1,13 +1,15 @@
 import { BrokerError } from '../errors.ts'
 import type { Session } from '../hub/session.ts'
-import { every } from '../guarded.ts'
+import { every, runGuarded } from '../guarded.ts'
 import type { KeyValue, Source } from '../source/source.ts'
+import { WriteQueue } from './write-queue.ts'
 
 const BUCKET = 'roomcast_presence'
 /** A node that is gone loses its users after this. */
 const LEASE_MS = 30_000
 const REFRESH_MS = 10_000
-/** Of names that others wrote. */
+/** A part of the leases is written again each time. */
+const REFRESH_STEP_MS = 500
 const NAME_LENGTH_MAX = 1_024
 
 /** Told when a user comes to a place, or leaves it with the last of their connections on any node. */
@@ -26,6 +28,7 @@ interface Present {
 export class Presence {
   onChange: PresenceListener = () => {}
   private readonly kv: KeyValue
+  private readonly writes: WriteQueue
   private readonly source: Source
   private readonly nodeId: string
   /** By place: its users. */
@@ -35,6 +38,10 @@ export class Presence {
   private readonly leasesOf = new Map<Session, Set<string>>()
   private readonly timers: NodeJS.Timeout[]
   private sweepFromMs = 0
+  /** Leases of this round of renewals, how many of them were written again, and when it began. */
+  private round: readonly string[] = []
+  private renewed = 0
+  private roundMs = 0
   /** Resolves once other nodes can know of the leases that were taken last. */
   written: Promise<unknown> = Promise.resolve()
 
@@ -51,14 +58,16 @@ export class Presence {
 
   private constructor(kv: KeyValue, source: Source, nodeId: string) {
     this.kv = kv
+    this.writes = new WriteQueue(kv)
     this.source = source
     this.nodeId = nodeId
-    this.timers = [every('presence refresh', REFRESH_MS, () => this.refresh()), every('presence sweep', 1_000, () => this.sweep(Date.now()))]
+    this.timers = [every('presence refresh', REFRESH_STEP_MS, () => this.refresh(Date.now())), every('presence sweep', 1_000, () => this.sweep(Date.now()))]
     for (const timer of this.timers) timer.unref()
   }
 
   /** A session comes to a place. Others hear of it where its user was not there yet. */
-  enter(session: Session, place: string, name: string): void {
+  enter(session: Session, place: string, fullName: string): void {
+    const name = fullName.slice(0, NAME_LENGTH_MAX)
     const { app } = session.audience
     const lease = leaseKey(app, place, session.userId, this.nodeId)
     let leases = this.leasesOf.get(session)
@@ -71,7 +80,7 @@ export class Presence {
       return
     }
     this.own.set(lease, { name, sessions: new Set([session]) })
-    this.written = this.kv.put(lease, Buffer.from(name)).catch(() => {})
+    this.written = this.writes.write(lease, Buffer.from(name))
     this.note(lease, Number.POSITIVE_INFINITY, name)
   }
 
@@ -109,7 +118,7 @@ export class Presence {
   /** Gives this node's leases back, so that others need not wait for them to run out. */
   async close(): Promise<void> {
     for (const timer of this.timers) clearInterval(timer)
-    await Promise.all([...this.own.keys()].map((lease) => this.kv.delete(lease).catch(() => {})))
+    await Promise.all([...this.own.keys()].map((lease) => this.writes.write(lease, undefined)))
   }
 
   private release(session: Session, lease: string): void {
@@ -118,7 +127,7 @@ export class Presence {
     sessions?.delete(session)
     if (sessions === undefined || sessions.size > 0) return
     this.own.delete(lease)
-    void this.kv.delete(lease).catch(() => {})
+    runGuarded('presence', () => this.writes.write(lease, undefined))
     this.forget(lease)
   }
 
@@ -155,8 +164,19 @@ export class Presence {
     this.onChange('left', app, place, user, present.name)
   }
 
-  private refresh(): void {
-    for (const [lease, { name }] of this.own) void this.kv.put(lease, Buffer.from(name)).catch(() => {})
+  /** Writes leases again, spread over the time of a round: all at once, those of a few clients in many places held the event loop for seconds. */
+  private refresh(nowMs: number): void {
+    if (this.renewed === this.round.length && nowMs - this.roundMs >= REFRESH_MS) {
+      this.round = [...this.own.keys()]
+      this.renewed = 0
+      this.roundMs = nowMs
+    }
+    const due = Math.ceil(this.round.length * Math.min(1, (nowMs - this.roundMs + REFRESH_STEP_MS) / REFRESH_MS))
+    for (; this.renewed < due; this.renewed++) {
+      const lease = this.round[this.renewed] as string
+      const own = this.own.get(lease)
+      if (own) runGuarded('presence', () => this.writes.write(lease, Buffer.from(own.name)))
+    }
   }
 
   /** Forgets leases that ran out. While the store is out of reach, and until it has had time to be refreshed, nothing has. */

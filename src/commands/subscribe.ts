@@ -13,6 +13,9 @@ interface SubscribeData {
   readonly since?: unknown
 }
 
+/** Characters of the values of all filters: what a connection has chosen before is kept for a while. */
+const FILTERS_LENGTH_MAX = 65_536
+
 /**
  * `subscribe {events, rooms, filters, since}` → `subscribed {events, filters}`. With `since` what came after that
  * position follows first. An unknown name refuses the whole command.
@@ -21,6 +24,7 @@ interface SubscribeData {
 export function subscribe(caller: Caller, command: Command<SubscribeData>, services: Services): Promise<void> | undefined {
   const { events = [], rooms = [], filters = {}, since } = command.data
   const { session, contract, claims } = caller
+  checkFilterLength(filters)
   const predicate = contract.predicate(claims, filters)
   const names = roomsOf(caller, events, rooms)
   checkRoomCount(session, names, services.roomsMax)
@@ -59,6 +63,12 @@ export function unsubscribe(caller: Caller, command: Command<SubscribeData>, ser
   const types = events.flatMap((name) => caller.contract.typesOf(name))
   leaveRooms(caller, [...types, ...rooms], services)
   caller.reply({ type: 'unsubscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined) } }, command)
+}
+
+function checkFilterLength(filters: Readonly<Record<string, unknown>>): void {
+  let length = 0
+  for (const value of Object.values(filters).flat()) length += String(value).length
+  if (length > FILTERS_LENGTH_MAX) throw new BrokerError('INVALID_MESSAGE', `The values of filters may have ${FILTERS_LENGTH_MAX} characters, all together`)
 }
 
 /** Event types are rooms, too: each has that of its name. */

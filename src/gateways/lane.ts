@@ -50,6 +50,11 @@ export class Lane {
     return !this.busy && this.tasks === undefined
   }
 
+  /** Of what waits. */
+  get heldBytes(): number {
+    return this.waitingBytes
+  }
+
   isFull(socket: LaneSocket): boolean {
     return !this.closed && socket.getBufferedAmount() > this.limits.fullBytes
   }

@@ -13,9 +13,14 @@ export interface ConnectionLimits {
 
 /** A connection, as far as it is counted. */
 export interface Counted {
+  /** Bytes of its commands and answers that wait. */
+  readonly heldBytes?: number
   /** Ends it; nothing of it is kept. */
   discard(): void
 }
+
+/** Bytes that may wait for connections that are nobody's, all together. */
+const UNAUTHENTICATED_BYTES_MAX = 67_108_864
 
 /** What is read elsewhere of the counts. */
 interface Figures {
@@ -115,12 +120,29 @@ export class Connections {
     add(this.perUser, userId, -1)
   }
 
-  /** Closes those that have been nobody's for too long. Call about once a second. */
+  /** Closes those that have been nobody's for too long, or for which too much waits. Call about once a second. */
   sweep(nowMs: number): void {
+    this.closeLate(nowMs)
+    this.closeLargest()
+  }
+
+  private closeLate(nowMs: number): void {
     for (const [connection, sinceMs] of this.unauthenticated) {
       if (nowMs - sinceMs < this.limits.unauthenticatedTimeoutMs) return
       this.unauthenticated.delete(connection)
       connection.discard()
+    }
+  }
+
+  private closeLargest(): void {
+    const waiting = [...this.unauthenticated.keys()].map((connection) => ({ connection, bytes: connection.heldBytes ?? 0 }))
+    let bytes = waiting.reduce((sum, one) => sum + one.bytes, 0)
+    if (bytes <= UNAUTHENTICATED_BYTES_MAX) return
+    for (const one of waiting.sort((a, b) => b.bytes - a.bytes)) {
+      if (bytes <= UNAUTHENTICATED_BYTES_MAX) return
+      bytes -= one.bytes
+      this.unauthenticated.delete(one.connection)
+      one.connection.discard()
     }
   }
 }

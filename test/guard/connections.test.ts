@@ -87,3 +87,18 @@ t.test('a user has so many connections, and one more once one of them is closed'
   connections.userWent('ann')
   connections.admitUser('ann')
 })
+
+t.test('what waits for connections that are nobody\'s had a bound for each alone: all together it has one, and those with the most of it end', (t) => {
+  const { connections, closed, come } = counting({ connectionsMax: 100, unauthenticatedMax: 50 })
+  const holding = (name: string, heldBytes: number) => Object.assign(come(name), { heldBytes })
+  const known = holding('known', 1e9)
+  connections.waitsNoLonger(known)
+  for (let n = 0; n < 7; n++) holding(`large ${n}`, 8e6)
+  holding('small', 1_000)
+  connections.sweep(0)
+  t.same(closed, [])
+  holding('largest', 30e6)
+  connections.sweep(0)
+  t.same(closed, ['largest'])
+  t.end()
+})

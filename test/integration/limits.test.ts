@@ -309,3 +309,14 @@ t.test('rooms with long names, each join of which wrote them all, held the broke
   await client.ask('room:leave', { room: '0-'.padEnd(256, 'x') })
   t.equal((await client.ask('room:join', { room: 'short' })).status, 'success')
 })
+
+t.test('a connection that chose large filters again and again held 85 MB: their values are bounded all together', async (t) => {
+  const broker = await start(t, {})
+  const client = await TestClient.connect(broker.url())
+  await client.type('connection_established')
+  client.send({ type: 'subscribe', data: { events: ['game_added'], filters: { library_id: upTo(1_000).map((n) => `${n}`.padEnd(100, 'x')) } } })
+  t.match(await client.type('error'), { data: { error_code: 'INVALID_MESSAGE', message: /65536 characters/ } })
+  client.send({ type: 'subscribe', data: { events: ['game_added'], filters: { library_id: upTo(1_000).map((n) => `${n}`.padEnd(36, 'x')) } } })
+  await client.type('subscribed')
+  await client.close()
+})

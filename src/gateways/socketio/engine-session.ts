@@ -71,6 +71,10 @@ export class EngineSession implements Peer, Counted {
     return this.socket !== undefined
   }
 
+  get heldBytes(): number {
+    return this.closed ? 0 : this.getBufferedAmount() + this.connection.lane.heldBytes
+  }
+
   /** Sends an encoded packet: text with its type in front, or a binary attachment. */
   send(frame: Uint8Array | string, binary = false): number {
     if (this.closed) return 2
