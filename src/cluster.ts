@@ -39,6 +39,8 @@ const WORKER_NODE_FLAGS: readonly string[] = []
 const ANSWER_MS = 1_000
 /** Questions without an answer, one after the other, after which a worker hangs. */
 const SILENCES_MAX = 3
+/** A worker that has yet to serve may be silent for so long, at least: it reads its program, and contracts. */
+const START_SILENCE_MS = 15_000
 const BACK_OFF_MIN_MS = 100
 const BACK_OFF_MAX_MS = 10_000
 /** A worker that lived this long died of something new. */
@@ -238,7 +240,9 @@ export class Cluster implements OpsView {
     const { PORT, CODING_ASSISTANT_PORT, GEMINI_SESSIONS_PORT, OPS_PORT } = this.ports
     const config = { ...this.config, port: PORT, codingAssistantPort: CODING_ASSISTANT_PORT, geminiSessionsPort: GEMINI_SESSIONS_PORT, opsPort: OPS_PORT }
     const start: WorkerStart = { number, config, development: this.options.development, folder: this.folder }
-    await link.ask('start', start).catch(async (error: unknown) => {
+    const started = link.ask('start', start)
+    runGuarded('watch over a worker', () => this.watch(worker))
+    await started.catch(async (error: unknown) => {
       const said = child.connected
       worker.leaving = true
       child.kill('SIGKILL')
@@ -246,18 +250,21 @@ export class Cluster implements OpsView {
       throw said ? error : new BrokerError('INTERNAL', `Worker ${number} ended before it could serve; what it said is above`)
     })
     worker.ready = true
-    runGuarded('watch over a worker', () => this.watch(worker))
     return worker
   }
 
-  /** Kills a worker that hangs: it serves nobody, and the kernel would go on giving it clients. */
+  /**
+   * Kills a worker that hangs: it serves nobody, and the kernel would go on giving it clients. One that hangs before it serves would hold up a reload, and
+   * each one after it, for ever.
+   */
   private async watch(worker: Worker): Promise<void> {
-    const askMs = this.config.workerTimeoutMs / SILENCES_MAX
-    for (let silences = 0; silences < SILENCES_MAX; ) {
+    const { workerTimeoutMs } = this.config
+    for (let silentMs = 0; silentMs < workerTimeoutMs || (!worker.ready && silentMs < START_SILENCE_MS); ) {
+      const askMs = Math.ceil((worker.ready ? workerTimeoutMs : Math.max(workerTimeoutMs, START_SILENCE_MS)) / SILENCES_MAX)
       const answers = await worker.link.ask('unready', undefined, askMs).then(() => true, () => false)
       if (worker.leaving || !this.workers.has(worker)) return
-      silences = answers ? 0 : silences + 1
-      if (answers) await new Promise((resolve) => setTimeout(resolve, askMs).unref())
+      silentMs = answers ? 0 : silentMs + askMs
+      if (answers) await new Promise((resolve) => setTimeout(resolve, workerTimeoutMs / SILENCES_MAX).unref())
     }
     this.log.error({ worker: worker.number, seconds: this.config.workerTimeoutMs / 1000 }, 'a worker hangs (WORKER_TIMEOUT_MS) and is killed')
     worker.process.kill('SIGKILL')

@@ -10,6 +10,9 @@ const LEASE_MS = 30_000
 const REFRESH_MS = 10_000
 /** A part of the leases is written again each time. */
 const REFRESH_STEP_MS = 500
+/** This process stood still, or the clock was set, where its last look is longer ago: it has yet to hear of leases that were renewed meanwhile. */
+const LATE_MS = 10_000
+/** Of names that others wrote. */
 const NAME_LENGTH_MAX = 1_024
 
 /** Told when a user comes to a place, or leaves it with the last of their connections on any node. */
@@ -42,6 +45,7 @@ export class Presence {
   private round: readonly string[] = []
   private renewed = 0
   private roundMs = 0
+  private sweptMs = Date.now()
   /** Resolves once other nodes can know of the leases that were taken last. */
   written: Promise<unknown> = Promise.resolve()
 
@@ -181,7 +185,8 @@ export class Presence {
 
   /** Forgets leases that ran out. While the store is out of reach, and until it has had time to be refreshed, nothing has. */
   private sweep(nowMs: number): void {
-    if (!this.source.connected) this.sweepFromMs = nowMs + LEASE_MS
+    if (!this.source.connected || Math.abs(nowMs - this.sweptMs) > LATE_MS) this.sweepFromMs = nowMs + LEASE_MS
+    this.sweptMs = nowMs
     if (nowMs < this.sweepFromMs) return
     for (const [key, users] of this.places) {
       for (const [user, { nodes }] of users) {

@@ -17,8 +17,9 @@ export function say(caller: Caller, command: Command, effect: SayEffect, { hub, 
   const message = effect.message(command.data, sender)
   const body = jsonBody({ room, message })
   const { audience } = caller.session
-  hub.say(audience, room, message, (session) => session === caller.session)
+  // What is too large for the others is said to nobody.
   source.tell(`${PREFIX}${audience.app}`, body)
+  hub.say(audience, room, message, (session) => session === caller.session)
   command.acknowledge?.([{ status: 'success' }])
 }
 

@@ -120,7 +120,7 @@ export interface Source {
    * say answers undefined. This broker's own requests need not come back to it.
    */
   serve(subject: string, to: 'one' | 'all', answer: Answer): void
-  /** Tells all other brokers something; not stored, and lost while the source is out of reach. */
+  /** Tells all other brokers something; not stored, and lost while the source is out of reach. @throws BrokerError PAYLOAD_TOO_LARGE */
   tell(subject: string, body: Uint8Array): void
   /** Hears what other brokers tell. */
   hear(subject: string, heard: (body: Uint8Array) => void): void

@@ -161,3 +161,21 @@ t.test('a worker that hangs is killed and replaced; its clients come back, and m
   t.ok(clients.every(({ connects }) => connects.slice(1).every(({ recovered }) => recovered)))
   t.match(broker.log, /a worker hangs/)
 })
+
+t.test('a worker that hung before it served held up a reload, and each one after it, for ever', async (t) => {
+  const { broker } = await start(t, { WORKER_TIMEOUT_MS: 1_000 })
+  const before = workersOf(broker)
+  process.kill(broker.pid, 'SIGHUP')
+  let next: number | undefined
+  await eventually(() => {
+    next = workersOf(broker).find((pid) => !before.includes(pid))
+    return next !== undefined
+  })
+  process.kill(next as number, 'SIGSTOP')
+  await eventually(() => broker.log.includes('reloading failed'), 60_000)
+  t.notOk(runs(next as number))
+  t.same(before.filter((pid) => !runs(pid)), [], 'those that ran stay')
+  process.kill(broker.pid, 'SIGHUP')
+  await eventually(() => !before.some(runs), 60_000)
+  await eventually(async () => (await readyz(broker)).reasons.length === 0)
+})

@@ -146,6 +146,11 @@ t.test('events up to the size that NATS takes arrive whole', async (t) => {
   t.equal((await source.read(0, 5)).length, 5)
 })
 
+t.test('what is told to other brokers, and is too large for NATS, was a fault of the broker instead of PAYLOAD_TOO_LARGE', async (t) => {
+  const source = await open(t, (await start(t)).url)
+  t.equal(await codeOf((async () => source.tell('roomcast.told', new Uint8Array(2_000_000)))()), 'PAYLOAD_TOO_LARGE')
+})
+
 t.test('a pause leaves no consumer behind on the server', async (t) => {
   const nats = await start(t)
   const source = await open(t, nats.url)

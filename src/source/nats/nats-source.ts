@@ -144,7 +144,12 @@ export class NatsSource implements Source {
   }
 
   tell(subject: string, body: Uint8Array): void {
-    if (this.up) this.nc.publish(subject, body)
+    if (!this.up) return
+    try {
+      this.nc.publish(subject, body)
+    } catch (error) {
+      throw translate(error)
+    }
   }
 
   hear(subject: string, heard: (body: Uint8Array) => void): void {
