@@ -135,8 +135,9 @@ export class Hub {
   private keepFilter(session: Session, before: Group): void {
     const { name } = before.room
     const seq = session.state === LIVE ? this.liveSeq : session.cursor
-    session.refiltered = havingHad({ seq, groups: [before], floors: undefined, joinedSeq: floorOf(session, name), without: [], before: undefined }, session.refiltered)
-    this.floorsOf(session).set(name, seq)
+    const joinedSeq = floorOf(session, name)
+    session.refiltered = havingHad({ seq, groups: [before], floors: undefined, joinedSeq, without: [], before: undefined }, session.refiltered)
+    this.floorsOf(session).set(name, Math.max(seq, joinedSeq))
   }
 
   /** Events behind this one were not delivered: the filters of now are for them as well. */

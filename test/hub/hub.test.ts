@@ -443,6 +443,21 @@ t.test('who goes back three times before it has caught up does not get what it h
   t.same(client.got, positions('e1', 1, 10))
 })
 
+t.test('a filter that is changed while behind does not bring what came before the room was joined', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.tell({ rooms: ['c'] }, 2)
+  bench.tell({ rooms: ['d'] })
+  await bench.turns()
+  bench.hub.joinSince(client, ['d'], undefined, 0)
+  bench.hub.join(client, ['c'])
+  bench.hub.join(client, ['c'], compilePredicate([], [{ facet: 0, allowed: new Set(['red']) }]))
+  bench.hub.join(client, ['c'])
+  bench.tell({ rooms: ['c'] })
+  await bench.turns()
+  t.same(client.got, ['e1-3', 'e1-4'])
+})
+
 t.test('200,000 sessions that fall behind at once all get their turn', async (t) => {
   const bench = await Bench.open()
   let fed = 0

@@ -77,7 +77,10 @@ export class Watch {
   }
 
   join(room: string, color: string | undefined): void {
-    this.enter(room, { afterN: this.stored.length - 1, since: undefined, color, asOf: 0 })
+    const [before, newest] = [this.rooms.get(room), this.stored.at(-1)]
+    // It has said that it has events which are yet to be stored: they do not come.
+    const ahead = before?.since !== undefined && before.since.epoch === newest?.epoch && before.since.seq > newest.seq
+    this.enter(room, ahead ? { ...before, color } : { afterN: this.stored.length - 1, since: undefined, color, asOf: 0 })
   }
 
   joinSince(rooms: readonly string[], color: string | undefined, since: Position): void {
@@ -164,9 +167,7 @@ export class Watch {
   }
 
   private miss(event: Stored): void {
-    // Frames that uWS drops in the very turn of a reset are lost before what is told then.
-    const reachOf = (since: Position) => (event.gone === undefined ? since.seq : since.seq - HELD_MAX)
-    const excused = this.told.some(({ since, oldest, atN }) => since.epoch === event.epoch && reachOf(since) < event.seq && event.n <= atN && (event.gone !== undefined || oldest?.epoch !== event.epoch || event.seq < oldest.seq))
+    const excused = this.told.some((told) => covers(told, event))
     if (!excused) throw new Fault(`${this.name} never got ${this.describe(event)}, and was not told; told ${JSON.stringify(this.told)}; rooms ${JSON.stringify([...this.rooms])}`)
   }
 
@@ -193,4 +194,14 @@ export class Watch {
 function isOf({ afterN, since, asOf }: Membership, { n, epoch, seq, gone }: Stored): boolean {
   if (gone !== undefined && gone <= asOf && n <= afterN) return false
   return since?.epoch === epoch ? seq > since.seq : n > afterN
+}
+
+/** Whether what a client was told means that it does not get an event. */
+function covers({ since, oldest, atN }: Told, { epoch, seq, gone, n }: Stored): boolean {
+  if (since.epoch !== epoch || n > atN) return false
+  if (gone === undefined && oldest?.epoch === epoch && seq >= oldest.seq) return false
+  // A position ahead of what there is says nothing of what the client has.
+  if (oldest?.epoch === epoch && oldest.seq <= since.seq) return true
+  // Frames that uWS drops in the very turn of a reset are lost before what is told then.
+  return seq > (gone === undefined ? since.seq : since.seq - HELD_MAX)
 }

@@ -3,7 +3,7 @@ import { type Client, RawClient } from './clients.ts'
 import { Fault } from './oracle.ts'
 import { Random, Schedule } from './schedule.ts'
 import { SocketIoClient } from './socketio-client.ts'
-import { CONVERSATIONS, USERS, World } from './world.ts'
+import { BACKPRESSURE_BYTES, CONVERSATIONS, USERS, World } from './world.ts'
 
 const CLIENTS_MAX = 8
 /** Turns of the event loop after which everything must have gone out. */
@@ -89,17 +89,18 @@ class Simulation {
     this.likes = Object.fromEntries(Object.entries(WEIGHTS).map(([name, weight]) => [name, weight * (random.chance(0.3) ? 0 : 4 ** (random.next() * 2 - 1))]))
   }
 
-  /** One thing happens, and the event loop turns once. */
+  /** One thing happens; the event loop turns, or has more to do first: what was published is still held then. */
   async step(): Promise<void> {
     const names = Object.keys(WEIGHTS) as (keyof typeof WEIGHTS)[]
     let at = this.random.next() * names.reduce((sum, name) => sum + (this.likes[name] as number), 0)
     const name = names.find((each) => (at -= this.likes[each] as number) < 0) ?? 'publish'
     const before = `${this.world.stored.length}`
     this.current = ''
-    this.act(name)
+    await this.act(name)
     const { log, hub } = this.world
     this.done.push(`${name}${this.current} [stored ${before}, head ${log.headSeq}, live ${hub.liveSeq}]`)
-    await this.turn()
+    if (this.random.chance(0.3)) await this.schedule.settle()
+    else await this.turn()
   }
 
   /** Everything is well again, until nothing is on its way. */
@@ -146,11 +147,25 @@ class Simulation {
     for (const client of this.clients) client.look()
   }
 
-  private act(name: keyof typeof WEIGHTS): void {
+  /** A client's socket is full, and its command comes while uWS holds for it what will be dropped. */
+  private async rush(client: Client): Promise<void> {
+    const { random, world } = this
+    const { source } = world
+    client.stall()
+    if (source.cutShort) return
+    for (let n = 1 + random.below(3); n > 0; n--) world.store(2 * BACKPRESSURE_BYTES)
+    source.deliver()
+    await this.turn()
+    for (let n = 1 + random.below(3); n > 0; n--) world.store()
+    source.deliver()
+    if (client.connected) this.current += client.act()
+  }
+
+  private act(name: keyof typeof WEIGHTS): void | Promise<void> {
     const { random, world, schedule } = this
     const { source } = world
     const client = random.of(this.clients) as Client
-    if (['connect', 'disconnect', 'act', 'stall', 'take'].includes(name)) this.current = `, ${client.name}`
+    if (['connect', 'disconnect', 'act', 'stall', 'take', 'rush'].includes(name)) this.current = `, ${client.name}`
     switch (name) {
       case 'publish':
         if (!source.cutShort) for (let n = random.chance(0.1) ? random.below(60) : 1 + random.below(4); n > 0; n--) world.store()
@@ -170,6 +185,8 @@ class Simulation {
         return client.stall()
       case 'take':
         return client.take(random.chance(0.3) ? Number.POSITIVE_INFINITY : random.below(3_000))
+      case 'rush':
+        return this.rush(client)
       case 'beat':
         world.beatSeq = world.hub.liveSeq
         return world.app.publish('beat', Buffer.from('2'))
@@ -214,6 +231,7 @@ const WEIGHTS = {
   act: 12,
   stall: 5,
   take: 8,
+  rush: 3,
   beat: 2,
   pass: 6,
   sweep: 1,

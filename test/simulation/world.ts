@@ -93,13 +93,14 @@ export class World {
     }
   }
 
-  store(): void {
+  /** @param pad bytes that make it larger; otherwise as it comes */
+  store(pad?: number): void {
     const { random, source } = this
     const rooms = random.chance(0.6) ? [random.of(ROOMS) as string] : random.some(ROOMS, 0.6)
     const one = random.below(20)
     const event = {
       n: this.stored.length,
-      pad: random.chance(0.1) ? random.below(2 * BACKPRESSURE_BYTES) : random.below(200),
+      pad: pad ?? (random.chance(0.1) ? random.below(2 * BACKPRESSURE_BYTES) : random.below(200)),
       rooms,
       color: random.of(COLORS) as string,
       user: one === 0 ? random.of(USERS) : undefined,
