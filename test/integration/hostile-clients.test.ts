@@ -63,6 +63,18 @@ t.test('an event that is no event, right behind a CONNECT that recovers, ended t
   }
 })
 
+t.test('an event or an acknowledgement without its list was a fault of the broker: it ends its connection', async (t) => {
+  const { broker, unharmed } = await start(t)
+  for (const packet of ['42', '42/ws,', '42/ws,7', '43/ws,1', '43/ws,']) {
+    const { socket, packets } = await engineSocket(broker.port)
+    socket.send(`40/ws,${JSON.stringify({ token: token('mallory') })}`)
+    await eventually(() => packets.some((each) => each.startsWith('40/ws,')))
+    socket.send(packet)
+    await closed(socket)
+    await unharmed()
+  }
+})
+
 t.test('a client that leaves while its commands wait for NATS ended the process: its socket is asked for nothing more', async (t) => {
   const nats = await TestNats.start()
   t.teardown(() => nats.stop())

@@ -16,6 +16,7 @@ import { EmbeddedSource } from '../../src/source/embedded/embedded-source.ts'
 import { NatsSource } from '../../src/source/nats/nats-source.ts'
 import type { Source } from '../../src/source/source.ts'
 import { eventually } from '../support/client.ts'
+import { RawNats } from '../fuzz/raw-nats.ts'
 import { bytes, range } from '../support/collector.ts'
 import { TestNats } from '../support/nats.ts'
 
@@ -159,3 +160,22 @@ async function open(t: Test, url: string): Promise<NatsSource> {
   t.teardown(() => source.close())
   return source
 }
+
+t.test('an entry with headers that nobody can read was a fault for each watch: it is a bad record', async (t) => {
+  const faults: unknown[] = []
+  t.teardown(onFault((_, error) => faults.push((error as BrokerError).code)))
+  const nats = await TestNats.start()
+  t.teardown(() => nats.stop())
+  const source = await NatsSource.open({ url: nats.url, creds: '', stream: { name: 'EVENTS', maxAgeS: 60, maxBytes: 0 }, log: makeLogger('silent') })
+  t.teardown(() => source.close())
+  const kv = await source.keyValue('things', 0)
+  const seen: string[] = []
+  await kv.watch((key) => seen.push(key))
+  const raw = await RawNats.connect(nats.port)
+  await raw.publish('$KV.things.a', Buffer.from('1'), Buffer.from('NATS/1.0\r\nno header: x\r\n\r\n'))
+  raw.close()
+  await kv.put('b', bytes('2'))
+  await eventually(() => seen.includes('b'))
+  t.same(seen, ['b'])
+  t.same(faults, ['INVALID_RECORD'])
+})

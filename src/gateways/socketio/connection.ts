@@ -247,6 +247,8 @@ export class Connection implements LaneOwner, RateState {
       else this.engine.discard()
       return
     }
+    // Neither an event nor an acknowledgement is without its list.
+    if (type !== PacketType.DISCONNECT && !Array.isArray(packet.data)) throw new BrokerError('INVALID_MESSAGE')
     switch (type) {
       case PacketType.EVENT:
       case PacketType.BINARY_EVENT:

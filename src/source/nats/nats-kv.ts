@@ -58,7 +58,7 @@ export class NatsKeyValue implements KeyValue {
   async get(key: string): Promise<KeyValueEntry | undefined> {
     checkKey(key)
     const entry = await this.ask(() => this.kv.get(key))
-    return entry && entry.operation === 'PUT' ? { key, value: entry.value, revision: entry.revision, expiresMs: entry.created.getTime() + this.ttlMs } : undefined
+    return entry && isPut(entry) ? { key, value: entry.value, revision: entry.revision, expiresMs: entry.created.getTime() + this.ttlMs } : undefined
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
@@ -161,7 +161,7 @@ export class NatsKeyValue implements KeyValue {
 
   private pass(entry: KvEntry, changed: Changed): void {
     if (entry.revision > this.newestRevision) this.newestRevision = entry.revision
-    changed(entry.key, entry.operation === 'PUT' ? entry.value : undefined)
+    changed(entry.key, isPut(entry) ? entry.value : undefined)
   }
 
   /** Revisions grow for as long as a bucket lives: one that is far below the newest seen is another bucket's. */
@@ -220,6 +220,15 @@ export class NatsKeyValue implements KeyValue {
     } catch (error) {
       throw new BrokerError('SERVICE_UNAVAILABLE', `NATS key-value store: ${reasonOf(error)}`)
     }
+  }
+}
+
+/** @throws BrokerError INVALID_RECORD where it has headers that nats.js cannot read: then nobody knows what it is */
+function isPut(entry: KvEntry): boolean {
+  try {
+    return entry.operation === 'PUT'
+  } catch {
+    throw new BrokerError('INVALID_RECORD', 'headers that cannot be read')
   }
 }
 
