@@ -12,6 +12,8 @@ const LINKS_MAX = 32
 export interface Had {
   /** Everything up to here was delivered. */
   seq: number
+  /** An event behind that, of which its own frame was delivered and that of its view was not. 0: none. */
+  begunSeq: number
   readonly groups: readonly Group[]
   /** By room, from behind which sequence on; of rooms that are not in it, from behind `joinedSeq`. */
   readonly floors: ReadonlyMap<string, number> | undefined
@@ -24,14 +26,14 @@ export interface Had {
 /** The chain without the links that the session has come past: those behind them reach further. */
 export function hadBeyond(had: Had | undefined, cursor: number): Had | undefined {
   let at = had
-  while (at !== undefined && at.seq <= cursor) at = at.before
+  while (at !== undefined && Math.max(at.seq, at.begunSeq) <= cursor) at = at.before
   return at
 }
 
 /** Up to where the session had events. */
 export function newestHad(had: Had | undefined): number {
   let newest = 0
-  for (let at = had; at !== undefined; at = at.before) newest = Math.max(newest, at.seq)
+  for (let at = had; at !== undefined; at = at.before) newest = Math.max(newest, at.seq, at.begunSeq)
   return newest
 }
 
@@ -60,13 +62,16 @@ export function withoutRoom(had: Had | undefined, name: string): Had | undefined
 
 /** Less was delivered than had been thought. */
 export function lowerHad(had: Had | undefined, deliveredSeq: number): void {
-  for (let at = had; at !== undefined; at = at.before) at.seq = Math.min(at.seq, deliveredSeq)
+  for (let at = had; at !== undefined; at = at.before) {
+    at.seq = Math.min(at.seq, deliveredSeq)
+    if (at.begunSeq > deliveredSeq) at.begunSeq = 0
+  }
 }
 
 /** Whether an event was delivered then. Who was to get it is the same now. */
 export function wasHad(had: Had, entry: LogEntry): boolean {
   for (let at: Had | undefined = had; at !== undefined; at = at.before) {
-    if (entry.seq > at.seq || (entry.route.conversation !== undefined && at.without.includes(entry.route.conversation))) continue
+    if ((entry.seq > at.seq && entry.seq !== at.begunSeq) || (entry.route.conversation !== undefined && at.without.includes(entry.route.conversation))) continue
     for (const room of entry.route.rooms) if (opens(at, room, entry)) return true
   }
   return false

@@ -134,9 +134,9 @@ export class Hub {
   /** A room's filter is another one from now on: what the session had by the one of before it may need to know later. */
   private keepFilter(session: Session, before: Group): void {
     const { name } = before.room
-    const seq = session.state === LIVE ? this.liveSeq : session.cursor
+    const seq = session.state === LIVE ? this.liveSeq : Math.max(session.cursor, session.begunSeq)
     const joinedSeq = floorOf(session, name)
-    session.refiltered = havingHad({ seq, groups: [before], floors: undefined, joinedSeq, without: [], before: undefined }, session.refiltered)
+    session.refiltered = havingHad({ seq, begunSeq: 0, groups: [before], floors: undefined, joinedSeq, without: [], before: undefined }, session.refiltered)
     this.floorsOf(session).set(name, Math.max(seq, joinedSeq))
   }
 
@@ -172,7 +172,8 @@ export class Hub {
     session.state = BEHIND
     const before = hadBeyond(session.had, session.cursor)
     const groups = session.groups.filter(kept)
-    session.had = groups.length === 0 ? before : havingHad({ seq: deliveredSeq, groups, floors: session.floors && new Map(session.floors), joinedSeq: session.joinedSeq, without, before: undefined }, before)
+    session.had = groups.length === 0 ? before : havingHad({ seq: deliveredSeq, begunSeq: session.begunSeq, groups, floors: session.floors && new Map(session.floors), joinedSeq: session.joinedSeq, without, before: undefined }, before)
+    session.begunSeq = 0
     session.cursor = Math.min(deliveredSeq, toSeq)
     this.catchUp.add(session)
   }

@@ -4,6 +4,7 @@ import { Hub } from '../../src/hub/hub.ts'
 import { compilePredicate } from '../../src/hub/predicate.ts'
 import { Audience } from '../../src/hub/room.ts'
 import { BEHIND, LIVE, Session } from '../../src/hub/session.ts'
+import { View } from '../../src/hub/view.ts'
 import type { Wire } from '../../src/hub/wire.ts'
 import { LogEntry } from '../../src/log/entry.ts'
 import { EventLog } from '../../src/log/event-log.ts'
@@ -456,6 +457,45 @@ t.test('a filter that is changed while behind does not bring what came before th
   bench.tell({ rooms: ['c'] })
   await bench.turns()
   t.same(client.got, ['e1-3', 'e1-4'])
+})
+
+t.test('a client that sees every event, and joins a room since while its socket is too full for one, gets that of the room, too', async (t) => {
+  const bench = await Bench.open()
+  bench.audience.view = new View('all', (event) => ({ type: 'view', data: event.data }))
+  const client = bench.client()
+  bench.hub.join(client, ['all', 'b'])
+  await bench.turns()
+  client.socket.stalled = true
+  // The event's own frame of room b fills the socket: its view has to wait.
+  bench.tell({ rooms: ['a', 'b'], pad: LIMIT_BYTES / 2 })
+  bench.tell({ rooms: ['a'], pad: LIMIT_BYTES / 2 })
+  await bench.turns()
+  bench.hub.joinSince(client, ['a'], undefined, 0)
+  client.socket.stalled = false
+  for (let n = 0; n < 8; n++) {
+    client.socket.take(LIMIT_BYTES)
+    await bench.turns()
+  }
+  t.same(client.got, ['e1-1', 'e1-1', 'e1-2', 'e1-2'], 'each by its room, and by its view')
+})
+
+t.test('an event whose view waited for the socket was lost by a room that the client joined since: it comes by both', async (t) => {
+  const bench = await Bench.open()
+  bench.audience.view = new View('all', (event) => ({ type: 'view', data: event.data }))
+  const client = bench.client()
+  bench.hub.join(client, ['all'])
+  await bench.turns()
+  client.socket.stalled = true
+  bench.tell({ rooms: ['a'], pad: LIMIT_BYTES / 2 })
+  bench.tell({ rooms: ['a'], pad: LIMIT_BYTES / 2 })
+  await bench.turns()
+  bench.hub.joinSince(client, ['a'], undefined, 0)
+  client.socket.stalled = false
+  for (let n = 0; n < 8; n++) {
+    client.socket.take(LIMIT_BYTES)
+    await bench.turns()
+  }
+  t.same(client.got, ['e1-1', 'e1-1', 'e1-2', 'e1-2'], 'each by its room, and by its view')
 })
 
 t.test('200,000 sessions that fall behind at once all get their turn', async (t) => {
