@@ -136,7 +136,8 @@ export class Watch {
     const asked = this.again.filter(({ since, rooms }) => since.epoch === event.epoch && since.seq < event.seq && (view || event.rooms.some((room) => rooms.includes(room)))).length
     if (count > 1 + asked) throw new Fault(`${this.name} got ${this.describe(event)} ${count} times`)
     if (n < this.lastN) {
-      const at = this.replays.findIndex(({ since }) => since.epoch === event.epoch && since.seq < event.seq)
+      // The nearest that explains it: others go back further, and may be yet to come.
+      const at = this.replays.reduce((best, { since }, index) => (since.epoch === event.epoch && since.seq < event.seq && since.seq > (this.replays[best]?.since.seq ?? -1) ? index : best), -1)
       if (at === -1) throw new Fault(`${this.name} got ${this.describe(event)} behind event ${this.lastN}`)
       this.replays.splice(at, 1)
     }
