@@ -213,7 +213,7 @@ class Simulation {
         return world.lost()
       case 'cut short':
         source.cut(source.lastSeq - random.below(6))
-        return world.lost()
+        return world.cut()
       case 'renew':
         source.renew()
         if (random.chance(0.5)) world.bucket.lose()

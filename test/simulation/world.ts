@@ -26,6 +26,9 @@ interface Participation {
   readonly conversation: string
   readonly user: string
   readonly since: string
+  readonly sinceSeq: number
+  /** The stream was cut short before that, and has other events there. */
+  cut: boolean
 }
 
 /** A broker's log, hub and recovery over a stream, sockets and a bucket in memory, and what was ever stored. */
@@ -119,6 +122,12 @@ export class World {
     for (const event of this.stored) if (!there.has(event.n)) event.gone ??= this.losses
   }
 
+  /** The stream ends earlier now. */
+  cut(): void {
+    for (const participation of this.unheard) participation.cut ||= participation.sinceSeq > this.source.lastSeq
+    this.lost()
+  }
+
   /** One was deleted: nobody is told of that. */
   deleted(): void {
     const there = new Set(this.stored.filter(({ gone }) => gone === undefined))
@@ -131,17 +140,19 @@ export class World {
     const key = `${conversation} ${user}`
     if (this.takesPartAfterN.has(key)) return
     this.takesPartAfterN.set(key, this.stored.length - 1)
-    const participation = { conversation, user, since: this.log.position(this.log.headSeq) }
+    const participation = { conversation, user, since: this.log.position(this.log.headSeq), sinceSeq: this.log.headSeq, cut: this.log.headSeq > this.source.lastSeq }
     if (now) this.hear(participation)
     else this.unheard.push(participation)
   }
 
-  hear({ conversation, user, since }: Participation): void {
+  hear({ conversation, user, since, cut }: Participation): void {
     this.note(conversation, user)
     const position = parsePosition(since)
     if (position?.epoch === this.log.epoch) {
       for (const client of this.clients) client.mayGoBack(user, position)
       this.hub.participates(this.audience, conversation, user, position.seq)
+      // The sequences behind which it takes part are other events' now: those up to here may be missing.
+      if (cut) this.takesPartAfterN.set(`${conversation} ${user}`, this.stored.length - 1)
     } else this.takesPartAfterN.set(`${conversation} ${user}`, this.stored.length - 1)
   }
 
