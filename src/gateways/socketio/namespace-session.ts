@@ -226,7 +226,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
   async logOut(): Promise<void> {
     const { connection, namespaces, namespace, auth, pid } = this
     connection.replace(this, new NamespaceSession(namespaces, namespace, connection, undefined, auth, pid, undefined))
-    await namespaces.recovery.forget(pid)
+    await namespaces.recovery.spoil(pid)
   }
 
   async remember(): Promise<void> {

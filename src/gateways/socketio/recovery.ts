@@ -25,8 +25,8 @@ const UNWRITTEN_MAX = 100_000
 const WRITES_A_SWEEP = 200
 /** What is larger no store takes, however often it is tried. */
 const KEPT_BYTES_MAX = 524_288
-/** A client that comes back while the store is out of reach waits so long for it, as raw clients do, before it begins anew. */
-const WAIT_MS = 10_000
+/** A client that comes back while the store is out of reach waits so long for it, as raw clients do, before it begins anew: a cluster's elections end sooner. */
+const WAIT_MS = 25_000
 const WAIT_STEP_MS = 250
 
 export interface Recovered {
@@ -133,14 +133,9 @@ export class Recovery {
     await this.write(pid, state).catch(() => {})
   }
 
-  /** Events are missing for a session: it does not recover, however soon it comes back. */
+  /** Events are missing for a session, or its user logged out: it does not recover, however soon it comes back. */
   async spoil(pid: string): Promise<void> {
     await this.keep(pid, SPOILT)
-  }
-
-  async forget(pid: string): Promise<void> {
-    this.unwritten.delete(pid)
-    await this.kv.delete(pid).catch(() => {})
   }
 
   private async write(pid: string, state: KeptState): Promise<void> {
