@@ -245,8 +245,10 @@ t.test('places were free of the limit of rooms: they are rooms too', async (t) =
 
 t.test('bodies on their way in are bounded all together, and what was held of one that ended is free again', async (t) => {
   const broker = await start(t, { MAX_BODIES_BYTES: 65_536 })
-  const post = async (bytes: number) => {
+  const post = async (bytes: number, connects = '') => {
     const { sid } = await handshake(broker.port)
+    const url = `http://127.0.0.1:${broker.port}/socket.io/?EIO=4&transport=polling&sid=${sid}`
+    if (connects !== '') t.equal((await fetch(url, { method: 'POST', body: connects })).status, 200)
     const socket = net.connect(broker.port, '127.0.0.1')
     t.teardown(() => socket.destroy())
     let said = ''
@@ -259,7 +261,8 @@ t.test('bodies on their way in are bounded all together, and what was held of on
     await new Promise((resolve) => socket.write(request, resolve))
     return { socket, said: () => said }
   }
-  const held = await post(60_000)
+  // Of somebody: those that are nobody's give way.
+  const held = await post(60_000, `40/ws,${JSON.stringify({ token: token('ann') })}`)
   let refused = await post(60_000)
   await eventually(async () => {
     if (refused.said() === '') refused = await post(60_000)
