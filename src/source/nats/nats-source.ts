@@ -309,7 +309,7 @@ function readCreds(path: string): Uint8Array {
 function unfit(error: unknown, url: string): BrokerError {
   const shown = url.split(',').map((server) => withoutCredentials(server.trim())).join(', ')
   if (isUnsettled(error)) {
-    return new BrokerError('SOURCE_UNFIT', `JetStream does not answer at ${shown} (${reasonOf(error)}): in a cluster more than half of the nodes must run and see each other`)
+    return new BrokerError('SOURCE_UNFIT', `JetStream at ${shown} does not answer, or cannot at the moment (${reasonOf(error)}): in a cluster more than half of the nodes must run and see each other, and as many as there are replicas`)
   }
   if (error instanceof NatsError && (error.code === ErrorCode.JetStreamNotEnabled || error.code === ErrorCode.NoResponders || error.code === '503')) {
     return new BrokerError('SOURCE_UNFIT', `The NATS server at ${shown} has no JetStream, which keeps the events: start it with -js (or a jetstream block in its configuration)`)
