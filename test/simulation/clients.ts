@@ -109,11 +109,24 @@ export class RawClient implements Client, PeerOwner {
       for (const room of rooms) watch.leave(room)
       return ` leaves ${rooms}`
     }
-    const named = random.chance(0.8) ? rooms.filter((room) => !watch.rooms.has(room)) : rooms
+    return this.joinSince(random.chance(0.8) ? rooms.filter((room) => !watch.rooms.has(room)) : rooms, color)
+  }
+
+  /** Rooms whose events it gets by native topics. */
+  get liveRooms(): readonly string[] {
+    return this.session?.state === LIVE ? [...this.watch.rooms.keys()] : []
+  }
+
+  /** Goes back in the log, for a room that it may be in. */
+  goBack(): string {
+    return this.busy ? ' waits' : this.joinSince([this.world.random.of(ROOMS) as string], undefined)
+  }
+
+  private joinSince(rooms: readonly string[], color: string | undefined): string {
     const since = this.somePosition()
-    watch.joinSince(named, color, parsePosition(since) as never)
-    this.subscribe(named, color, since)
-    return ` joins ${named}, ${color}, since ${since}`
+    this.watch.joinSince(rooms, color, parsePosition(since) as never)
+    this.subscribe(rooms, color, since)
+    return ` joins ${rooms}, ${color}, since ${since}`
   }
 
   stall(): void {

@@ -147,25 +147,36 @@ class Simulation {
     for (const client of this.clients) client.look()
   }
 
-  /** A client's socket is full, and its command comes while uWS holds for it what will be dropped. */
-  private async rush(client: Client): Promise<void> {
-    const { random, world } = this
+  /** A live client's socket is full, and it goes back in the log while uWS holds for it what will be dropped. */
+  private async rush(): Promise<void> {
+    const { random, world, schedule } = this
     const { source } = world
+    const client = random.of(this.clients.filter((each): each is RawClient => each instanceof RawClient && each.liveRooms.length > 0))
+    if (client === undefined || source.cutShort) return
+    this.current = `, ${client.name}`
     client.stall()
-    if (source.cutShort) return
-    for (let n = 1 + random.below(3); n > 0; n--) world.store(2 * BACKPRESSURE_BYTES)
+    // Over its limit by one event, it is live until the next is dropped.
+    world.store(random.of(client.liveRooms), 2 * BACKPRESSURE_BYTES)
     source.deliver()
     await this.turn()
-    for (let n = 1 + random.below(3); n > 0; n--) world.store()
+    const room = random.of(client.liveRooms)
+    if (room === undefined) return
+    const asked = random.chance(0.5)
+    if (asked) this.current += client.goBack()
+    world.store(room)
     source.deliver()
-    if (client.connected) this.current += client.act()
+    if (!asked) this.current += client.goBack()
+    // What the command asks the stream for comes right behind the events.
+    await schedule.settle()
+    for (const answer of source.questions.splice(0)) answer()
+    await schedule.settle()
   }
 
   private act(name: keyof typeof WEIGHTS): void | Promise<void> {
     const { random, world, schedule } = this
     const { source } = world
     const client = random.of(this.clients) as Client
-    if (['connect', 'disconnect', 'act', 'stall', 'take', 'rush'].includes(name)) this.current = `, ${client.name}`
+    if (['connect', 'disconnect', 'act', 'stall', 'take'].includes(name)) this.current = `, ${client.name}`
     switch (name) {
       case 'publish':
         if (!source.cutShort) for (let n = random.chance(0.1) ? random.below(60) : 1 + random.below(4); n > 0; n--) world.store()
@@ -186,7 +197,7 @@ class Simulation {
       case 'take':
         return client.take(random.chance(0.3) ? Number.POSITIVE_INFINITY : random.below(3_000))
       case 'rush':
-        return this.rush(client)
+        return this.rush()
       case 'beat':
         world.beatSeq = world.hub.liveSeq
         return world.app.publish('beat', Buffer.from('2'))

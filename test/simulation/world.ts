@@ -96,10 +96,10 @@ export class World {
     }
   }
 
-  /** @param pad bytes that make it larger; otherwise as it comes */
-  store(pad?: number): void {
+  /** @param room in this one, and so many bytes larger; otherwise as it comes */
+  store(room?: string, pad?: number): void {
     const { random, source } = this
-    const rooms = random.chance(0.6) ? [random.of(ROOMS) as string] : random.some(ROOMS, 0.6)
+    const rooms = room !== undefined ? [room] : random.chance(0.6) ? [random.of(ROOMS) as string] : random.some(ROOMS, 0.6)
     const one = random.below(20)
     const event = {
       n: this.stored.length,
