@@ -213,7 +213,9 @@ export class Cluster implements OpsView {
   private async count(workers: readonly Worker[]): Promise<void> {
     await Promise.all(
       workers.filter(({ ready }) => ready).map(async (worker) => {
-        worker.counted = await worker.link.ask<MetricValues[]>('metrics', undefined, ANSWER_MS).catch(() => worker.counted)
+        const counted = await worker.link.ask<unknown>('metrics', undefined, ANSWER_MS).catch(() => undefined)
+        // What else runs in a worker may answer for it, before it can itself.
+        if (Array.isArray(counted)) worker.counted = counted
       }),
     )
   }
