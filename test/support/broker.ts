@@ -72,7 +72,12 @@ export class TestBroker {
   }
 
   async ops(path: string): Promise<Response> {
-    return fetch(`http://127.0.0.1:${this.opsPort}${path}`)
+    const url = `http://127.0.0.1:${this.opsPort}${path}`
+    return fetch(url).catch((error: { cause?: { code?: string } }) => {
+      // A connection that was kept may end just as it is used again.
+      if (error.cause?.code === 'UND_ERR_SOCKET') return fetch(url)
+      throw error
+    })
   }
 
   async publish(app: string, type: string, body: unknown): Promise<Response> {
