@@ -136,7 +136,10 @@ export class Hub {
     const { name } = before.room
     const seq = session.state === LIVE ? this.liveSeq : Math.max(session.cursor, session.begunSeq)
     const joinedSeq = floorOf(session, name)
-    session.refiltered = havingHad({ seq, begunSeq: 0, groups: [before], floors: undefined, joinedSeq, without: [], before: undefined }, session.refiltered)
+    // It may have gone back from further on.
+    let hadSeq = seq
+    for (let at = session.had; at !== undefined; at = at.before) if (at.groups.includes(before)) hadSeq = Math.max(hadSeq, at.seq)
+    session.refiltered = havingHad({ seq: hadSeq, begunSeq: 0, groups: [before], floors: undefined, joinedSeq, without: [], before: undefined }, session.refiltered)
     this.floorsOf(session).set(name, Math.max(seq, joinedSeq))
   }
 
@@ -145,7 +148,7 @@ export class Hub {
     for (let at = session.refiltered; at !== undefined; at = at.before) {
       if (at.seq <= deliveredSeq) continue
       at.seq = deliveredSeq
-      for (const { room } of at.groups) this.floorsOf(session).set(room.name, Math.max(at.joinedSeq, deliveredSeq))
+      for (const { room } of at.groups) this.floorsOf(session).set(room.name, Math.max(at.joinedSeq, Math.min(floorOf(session, room.name), deliveredSeq)))
     }
   }
 

@@ -498,6 +498,22 @@ t.test('an event whose view waited for the socket was lost by a room that the cl
   t.same(client.got, ['e1-1', 'e1-1', 'e1-2', 'e1-2'], 'each by its room, and by its view')
 })
 
+t.test('what a client had by a filter that it changed after going back does not come again', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  const red = compilePredicate([], [{ facet: 0, allowed: new Set(['red']) }])
+  bench.hub.join(client, ['a'])
+  bench.tell({ rooms: ['a'] }, 4)
+  await bench.turns()
+  bench.hub.joinSince(client, ['b'], undefined, 1)
+  bench.hub.join(client, ['a'], red)
+  await bench.turns()
+  bench.hub.joinSince(client, ['c'], undefined, 0)
+  bench.hub.join(client, ['a'])
+  await bench.turns()
+  t.same(client.got, positions('e1', 1, 4))
+})
+
 t.test('200,000 sessions that fall behind at once all get their turn', async (t) => {
   const bench = await Bench.open()
   let fed = 0
