@@ -243,24 +243,25 @@ t.test('places were free of the limit of rooms: they are rooms too', async (t) =
   t.ok(answers.length > refused.length)
 })
 
+/** A new session's POST, of which the last byte never comes. @param connects what the session sends first */
+async function postWithoutEnd(t: Test, port: number, bytes: number, connects?: string): Promise<{ socket: net.Socket; said: () => string }> {
+  const { sid } = await handshake(port)
+  const path = `/socket.io/?EIO=4&transport=polling&sid=${sid}`
+  if (connects !== undefined) t.equal((await fetch(`http://127.0.0.1:${port}${path}`, { method: 'POST', body: connects })).status, 200)
+  const socket = net.connect(port, '127.0.0.1')
+  t.teardown(() => socket.destroy())
+  let said = ''
+  socket.on('data', (chunk) => {
+    said += chunk.toString()
+  })
+  socket.on('error', () => {})
+  await new Promise((resolve) => socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${bytes + 1}\r\n\r\n${'4'.repeat(bytes)}`, resolve))
+  return { socket, said: () => said }
+}
+
 t.test('bodies on their way in are bounded all together, and what was held of one that ended is free again', async (t) => {
   const broker = await start(t, { MAX_BODIES_BYTES: 65_536 })
-  const post = async (bytes: number, connects = '') => {
-    const { sid } = await handshake(broker.port)
-    const url = `http://127.0.0.1:${broker.port}/socket.io/?EIO=4&transport=polling&sid=${sid}`
-    if (connects !== '') t.equal((await fetch(url, { method: 'POST', body: connects })).status, 200)
-    const socket = net.connect(broker.port, '127.0.0.1')
-    t.teardown(() => socket.destroy())
-    let said = ''
-    socket.on('data', (chunk) => {
-      said += chunk.toString()
-    })
-    socket.on('error', () => {})
-    await new Promise((resolve) => socket.once('connect', resolve))
-    const request = `POST /socket.io/?EIO=4&transport=polling&sid=${sid} HTTP/1.1\r\nHost: x\r\nContent-Length: ${bytes + 1}\r\n\r\n${'4'.repeat(bytes)}`
-    await new Promise((resolve) => socket.write(request, resolve))
-    return { socket, said: () => said }
-  }
+  const post = (bytes: number, connects?: string) => postWithoutEnd(t, broker.port, bytes, connects)
   // Of somebody: those that are nobody's give way.
   const held = await post(60_000, `40/ws,${JSON.stringify({ token: token('ann') })}`)
   let refused = await post(60_000)
@@ -282,21 +283,9 @@ t.test('bodies on their way in are bounded all together, and what was held of on
 t.test('bodies without a token that never end took the room of all, so that clients by long-polling lost their sessions: they give way', async (t) => {
   const broker = await start(t, { MAX_BODIES_BYTES: 65_536 })
   const client = await connect(t, http(broker.codingAssistantPort), { transports: ['polling'] })
-  const held = async (bytes: number) => {
-    const { sid } = await handshake(broker.codingAssistantPort)
-    const socket = net.connect(broker.codingAssistantPort, '127.0.0.1')
-    t.teardown(() => socket.destroy())
-    let said = ''
-    socket.on('data', (chunk) => {
-      said += chunk.toString()
-    })
-    socket.on('error', () => {})
-    await new Promise((resolve) => socket.write(`POST /socket.io/?EIO=4&transport=polling&sid=${sid} HTTP/1.1\r\nHost: x\r\nContent-Length: ${bytes + 1}\r\n\r\n${'4'.repeat(bytes)}`, resolve))
-    return () => said
-  }
   const bodies: (() => string)[] = []
   for (const _ of upTo(7)) {
-    for (const bytes of [30_000, 30_000, 5_500, 30]) bodies.push(await held(bytes))
+    for (const bytes of [30_000, 30_000, 5_500, 30]) bodies.push((await postWithoutEnd(t, broker.codingAssistantPort, bytes)).said)
     t.equal((await client.ask('test:ping')).status, 'success')
   }
   await eventually(() => bodies.filter((said) => said().startsWith('HTTP/1.1 503')).length >= 20)
