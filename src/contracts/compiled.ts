@@ -27,6 +27,7 @@ export type ParticipantsOf = (app: string, conversation: string) => readonly str
 
 const NONE: readonly string[] = []
 const NO_CLAUSES: readonly Clause[] = []
+const NO_FACETS: Facets = []
 
 /** A contract made ready at start-up: names resolved, schemas compiled, so that per event there are only calls. */
 export class CompiledContract {
@@ -78,7 +79,7 @@ export class CompiledContract {
     if (subject !== undefined) this.facts.note(SUBJECTS, subject, null, envelope.timestamp, seq, 0)
     const remembered = event.remember?.(envelope)
     if (remembered !== undefined) this.facts.note(envelope.type, remembered, envelope.data, envelope.timestamp, seq, bytes)
-    const facets = this.facetsOf.map((of) => facetValues(of(envelope.data)))
+    const facets = this.facetsOf.length === 0 ? NO_FACETS : this.facetsOf.map((of) => facetValues(of(envelope.data)))
     const users = envelope.user_id === undefined ? undefined : [envelope.user_id]
     // Who takes part in it is looked up when the event goes out: somebody may join while it is in the log.
     const conversation = users === undefined ? event.conversation?.(envelope.data) : undefined

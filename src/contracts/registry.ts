@@ -39,7 +39,7 @@ export class Registry {
       if (route === undefined) throw new BrokerError('UNKNOWN_EVENT', `The contract of ${contract.app} has no event "${envelope.type}"`)
       this.meters.events++
       this.meters.eventBytes += body.length
-      return new LogEntry(seq, timeMs, position, route, body.length, envelope, () => decodeEnvelope(body, msgpack, type, timeMs))
+      return new LogEntry(message, position, route, envelope, this.read)
     } catch (error) {
       const known = error instanceof BrokerError ? error : new BrokerError('INVALID_EVENT', `The contract's functions failed on it: ${String(error)}`)
       if (known.code === 'INVALID_EVENT') this.meters.badEvents++
@@ -48,6 +48,8 @@ export class Registry {
       return undefined
     }
   }
+
+  private readonly read = ({ subject, body, msgpack, timeMs }: StoredMessage) => decodeEnvelope(body, msgpack, this.find(subject).type, timeMs)
 
   /** The contract and event type of a subject. @throws BrokerError UNKNOWN_APP */
   find(subject: string): { contract: CompiledContract; type: string } {

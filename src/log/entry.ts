@@ -1,4 +1,4 @@
-import type { EventEnvelope } from './event.ts'
+import type { EventEnvelope, StoredMessage } from './event.ts'
 
 /** Where an event goes, worked out once when it enters the log. */
 export interface Route<Audience = unknown> {
@@ -25,7 +25,7 @@ export interface Encoder {
 /** Rough size of an entry's own objects, beside its body and frames. */
 const ENTRY_OVERHEAD_BYTES = 400
 
-/** One event in the log: its route, its body, and its encoded frame for each wire format that asked for one. */
+/** One event in the log: its route, its stored message, and its encoded frame for each wire format that asked for one. */
 export class LogEntry {
   readonly seq: number
   readonly timeMs: number
@@ -33,32 +33,42 @@ export class LogEntry {
   readonly route: Route
   /** Bytes it holds, frames included. */
   bytes: number
-  private readonly read: () => EventEnvelope
-  private encoders: Encoder[] = []
-  private frames: Uint8Array[] = []
+  private readonly message: StoredMessage
+  private readonly read: (message: StoredMessage) => EventEnvelope
   private envelope: EventEnvelope | undefined
+  /** Most events have one frame. */
+  private encoder: Encoder | undefined
+  private encoded: Uint8Array | undefined
+  private more: Map<Encoder, Uint8Array> | undefined
 
   /**
    * @param envelope kept until `forget()`, so that live delivery decodes once
-   * @param read decodes the body again when a frame is wanted later
+   * @param read decodes the message again when a frame is wanted later
    */
-  constructor(seq: number, timeMs: number, position: string, route: Route, bodyBytes: number, envelope: EventEnvelope, read: () => EventEnvelope) {
-    this.seq = seq
-    this.timeMs = timeMs
+  constructor(message: StoredMessage, position: string, route: Route, envelope: EventEnvelope, read: (message: StoredMessage) => EventEnvelope) {
+    this.seq = message.seq
+    this.timeMs = message.timeMs
     this.position = position
     this.route = route
-    this.bytes = bodyBytes + ENTRY_OVERHEAD_BYTES
-    this.envelope = envelope
+    this.bytes = message.body.length + ENTRY_OVERHEAD_BYTES
+    this.message = message
     this.read = read
+    this.envelope = envelope
   }
 
   /** The event's frame in a wire format, encoded at most once. */
   frame(encoder: Encoder): Uint8Array {
-    const { encoders } = this
-    for (let i = 0; i < encoders.length; i++) if (encoders[i] === encoder) return this.frames[i] as Uint8Array
-    const frame = encoder.encodeEvent(this.envelope ?? this.read(), this.position)
-    encoders.push(encoder)
-    this.frames.push(frame)
+    if (this.encoder === encoder) return this.encoded as Uint8Array
+    const before = this.more?.get(encoder)
+    if (before !== undefined) return before
+    const frame = encoder.encodeEvent(this.envelope ?? this.read(this.message), this.position)
+    if (this.encoder === undefined) {
+      this.encoder = encoder
+      this.encoded = frame
+    } else {
+      this.more ??= new Map()
+      this.more.set(encoder, frame)
+    }
     this.bytes += frame.length
     return frame
   }

@@ -48,15 +48,12 @@ export function decodeEnvelope(body: Uint8Array, msgpack: boolean, subjectType: 
   if (source != null && typeof source !== 'string') throw invalid('`source` is not a string')
   if (user_id != null && typeof user_id !== 'string') throw invalid('`user_id` is not a string')
   if (rooms != null && !(Array.isArray(rooms) && rooms.every((room) => typeof room === 'string'))) throw invalid('`rooms` is not a list of strings')
-  return {
-    type,
-    data,
-    timestamp: timestampOf(timestamp, timeMs),
-    ...(id == null ? undefined : { id }),
-    ...(source == null ? undefined : { source }),
-    ...(user_id == null ? undefined : { user_id }),
-    ...(rooms == null ? undefined : { rooms }),
-  }
+  const envelope: { -readonly [Field in keyof EventEnvelope]: EventEnvelope[Field] } = { type, data, timestamp: timestampOf(timestamp, timeMs) }
+  if (id != null) envelope.id = id
+  if (source != null) envelope.source = source
+  if (user_id != null) envelope.user_id = user_id
+  if (rooms != null) envelope.rooms = rooms
+  return envelope
 }
 
 function parse(body: Uint8Array, msgpack: boolean): unknown {

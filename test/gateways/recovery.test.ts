@@ -50,9 +50,9 @@ async function setUp() {
     ringEvents: 100,
     ringBytes: 1e6,
     backfillBytes: 1e6,
-    route: ({ seq }, position) => {
+    route: (message, position) => {
       const envelope = { type: 'thing', data: {}, timestamp: '' }
-      return new LogEntry(seq, bucket.nowMs, position, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, 1, envelope, () => envelope)
+      return new LogEntry({ ...message, timeMs: bucket.nowMs }, position, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, envelope, () => envelope)
     },
   })
   await log.start()

@@ -82,11 +82,11 @@ class Bench {
     this.app.flush()
   }
 
-  private route({ seq, timeMs, body }: StoredMessage, position: string): LogEntry {
-    const data = JSON.parse(Buffer.from(body).toString()) as Body & Record<string, unknown>
+  private route(message: StoredMessage, position: string): LogEntry {
+    const data = JSON.parse(Buffer.from(message.body).toString()) as Body & Record<string, unknown>
     const envelope = { type: 'thing', data, timestamp: '' }
     const { rooms, conversation } = data
-    return new LogEntry(seq, timeMs, position, { audience: this.audience, type: 'thing', rooms, users: undefined, conversation, facets: [['blue']], latestKey: undefined }, body.length, envelope, () => envelope)
+    return new LogEntry(message, position, { audience: this.audience, type: 'thing', rooms, users: undefined, conversation, facets: [['blue']], latestKey: undefined }, envelope, () => envelope)
   }
 }
 

@@ -13,9 +13,9 @@ import { TestNats } from '../support/nats.ts'
 const CHUNK_EVENTS = 512
 const BODY_BYTES = 100
 
-function entryOf({ seq, timeMs, body }: StoredMessage): LogEntry {
+function entryOf(message: StoredMessage): LogEntry {
   const envelope = { type: 'thing', data: {}, timestamp: '' }
-  return new LogEntry(seq, timeMs, `e-${seq}`, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, body.length, envelope, () => envelope)
+  return new LogEntry(message, `e-${message.seq}`, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, envelope, () => envelope)
 }
 
 async function filled(count: number): Promise<EmbeddedSource> {

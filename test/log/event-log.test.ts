@@ -11,10 +11,10 @@ import { bytes, range } from '../support/collector.ts'
 import { TestNats } from '../support/nats.ts'
 
 /** Bodies `bad` are no events. */
-function route({ seq, timeMs, body }: StoredMessage, position: string): LogEntry | undefined {
-  if (Buffer.from(body).toString() === 'bad') return undefined
+function route(message: StoredMessage, position: string): LogEntry | undefined {
+  if (Buffer.from(message.body).toString() === 'bad') return undefined
   const envelope = { type: 'thing', data: {}, timestamp: '' }
-  return new LogEntry(seq, timeMs, position, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, body.length, envelope, () => envelope)
+  return new LogEntry(message, position, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, envelope, () => envelope)
 }
 
 function logOf(source: Source, ringEvents = 1_000): EventLog {
@@ -53,9 +53,9 @@ t.test('what warms the log up keeps no decoded event, only bodies', async (t) =>
     ringEvents: 100,
     ringBytes: 10_000_000,
     backfillBytes: 1_000_000,
-    route: ({ seq, timeMs, body }, position) => {
+    route: (message, position) => {
       const envelope = { type: 'thing', data: {}, timestamp: '' }
-      return new LogEntry(seq, timeMs, position, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, body.length, envelope, () => {
+      return new LogEntry(message, position, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, envelope, () => {
         read++
         return envelope
       })

@@ -9,7 +9,7 @@ const MUCH = Number.MAX_SAFE_INTEGER
 
 function entry(seq: number, { bodyBytes = 0, latestKey = undefined as string | undefined } = {}): LogEntry {
   const envelope = { type: 'thing', data: {}, timestamp: '' }
-  return new LogEntry(seq, 0, `e-${seq}`, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey }, bodyBytes, envelope, () => envelope)
+  return new LogEntry({ seq, timeMs: 0, subject: '', body: new Uint8Array(bodyBytes), msgpack: false }, `e-${seq}`, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey }, envelope, () => envelope)
 }
 
 function ringOf(eventsMax: number, bytesMax: number, entries: readonly LogEntry[]): Ring {

@@ -193,14 +193,14 @@ export class World {
     return new Hub(this.log, meters, { bufferBytes: BACKPRESSURE_BYTES / 4, stallMs: 30_000 })
   }
 
-  private route({ seq, timeMs, body }: StoredMessage, position: string): LogEntry {
-    const data = JSON.parse(Buffer.from(body).toString()) as Stored & { pad: number }
+  private route(message: StoredMessage, position: string): LogEntry {
+    const data = JSON.parse(Buffer.from(message.body).toString()) as Stored & { pad: number }
     const stored = this.stored[data.n] as Stored
     stored.read = true
     if (position !== `${stored.epoch}-${stored.seq}`) throw new Fault(`event ${data.n}, ${stored.epoch}-${stored.seq}, is read as ${position}`)
     const envelope = { type: 'event', data: { n: data.n, pad: data.pad }, timestamp: '' }
     const { rooms, user, conversation } = data
     const route = { audience: this.audience, type: 'thing', rooms, users: user === undefined ? undefined : [user], conversation, facets: [[data.color]], latestKey: stored.latestKey }
-    return new LogEntry(seq, timeMs, position, route, body.length, envelope, () => envelope)
+    return new LogEntry(message, position, route, envelope, () => envelope)
   }
 }

@@ -6,6 +6,10 @@ const FORGOTTEN_AFTER_MS = 30_000
 /** Shorter than nats.js' own, so that a pull the server forgot is noticed within a few of these. */
 export const HEARTBEAT_MS = 1_000
 export const PULL_EXPIRES_MS = 5_000
+const DOTS_SHORT = 8
+const DOTS_LONG = 10
+/** Of nanoseconds. */
+const DIGITS_BELOW_MS = 6
 
 /** A consumer on the server that lives as long as it is read. */
 export interface OpenConsumer {
@@ -31,10 +35,47 @@ export async function openConsumer(js: JetStreamClient, jsm: JetStreamManager, s
   return { consumer: js.consumers.getPullConsumerFor(info), pending: info.num_pending }
 }
 
-export function storedFrom(message: JsMsg): StoredMessage {
+/** What a message's reply subject says of it. */
+export interface Delivered {
+  readonly seq: number
+  /** Its number among those that this consumer has given, from 1. */
+  readonly deliverySeq: number
+  /** Time of storage, ms since 1970. */
+  readonly timeMs: number
+  /** Messages that the consumer has beyond this one. */
+  readonly pending: number
+}
+
+/** Of the reply subject that is read at the moment. */
+const dots: number[] = []
+
+/**
+ * Reads `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<nanoseconds>.<pending>`, or the longer form, which has
+ * domain and account before the stream. nats.js does so too (`info`), but makes a dozen objects of it for each message.
+ * @throws where it is another subject: whoever may publish to our inbox can send what is no message of a stream
+ */
+export function deliveredFrom(message: JsMsg): Delivered {
+  const { reply } = message as JsMsg & { readonly reply: string }
+  dots.length = 0
+  for (let at = reply.indexOf('.'); at !== -1; at = reply.indexOf('.', at + 1)) dots.push(at)
+  const first = dots.length === DOTS_SHORT ? 4 : 6
+  const beforeDeliverySeq = dots[first + 1] as number
+  const beforeTime = dots[first + 2] as number
+  const beforePending = dots[first + 3] as number
+  const seq = Number(reply.slice((dots[first] as number) + 1, beforeDeliverySeq))
+  if (!reply.startsWith('$JS.ACK.') || (dots.length !== DOTS_SHORT && dots.length < DOTS_LONG) || !Number.isSafeInteger(seq)) throw new Error('this is no message of a stream')
   return {
-    seq: message.seq,
-    timeMs: Math.floor(message.info.timestampNanos / 1e6),
+    seq,
+    deliverySeq: Number(reply.slice(beforeDeliverySeq + 1, beforeTime)),
+    timeMs: Number(reply.slice(beforeTime + 1, beforePending - DIGITS_BELOW_MS)),
+    pending: Number(reply.slice(beforePending + 1, dots[first + 4])),
+  }
+}
+
+export function storedFrom(message: JsMsg, { seq, timeMs }: Delivered): StoredMessage {
+  return {
+    seq,
+    timeMs,
     subject: message.subject,
     // A copy: the client's view would keep the whole network chunk alive in the ring. (`slice` of a Buffer is a view, too.)
     body: Buffer.from(message.data),

@@ -2,8 +2,9 @@ import type { Consumer, ConsumerMessages, JetStreamClient, JetStreamManager, JsM
 import type { Logger } from 'pino'
 import { reasonOf } from '../../errors.ts'
 import { after, every, reportFault, runGuarded } from '../../guarded.ts'
+import type { StoredMessage } from '../../log/event.ts'
 import { type Bounds, type Consumption, EVENT_SUBJECTS, type Sink } from '../source.ts'
-import { HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom } from './consumer.ts'
+import { deliveredFrom, HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom } from './consumer.ts'
 import { boundsOf, ensureStream, firstSeqAt, type StreamOptions, timeOf, unreadable } from './stream.ts'
 
 /**
@@ -32,7 +33,7 @@ const HELD_BYTES_MAX = 64 * 1024 * 1024
 const LOOK_MS = 1_000
 /** Looks in a row at which it has something and gave nothing. */
 const STALLS_MAX = 5
-/** nats.js gives a message's time in floating-point nanoseconds. */
+/** nats.js gives the time of a message that is asked for by its sequence in floating-point nanoseconds. */
 const ROUNDING_MS = 1
 
 export interface NatsConsumptionOptions {
@@ -71,7 +72,7 @@ export class NatsConsumption implements Consumption {
   private toldMs = 0
   private endsEarlySinceMs = 0
   /** What came behind missing sequences, while the stream is asked about them. */
-  private held: JsMsg[] | undefined
+  private held: StoredMessage[] | undefined
   private heldBytes = 0
   private lookedMs = 0
   /** Up to here the stream has no event that was not given: what is missing is of other subjects. */
@@ -225,28 +226,29 @@ export class NatsConsumption implements Consumption {
   }
 
   private take(message: JsMsg): void {
-    const { seq } = message
     if (this.stopped) return
+    const delivered = deliveredFrom(message)
+    const { seq } = delivered
     // The connection lost one on its way to us: from there on once more.
-    if (message.info.deliverySequence !== ++this.given) return this.interrupt()
+    if (delivered.deliverySeq !== ++this.given) return this.interrupt()
     this.measure(message.data.length)
     if (seq <= this.lastSeq) return
-    if (this.held === undefined && seq === this.lastSeq + 1) return this.give(message)
+    const stored = storedFrom(message, delivered)
+    if (this.held === undefined && seq === this.lastSeq + 1) return this.give(stored)
     if (this.held === undefined) {
-      const held: JsMsg[] = (this.held = [])
+      const held: StoredMessage[] = (this.held = [])
       this.heldBytes = 0
       runGuarded('stream gap', () => this.lookIntoGap(held))
     }
-    this.held.push(message)
-    this.heldBytes += message.data.length
+    this.held.push(stored)
+    this.heldBytes += stored.body.length
     if (this.heldBytes > HELD_BYTES_MAX) this.interrupt()
   }
 
-  private give(message: JsMsg): void {
-    this.lastSeq = message.seq
+  private give(stored: StoredMessage): void {
+    this.lastSeq = stored.seq
+    this.read = stored
     try {
-      const stored = storedFrom(message)
-      this.read = stored
       this.options.sink.message(stored)
     } catch (error) {
       reportFault('stream reader', error)
@@ -285,7 +287,7 @@ export class NatsConsumption implements Consumption {
     })
   }
 
-  private async lookIntoGap(held: readonly JsMsg[]): Promise<void> {
+  private async lookIntoGap(held: readonly StoredMessage[]): Promise<void> {
     const { jsm, stream, log, sink } = this.options
     const waitMs = this.lookedMs + GAP_LOOK_MS - Date.now()
     if (waitMs > 0 && !this.onlyEvents) await new Promise((resolve) => setTimeout(resolve, Math.min(waitMs, GAP_LOOK_MS)))

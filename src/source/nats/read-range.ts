@@ -2,7 +2,7 @@ import { ErrorCode, type JetStreamClient, type JetStreamManager, NatsError } fro
 import { BrokerError } from '../../errors.ts'
 import type { StoredMessage } from '../../log/event.ts'
 import { EVENT_SUBJECTS, type ReadPart } from '../source.ts'
-import { HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom } from './consumer.ts'
+import { deliveredFrom, HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom } from './consumer.ts'
 
 /** Where a reading ends at a sequence or at a size, nobody knows how many messages that is: asked for in batches that grow, few come in vain. */
 const FIRST_BATCH = 64
@@ -60,14 +60,15 @@ async function readOn({ js, jsm, stream, afterSeq, limit, part }: RangeOptions, 
       let came = 0
       for await (const message of await consumer.fetch({ max_messages: wanted, expires: PULL_EXPIRES_MS, idle_heartbeat: HEARTBEAT_MS })) {
         // The connection lost one on its way to us: from there on once more.
-        if (message.info.deliverySequence !== ++given) return false
+        const delivered = deliveredFrom(message)
+        if (delivered.deliverySeq !== ++given) return false
         came++
-        lastSeq = message.seq
-        if (lastSeq <= upToSeq) found.push(storedFrom(message))
+        lastSeq = delivered.seq
+        if (lastSeq <= upToSeq) found.push(storedFrom(message, delivered))
         size += message.data.length
         if (isEnough()) return true
         // Others were deleted meanwhile, as far as this one knows.
-        if (message.info.pending === 0 && given < pending) return false
+        if (delivered.pending === 0 && given < pending) return false
         if (came === wanted) break
       }
       if (came < wanted) return false

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
+import { eventFields } from '../../../src/codecs/codec.ts'
 import { json } from '../../../src/codecs/json.ts'
 import { msgpack } from '../../../src/codecs/msgpack.ts'
 import { BrokerError } from '../../../src/errors.ts'
@@ -56,6 +57,8 @@ export const codecs: PureSurface = {
         return frame === undefined || seqInTail(frame, Buffer.from('epoch')) === 17
       })
     }),
+    'a JSON event frame is what JSON.stringify writes of its fields': fc.property(fc.record({ type: fc.string({ unit: 'binary' }), data: fc.dictionary(fc.string(), fc.jsonValue()), timestamp: fc.string(), id: fc.oneof(fc.constant(undefined), fc.string(), fc.double()) }), (event) =>
+      Buffer.from(json.encodeEvent(event, 'epoch-17')).equals(Buffer.from(JSON.stringify(eventFields(event, 'epoch-17'))))),
     'a msgpack frame of JSON reads as it was written': fc.property(nestedLess, (data) => {
       const frame = msgpack.encodeMessage({ type: 'x', data, timestamp: 'now' })
       const { data: read } = msgpack.decode(new Uint8Array(frame).buffer as ArrayBuffer, true) as { data: unknown }
