@@ -163,6 +163,7 @@ export async function startBroker(config: Config, log: Logger, development: { to
     const position = parsePosition(since)
     if (audience && position?.epoch === eventLog.epoch) hub.participates(audience, conversation, userId, position.seq)
   })
+  locks.serves = (appName) => registry.contracts.has(appName)
   locks.isHere = (appName, userId) => registry.contracts.get(appName)?.audience.firstOfUser(userId) !== undefined
   locks.onFreed = guarded('locks', (appName: string, lock: Lock) => {
     storeLockEvent(appName, registry.contracts.get(appName)?.contract.locks?.unlocked(lock), source).catch((error) => log.warn({ app: appName, reason: String(error) }, 'a lock ran out, and its event could not be stored'))

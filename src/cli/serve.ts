@@ -32,6 +32,13 @@ export function addServe(program: Command): void {
         checkTlsFiles(read)
         return read
       }
+      // Without workers or TLS there is nothing to read again: a terminal was closed.
+      const reloads = workers > 1 || config.tlsCertFile !== ''
+      let reloadWanted = false
+      const waitToReload = () => {
+        reloadWanted = true
+      }
+      if (reloads) process.on('SIGHUP', waitToReload)
       const cluster = workers > 1 ? await Cluster.start({ config, readConfig, development, log }) : undefined
       const running: Broker | Cluster = cluster ?? (await startBroker(config, log, development ? { token: () => developmentToken(config.jwtSecret) } : undefined))
       serves(running)
@@ -55,9 +62,11 @@ export function addServe(program: Command): void {
         interrupted = true
         stop('SIGINT')
       })
-      // Without TLS a process that stands alone has nothing to read again: a terminal was closed.
-      const renew = 'renewTls' in running && config.tlsCertFile !== '' ? renewal(running, config, log) : undefined
-      process.on('SIGHUP', guarded('SIGHUP', () => (cluster ? cluster.reload() : renew ? renew() : stop('SIGHUP'))))
+      const renew = 'renewTls' in running ? renewal(running, config, log) : undefined
+      const reload = guarded('SIGHUP', () => (cluster ? cluster.reload() : renew?.()))
+      process.on('SIGHUP', reloads ? reload : () => stop('SIGHUP'))
+      process.off('SIGHUP', waitToReload)
+      if (reloadWanted) reload()
     })
 }
 

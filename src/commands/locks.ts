@@ -49,6 +49,8 @@ export type FreedListener = (app: string, lock: Lock) => void
  * first takes the user's locks away.
  */
 export class Locks {
+  /** Whether this node has the contract of an application. The locks of others are for those to take away who can say so to its users. */
+  serves: (app: string) => boolean = () => false
   /** Whether a user has a connection to this node. */
   isHere: (app: string, userId: string) => boolean = () => false
   onFreed: FreedListener = () => {}
@@ -197,6 +199,10 @@ export class Locks {
     const lost = new Set<string>()
     for (const [lease, keys] of this.byHolder) {
       const { app, userId } = partsOf(lease)
+      if (!this.serves(app)) {
+        for (const key of keys) if (nowMs - (this.held.get(key)?.writtenMs ?? nowMs) > KEPT_MS) this.note(key, undefined)
+        continue
+      }
       if (this.isHere(app, userId)) {
         void this.renew(lease).catch(() => {})
         for (const key of keys) if (nowMs - (this.held.get(key)?.writtenMs ?? nowMs) > KEPT_MS / 2) runGuarded('lock sweep', () => this.sweep(key, true))

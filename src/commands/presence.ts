@@ -170,7 +170,8 @@ export class Presence {
 
   /** Writes leases again, spread over the time of a round: all at once, those of a few clients in many places held the event loop for seconds. */
   private refresh(nowMs: number): void {
-    if (this.renewed === this.round.length && nowMs - this.roundMs >= REFRESH_MS) {
+    // The clock may have been set back.
+    if (nowMs < this.roundMs || (this.renewed === this.round.length && nowMs - this.roundMs >= REFRESH_MS)) {
       this.round = [...this.own.keys()]
       this.renewed = 0
       this.roundMs = nowMs

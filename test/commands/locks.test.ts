@@ -33,6 +33,7 @@ async function node(t: Test, source: Source): Promise<{ locks: Locks; here: Set<
   t.teardown(() => locks.close())
   const here = new Set<string>()
   const freed: string[] = []
+  locks.serves = () => true
   locks.isHere = (_, userId) => here.has(userId)
   locks.onFreed = (_, { resource, userId, mode }) => freed.push(`${resource.file} ${userId} ${mode}`)
   return { locks, here, freed }
@@ -76,5 +77,18 @@ for (const [name, open] of Object.entries(NODES)) {
     t.same([...a.freed, ...b.freed].sort(), ['s ann shared', 't ann shared', 'x ann exclusive'])
     t.match(await take(b, 'bob', 's', 'exclusive'), { granted: true, changed: true, freed: [] })
     t.match(await take(b, 'bob', 'x', 'exclusive'), { granted: true })
+  })
+
+  t.test(`${name}: a node without an application's contract took its locks away and told nobody: it leaves them to those that have it`, async (t) => {
+    const [one, two] = await open(t)
+    const [a, b] = [await node(t, one), await node(t, two)]
+    b.locks.serves = () => false
+    a.here.add('ann')
+    const files = range(1, 20).map((n) => `f${n}`)
+    for (const file of files) await a.locks.acquire('app', { file }, 'ann', 'exclusive', 100)
+    a.here.delete('ann')
+    a.locks.left('app', 'ann')
+    await eventually(() => a.freed.length + b.freed.length >= files.length)
+    t.equal(b.freed.length, 0)
   })
 }

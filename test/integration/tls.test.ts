@@ -1,6 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
 import { request } from 'node:https'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
@@ -112,6 +114,22 @@ t.test('SIGHUP stopped a broker with one worker: it reads certificates again, co
   await eventually(() => newest.numbers().length === 1)
   t.equal(await broker.metric('connections'), after.socket.readyState === WebSocket.OPEN ? 2 : 1)
   t.equal(await broker.kill('SIGTERM'), 0)
+})
+
+t.test('SIGHUP while workers start ended the process: it reads everything now', async (t) => {
+  const silent = createServer(() => {}).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  const sockets: Socket[] = []
+  silent.on('connection', (socket) => sockets.push(socket))
+  const broker = new TestBroker({ NATS_URL: `nats://127.0.0.1:${(silent.address() as AddressInfo).port}`, WORKERS: 2 })
+  t.teardown(() => broker.stop())
+  const ended = broker.run().then(() => 'it started', (error: Error) => error.message)
+  await eventually(() => sockets.length > 0)
+  process.kill(broker.pid, 'SIGHUP')
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  silent.close()
+  for (const socket of sockets) socket.destroy()
+  t.match(await ended, /ended with 1: .*No NATS server answers/s)
 })
 
 t.test('with workers SIGHUP replaces them: new ones have the new certificate; where it is bad, the old ones stay', async (t) => {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import fc from 'fast-check'
+import { createInbox, type NatsConnection } from 'nats'
 import t, { type Test } from 'tap'
 import { Locks } from '../../src/commands/locks.ts'
 import { Participants } from '../../src/commands/participants.ts'
@@ -179,3 +180,53 @@ t.test('an entry with headers that nobody can read was a fault for each watch: i
   t.same(seen, ['b'])
   t.same(faults, ['INVALID_RECORD'])
 })
+
+t.test('a bucket put back from an older copy of itself: its watch waited for revisions that it had seen', async (t) => {
+  const nats = await TestNats.start()
+  t.teardown(() => nats.stop())
+  const source = await open(t, nats.url)
+  const kv = await source.keyValue('things', 0)
+  const seen: string[] = []
+  await kv.watch((key, value) => seen.push(`${key}=${value === undefined ? '' : Buffer.from(value).toString()}`))
+  await kv.put('a', bytes('1'))
+  const copy = await snapshotOf(await nats.client(), 'KV_things')
+  for (const n of range(1, 50)) await kv.put('b', bytes(`${n}`))
+  await eventually(() => seen.includes('b=50'))
+  await (await (await nats.client()).jetstreamManager()).streams.delete('KV_things')
+  await restore(await nats.client(), 'KV_things', copy)
+  await kv.put('c', bytes('1'))
+  await eventually(() => seen.includes('c=1'))
+  t.equal(seen.filter((each) => each === 'a=1').length, 2, 'all that is in the copy is seen again')
+})
+
+interface Snapshot {
+  readonly config: unknown
+  readonly state: unknown
+  readonly chunks: readonly Uint8Array[]
+}
+
+async function api(nc: NatsConnection, subject: string, request: unknown): Promise<Record<string, unknown>> {
+  const answer = (await nc.request(`$JS.API.${subject}`, JSON.stringify(request))).json<Record<string, unknown>>()
+  if (answer.error !== undefined) throw new Error(JSON.stringify(answer.error))
+  return answer
+}
+
+async function snapshotOf(nc: NatsConnection, stream: string): Promise<Snapshot> {
+  const inbox = createInbox()
+  const subscription = nc.subscribe(inbox)
+  const { config, state } = await api(nc, `STREAM.SNAPSHOT.${stream}`, { deliver_subject: inbox, no_consumers: true })
+  const chunks: Uint8Array[] = []
+  for await (const message of subscription) {
+    if (message.data.length === 0) break
+    chunks.push(message.data)
+    message.respond()
+  }
+  return { config, state, chunks }
+}
+
+async function restore(nc: NatsConnection, stream: string, { config, state, chunks }: Snapshot): Promise<void> {
+  const { deliver_subject } = await api(nc, `STREAM.RESTORE.${stream}`, { config, state })
+  for (const chunk of chunks) await nc.request(deliver_subject as string, chunk)
+  const answer = (await nc.request(deliver_subject as string, new Uint8Array())).json<{ error?: unknown }>()
+  if (answer.error !== undefined) throw new Error(JSON.stringify(answer.error))
+}

@@ -13,6 +13,8 @@ const RETRY_MS = 500
  * So long without one, and it has.
  */
 const QUIET_MS = 5_000
+/** A bucket that ends before what was read of it is taken to be an older copy once it has done so for this long. */
+const CUT_SHORT_MS = 2_000
 
 export interface NatsKeyValueOptions {
   readonly js: JetStreamClient
@@ -27,7 +29,7 @@ export interface NatsKeyValueOptions {
   readonly suspect: () => Promise<void>
 }
 
-/** A NATS KV bucket. One that is lost (its store was wiped) is made again, and its watches start anew. */
+/** A NATS KV bucket. One that is lost (its store was wiped, or put back from an older copy) is made again, and its watches start anew. */
 export class NatsKeyValue implements KeyValue {
   /** Why it cannot be used at the moment. */
   trouble: string | undefined
@@ -37,6 +39,7 @@ export class NatsKeyValue implements KeyValue {
   /** When it was made: one that was made again has another time. */
   private created = ''
   private newestRevision = 0
+  private endsEarlierSinceMs: number | undefined
   private looking: Promise<void> | undefined
   /** Its owners write again what they know. */
   private restoring: Promise<unknown> | undefined
@@ -120,18 +123,19 @@ export class NatsKeyValue implements KeyValue {
 
   private async lookOnce(): Promise<void> {
     const { jsm, bucket, log } = this.options
+    const { newestRevision, created } = this
+    let lastSeq = 0
     try {
       const info = await jsm.streams.info(`KV_${bucket}`).catch((error: unknown) => {
         if (error instanceof NatsError && error.api_error?.err_code === STREAM_NOT_FOUND) return undefined
         throw error
       })
-      const { created } = this
       if (info?.created !== created) {
         this.kv = await make(this.options)
         await this.takeIn()
       }
       this.trouble = undefined
-      if (this.created === created) return
+      lastSeq = info?.state.last_seq ?? 0
     } catch (error) {
       if (this.closed) return
       const trouble = `the key-value bucket ${bucket} cannot be used: ${reasonOf(error)}`
@@ -139,15 +143,40 @@ export class NatsKeyValue implements KeyValue {
       this.trouble = trouble
       return
     }
-    log.warn({ bucket }, 'the key-value bucket is another one than before: it was lost and made again; what is known of it is written again')
+    if (this.created !== created) {
+      log.warn({ bucket }, 'the key-value bucket is another one than before: it was lost and made again; what is known of it is written again')
+      this.writeAgain((key, value) => this.kv.create(key, value))
+    } else if (this.endsEarlier(lastSeq, newestRevision)) {
+      log.warn({ bucket }, 'the key-value bucket ends before what was read of it: an older copy was put back; what is known of it is written again')
+      this.writeAgain((key, value) => this.writeOver(key, value, lastSeq))
+    }
+  }
+
+  /** Whether it has ended before what was read of it for a while: in a cluster a new leader may be late. */
+  private endsEarlier(lastSeq: number, readSeq: number): boolean {
+    if (lastSeq >= readSeq) this.endsEarlierSinceMs = undefined
+    else this.endsEarlierSinceMs ??= performance.now()
+    return this.endsEarlierSinceMs !== undefined && performance.now() - this.endsEarlierSinceMs >= CUT_SHORT_MS
+  }
+
+  /** Watches begin anew, and its owners write what they know. */
+  private writeAgain(writeOne: (key: string, value: Uint8Array) => Promise<unknown>): void {
     this.newestRevision = 0
+    this.endsEarlierSinceMs = undefined
     this.rewatch()
     const write = async (key: string, value: Uint8Array) => {
-      await this.kv.create(key, value).catch(() => {})
+      await writeOne(key, value).catch(() => {})
     }
     this.restoring = Promise.allSettled(this.remade.map((remade) => remade(write))).finally(() => {
       this.restoring = undefined
     })
+  }
+
+  /** Writes a key that is not there, or that is there as the older copy has it. */
+  private async writeOver(key: string, value: Uint8Array, copyLastSeq: number): Promise<void> {
+    const before = await this.kv.get(key)
+    if (before === null || !isPut(before)) await this.kv.create(key, value)
+    else if (before.revision <= copyLastSeq && !Buffer.from(before.value).equals(value)) await this.kv.update(key, value, before.revision)
   }
 
   private async takeIn(): Promise<void> {

@@ -29,6 +29,7 @@ const PUBLISH_TIMEOUT_MS = 5_000
 const PROBE_MS = 1_000
 /** How often buckets are looked at: one that is lost tells nobody. */
 const LOOK_MS = 5_000
+const FORBIDDEN_TOLD_MAX = 100
 
 /** NATS with JetStream. It reconnects for ever; only the first connect must succeed. */
 export class NatsSource implements Source {
@@ -48,6 +49,8 @@ export class NatsSource implements Source {
   private readonly buckets = new Map<string, Promise<NatsKeyValue>>()
   private readonly opened = new Set<NatsKeyValue>()
   private readonly standing = new Set<StandingSubscription>()
+  /** Where permissions keep it from publishing, since it is connected: told once. */
+  private readonly forbiddenToPublish = new Set<string>()
   private readonly streamReplicas: number
 
   /** @throws BrokerError SOURCE_UNREACHABLE, SOURCE_REFUSED or SOURCE_UNFIT, saying what to do */
@@ -214,21 +217,31 @@ export class NatsSource implements Source {
   private async followStatus(): Promise<void> {
     for await (const status of this.nc.status()) {
       // nats.js tells a subscription itself only where the server names its queue, which it does not when permissions were changed.
-      if (status.type === Events.Error && status.permissionContext?.operation === 'subscription') {
-        const { subject } = status.permissionContext
-        for (const subscription of this.standing) if (subscription.subject === subject) subscription.refused(new Error('permission denied'))
+      if (status.type === Events.Error && status.permissionContext !== undefined) {
+        const { subject, operation } = status.permissionContext
+        if (operation === 'publish') this.forbidden(subject)
+        else for (const subscription of this.standing) if (subscription.subject === subject) subscription.refused(new Error('permission denied'))
       } else if (status.type === Events.Disconnect) {
         this.up = false
         if (!this.closed) this.options.log.warn('NATS lost; clients stay, reconnecting')
         for (const consumption of this.consumptions) consumption.interrupt()
       } else if (status.type === Events.Reconnect) {
         this.up = this.answering = true
+        this.forbiddenToPublish.clear()
         this.options.log.info('NATS is back')
         for (const consumption of this.consumptions) consumption.interrupt()
         for (const bucket of this.opened) bucket.rewatch()
         runGuarded('kv look', () => this.lookAtBuckets())
       }
     }
+  }
+
+  /** Whoever wanted it hears of a time-out. */
+  private forbidden(subject: string): void {
+    const place = subject.split('.', 2).join('.')
+    if (this.forbiddenToPublish.has(place) || this.forbiddenToPublish.size === FORBIDDEN_TOLD_MAX) return
+    this.forbiddenToPublish.add(place)
+    this.options.log.warn({ subject: `${place}.>` }, 'NATS lets nobody publish here; its permissions must allow it (deploy/nats.conf)')
   }
 
   private async probe(): Promise<void> {
