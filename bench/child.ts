@@ -43,7 +43,11 @@ export class Child<T extends Calls<T> = Record<never, never>> {
     this.name = name
     killAllOnExit()
     const [file, ...rest] = core === undefined ? [command, ...args] : ['taskset', '-c', String(core), command, ...args]
-    this.process = spawn(file as string, rest, { cwd, env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+    this.process = spawn(file as string, rest, {
+      cwd,
+      env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    })
     running.add(this.process)
     const hear = (chunk: Buffer) => {
       this.output += chunk.toString()

@@ -1,8 +1,8 @@
 const SAMPLES = 20
 
 /**
- * What `performance.now()` counts from, on the machine's monotonic clock. A process that is put aside between the two readings would
- * be off by that for ever, so the closest of several counts.
+ * What `performance.now()` counts from, on the machine's monotonic clock. A process that is put aside between the two
+ * readings would be off by that for ever, so the closest of several counts.
  */
 function originUs(): number {
   let best = { gapUs: Number.POSITIVE_INFINITY, originUs: 0 }

@@ -1,6 +1,7 @@
 /**
- * A contract for Roomcast (docs/contracts.md): one application with rooms for clients of both protocols. `common` events go to
- * everybody, `own` ones to the room of their series. `note` is answered, and what is said is heard by the room.
+ * A contract for Roomcast (docs/contracts.md): one application with rooms for clients of both protocols. `common`
+ * events go to everybody, `own` ones to the room of their series. `note` is answered, and what is said is heard by the
+ * room.
  */
 export default {
   app: 'bench',
@@ -15,9 +16,23 @@ export default {
   },
   rooms: { all: {}, 'room:{id}': {} },
   commands: {
-    join: { effect: { use: 'join', room: (data: { room: string }) => data.room, acknowledgement: (room: string) => [{ room }] } },
-    leave: { effect: { use: 'leave', room: (data: { room: string }) => data.room, acknowledgement: (room: string) => [{ room }] } },
+    join: {
+      effect: {
+        use: 'join',
+        room: (data: { room: string }) => data.room,
+        acknowledgement: (room: string) => [{ room }],
+      },
+    },
+    leave: {
+      effect: {
+        use: 'leave',
+        room: (data: { room: string }) => data.room,
+        acknowledgement: (room: string) => [{ room }],
+      },
+    },
     note: { effect: { use: 'echo', reply: () => ({ type: 'noted', data: {} }), acknowledgement: () => ['noted'] } },
-    say: { effect: { use: 'say', room: (data: { room: string }) => data.room, message: () => ({ type: 'said', data: {} }) } },
+    say: {
+      effect: { use: 'say', room: (data: { room: string }) => data.room, message: () => ({ type: 'said', data: {} }) },
+    },
   },
 }

@@ -24,13 +24,16 @@ export function machine(): Machine {
     node: process.version,
     nats_server: /[\d.]+/.exec(said('nats-server', '--version'))?.[0] ?? 'unknown',
     load: Math.round((loadavg()[0] ?? 0) * 100) / 100,
-    commit: said('git', 'rev-parse', '--short', 'HEAD') + (said('git', 'status', '--porcelain', 'src') === '' ? '' : '+'),
+    commit:
+      said('git', 'rev-parse', '--short', 'HEAD') + (said('git', 'status', '--porcelain', 'src') === '' ? '' : '+'),
   }
 }
 
 function said(command: string, ...args: string[]): string {
   try {
-    return execFileSync(command, args, { stdio: ['ignore', 'pipe', 'ignore'] }).toString().trim()
+    return execFileSync(command, args, { stdio: ['ignore', 'pipe', 'ignore'] })
+      .toString()
+      .trim()
   } catch {
     return ''
   }

@@ -18,9 +18,28 @@ import { addSuite } from './scenarios/suite.ts'
 const USAGE = 2
 
 const called = process.env.ROOMCAST_BENCH_CALLED ?? 'npm run bench --'
-const program = new Command(called).description('measures Roomcast: each scenario beside other servers, in the same run').showHelpAfterError('--help lists the scenarios and their options')
+const program = new Command(called)
+  .description('measures Roomcast: each scenario beside other servers, in the same run')
+  .showHelpAfterError('--help lists the scenarios and their options')
 program.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : USAGE))
-for (const add of [addFanout, addLatency, addStorm, addSlow, addRooms, addFilters, addFormats, addIngest, addIdle, addScale, addSoak, addCrowd, addSuite, addReport, addCompare]) add(program)
+for (const add of [
+  addFanout,
+  addLatency,
+  addStorm,
+  addSlow,
+  addRooms,
+  addFilters,
+  addFormats,
+  addIngest,
+  addIdle,
+  addScale,
+  addSoak,
+  addCrowd,
+  addSuite,
+  addReport,
+  addCompare,
+])
+  add(program)
 
 process.on('uncaughtException', (error) => {
   console.error(`\nbench: ${process.env.DEBUG ? error.stack : error.message}`)

@@ -3,7 +3,10 @@ import { Child } from './child.ts'
 import type { Core } from './cores.ts'
 import { removeFolder, temporaryFolder } from './folder.ts'
 
-/** A real nats-server for one server under test, on a free port, its data in a temporary folder. The events' stream is there, empty. */
+/**
+ * A real nats-server for one server under test, on a free port, its data in a temporary folder. The events' stream is
+ * there, empty.
+ */
 export interface Nats {
   readonly url: string
   stop(): Promise<void>
@@ -14,7 +17,12 @@ const STREAM = { name: 'ROOMCAST_EVENTS', subjects: ['events.>'] }
 
 export async function startNats(core: Core | undefined): Promise<Nats> {
   const folder = temporaryFolder()
-  const child = new Child({ name: 'nats-server', command: 'nats-server', args: ['-a', '127.0.0.1', '-p', '-1', '-js', '-sd', folder], core })
+  const child = new Child({
+    name: 'nats-server',
+    command: 'nats-server',
+    args: ['-a', '127.0.0.1', '-p', '-1', '-js', '-sd', folder],
+    core,
+  })
   const [, address] = await child.says(/Listening for client connections on (\S+)[\s\S]*Server is ready/)
   const url = `nats://${address}`
   const nc = await connect({ servers: url })

@@ -16,8 +16,8 @@ export interface Payload {
 }
 
 /**
- * An event's data, as JSON of exactly `bytes` where that is enough: the id that its schema wants, its numbers, and padding. The load
- * client reads `n`, `t` and `k` off the bytes, so they stand in this order.
+ * An event's data, as JSON of exactly `bytes` where that is enough: the id that its schema wants, its numbers, and
+ * padding. The load client reads `n`, `t` and `k` off the bytes, so they stand in this order.
  */
 export function eventData({ idField, id, fields = '', n, dueUs, series }: Payload, bytes: number): string {
   const head = `{"${idField}":"${id}",${fields}"n":${n},"t":${Math.round(dueUs)},${series === 0 ? '' : `"k":${series},`}"pad":"`

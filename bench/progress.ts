@@ -5,8 +5,8 @@ const REDRAW_MS = 200
 let drawing: NodeJS.Timeout | undefined
 
 /**
- * What is going on, on stderr: on a terminal one line, redrawn, with a bar where it is known how long it takes; elsewhere
- * a plain line for each step.
+ * What is going on, on stderr: on a terminal one line, redrawn, with a bar where it is known how long it takes;
+ * elsewhere a plain line for each step.
  * @param seconds how long the step takes
  */
 export function progress(step: string, seconds?: number): void {
@@ -16,7 +16,8 @@ export function progress(step: string, seconds?: number): void {
     return
   }
   const startMs = Date.now()
-  const draw = () => process.stderr.write(`\r\x1b[K${seconds ? bar(Math.min(1, (Date.now() - startMs) / 1000 / seconds)) : ''}${step}`)
+  const draw = () =>
+    process.stderr.write(`\r\x1b[K${seconds ? bar(Math.min(1, (Date.now() - startMs) / 1000 / seconds)) : ''}${step}`)
   draw()
   if (seconds) drawing = setInterval(draw, REDRAW_MS).unref()
 }

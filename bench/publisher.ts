@@ -57,7 +57,19 @@ export interface Publisher {
 
 const counts: number[] = [0]
 
-async function publish({ url, core, subject, idField, id, fields, perSecond, seconds, dataBytes, series, seed }: Schedule): Promise<Published> {
+async function publish({
+  url,
+  core,
+  subject,
+  idField,
+  id,
+  fields,
+  perSecond,
+  seconds,
+  dataBytes,
+  series,
+  seed,
+}: Schedule): Promise<Published> {
   const events = Math.round(seconds * perSecond)
   const random = seeded(seed)
   const nc = await connect({ servers: url })
@@ -75,10 +87,13 @@ async function publish({ url, core, subject, idField, id, fields, perSecond, sec
   let lateUsMax = 0
   for (let i = 0; i < events; i++) {
     const dueUs = startUs + (i * 1e6) / perSecond
-    for (let nowUs = monotonicUs(); nowUs < dueUs; nowUs = monotonicUs()) await new Promise((resolve) => setTimeout(resolve, (dueUs - nowUs) / 1000))
+    for (let nowUs = monotonicUs(); nowUs < dueUs; nowUs = monotonicUs())
+      await new Promise((resolve) => setTimeout(resolve, (dueUs - nowUs) / 1000))
     const to = series === 0 ? 0 : 1 + Math.floor(random() * series)
     const n = (counts[to] = (counts[to] ?? 0) + 1)
-    store(`{"data":${eventData({ idField, id: id.replace('{series}', String(to)), fields, n, dueUs, series: to }, dataBytes)}}`)
+    store(
+      `{"data":${eventData({ idField, id: id.replace('{series}', String(to)), fields, n, dueUs, series: to }, dataBytes)}}`,
+    )
     lateUsMax = Math.max(lateUsMax, monotonicUs() - dueUs)
   }
   if (events > 0) await all
@@ -105,7 +120,11 @@ async function burst({ url, subject, idField, id, fields, dataBytes, events }: B
   while (acknowledged < events && refused === '') {
     for (; sent < events && sent - acknowledged < UNACKNOWLEDGED_MAX; sent++) {
       const n = (counts[0] = (counts[0] ?? 0) + 1)
-      nc.publish(subject, `{"data":${eventData({ idField, id, fields, n, dueUs: monotonicUs(), series: 0 }, dataBytes)}}`, { reply: inbox })
+      nc.publish(
+        subject,
+        `{"data":${eventData({ idField, id, fields, n, dueUs: monotonicUs(), series: 0 }, dataBytes)}}`,
+        { reply: inbox },
+      )
     }
     await new Promise<void>((resolve) => (wake = resolve))
   }

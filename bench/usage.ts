@@ -38,8 +38,21 @@ export function cpuSince(start: Cpu, end: Cpu): Cpu {
 /** CPU time of all processes of the machine since it began, µs. */
 export function machineCpuUs(): number {
   // proc(5): user, nice, system, idle, iowait, irq, softirq, steal.
-  const [user, nice, system, , , irq, softirq, steal] = readFileSync('/proc/stat', 'utf8').split('\n', 1).join().split(/\s+/).slice(1).map(Number)
-  return ((user as number) + (nice as number) + (system as number) + (irq as number) + (softirq as number) + (steal as number)) * TICK_US
+  const [user, nice, system, , , irq, softirq, steal] = readFileSync('/proc/stat', 'utf8')
+    .split('\n', 1)
+    .join()
+    .split(/\s+/)
+    .slice(1)
+    .map(Number)
+  return (
+    ((user as number) +
+      (nice as number) +
+      (system as number) +
+      (irq as number) +
+      (softirq as number) +
+      (steal as number)) *
+    TICK_US
+  )
 }
 
 /** Resident memory, bytes. */
@@ -52,7 +65,10 @@ export function residentBytesMax(pid: number): number {
   return field(`/proc/${pid}/status`, /^VmHWM:\s+(\d+) kB$/m) * 1024
 }
 
-/** The same of a process and all that it started. Pages that they share count for each, but do not grow with connections. */
+/**
+ * The same of a process and all that it started. Pages that they share count for each, but do not grow with
+ * connections.
+ */
 export function residentBytesOfTree(pid: number): number {
   return treeOf(pid).reduce((sum, each) => sum + residentBytes(each), 0)
 }

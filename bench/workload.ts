@@ -27,14 +27,43 @@ export interface Workload {
 
 /** One event type, to everybody: built-in applications, as their users use them. */
 export const WORKLOADS: Readonly<Record<ProtocolName, Workload>> = {
-  raw: { protocol: 'raw', app: 'game-djinn', type: 'game_added', idField: 'library_id', path: '/ws', subscribe: '{"events":["game_added"]}' },
-  socketio: { protocol: 'socketio', app: 'swe-agent', type: 'agent.connected', idField: 'agent_id', namespace: '/ws', room: 'global', welcomes: true },
+  raw: {
+    protocol: 'raw',
+    app: 'game-djinn',
+    type: 'game_added',
+    idField: 'library_id',
+    path: '/ws',
+    subscribe: '{"events":["game_added"]}',
+  },
+  socketio: {
+    protocol: 'socketio',
+    app: 'swe-agent',
+    type: 'agent.connected',
+    idField: 'agent_id',
+    namespace: '/ws',
+    room: 'global',
+    welcomes: true,
+  },
 }
 
 /** Many rooms, in the bench's own application (contract.ts): clients of both protocols share them. */
 export const ROOM_WORKLOADS: Readonly<Record<ProtocolName, Workload>> = {
-  raw: { protocol: 'raw', app: 'bench', type: 'own', idField: 'by', path: '/bench', subscribe: '{"rooms":["room:{series}"]}' },
-  socketio: { protocol: 'socketio', app: 'bench', type: 'own', idField: 'by', namespace: '/bench', join: 'room:{series}' },
+  raw: {
+    protocol: 'raw',
+    app: 'bench',
+    type: 'own',
+    idField: 'by',
+    path: '/bench',
+    subscribe: '{"rooms":["room:{series}"]}',
+  },
+  socketio: {
+    protocol: 'socketio',
+    app: 'bench',
+    type: 'own',
+    idField: 'by',
+    namespace: '/bench',
+    join: 'room:{series}',
+  },
 }
 
 /** The NATS subject of a workload's events. */

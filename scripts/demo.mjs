@@ -1,4 +1,5 @@
-// npm run demo: a nats-server, the broker, and a made-up backend for each of the five applications. Ctrl-C ends all of it.
+// npm run demo: a nats-server, the broker, and a made-up backend for each of the five applications. Ctrl-C ends all of
+// it.
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -6,7 +7,7 @@ import { join } from 'node:path'
 import { build, ensureNatsServer, ensurePackages, root } from './setup.mjs'
 
 ensurePackages()
-ensureNatsServer('The demo\'s backends speak to the broker over NATS, so it')
+ensureNatsServer("The demo's backends speak to the broker over NATS, so it")
 if (!process.argv.includes('--no-build')) build()
 const { connectBackend } = await import('./demo/backend.mjs')
 const { startGameDjinn } = await import('./demo/game-djinn.mjs')
@@ -40,8 +41,21 @@ try {
   await startBackend(natsUrl, 'orchestrator-portal', startOrchestratorPortal)
   await startBackend(natsUrl, 'coding-assistant', (backend) => startCodingAssistant(backend, coding))
   await startBackend(natsUrl, 'gemini-sessions', startGeminiSessions)
-  const token = env.JWT_PUBLIC_KEY || env.JWKS_URL ? undefined : execFileSync(process.execPath, [ENTRY, 'token', 'dev', '--roles', 'admin', '--name', 'Developer'], { cwd: root, env }).toString().trim()
-  if (!stopping) console.log(process.argv.includes('--print-ports') ? JSON.stringify({ ...ports, nats_url: natsUrl, token }) : welcome(ports, natsUrl, token))
+  const token =
+    env.JWT_PUBLIC_KEY || env.JWKS_URL
+      ? undefined
+      : execFileSync(process.execPath, [ENTRY, 'token', 'dev', '--roles', 'admin', '--name', 'Developer'], {
+          cwd: root,
+          env,
+        })
+          .toString()
+          .trim()
+  if (!stopping)
+    console.log(
+      process.argv.includes('--print-ports')
+        ? JSON.stringify({ ...ports, nats_url: natsUrl, token })
+        : welcome(ports, natsUrl, token),
+    )
 } catch (error) {
   if (!stopping) {
     console.error(`roomcast demo: ${error.message}`)
@@ -59,7 +73,9 @@ async function startBackend(natsUrl, app, start) {
 
 /** On a port that is free, with its data in a temporary folder. */
 async function startNats() {
-  const said = start('nats-server', 'nats-server', ['-a', '127.0.0.1', '-p', '-1', '-js', '-sd', folder], { stdio: ['ignore', 'ignore', 'pipe'] }).stderr
+  const said = start('nats-server', 'nats-server', ['-a', '127.0.0.1', '-p', '-1', '-js', '-sd', folder], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  }).stderr
   let log = ''
   return new Promise((resolve) => {
     said.on('data', (chunk) => {
@@ -71,7 +87,11 @@ async function startNats() {
 }
 
 async function startBroker(env) {
-  const { stdout } = start('The broker', process.execPath, [ENTRY, 'serve', '--print-ports'], { cwd: root, env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const { stdout } = start('The broker', process.execPath, [ENTRY, 'serve', '--print-ports'], {
+    cwd: root,
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   let line = ''
   return new Promise((resolve) => {
     stdout.on('data', (chunk) => {
@@ -81,7 +101,10 @@ async function startBroker(env) {
   })
 }
 
-/** In a process group of its own, so that Ctrl-C reaches it through this process alone, in order. One that ends by itself ends the demo. */
+/**
+ * In a process group of its own, so that Ctrl-C reaches it through this process alone, in order. One that ends by
+ * itself ends the demo.
+ */
 function start(name, command, args, options) {
   const child = spawn(command, args, { ...options, detached: true })
   children.push(child)

@@ -7,7 +7,10 @@ if (!process.argv.includes('--help') && !process.argv.includes('-h')) {
   ensureNatsServer()
   build()
 }
-const fuzz = spawn(process.execPath, ['--import=tsx', 'test/fuzz/main.ts', ...process.argv.slice(2)], { cwd: root, stdio: 'inherit' })
+const fuzz = spawn(process.execPath, ['--import=tsx', 'test/fuzz/main.ts', ...process.argv.slice(2)], {
+  cwd: root,
+  stdio: 'inherit',
+})
 // Ctrl-C reaches both; it ends its broker and says how far it came.
 process.on('SIGINT', () => {})
 process.on('SIGTERM', () => fuzz.kill('SIGTERM'))

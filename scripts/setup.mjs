@@ -17,28 +17,41 @@ export function ensurePackages() {
   const installed = join(root, 'node_modules', '.package-lock.json')
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(join(root, 'package-lock.json')).mtimeMs) return
   console.error('Installing packages (once) …')
-  const npm = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, stdio: ['ignore', 2, 2], shell: process.platform === 'win32' })
+  const npm = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
+    cwd: root,
+    stdio: ['ignore', 2, 2],
+    shell: process.platform === 'win32',
+  })
   if (npm.status !== 0) fail('npm ci failed; its output above says why')
 }
 
 /** Compiles src/ to dist/, and bench/ to dist/bench/. */
 export function build() {
-  for (const project of [root, join(root, 'bench')]) run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', project])
+  for (const project of [root, join(root, 'bench')])
+    run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', project])
 }
 
-/** A nats-server from PATH, else Debian's package, Homebrew or Docker. Ends the process with what to do where none is to be had. */
+/**
+ * A nats-server from PATH, else Debian's package, Homebrew or Docker. Ends the process with what to do where none is to
+ * be had.
+ */
 export function ensureNatsServer(who = 'This') {
   if (onPath('nats-server')) return
   console.error('Installing nats-server (once) …')
   if (onPath('apt-get') && (installByApt('nats-server') || unpackByApt('nats-server'))) return
   if (onPath('brew') && spawnSync('brew', ['install', 'nats-server'], { stdio: ['ignore', 2, 2] }).status === 0) return
   if (process.platform === 'linux' && copyFromDocker('nats:2', '/nats-server')) return
-  fail(`${who} needs a nats-server, and none could be installed. Put one on PATH: https://docs.nats.io/running-a-nats-service/introduction/installation`)
+  fail(
+    `${who} needs a nats-server, and none could be installed. Put one on PATH: https://docs.nats.io/running-a-nats-service/introduction/installation`,
+  )
 }
 
 /** A Chromium, where one can be had. @returns its path, or undefined: the browser tests are left out then */
 export function ensureChromium() {
-  const found = () => ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'].map(onPath).find((path) => path !== undefined)
+  const found = () =>
+    ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']
+      .map(onPath)
+      .find((path) => path !== undefined)
   if (!found() && onPath('apt-get') && process.getuid?.() === 0) {
     console.error('Installing Chromium for the browser tests (once) …')
     installByApt('chromium')
@@ -58,19 +71,30 @@ export function ensureHaproxy() {
 function installByApt(name) {
   if (process.getuid?.() !== 0) return false
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  const install = () => spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', name], { stdio: ['ignore', 'ignore', 2], env }).status === 0
-  return install() || (spawnSync('apt-get', ['update', '-qq'], { stdio: ['ignore', 'ignore', 2], env }).status === 0 && install())
+  const install = () =>
+    spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', name], {
+      stdio: ['ignore', 'ignore', 2],
+      env,
+    }).status === 0
+  return (
+    install() ||
+    (spawnSync('apt-get', ['update', '-qq'], { stdio: ['ignore', 'ignore', 2], env }).status === 0 && install())
+  )
 }
 
 /** Without root: the package's files, unpacked beside the project. */
 function unpackByApt(name) {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-setup-'))
   try {
-    if (spawnSync('apt-get', ['download', name], { cwd: folder, stdio: ['ignore', 'ignore', 2] }).status !== 0) return false
+    if (spawnSync('apt-get', ['download', name], { cwd: folder, stdio: ['ignore', 'ignore', 2] }).status !== 0)
+      return false
     const [file] = readdirSync(folder)
     if (file === undefined || spawnSync('dpkg', ['-x', file, 'x'], { cwd: folder }).status !== 0) return false
     mkdirSync(ownBin, { recursive: true })
-    return spawnSync('cp', [join(folder, 'x', 'usr', 'sbin', name), ownBin]).status === 0 || spawnSync('cp', [join(folder, 'x', 'usr', 'bin', name), ownBin]).status === 0
+    return (
+      spawnSync('cp', [join(folder, 'x', 'usr', 'sbin', name), ownBin]).status === 0 ||
+      spawnSync('cp', [join(folder, 'x', 'usr', 'bin', name), ownBin]).status === 0
+    )
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -79,7 +103,9 @@ function unpackByApt(name) {
 function copyFromDocker(image, path) {
   if (!onPath('docker')) return false
   try {
-    const id = execFileSync('docker', ['create', image], { stdio: ['ignore', 'pipe', 'ignore'] }).toString().trim()
+    const id = execFileSync('docker', ['create', image], { stdio: ['ignore', 'pipe', 'ignore'] })
+      .toString()
+      .trim()
     mkdirSync(ownBin, { recursive: true })
     const target = join(ownBin, path.split('/').pop())
     execFileSync('docker', ['cp', `${id}:${path}`, target])
@@ -92,7 +118,10 @@ function copyFromDocker(image, path) {
 }
 
 export function onPath(name) {
-  return (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, process.platform === 'win32' ? `${name}.exe` : name)).find(existsSync)
+  return (process.env.PATH ?? '')
+    .split(delimiter)
+    .map((folder) => join(folder, process.platform === 'win32' ? `${name}.exe` : name))
+    .find(existsSync)
 }
 
 export function run(command, args, options = {}) {

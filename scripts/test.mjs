@@ -1,4 +1,5 @@
-// npm test: installs what is missing and runs every test that this machine can run; arguments name test files, or folders of them.
+// npm test: installs what is missing and runs every test that this machine can run; arguments name test files, or
+// folders of them.
 import { spawn } from 'node:child_process'
 import { readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +10,8 @@ ensurePackages()
 ensureNatsServer()
 ensureHaproxy()
 const chromium = ensureChromium()
-if (chromium === undefined) console.error('No Chromium here: the browser tests are left out. Install one, or set CHROMIUM to its path.')
+if (chromium === undefined)
+  console.error('No Chromium here: the browser tests are left out. Install one, or set CHROMIUM to its path.')
 build()
 const tapBin = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
 buildTap()
@@ -39,7 +41,10 @@ for await (const line of createInterface({ input: tap.stdout })) {
     if (file[1] && failedInFile === 0) {
       failed++
       console.log(block.join('\n'))
-    } else console.log(`${file[1] ? 'not ok' : 'ok'} ${file[2]}${file[4] ? ` (${file[4]})` : ''}${file[3]?.includes('kip') ? file[3] : ''}`)
+    } else
+      console.log(
+        `${file[1] ? 'not ok' : 'ok'} ${file[2]}${file[4] ? ` (${file[4]})` : ''}${file[3]?.includes('kip') ? file[3] : ''}`,
+      )
     failedInFile = 0
     block = []
   }
@@ -64,5 +69,7 @@ function buildTap() {
 /** Tap takes a folder for nothing, without a word. */
 function testsIn(path) {
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [path]
-  return readdirSync(path, { recursive: true }).filter((name) => name.endsWith('.test.ts')).map((name) => join(path, name))
+  return readdirSync(path, { recursive: true })
+    .filter((name) => name.endsWith('.test.ts'))
+    .map((name) => join(path, name))
 }

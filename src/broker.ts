@@ -52,7 +52,10 @@ export type Ports = Readonly<Record<ClientPortName | 'OPS_PORT', number>>
 export interface Broker {
   readonly ports: Ports
   readonly view: ProcessView
-  /** Reads the certificate again, for connections from now on. @throws BrokerError CONFIG_INVALID where it cannot be used */
+  /**
+   * Reads the certificate again, for connections from now on.
+   * @throws BrokerError CONFIG_INVALID where it cannot be used
+   */
   renewTls(): Promise<void>
   /** A fault got past every guard: counted, and not ready from now on. */
   failed(): void
@@ -77,7 +80,12 @@ const SWEEP_MS = 1_000
  * @param place undefined: it stands alone
  * @throws BrokerError saying what is wrong and what to do
  */
-export async function startBroker(config: Config, log: Logger, development: { token: () => string } | undefined, place?: WorkerPlace): Promise<Broker> {
+export async function startBroker(
+  config: Config,
+  log: Logger,
+  development: { token: () => string } | undefined,
+  place?: WorkerPlace,
+): Promise<Broker> {
   const meters = new Meters()
   const stopReporting = onFault(reportingFaults(meters, log))
   const verifier = await TokenVerifier.open(
@@ -101,8 +109,14 @@ export async function startBroker(config: Config, log: Logger, development: { to
   const presence = await Presence.open(source, nodeId)
   const locks = await Locks.open(source)
   const registry = new Registry(contracts, BUILT_IN_COMMANDS, participants.of, meters)
-  registry.onBad = oncePerMinute((subject, error) => log.warn({ subject: subject.slice(0, 200), code: error.code, reason: error.message }, 'an event was left out'))
-  meters.onUnencodable = (entry, error) => log.error({ position: entry.position, reason: String(error) }, 'an event cannot be written in a client\'s format and was left out')
+  registry.onBad = oncePerMinute((subject, error) =>
+    log.warn({ subject: subject.slice(0, 200), code: error.code, reason: error.message }, 'an event was left out'),
+  )
+  meters.onUnencodable = (entry, error) =>
+    log.error(
+      { position: entry.position, reason: String(error) },
+      "an event cannot be written in a client's format and was left out",
+    )
 
   const recall = new Recall(source, { positionsMax: config.lookBackEvents, bytesMax: config.lookBackBytes })
   const eventLog = new EventLog({
@@ -116,10 +130,14 @@ export async function startBroker(config: Config, log: Logger, development: { to
       recall.forget()
     },
   })
-  const hub = new Hub(eventLog, meters, { bufferBytes: config.maxBackpressureBytes / 4, stallMs: config.slowClientTimeoutMs })
+  const hub = new Hub(eventLog, meters, {
+    bufferBytes: config.maxBackpressureBytes / 4,
+    stallMs: config.slowClientTimeoutMs,
+  })
   let state: 'warming up' | 'serving' | 'draining' | 'failed' = 'warming up'
 
-  const tls: Tls | undefined = config.tlsCertFile === '' ? undefined : { certFile: config.tlsCertFile, keyFile: config.tlsKeyFile }
+  const tls: Tls | undefined =
+    config.tlsCertFile === '' ? undefined : { certFile: config.tlsCertFile, keyFile: config.tlsKeyFile }
   const host = hostOf(config)
   const connections = new Connections(
     {
@@ -150,13 +168,31 @@ export async function startBroker(config: Config, log: Logger, development: { to
   const verify = (token: string | undefined) => verifier.verify(token)
   const contractsHere = [...registry.contracts.values()]
   const relay = place && new Relay(place.folder, place.number)
-  const shared = { services, meters, recovery: await Recovery.open(source, eventLog), bans: await Bans.open(source), sessions: await Sessions.open(source, verify, config.maxUserIdBytes), verify, connections, addresses: new Addresses(config.trustedProxies), failures: new FailedAuthentications(config.maxFailedAuthentications), nodeId, relay }
+  const shared = {
+    services,
+    meters,
+    recovery: await Recovery.open(source, eventLog),
+    bans: await Bans.open(source),
+    sessions: await Sessions.open(source, verify, config.maxUserIdBytes),
+    verify,
+    connections,
+    addresses: new Addresses(config.trustedProxies),
+    failures: new FailedAuthentications(config.maxFailedAuthentications),
+    nodeId,
+    relay,
+  }
   const clientPorts = clientPortsOf(config, host, tls).map((options) => new ClientPort(options, contractsHere, shared))
   const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
   presence.onChange = guarded('presence', (change, appName, place, id, name) => {
     const contract = registry.contracts.get(appName)
     const told = contract?.contract.presence
-    if (contract && told) hub.say(contract.audience, (told.room ?? placeRoom)(place), told[change]({ id, name }, place), (session) => session.userId === id)
+    if (contract && told)
+      hub.say(
+        contract.audience,
+        (told.room ?? placeRoom)(place),
+        told[change]({ id, name }, place),
+        (session) => session.userId === id,
+      )
   })
   participants.onJoined = guarded('participants', (appName, conversation, userId, since) => {
     const audience = registry.contracts.get(appName)?.audience
@@ -166,7 +202,9 @@ export async function startBroker(config: Config, log: Logger, development: { to
   locks.serves = (appName) => registry.contracts.has(appName)
   locks.isHere = (appName, userId) => registry.contracts.get(appName)?.audience.firstOfUser(userId) !== undefined
   locks.onFreed = guarded('locks', (appName: string, lock: Lock) => {
-    storeLockEvent(appName, registry.contracts.get(appName)?.contract.locks?.unlocked(lock), source).catch((error) => log.warn({ app: appName, reason: String(error) }, 'a lock ran out, and its event could not be stored'))
+    storeLockEvent(appName, registry.contracts.get(appName)?.contract.locks?.unlocked(lock), source).catch((error) =>
+      log.warn({ app: appName, reason: String(error) }, 'a lock ran out, and its event could not be stored'),
+    )
   })
   hearOthers(services, contractsHere)
   serveQuestions(services, contractsHere, nodeId)
@@ -183,7 +221,13 @@ export async function startBroker(config: Config, log: Logger, development: { to
     stats: place?.stats ?? (async () => stats()),
   })
 
-  const metrics = new Metrics({ meters, hub, log: eventLog, source, roomCount: () => Object.keys(roomsOf(registry)).length })
+  const metrics = new Metrics({
+    meters,
+    hub,
+    log: eventLog,
+    source,
+    roomCount: () => Object.keys(roomsOf(registry)).length,
+  })
   const view: ProcessView = {
     unready: () => [...(state === 'serving' ? [] : [state]), ...source.troubles],
     stats,
@@ -205,7 +249,16 @@ export async function startBroker(config: Config, log: Logger, development: { to
     metricValues: () => metrics.values(),
     metrics: () => metrics.text(),
     pageSettings: () => ({
-      apps: contractsHere.filter(({ contract }) => contract.endpoints.some(({ transport }) => transport === 'websocket')).map(({ app: name, contract }) => ({ app: name, path: contract.endpoints.find((endpoint) => endpoint.transport === 'websocket')?.path, names: Object.keys(contract.groups ?? {}).concat(Object.keys(contract.events).filter((type) => !contract.events[type]?.rooms)), rooms: Object.keys(contract.rooms ?? {}) })),
+      apps: contractsHere
+        .filter(({ contract }) => contract.endpoints.some(({ transport }) => transport === 'websocket'))
+        .map(({ app: name, contract }) => ({
+          app: name,
+          path: contract.endpoints.find((endpoint) => endpoint.transport === 'websocket')?.path,
+          names: Object.keys(contract.groups ?? {}).concat(
+            Object.keys(contract.events).filter((type) => !contract.events[type]?.rooms),
+          ),
+          rooms: Object.keys(contract.rooms ?? {}),
+        })),
       port: mainPort.port,
       tls: tls !== undefined,
       token: development?.token(),
@@ -236,7 +289,11 @@ export async function startBroker(config: Config, log: Logger, development: { to
   const figureTimers = contractsHere.flatMap(({ app: name, audience, facts, contract: { figures: told } }) =>
     told === undefined
       ? []
-      : [every('figures', told.everyMs, () => hub.say(audience, told.room, told.message(figures.read(presence.placeCount(name)), facts)))],
+      : [
+          every('figures', told.everyMs, () =>
+            hub.say(audience, told.room, told.message(figures.read(presence.placeCount(name)), facts)),
+          ),
+        ],
   )
   const hourly = every('participants', 3_600_000, () => participants.sweep(Date.now()))
 
@@ -272,7 +329,11 @@ export async function startBroker(config: Config, log: Logger, development: { to
 
 /** The ports for clients, the one with the HTTP API first. */
 function clientPortsOf(config: Config, host: string, tls: Tls | undefined): ClientPortOptions[] {
-  const rates = { commandsPerMinute: config.commandsPerMinute, defaultCommandsPerMinute: config.defaultCommandsPerMinute, packetsPerMinute: Math.max(config.maxPacketsPerMinute, 2 * config.commandsPerMinute) }
+  const rates = {
+    commandsPerMinute: config.commandsPerMinute,
+    defaultCommandsPerMinute: config.defaultCommandsPerMinute,
+    packetsPerMinute: Math.max(config.maxPacketsPerMinute, 2 * config.commandsPerMinute),
+  }
   const common = {
     host,
     tls,
@@ -322,7 +383,12 @@ async function openSource(config: Config, log: Logger): Promise<Source> {
   return NatsSource.open({
     url: config.natsUrl,
     creds: config.natsCreds,
-    stream: { name: config.streamName, maxAgeS: config.streamMaxAgeS, maxBytes: config.streamMaxBytes, replicas: config.streamReplicas },
+    stream: {
+      name: config.streamName,
+      maxAgeS: config.streamMaxAgeS,
+      maxBytes: config.streamMaxBytes,
+      replicas: config.streamReplicas,
+    },
     kvReplicas: config.kvReplicas,
     log,
   })

@@ -69,8 +69,8 @@ interface Slot {
 }
 
 /**
- * The supervisor: n worker processes share the client ports, it answers for all of them on OPS_PORT. It serves no client
- * itself, so that there is little in it that could fail.
+ * The supervisor: n worker processes share the client ports, it answers for all of them on OPS_PORT. It serves no
+ * client itself, so that there is little in it that could fail.
  */
 export class Cluster implements OpsView {
   /** Where it listens. */
@@ -110,13 +110,22 @@ export class Cluster implements OpsView {
     this.options = options
     this.config = options.config
     this.log = options.log
-    this.slots = Array.from({ length: workersOf(options.config) }, () => ({ worker: undefined, deaths: 0, retry: undefined }))
+    this.slots = Array.from({ length: workersOf(options.config) }, () => ({
+      worker: undefined,
+      deaths: 0,
+      retry: undefined,
+    }))
   }
 
   private async open(): Promise<void> {
     const host = hostOf(this.config)
     const { port, codingAssistantPort, geminiSessionsPort, opsHost, opsPort, opsAllowedHosts } = this.config
-    this.ports = await findPorts({ PORT: { host, port }, CODING_ASSISTANT_PORT: { host, port: codingAssistantPort }, GEMINI_SESSIONS_PORT: { host, port: geminiSessionsPort }, OPS_PORT: { host: opsHost, port: opsPort } })
+    this.ports = await findPorts({
+      PORT: { host, port },
+      CODING_ASSISTANT_PORT: { host, port: codingAssistantPort },
+      GEMINI_SESSIONS_PORT: { host, port: geminiSessionsPort },
+      OPS_PORT: { host: opsHost, port: opsPort },
+    })
     const app = makeApp(undefined)
     mountOps(app, this, allowedHosts(opsHost, opsAllowedHosts))
     await listen(app, opsHost, this.ports.OPS_PORT, 'OPS_PORT')
@@ -164,8 +173,12 @@ export class Cluster implements OpsView {
     const states = await Promise.all(
       this.slots.map(async ({ worker }, index): Promise<string[]> => {
         if (worker === undefined) return [`place ${index + 1} of ${this.slots.length}: no worker serves`]
-        const reasons = await worker.link.ask<unknown>('unready', undefined, ANSWER_MS).catch((error: unknown) => [reasonOf(error)])
-        return (Array.isArray(reasons) ? reasons : ['what it said is no answer']).map((reason) => `worker ${worker.number}: ${reason}`)
+        const reasons = await worker.link
+          .ask<unknown>('unready', undefined, ANSWER_MS)
+          .catch((error: unknown) => [reasonOf(error)])
+        return (Array.isArray(reasons) ? reasons : ['what it said is no answer']).map(
+          (reason) => `worker ${worker.number}: ${reason}`,
+        )
       }),
     )
     return { ready: states.some((reasons) => reasons.length === 0), reasons: states.flat() }
@@ -180,8 +193,15 @@ export class Cluster implements OpsView {
     await this.count([...this.workers])
     const own = [
       gauge('roomcast_workers', 'Worker processes wanted', this.slots.length),
-      gauge('roomcast_workers_ready', 'Worker processes that serve', this.slots.filter(({ worker }) => worker?.ready).length),
-      { ...gauge('roomcast_worker_restarts_total', 'Workers started again because one died', this.restarts), type: 'counter' as const },
+      gauge(
+        'roomcast_workers_ready',
+        'Worker processes that serve',
+        this.slots.filter(({ worker }) => worker?.ready).length,
+      ),
+      {
+        ...gauge('roomcast_worker_restarts_total', 'Workers started again because one died', this.restarts),
+        type: 'counter' as const,
+      },
     ]
     return aggregated([own, this.departed, ...[...this.workers].map(({ counted }) => counted)]).metrics()
   }
@@ -206,17 +226,23 @@ export class Cluster implements OpsView {
 
   /** Answers of those workers that give one in time. */
   private async askAll<T>(question: string): Promise<T[]> {
-    const answers = await Promise.all([...this.workers].filter(({ ready }) => ready).map(({ link }) => link.ask<T>(question, undefined, ANSWER_MS).catch(() => undefined)))
+    const answers = await Promise.all(
+      [...this.workers]
+        .filter(({ ready }) => ready)
+        .map(({ link }) => link.ask<T>(question, undefined, ANSWER_MS).catch(() => undefined)),
+    )
     return answers.filter((answer) => answer !== undefined) as T[]
   }
 
   private async count(workers: readonly Worker[]): Promise<void> {
     await Promise.all(
-      workers.filter(({ ready }) => ready).map(async (worker) => {
-        const counted = await worker.link.ask<unknown>('metrics', undefined, ANSWER_MS).catch(() => undefined)
-        // What else runs in a worker may answer for it, before it can itself.
-        if (Array.isArray(counted)) worker.counted = counted
-      }),
+      workers
+        .filter(({ ready }) => ready)
+        .map(async (worker) => {
+          const counted = await worker.link.ask<unknown>('metrics', undefined, ANSWER_MS).catch(() => undefined)
+          // What else runs in a worker may answer for it, before it can itself.
+          if (Array.isArray(counted)) worker.counted = counted
+        }),
     )
   }
 
@@ -235,12 +261,30 @@ export class Cluster implements OpsView {
       if (question === 'stats') return this.stats()
       throw new Error(`no such question: ${question}`)
     })
-    const worker: Worker = { number, process: child, link, startedMs: Date.now(), exited, ready: false, leaving: false, counted: [] }
+    const worker: Worker = {
+      number,
+      process: child,
+      link,
+      startedMs: Date.now(),
+      exited,
+      ready: false,
+      leaving: false,
+      counted: [],
+    }
     this.workers.add(worker)
     child.on('error', (error) => this.log.error({ worker: number, reason: error.message }, 'a worker process failed'))
-    child.once('exit', guarded('end of a worker', (code: number | null, signal: string | null) => this.gone(worker, code, signal)))
+    child.once(
+      'exit',
+      guarded('end of a worker', (code: number | null, signal: string | null) => this.gone(worker, code, signal)),
+    )
     const { PORT, CODING_ASSISTANT_PORT, GEMINI_SESSIONS_PORT, OPS_PORT } = this.ports
-    const config = { ...this.config, port: PORT, codingAssistantPort: CODING_ASSISTANT_PORT, geminiSessionsPort: GEMINI_SESSIONS_PORT, opsPort: OPS_PORT }
+    const config = {
+      ...this.config,
+      port: PORT,
+      codingAssistantPort: CODING_ASSISTANT_PORT,
+      geminiSessionsPort: GEMINI_SESSIONS_PORT,
+      opsPort: OPS_PORT,
+    }
     const start: WorkerStart = { number, config, development: this.options.development, folder: this.folder }
     const started = link.ask('start', start)
     runGuarded('watch over a worker', () => this.watch(worker))
@@ -249,26 +293,36 @@ export class Cluster implements OpsView {
       worker.leaving = true
       child.kill('SIGKILL')
       await exited
-      throw said ? error : new BrokerError('INTERNAL', `Worker ${number} ended before it could serve; what it said is above`)
+      throw said
+        ? error
+        : new BrokerError('INTERNAL', `Worker ${number} ended before it could serve; what it said is above`)
     })
     worker.ready = true
     return worker
   }
 
   /**
-   * Kills a worker that hangs: it serves nobody, and the kernel would go on giving it clients. One that hangs before it serves would hold up a reload, and
-   * each one after it, for ever.
+   * Kills a worker that hangs: it serves nobody, and the kernel would go on giving it clients. One that hangs before it
+   * serves would hold up a reload, and each one after it, for ever.
    */
   private async watch(worker: Worker): Promise<void> {
     const { workerTimeoutMs } = this.config
     for (let silentMs = 0; silentMs < workerTimeoutMs || (!worker.ready && silentMs < START_SILENCE_MS); ) {
-      const askMs = Math.ceil((worker.ready ? workerTimeoutMs : Math.max(workerTimeoutMs, START_SILENCE_MS)) / SILENCES_MAX)
-      const answers = await worker.link.ask('unready', undefined, askMs).then(() => true, () => false)
+      const askMs = Math.ceil(
+        (worker.ready ? workerTimeoutMs : Math.max(workerTimeoutMs, START_SILENCE_MS)) / SILENCES_MAX,
+      )
+      const answers = await worker.link.ask('unready', undefined, askMs).then(
+        () => true,
+        () => false,
+      )
       if (worker.leaving || !this.workers.has(worker)) return
       silentMs = answers ? 0 : silentMs + askMs
       if (answers) await new Promise((resolve) => setTimeout(resolve, workerTimeoutMs / SILENCES_MAX).unref())
     }
-    this.log.error({ worker: worker.number, seconds: this.config.workerTimeoutMs / 1000 }, 'a worker hangs (WORKER_TIMEOUT_MS) and is killed')
+    this.log.error(
+      { worker: worker.number, seconds: this.config.workerTimeoutMs / 1000 },
+      'a worker hangs (WORKER_TIMEOUT_MS) and is killed',
+    )
     worker.process.kill('SIGKILL')
   }
 
@@ -338,7 +392,9 @@ export class Cluster implements OpsView {
     const fixed = { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort, opsHost }
     const read = this.options.readConfig()
     if (read.natsUrl === '') throw new BrokerError('CONFIG_INVALID', 'NATS_URL is empty; workers need it')
-    for (const [name, value] of Object.entries(fixed)) if (read[name as keyof typeof fixed] !== value) this.log.warn({ option: name }, 'this option needs a restart; it stays as it was')
+    for (const [name, value] of Object.entries(fixed))
+      if (read[name as keyof typeof fixed] !== value)
+        this.log.warn({ option: name }, 'this option needs a restart; it stays as it was')
     this.config = { ...read, ...fixed }
   }
 

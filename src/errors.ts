@@ -5,7 +5,9 @@ interface ErrorRow {
   readonly message: string
   /** Status of an HTTP answer. */
   readonly http: number
-  /** WebSocket close code, where the connection ends by it. 4400–4499: do not come back unchanged; others: come back. */
+  /**
+   * WebSocket close code, where the connection ends by it. 4400–4499: do not come back unchanged; others: come back.
+   */
   readonly close?: number
 }
 
@@ -40,7 +42,10 @@ export const ERRORS = {
   DRAINING: { message: 'The broker is shutting down; connect again', http: 503, close: 1012 },
   SERVICE_UNAVAILABLE: { message: 'The service behind this is not available', http: 503 },
   TIMEOUT: { message: 'The service did not answer in time', http: 504 },
-  INVALID_RECORD: { message: 'What another program wrote into NATS, where brokers write for each other, is not of their shape', http: 500 },
+  INVALID_RECORD: {
+    message: 'What another program wrote into NATS, where brokers write for each other, is not of their shape',
+    http: 500,
+  },
   BAD_REPLY: { message: 'The service answered something that is not a reply', http: 502 },
   CONFIG_INVALID: { message: 'The configuration is not valid', http: 500 },
   CONTRACT_INVALID: { message: 'The contract is not valid', http: 500 },
@@ -75,7 +80,10 @@ export class BrokerError extends Error {
 /** As much of what a client sent as goes into an answer. */
 export const EXCERPT_MAX = 200
 
-/** What a client sent, as far as an answer repeats it: whatever it is made of, no text in it is longer than `EXCERPT_MAX`. */
+/**
+ * What a client sent, as far as an answer repeats it: whatever it is made of, no text in it is longer than
+ * `EXCERPT_MAX`.
+ */
 export function excerpt(value: unknown, depth = 4): unknown {
   if (typeof value === 'string') return value.slice(0, EXCERPT_MAX)
   if (typeof value !== 'object' || value === null) return value

@@ -1,7 +1,7 @@
 /**
- * The one guard around whatever runs later than the call that started it: timers, callbacks of NATS and of key-value watches,
- * queues. What it throws or rejects with is reported with its stack and counted, and costs nothing else. There is one for the
- * process, as there is one `uncaughtException` for what still escapes.
+ * The one guard around whatever runs later than the call that started it: timers, callbacks of NATS and of key-value
+ * watches, queues. What it throws or rejects with is reported with its stack and counted, and costs nothing else. There
+ * is one for the process, as there is one `uncaughtException` for what still escapes.
  */
 
 export type FaultListener = (where: string, error: unknown) => void
@@ -34,7 +34,10 @@ export function runGuarded(where: string, act: () => unknown): void {
 }
 
 /** The same function behind the guard: it returns nothing and never throws. */
-export function guarded<A extends readonly unknown[]>(where: string, act: (...args: A) => unknown): (...args: A) => void {
+export function guarded<A extends readonly unknown[]>(
+  where: string,
+  act: (...args: A) => unknown,
+): (...args: A) => void {
   return (...args) => runGuarded(where, () => act(...args))
 }
 

@@ -2,7 +2,8 @@ let second = Number.NaN
 let written = ''
 
 /**
- * A time as ISO 8601 in UTC, `2026-11-21T16:42:00.123Z`: what `toISOString` says, in a tenth of its time within the same second.
+ * A time as ISO 8601 in UTC, `2026-11-21T16:42:00.123Z`: what `toISOString` says, in a tenth of its time within the
+ * same second.
  * @param timeMs whole milliseconds since 1970; default: now
  */
 export function isoTime(timeMs = Date.now()): string {

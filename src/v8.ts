@@ -3,7 +3,10 @@ import v8 from 'node:v8'
 /** From this many events a second on, what they cost is worth more than memory and the cost of a handshake. */
 const BUSY_EVENTS_PER_S = 2_000
 
-/** When a function is compiled: after a quarter of the bytecode (Node 20) or calls (Node 22) that V8 would wait for; and as it would. */
+/**
+ * When a function is compiled: after a quarter of the bytecode (Node 20) or calls (Node 22) that V8 would wait for; and
+ * as it would.
+ */
 const [COMPILED_SOON, COMPILED_LATER] =
   Number.parseInt(process.versions.v8, 10) < 12
     ? ['--interrupt-budget=16896', '--interrupt-budget=67584']
@@ -20,18 +23,20 @@ let busy = false
 export function setUpHeap(): void {
   ours = true
   set(
-    // The space for new objects would grow from 1 MB to 16 MB while clients connect, and never shrink: 3 KB a connection at 5,000.
+    // The space for new objects would grow from 1 MB to 16 MB while clients connect, and never shrink: 3 KB a
+    // connection at 5,000.
     '--semi-space-growth-factor=1',
     // One thread empties 1 MB sooner than several have divided it among them: 5 % of the CPU of a handshake.
     '--no-parallel-scavenge',
-    // All is looked through once as much again has come, as in Go, not at every third more: what comes are clients, and they stay. 5 % again.
+    // All is looked through once as much again has come, as in Go, not at every third more: what comes are clients, and
+    // they stay. 5 % again.
     '--heap-growing-percent=100',
   )
 }
 
 /**
- * Sets V8's compiler up for thousands of clients that come at once when a process has just begun: together 4 to 5 % of the CPU of a
- * handshake. To be called once all is loaded: what loads it is not worth more.
+ * Sets V8's compiler up for thousands of clients that come at once when a process has just begun: together 4 to 5 % of
+ * the CPU of a handshake. To be called once all is loaded: what loads it is not worth more.
  */
 export function setUpCompiler(): void {
   set(
@@ -43,13 +48,18 @@ export function setUpCompiler(): void {
 }
 
 /**
- * Goes back to what V8 does by itself where events come fast. The space for new objects grows: emptying it often would be a quarter of the CPU at 50,000 a
- * second. What handles each event is compiled with more care.
+ * Goes back to what V8 does by itself where events come fast. The space for new objects grows: emptying it often would
+ * be a quarter of the CPU at 50,000 a second. What handles each event is compiled with more care.
  */
 export function favourEvents(eventsPerSecond: number): void {
   if (busy || eventsPerSecond < BUSY_EVENTS_PER_S) return
   busy = true
-  set('--semi-space-growth-factor=2', '--parallel-scavenge', '--max-inlined-bytecode-size-cumulative=920', COMPILED_LATER)
+  set(
+    '--semi-space-growth-factor=2',
+    '--parallel-scavenge',
+    '--max-inlined-bytecode-size-cumulative=920',
+    COMPILED_LATER,
+  )
 }
 
 function set(...flags: string[]): void {

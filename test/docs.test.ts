@@ -13,16 +13,31 @@ function rowsOf(text: string): string[][] {
   return text
     .split('\n')
     .filter((line) => /^\| `[A-Z][A-Z0-9_]*` \|/.test(line))
-    .map((line) => line.split('|').slice(1, -1).map((cell) => cell.trim()))
+    .map((line) =>
+      line
+        .split('|')
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    )
 }
 
 t.test('docs/errors.md has one row for each error code, as src/errors.ts has it', async (t) => {
-  const expected = Object.entries(ERRORS).map(([code, row]) => [`\`${code}\``, String(row.http), 'close' in row ? String(row.close) : '', row.message])
+  const expected = Object.entries(ERRORS).map(([code, row]) => [
+    `\`${code}\``,
+    String(row.http),
+    'close' in row ? String(row.close) : '',
+    row.message,
+  ])
   t.same(rowsOf(read('docs/errors.md')), expected)
 })
 
 t.test('docs/configuration.md has one row for each option, as src/config/options.ts has it', async (t) => {
-  const expected = (Object.values(OPTIONS) as Option[]).map(({ env, default: fallback, unit = '', about }) => [`\`${env}\``, fallback === '' ? '' : `\`${fallback}\``, unit, about])
+  const expected = (Object.values(OPTIONS) as Option[]).map(({ env, default: fallback, unit = '', about }) => [
+    `\`${env}\``,
+    fallback === '' ? '' : `\`${fallback}\``,
+    unit,
+    about,
+  ])
   t.same(rowsOf(read('docs/configuration.md')), expected)
 })
 
@@ -38,24 +53,41 @@ t.test('every close code is told in the table of docs/errors.md that says whethe
 /** README and the like, and all that lies in these folders, as far as there is any. */
 const PAGES = [
   ...readdirSync(ROOT),
-  ...['docs', 'deploy', 'bench'].filter((folder) => existsSync(join(ROOT, folder))).flatMap((folder) => readdirSync(join(ROOT, folder), { recursive: true }).map((file) => join(folder, String(file)))),
+  ...['docs', 'deploy', 'bench']
+    .filter((folder) => existsSync(join(ROOT, folder)))
+    .flatMap((folder) =>
+      readdirSync(join(ROOT, folder), { recursive: true }).map((file) => join(folder, String(file))),
+    ),
 ].filter((file) => file.endsWith('.md'))
 
 t.test('links between the documents lead somewhere', async (t) => {
   for (const page of PAGES) {
     // Without code, where brackets are no links.
-    const text = read(page).replace(/```[\s\S]*?```/g, '').replace(/`[^`\n]*`/g, 'code')
+    const text = read(page)
+      .replace(/```[\s\S]*?```/g, '')
+      .replace(/`[^`\n]*`/g, 'code')
     for (const [, target = ''] of text.matchAll(/\]\(([^)\s]+)(?:\s+"[^"]*")?\)/g)) {
       if (/^[a-z]+:/.test(target)) continue
       const [path = '', anchor] = target.split('#')
       const file = path === '' ? join(ROOT, page) : resolve(ROOT, dirname(page), path)
       t.ok(existsSync(file), `${page} → ${target}`)
-      if (anchor !== undefined && file.endsWith('.md') && existsSync(file)) t.ok(anchorsOf(readFileSync(file, 'utf8')).has(anchor), `${page} → ${target}: ${relative(ROOT, file)} has that heading`)
+      if (anchor !== undefined && file.endsWith('.md') && existsSync(file))
+        t.ok(
+          anchorsOf(readFileSync(file, 'utf8')).has(anchor),
+          `${page} → ${target}: ${relative(ROOT, file)} has that heading`,
+        )
     }
   }
 })
 
 /** As GitHub makes them of headings. */
 function anchorsOf(text: string): Set<string> {
-  return new Set([...text.matchAll(/^#+ +(.*)$/gm)].map(([, heading = '']) => heading.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, '').replaceAll(' ', '-')))
+  return new Set(
+    [...text.matchAll(/^#+ +(.*)$/gm)].map(([, heading = '']) =>
+      heading
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N} _-]/gu, '')
+        .replaceAll(' ', '-'),
+    ),
+  )
 }

@@ -21,12 +21,18 @@ const fail = () => {
 }
 
 t.test('a throw and a rejection are reported with their place, and go no further', async (t) => {
-  t.same(await faultsOf(2, () => {
-    runGuarded('here', fail)
-    guarded('there', async (what: string) => {
-      throw new Error(what)
-    })('rejected')
-  }), [['here', 'broken'], ['there', 'rejected']])
+  t.same(
+    await faultsOf(2, () => {
+      runGuarded('here', fail)
+      guarded('there', async (what: string) => {
+        throw new Error(what)
+      })('rejected')
+    }),
+    [
+      ['here', 'broken'],
+      ['there', 'rejected'],
+    ],
+  )
 })
 
 t.test('timers and immediates that throw end nothing', async (t) => {

@@ -13,8 +13,8 @@ const HEAD_END = '\r\n\r\n'
 const NOTHING = Buffer.alloc(0)
 
 /**
- * One client. It costs as little as Node allows: no streams, no buffers of its own. It opens again where it was left, as
- * often as it is told.
+ * One client. It costs as little as Node allows: no streams, no buffers of its own. It opens again where it was left,
+ * as often as it is told.
  */
 export class Connection {
   /** Of all of its cohort, over all processes. */
@@ -145,10 +145,13 @@ export class Connection {
     const socket = connect({ host: '127.0.0.1', port, localAddress, noDelay: true, onread: { buffer, callback: read } })
     this.socket = socket
     socket.on('connect', () =>
-      socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${KEY}\r\n\r\n`),
+      socket.write(
+        `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${KEY}\r\n\r\n`,
+      ),
     )
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (this.socket === socket && (this.polling === undefined || this.polling.stopping)) this.refusal ||= error.code ?? error.message
+      if (this.socket === socket && (this.polling === undefined || this.polling.stopping))
+        this.refusal ||= error.code ?? error.message
     })
     socket.on('close', () => {
       if (this.socket !== socket) return
@@ -246,7 +249,10 @@ export class Connection {
     if (this.polling !== undefined && opcode === TEXT) void this.goOver(this.polling)
     else if (opcode === TEXT || opcode === BINARY) this.cohort.dialect.frame(this, bytes, start, end)
     else if (opcode === PING) this.socket?.write(clientFrame(PONG, bytes.subarray(start, end)))
-    else if (opcode === CLOSE) this.refuse(`the server closed the connection: ${end - start >= 2 ? bytes.readUInt16BE(start) : 'no code'} ${bytes.toString('utf8', start + 2, end)}`)
+    else if (opcode === CLOSE)
+      this.refuse(
+        `the server closed the connection: ${end - start >= 2 ? bytes.readUInt16BE(start) : 'no code'} ${bytes.toString('utf8', start + 2, end)}`,
+      )
   }
 }
 

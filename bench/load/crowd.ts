@@ -29,7 +29,16 @@ export class Crowd {
     this.options = options
     this.size = options.cohorts.reduce((sum, { connections }) => sum + connections, 0)
     const processes = Math.max(1, Math.ceil(this.size / Math.min(CONNECTIONS_MAX, filesMax() - OTHER_FILES)))
-    this.children = Array.from({ length: processes }, (_, i) => new Child<LoadClient>({ name: `load client ${i + 1}`, command: process.execPath, args: [built('load/process')], core: options.core }))
+    this.children = Array.from(
+      { length: processes },
+      (_, i) =>
+        new Child<LoadClient>({
+          name: `load client ${i + 1}`,
+          command: process.execPath,
+          args: [built('load/process')],
+          core: options.core,
+        }),
+    )
   }
 
   /** @returns how many were ready in time, and why the first was not */
@@ -51,7 +60,10 @@ export class Crowd {
         }),
       ),
     )
-    return { ready: shares.reduce((sum, { ready }) => sum + ready, 0), reason: shares.find(({ reason }) => reason !== '')?.reason ?? '' }
+    return {
+      ready: shares.reduce((sum, { ready }) => sum + ready, 0),
+      reason: shares.find(({ reason }) => reason !== '')?.reason ?? '',
+    }
   }
 
   async record(on: boolean): Promise<void> {
@@ -80,7 +92,9 @@ export class Crowd {
   }
 
   async churn(connections: number, newcomers: number): Promise<number> {
-    const left = await this.all((child) => child.call('churn', Math.ceil(connections / this.children.length), newcomers))
+    const left = await this.all((child) =>
+      child.call('churn', Math.ceil(connections / this.children.length), newcomers),
+    )
     return left.reduce((sum, n) => sum + n, 0)
   }
 
@@ -108,7 +122,8 @@ export type CohortTally = Omit<Tally, 'latencies'> & { readonly latencies: Laten
 export function merged(parts: readonly (Tally | CohortTally)[]): CohortTally {
   const sum = (value: (part: Tally | CohortTally) => number) => parts.reduce((total, part) => total + value(part), 0)
   const latencies = new Latencies()
-  for (const part of parts) latencies.add(typeof part.latencies === 'string' ? Latencies.decode(part.latencies) : part.latencies)
+  for (const part of parts)
+    latencies.add(typeof part.latencies === 'string' ? Latencies.decode(part.latencies) : part.latencies)
   return {
     deliveries: sum((part) => part.deliveries),
     missing: sum((part) => part.missing),

@@ -32,11 +32,16 @@ export class FrameReader {
       const first = bytes[at] as number
       const second = bytes[at + 1] as number
       // A whole message, no extension, and no mask, for it comes from a server.
-      if ((first & 0xf0) !== 0x80 || second > 127) throw new Error(`a frame that this client does not know, beginning ${first.toString(16)} ${second.toString(16)}`)
+      if ((first & 0xf0) !== 0x80 || second > 127)
+        throw new Error(
+          `a frame that this client does not know, beginning ${first.toString(16)} ${second.toString(16)}`,
+        )
       const headBytes = second === 127 ? 10 : second === 126 ? 4 : 2
       if (until - at < headBytes) break
       const start = at + headBytes
-      const end = start + (second === 127 ? Number(bytes.readBigUInt64BE(at + 2)) : second === 126 ? bytes.readUInt16BE(at + 2) : second)
+      const end =
+        start +
+        (second === 127 ? Number(bytes.readBigUInt64BE(at + 2)) : second === 126 ? bytes.readUInt16BE(at + 2) : second)
       if (end > until) break
       this.onFrame(first & 0x0f, bytes, start, end)
       at = end
@@ -48,6 +53,9 @@ export class FrameReader {
 /** A frame as clients send it: masked, by zeros, so the payload stays as it is. */
 export function clientFrame(opcode: number, payload: Uint8Array): Buffer {
   if (payload.length > 0xffff) throw new Error('longer than this client can send')
-  const head = payload.length < 126 ? [0x80 | opcode, 0x80 | payload.length] : [0x80 | opcode, 0x80 | 126, payload.length >> 8, payload.length & 0xff]
+  const head =
+    payload.length < 126
+      ? [0x80 | opcode, 0x80 | payload.length]
+      : [0x80 | opcode, 0x80 | 126, payload.length >> 8, payload.length & 0xff]
   return Buffer.concat([Buffer.from([...head, 0, 0, 0, 0]), payload])
 }

@@ -14,7 +14,15 @@ export class Latencies {
     return new Latencies(decodeFromCompressedBase64(text, 32))
   }
 
-  constructor(histogram: Histogram = build({ bitBucketSize: 32, lowestDiscernibleValue: 1, highestTrackableValue: HOUR_US, numberOfSignificantValueDigits: DIGITS, useWebAssembly: false })) {
+  constructor(
+    histogram: Histogram = build({
+      bitBucketSize: 32,
+      lowestDiscernibleValue: 1,
+      highestTrackableValue: HOUR_US,
+      numberOfSignificantValueDigits: DIGITS,
+      useWebAssembly: false,
+    }),
+  ) {
     this.histogram = histogram
   }
 

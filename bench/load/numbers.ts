@@ -45,7 +45,8 @@ export class JsonNumbers implements Numbers {
     let t = 0
     for (at += KEY_BYTES; (digit = (bytes[at] as number) - ZERO) >= 0 && digit <= 9; at++) t = t * 10 + digit
     let k = 0
-    if (bytes[at + 2] === K && bytes[at + 1] === QUOTE) for (at += KEY_BYTES; (digit = (bytes[at] as number) - ZERO) >= 0 && digit <= 9; at++) k = k * 10 + digit
+    if (bytes[at + 2] === K && bytes[at + 1] === QUOTE)
+      for (at += KEY_BYTES; (digit = (bytes[at] as number) - ZERO) >= 0 && digit <= 9; at++) k = k * 10 + digit
     this.n = n
     this.t = t
     this.k = k
@@ -112,7 +113,15 @@ function isKeyAfterNumber(bytes: Buffer, at: number, letter: number): boolean {
 
 /** Bytes behind a number's first. */
 function numberBytes(kind: number): number {
-  return kind === UINT_8 ? 1 : kind === UINT_16 ? 2 : kind === UINT_32 ? 4 : kind === UINT_64 || kind === FLOAT_64 ? 8 : 0
+  return kind === UINT_8
+    ? 1
+    : kind === UINT_16
+      ? 2
+      : kind === UINT_32
+        ? 4
+        : kind === UINT_64 || kind === FLOAT_64
+          ? 8
+          : 0
 }
 
 /**

@@ -61,7 +61,8 @@ export class Polling {
 
   private async poll(): Promise<void> {
     while (!this.stopping && !this.destroyed) {
-      for (const packet of (await this.call('GET')).split(SEPARATOR)) if (packet !== NOOP) this.options.onPacket(Buffer.from(packet))
+      for (const packet of (await this.call('GET')).split(SEPARATOR))
+        if (packet !== NOOP) this.options.onPacket(Buffer.from(packet))
     }
   }
 
@@ -81,15 +82,29 @@ export class Polling {
   private async call(method: string, body?: string): Promise<string> {
     const { port, path, localAddress } = this.options
     return new Promise((resolve, reject) => {
-      const call = request({ host: '127.0.0.1', port, method, path: path.replace('=websocket', '=polling') + this.sid, localAddress, agent: this.agent }, (response) => {
-        let text = ''
-        response.setEncoding('utf8')
-        response.on('data', (chunk: string) => {
-          text += chunk
-        })
-        response.on('error', reject)
-        response.on('end', () => (response.statusCode === 200 ? resolve(text) : reject(new Error(`${response.statusCode} ${text.slice(0, 300)}`))))
-      })
+      const call = request(
+        {
+          host: '127.0.0.1',
+          port,
+          method,
+          path: path.replace('=websocket', '=polling') + this.sid,
+          localAddress,
+          agent: this.agent,
+        },
+        (response) => {
+          let text = ''
+          response.setEncoding('utf8')
+          response.on('data', (chunk: string) => {
+            text += chunk
+          })
+          response.on('error', reject)
+          response.on('end', () =>
+            response.statusCode === 200
+              ? resolve(text)
+              : reject(new Error(`${response.statusCode} ${text.slice(0, 300)}`)),
+          )
+        },
+      )
       call.on('error', reject)
       call.end(body)
     })

@@ -40,11 +40,17 @@ export interface LoadClient {
   /** From now on what arrives counts, with its latency; or no longer. */
   record(on: boolean): void
   state(): State
-  /** Waits until every connection of the cohorts had every event, at most so long. @returns events that are still to come */
+  /**
+   * Waits until every connection of the cohorts had every event, at most so long.
+   * @returns events that are still to come
+   */
   arrival(counts: Counts, timeoutMs: number, cohorts?: readonly string[]): Promise<number>
   /** Slows a cohort down, or lets it read as fast as it can. */
   pace(cohort: string, pace: Pace | undefined): void
-  /** So many connections leave, spread over all, come back, and one of `newcomers` comes back as somebody new (0: none). @returns how many did */
+  /**
+   * So many connections leave, spread over all, come back, and one of `newcomers` comes back as somebody new (0: none).
+   * @returns how many did
+   */
   churn(connections: number, newcomers: number): Promise<number>
   /** So many connections, spread over all, join a room of another series or leave it, and send commands. */
   stir(connections: number): void
@@ -58,8 +64,9 @@ const TOKEN_S = 86_400
 /** Those who leave or talk one after the other are of all cohorts: a prime. */
 const STRIDE = 7_919
 /**
- * Source addresses, as a crowd has them. Linux looks for an address's free port one after the other, at every second one first: with 7,000
- * connections of one address each next `bind` takes milliseconds, and this process would be what is measured.
+ * Source addresses, as a crowd has them. Linux looks for an address's free port one after the other, at every second
+ * one first: with 7,000 connections of one address each next `bind` takes milliseconds, and this process would be what
+ * is measured.
  */
 const ADDRESSES = 200
 /** Others for connections that come back, in turn: closed ones block their port for a minute. */
@@ -112,7 +119,12 @@ answerCalls<LoadClient>({
   record(on) {
     for (const cohort of cohorts.values()) cohort.record(on)
   },
-  state: () => ({ ready: readyNow(), arrived: sum(({ arrived }) => arrived), lastReadyUs, lastArrivedUs: Math.max(0, ...[...cohorts.values()].map((cohort) => cohort.lastArrivedUs)) }),
+  state: () => ({
+    ready: readyNow(),
+    arrived: sum(({ arrived }) => arrived),
+    lastReadyUs,
+    lastArrivedUs: Math.max(0, ...[...cohorts.values()].map((cohort) => cohort.lastArrivedUs)),
+  }),
   async arrival(counts, timeoutMs, names) {
     const looked = [...cohorts.values()].filter(({ name }) => names?.includes(name) ?? true)
     const outstanding = () => looked.reduce((total, cohort) => total + cohort.outstanding(counts), 0)
@@ -137,7 +149,8 @@ answerCalls<LoadClient>({
       const connection = all[(churned++ * STRIDE) % all.length] as Connection
       if (!connection.isReady) continue
       connection.leave()
-      if (newcomers > 0 && churned % newcomers === 0) connection.forget(tokenOf(`${connection.cohort.name}-newcomer-${++newcomersSoFar}`))
+      if (newcomers > 0 && churned % newcomers === 0)
+        connection.forget(tokenOf(`${connection.cohort.name}-newcomer-${++newcomersSoFar}`))
       waiting.push(connection)
       left++
     }

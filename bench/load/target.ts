@@ -12,8 +12,8 @@ export interface Target {
   /** How numbers stand in events. Default: json. */
   readonly format?: 'json' | 'msgpack'
   /**
-   * What is subscribed to. `roomcast`: data of the command, as JSON; undefined: events come by connecting. `socketio`: a room to
-   * join; undefined: the rooms that one is in by connecting. `nats`: a subject. `centrifugo`: a channel.
+   * What is subscribed to. `roomcast`: data of the command, as JSON; undefined: events come by connecting. `socketio`:
+   * a room to join; undefined: the rooms that one is in by connecting. `nats`: a subject. `centrifugo`: a channel.
    */
   readonly subscribe?: string
   /** Socket.IO: what is connected to. */

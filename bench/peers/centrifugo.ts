@@ -19,7 +19,8 @@ const START_TIMEOUT_MS = 20_000
 export const centrifugo: Peer = {
   name: 'centrifugo',
   title: 'Centrifugo',
-  about: 'Version 6, NATS broker in raw mode, JSON protocol, HS256 token checked, write buffer pool. No history: the NATS broker has none',
+  about:
+    'Version 6, NATS broker in raw mode, JSON protocol, HS256 token checked, write buffer pool. No history: the NATS broker has none',
   unavailable: async () => {
     const found = await binary()
     return 'path' in found ? undefined : found.reason
@@ -30,9 +31,19 @@ export const centrifugo: Peer = {
     const listening = port || (await freePort())
     const file = join(temporaryFolder(), 'config.json')
     writeFileSync(file, JSON.stringify(configuration(natsUrl, jwtSecret, listening)))
-    const child = new Child<Probe>({ name: 'the server (Centrifugo)', command: found.path, args: ['--config', file], core })
+    const child = new Child<Probe>({
+      name: 'the server (Centrifugo)',
+      command: found.path,
+      args: ['--config', file],
+      core,
+    })
     await Promise.race([listens(listening), child.says(/no such output/)])
-    return { child, target: { dialect: 'centrifugo', port: listening, path: '/connection/websocket', subscribe: subjectOf(workload) }, publish: { url: natsUrl, core: false }, probed: false }
+    return {
+      child,
+      target: { dialect: 'centrifugo', port: listening, path: '/connection/websocket', subscribe: subjectOf(workload) },
+      publish: { url: natsUrl, core: false },
+      probed: false,
+    }
   },
 }
 
@@ -74,16 +85,27 @@ async function binary(): Promise<{ path: string } | { reason: string }> {
 
 async function look(): Promise<{ path: string } | { reason: string }> {
   const named = process.env.CENTRIFUGO_BIN
-  if (named !== undefined) return existsSync(named) ? { path: named } : { reason: `CENTRIFUGO_BIN=${named} does not exist` }
-  const path = [...(process.env.PATH ?? '').split(delimiter), OWN_BIN].map((folder) => join(folder, 'centrifugo')).find(existsSync)
+  if (named !== undefined)
+    return existsSync(named) ? { path: named } : { reason: `CENTRIFUGO_BIN=${named} does not exist` }
+  const path = [...(process.env.PATH ?? '').split(delimiter), OWN_BIN]
+    .map((folder) => join(folder, 'centrifugo'))
+    .find(existsSync)
   if (path !== undefined) return { path }
-  if (spawnSync('go', ['version']).status !== 0) return { reason: 'centrifugo is not on PATH (CENTRIFUGO_BIN names another place), and there is no Go to build it with' }
+  if (spawnSync('go', ['version']).status !== 0)
+    return {
+      reason: 'centrifugo is not on PATH (CENTRIFUGO_BIN names another place), and there is no Go to build it with',
+    }
   mkdirSync(OWN_BIN, { recursive: true })
   try {
-    await promisify(execFile)('go', ['install', MODULE], { env: { ...process.env, GOBIN: OWN_BIN, GOFLAGS: '-mod=mod' }, timeout: INSTALL_TIMEOUT_MS })
+    await promisify(execFile)('go', ['install', MODULE], {
+      env: { ...process.env, GOBIN: OWN_BIN, GOFLAGS: '-mod=mod' },
+      timeout: INSTALL_TIMEOUT_MS,
+    })
     return { path: join(OWN_BIN, 'centrifugo') }
   } catch (error) {
     const said = String((error as { stderr?: string }).stderr ?? error).trim()
-    return { reason: `centrifugo is not on PATH (CENTRIFUGO_BIN names another place), and go install ${MODULE} failed: ${said.split('\n').pop()?.trim()}` }
+    return {
+      reason: `centrifugo is not on PATH (CENTRIFUGO_BIN names another place), and go install ${MODULE} failed: ${said.split('\n').pop()?.trim()}`,
+    }
   }
 }

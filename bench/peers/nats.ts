@@ -14,9 +14,22 @@ export const nats: Peer = {
   async start({ workload, core, port }) {
     const listening = port || (await freePort())
     const file = join(temporaryFolder(), 'nats.conf')
-    writeFileSync(file, `host: 127.0.0.1\nport: -1\nmax_connections: 1000000\nwebsocket {\n  host: 127.0.0.1\n  port: ${listening}\n  no_tls: true\n  compression: false\n}\n`)
-    const child = new Child<Probe>({ name: "the server (nats-server's WebSocket)", command: 'nats-server', args: ['-c', file], core })
+    writeFileSync(
+      file,
+      `host: 127.0.0.1\nport: -1\nmax_connections: 1000000\nwebsocket {\n  host: 127.0.0.1\n  port: ${listening}\n  no_tls: true\n  compression: false\n}\n`,
+    )
+    const child = new Child<Probe>({
+      name: "the server (nats-server's WebSocket)",
+      command: 'nats-server',
+      args: ['-c', file],
+      core,
+    })
     const [, address] = await child.says(/Listening for client connections on (\S+)[\s\S]*Server is ready/)
-    return { child, target: { dialect: 'nats', port: listening, path: '/', subscribe: subjectOf(workload) }, publish: { url: `nats://${address}`, core: true }, probed: false }
+    return {
+      child,
+      target: { dialect: 'nats', port: listening, path: '/', subscribe: subjectOf(workload) },
+      publish: { url: `nats://${address}`, core: true },
+      probed: false,
+    }
   },
 }

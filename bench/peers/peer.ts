@@ -55,10 +55,21 @@ export type Env = Readonly<Record<string, string>>
 export const LIMITS = { IDLE_TIMEOUT_S: '120', MAX_BACKPRESSURE_BYTES: '262144' }
 
 /** Starts a server of Node's, as plain JavaScript, with the probe in it. */
-export function startNode(title: string, program: readonly string[], env: Env, { core, profile }: ServerOptions): Child<Probe> {
+export function startNode(
+  title: string,
+  program: readonly string[],
+  env: Env,
+  { core, profile }: ServerOptions,
+): Child<Probe> {
   const profiling = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-interval=200', `--cpu-prof-dir=${profile}`]
   const args = ['--expose-gc', ...profiling, '--import', built('peers/programs/probe'), ...program]
-  return new Child<Probe>({ name: `the server (${title})`, command: process.execPath, args, core, env: { ...env, BENCH_PID: String(process.pid) } })
+  return new Child<Probe>({
+    name: `the server (${title})`,
+    command: process.execPath,
+    args,
+    core,
+    env: { ...env, BENCH_PID: String(process.pid) },
+  })
 }
 
 /** Reads the line with its ports. */
@@ -67,7 +78,10 @@ export async function portsOf(child: Child<Probe>): Promise<{ port: number; ops_
   return JSON.parse(line)
 }
 
-/** A port that was free a moment ago. A server that takes 0 itself could not come back to it: uWebSockets.js leaves SO_REUSEADDR out then. */
+/**
+ * A port that was free a moment ago. A server that takes 0 itself could not come back to it: uWebSockets.js leaves
+ * SO_REUSEADDR out then.
+ */
 export async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

@@ -7,7 +7,8 @@ import { targetOf } from './target.ts'
 export const raw: Peer = {
   name: 'raw',
   title: 'raw uWS',
-  about: "uWebSockets.js, one `publish` an event to one topic; core NATS, the same bytes as Roomcast's. Checks no token, keeps no promise, has no recovery",
+  about:
+    "uWebSockets.js, one `publish` an event to one topic; core NATS, the same bytes as Roomcast's. Checks no token, keeps no promise, has no recovery",
   async start(options) {
     const { natsUrl, workload, rawByMessage, port } = options
     const { namespace } = workload
@@ -23,7 +24,10 @@ export const raw: Peer = {
     }
     const child = startNode(raw.title, [built('peers/programs/raw')], env, options)
     const { port: listening } = await portsOf(child)
-    const target = { ...targetOf({ ...workload, protocol: 'raw', path: '/ws', format: 'json' }, listening), ...(rawByMessage ? undefined : { subscribe: undefined }) }
+    const target = {
+      ...targetOf({ ...workload, protocol: 'raw', path: '/ws', format: 'json' }, listening),
+      ...(rawByMessage ? undefined : { subscribe: undefined }),
+    }
     return { child, target, publish: { url: natsUrl, core: false }, probed: true }
   },
 }

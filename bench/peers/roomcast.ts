@@ -27,10 +27,27 @@ function starting(program: string): Peer['start'] {
     const child = startNode(
       roomcast.title,
       [program, 'serve', '--print-ports'],
-      { ...LIMITS, ...limits, ...ANY_PORTS, ...contract, NATS_URL: natsUrl, JWT_SECRET: jwtSecret, HOST: '127.0.0.1', PORT: String(port), LOG_LEVEL: 'warn', ...env },
+      {
+        ...LIMITS,
+        ...limits,
+        ...ANY_PORTS,
+        ...contract,
+        NATS_URL: natsUrl,
+        JWT_SECRET: jwtSecret,
+        HOST: '127.0.0.1',
+        PORT: String(port),
+        LOG_LEVEL: 'warn',
+        ...env,
+      },
       options,
     )
     const ports = await portsOf(child)
-    return { child, target: targetOf(workload, ports.port), publish: { url: natsUrl, core: false }, probed: true, opsPort: ports.ops_port }
+    return {
+      child,
+      target: targetOf(workload, ports.port),
+      publish: { url: natsUrl, core: false },
+      probed: true,
+      opsPort: ports.ops_port,
+    }
   }
 }

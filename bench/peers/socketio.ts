@@ -3,7 +3,8 @@ import { subjectOf, WORKLOADS } from '../workload.ts'
 import { freePort, LIMITS, type Peer, type PeerName, portsOf, startNode } from './peer.ts'
 import { targetOf } from './target.ts'
 
-const ABOUT = '`transports: [websocket]`, `perMessageDeflate: false`; core NATS, token checked (fast-jwt), joins the same rooms. No recovery after a restart'
+const ABOUT =
+  '`transports: [websocket]`, `perMessageDeflate: false`; core NATS, token checked (fast-jwt), joins the same rooms. No recovery after a restart'
 
 function socketIo(name: PeerName, title: string, about: string, env: Record<string, string>): Peer {
   return {
@@ -21,11 +22,24 @@ function socketIo(name: PeerName, title: string, about: string, env: Record<stri
     },
     async start(options) {
       const { natsUrl, jwtSecret, port } = options
-      const workload = options.workload.protocol === 'socketio' ? options.workload : { ...WORKLOADS.socketio, app: options.workload.app, type: options.workload.type }
+      const workload =
+        options.workload.protocol === 'socketio'
+          ? options.workload
+          : { ...WORKLOADS.socketio, app: options.workload.app, type: options.workload.type }
       const child = startNode(
         title,
         [built('peers/programs/socketio')],
-        { ...LIMITS, ...env, NATS_URL: natsUrl, JWT_SECRET: jwtSecret, PORT: String(port || (await freePort())), SUBJECT: subjectOf(workload), TYPE: workload.type, SOCKETIO_NAMESPACE: workload.namespace ?? '/', ROOM: workload.room ?? '' },
+        {
+          ...LIMITS,
+          ...env,
+          NATS_URL: natsUrl,
+          JWT_SECRET: jwtSecret,
+          PORT: String(port || (await freePort())),
+          SUBJECT: subjectOf(workload),
+          TYPE: workload.type,
+          SOCKETIO_NAMESPACE: workload.namespace ?? '/',
+          ROOM: workload.room ?? '',
+        },
         options,
       )
       const { port: listening } = await portsOf(child)
@@ -34,5 +48,15 @@ function socketIo(name: PeerName, title: string, about: string, env: Record<stri
   }
 }
 
-export const socketIoOnUws = socketIo('socketio-uws', 'socket.io on uWS', 'The socket.io package 4.8, `io.attachApp(uWebSockets.js)`.', { ON_UWS: '' })
-export const socketIoOnWs = socketIo('socketio-ws', 'socket.io on ws', 'The socket.io package 4.8 on its default engine, ws 8.', {})
+export const socketIoOnUws = socketIo(
+  'socketio-uws',
+  'socket.io on uWS',
+  'The socket.io package 4.8, `io.attachApp(uWebSockets.js)`.',
+  { ON_UWS: '' },
+)
+export const socketIoOnWs = socketIo(
+  'socketio-ws',
+  'socket.io on ws',
+  'The socket.io package 4.8 on its default engine, ws 8.',
+  {},
+)

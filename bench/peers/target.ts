@@ -4,7 +4,11 @@ import type { Workload } from '../workload.ts'
 const SOCKETIO_PATH = '/socket.io/?EIO=4&transport=websocket'
 
 /** How clients of a workload's protocol use a server. */
-export function targetOf({ protocol, path = '/', subscribe, format, namespace, join, welcomes }: Workload, port: number): Target {
-  if (protocol === 'socketio') return { dialect: 'socketio', port, path: SOCKETIO_PATH, namespace, welcomes, subscribe: join }
+export function targetOf(
+  { protocol, path = '/', subscribe, format, namespace, join, welcomes }: Workload,
+  port: number,
+): Target {
+  if (protocol === 'socketio')
+    return { dialect: 'socketio', port, path: SOCKETIO_PATH, namespace, welcomes, subscribe: join }
   return { dialect: 'roomcast', port, path, subscribe, format }
 }

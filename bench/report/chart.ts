@@ -37,13 +37,22 @@ export function lineChart({ title, xLabel, yLabel, x, y, lines, marks = [] }: Li
   const py = (value: number) => round(TOP + (1 - y.at(value)) * INNER_HEIGHT)
   const bottom = TOP + INNER_HEIGHT
   const body = [
-    ...y.ticks.map(({ value, text }) => `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${py(value)}" y2="${py(value)}"/><text class="tick" x="${LEFT - 7}" y="${py(value) + 4}" text-anchor="end">${text}</text>`),
-    ...x.ticks.map(({ value, text }) => `<line class="grid" x1="${px(value)}" x2="${px(value)}" y1="${TOP}" y2="${bottom}"/><text class="tick" x="${px(value)}" y="${bottom + 16}" text-anchor="middle">${text}</text>`),
+    ...y.ticks.map(
+      ({ value, text }) =>
+        `<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${py(value)}" y2="${py(value)}"/><text class="tick" x="${LEFT - 7}" y="${py(value) + 4}" text-anchor="end">${text}</text>`,
+    ),
+    ...x.ticks.map(
+      ({ value, text }) =>
+        `<line class="grid" x1="${px(value)}" x2="${px(value)}" y1="${TOP}" y2="${bottom}"/><text class="tick" x="${px(value)}" y="${bottom + 16}" text-anchor="middle">${text}</text>`,
+    ),
     ...marks.map(({ x: at, text }, i) => {
       const left = x.at(at) > 0.75
       return `<line class="mark" x1="${px(at)}" x2="${px(at)}" y1="${TOP}" y2="${bottom}"/><text class="marked" x="${px(at) + (left ? -4 : 4)}" y="${TOP + 11 + (i % 4) * MARK_LINE}" text-anchor="${left ? 'end' : 'start'}">${escaped(text)}</text>`
     }),
-    ...lines.map(({ name, colour, points }) => `<polyline class="line" style="stroke:var(--c${colour})" points="${points.map(([a, b]) => `${px(a)},${py(b)}`).join(' ')}"><title>${escaped(name)}</title></polyline>`),
+    ...lines.map(
+      ({ name, colour, points }) =>
+        `<polyline class="line" style="stroke:var(--c${colour})" points="${points.map(([a, b]) => `${px(a)},${py(b)}`).join(' ')}"><title>${escaped(name)}</title></polyline>`,
+    ),
   ]
   return figure(title, `${axes(xLabel, yLabel)}${body.join('')}`, legend(lines), HEIGHT)
 }
@@ -68,7 +77,10 @@ export function barChart(title: string, unit: string, x: Scale, bars: readonly B
   const width = WIDTH - BAR_LEFT - BAR_TEXT
   const px = (value: number) => round(BAR_LEFT + Math.max(0, x.at(value)) * width)
   const body = [
-    ...x.ticks.map(({ value, text }) => `<line class="grid" x1="${px(value)}" x2="${px(value)}" y1="${TOP}" y2="${bottom}"/><text class="tick" x="${px(value)}" y="${bottom + 16}" text-anchor="middle">${text}</text>`),
+    ...x.ticks.map(
+      ({ value, text }) =>
+        `<line class="grid" x1="${px(value)}" x2="${px(value)}" y1="${TOP}" y2="${bottom}"/><text class="tick" x="${px(value)}" y="${bottom + 16}" text-anchor="middle">${text}</text>`,
+    ),
     ...bars.map(({ name, colour, value, text }, i) => {
       const y = TOP + i * (BAR_HEIGHT + BAR_GAP)
       const end = Math.max(px(value), px(0) + 1)

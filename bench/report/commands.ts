@@ -28,7 +28,9 @@ export function addReport(program: Command): void {
 export function addCompare(program: Command): void {
   program
     .command('compare')
-    .description('sets two results of one scenario side by side; exit code 1 where a figure of Roomcast is past the threshold, or more events were lost')
+    .description(
+      'sets two results of one scenario side by side; exit code 1 where a figure of Roomcast is past the threshold, or more events were lost',
+    )
     .argument('<before>', 'a file of bench/results')
     .argument('<after>', 'another one')
     .addOption(number('--threshold <times>', 'how many times worse a figure may be', 1.1, 0.01))
@@ -46,12 +48,17 @@ function read(file: string): Result {
   const result = JSON.parse(readFileSync(file, 'utf8')) as Result
   if (!Array.isArray(result.runs)) throw new Error(`${file} is no result of this bench`)
   // What was not to be measured (nothing arrived) is NaN, and null in a file.
-  const runs = result.runs.map((run) => ({ ...run, figures: Object.fromEntries(Object.entries(run.figures).filter(([, value]) => typeof value === 'number')) }))
+  const runs = result.runs.map((run) => ({
+    ...run,
+    figures: Object.fromEntries(Object.entries(run.figures).filter(([, value]) => typeof value === 'number')),
+  }))
   return { ...result, runs }
 }
 
 function newestOfEach(): string[] {
-  const files = readdirSync(RESULTS).filter((file) => file.endsWith('.json')).sort()
+  const files = readdirSync(RESULTS)
+    .filter((file) => file.endsWith('.json'))
+    .sort()
   const newest = new Map<string, string>()
   // Their names end with the time.
   for (const file of files) newest.set(file.replace(/-\d{4}-\d\d-\d\dT.*$/, ''), join(RESULTS, file))

@@ -19,7 +19,8 @@ export interface Change {
 const FAULTS: readonly FigureName[] = ['missing', 'twice', 'disordered', 'slowMissing']
 
 /**
- * Sets two results of the same scenario side by side. Roomcast's figures decide; those of the others tell how alike the circumstances were.
+ * Sets two results of the same scenario side by side. Roomcast's figures decide; those of the others tell how alike the
+ * circumstances were.
  * @param max how many times worse a figure may be
  */
 export function changes(before: Result, after: Result, max: number): Change[] {
@@ -30,13 +31,31 @@ export function changes(before: Result, after: Result, max: number): Change[] {
   })
 }
 
-function changeOf(figure: FigureName, { figures: old }: Summary, { side, case: of, figures }: Summary, max: number): Change | undefined {
+function changeOf(
+  figure: FigureName,
+  { figures: old }: Summary,
+  { side, case: of, figures }: Summary,
+  max: number,
+): Change | undefined {
   const [before, after] = [old[figure], figures[figure]]
   const isFault = FAULTS.includes(figure)
   const { better } = rowOf(figure)
   if (before === undefined || after === undefined || (better === undefined && !isFault)) return undefined
-  const worse = isFault ? (after > before ? Number.POSITIVE_INFINITY : 1) : better === 'more' ? before / after : after / before
-  return { summary: [titleOf(side), of].filter(Boolean).join(', '), figure, before, after, worse, past: side === 'roomcast' && (isFault || before > 0) && worse > max }
+  const worse = isFault
+    ? after > before
+      ? Number.POSITIVE_INFINITY
+      : 1
+    : better === 'more'
+      ? before / after
+      : after / before
+  return {
+    summary: [titleOf(side), of].filter(Boolean).join(', '),
+    figure,
+    before,
+    after,
+    worse,
+    past: side === 'roomcast' && (isFault || before > 0) && worse > max,
+  }
 }
 
 /** As text for a terminal. */
@@ -45,14 +64,25 @@ export function compared(before: Result, after: Result, max: number): string {
   const past = all.filter((change) => change.past)
   const rows = all.map(({ summary, figure, before: a, after: b, worse, past: isPast }) => {
     const { about, unit } = rowOf(figure)
-    return [summary, about, unit(a), unit(b), Number.isFinite(worse) ? worse.toFixed(3) : '-', isPast ? 'PAST THE THRESHOLD' : '']
+    return [
+      summary,
+      about,
+      unit(a),
+      unit(b),
+      Number.isFinite(worse) ? worse.toFixed(3) : '-',
+      isPast ? 'PAST THE THRESHOLD' : '',
+    ]
   })
   return [
     `${before.scenario}: ${before.machine.commit}, ${before.started} and ${after.machine.commit}, ${after.started}`,
-    ...(before.machine.cpu === after.machine.cpu ? [] : [`Different machines: ${before.machine.cpu} and ${after.machine.cpu}.`]),
+    ...(before.machine.cpu === after.machine.cpu
+      ? []
+      : [`Different machines: ${before.machine.cpu} and ${after.machine.cpu}.`]),
     '',
     table([['', '', 'before', 'after', 'times worse', ''], ...rows]),
     '',
-    past.length === 0 ? `No figure of Roomcast's is more than ${max} times worse.` : `${past.length} figures of Roomcast's are more than ${max} times worse, or more events were lost.`,
+    past.length === 0
+      ? `No figure of Roomcast's is more than ${max} times worse.`
+      : `${past.length} figures of Roomcast's are more than ${max} times worse, or more events were lost.`,
   ].join('\n')
 }

@@ -1,4 +1,7 @@
-/** Every figure that a run may have: what it is called, its unit, how sides compare. Tables, the page and `compare` are made from it. */
+/**
+ * Every figure that a run may have: what it is called, its unit, how sides compare. Tables, the page and `compare` are
+ * made from it.
+ */
 
 type Unit = (value: number) => string
 
@@ -28,7 +31,11 @@ export interface FigureRow {
   readonly better?: 'less' | 'more'
 }
 
-const row = (about: string, unit: Unit, rest: Omit<FigureRow, 'about' | 'unit'> = {}): FigureRow => ({ about, unit, ...rest })
+const row = (about: string, unit: Unit, rest: Omit<FigureRow, 'about' | 'unit'> = {}): FigureRow => ({
+  about,
+  unit,
+  ...rest,
+})
 
 export const FIGURES = {
   cpuUs: row('CPU per delivery', us, { compared: 'ratio', better: 'less' }),

@@ -10,7 +10,10 @@ import { titleOf } from './table.ts'
 import { valueText } from './thresholds.ts'
 
 /** Looked at on the way to the last; each nine is a decade of the axis. */
-const PERCENTILE_STEPS = [0, 10, 25, 50, 60, 70, 75, 80, 85, 90, 92.5, 95, 96, 97, 98, 98.5, 99, 99.25, 99.5, 99.75, 99.9, 99.925, 99.95, 99.975, 99.99, 99.999]
+const PERCENTILE_STEPS = [
+  0, 10, 25, 50, 60, 70, 75, 80, 85, 90, 92.5, 95, 96, 97, 98, 98.5, 99, 99.25, 99.5, 99.75, 99.9, 99.925, 99.95,
+  99.975, 99.99, 99.999,
+]
 /** Above the last of them nothing is known with fewer samples behind it. */
 const SAMPLES_BEHIND = 10
 
@@ -31,7 +34,10 @@ const BARS: readonly { readonly figure: FigureName; readonly unit: string; reado
 /** One page with all results, that needs nothing else. */
 export function page(results: readonly Result[]): string {
   const title = `Roomcast bench: ${results.map(({ scenario }) => scenario).join(', ')}`
-  const contents = results.length < 2 ? '' : `<nav>${results.map(({ scenario, started }, i) => `<a href="#r${i}">${escaped(scenario)} <small>${escaped(started.slice(0, 16).replace('T', ' '))}</small></a>`).join('')}</nav>`
+  const contents =
+    results.length < 2
+      ? ''
+      : `<nav>${results.map(({ scenario, started }, i) => `<a href="#r${i}">${escaped(scenario)} <small>${escaped(started.slice(0, 16).replace('T', ' '))}</small></a>`).join('')}</nav>`
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
 <title>${escaped(title)}</title><style>${STYLE}</style>
@@ -45,23 +51,38 @@ function section(result: Result, index: number): string {
   const cases = [...new Set(all.map((summary) => summary.case))]
   return `<section id="r${index}"><h2>${escaped(scenario)}</h2>
 <p class="about">${escaped(started.slice(0, 19).replace('T', ' '))} UTC, commit ${escaped(machine.commit)}. ${escaped(machine.cpu)}, ${machine.cores} cores, ${machine.memory_gb} GB, ${escaped(machine.kernel)}, Node ${escaped(machine.node)}, nats-server ${escaped(machine.nats_server)}.<br>
-${Object.entries(settings).map(([name, value]) => `${escaped(name)} <b>${escaped(String(value))}</b>`).join(' · ')}</p>
+${Object.entries(settings)
+  .map(([name, value]) => `${escaped(name)} <b>${escaped(String(value))}</b>`)
+  .join(' · ')}</p>
 ${thresholds.length === 0 ? '' : `<ul class="thresholds">${thresholds.map((threshold) => `<li class="${threshold.met ? 'met' : 'missed'}">${threshold.met ? '✓' : '✗'} ${escaped(threshold.about)}: <b>${valueText(threshold)}</b> (at most ${threshold.max})</li>`).join('')}</ul>`}
 ${failures.length === 0 ? '' : `<ul class="failures">${failures.map((failure) => `<li>Not measured: ${escaped(failure)}</li>`).join('')}</ul>`}
 <div class="charts">${[...curves(all, cases), ...timelines(runs, cases)].join('')}</div>
 <div class="charts">${bars(all, cases).join('')}</div>
-${cases.map((name) => figuresTable(name, all.filter((summary) => summary.case === name))).join('')}
-<details><summary>Servers and their settings</summary><dl>${Object.entries(servers).map(([name, about]) => `<dt>${escaped(titleOf(name as Run['side']))}</dt><dd>${escaped(about)}</dd>`).join('')}</dl></details></section>`
+${cases
+  .map((name) =>
+    figuresTable(
+      name,
+      all.filter((summary) => summary.case === name),
+    ),
+  )
+  .join('')}
+<details><summary>Servers and their settings</summary><dl>${Object.entries(servers)
+    .map(([name, about]) => `<dt>${escaped(titleOf(name as Run['side']))}</dt><dd>${escaped(about)}</dd>`)
+    .join('')}</dl></details></section>`
 }
 
 /** Latency by percentile: a chart for each case, with a line for each server; or one with a line for each case. */
 function curves(all: readonly Summary[], cases: readonly string[]): string[] {
   const single = new Set(all.map(({ side }) => side)).size === 1
-  const groups = single ? [{ name: '', of: all }] : cases.map((name) => ({ name, of: all.filter((summary) => summary.case === name) }))
+  const groups = single
+    ? [{ name: '', of: all }]
+    : cases.map((name) => ({ name, of: all.filter((summary) => summary.case === name) }))
   return groups.flatMap(({ name, of }) => {
     const measured = of.flatMap((summary, i) => {
       const latencies = latenciesOf(summary)
-      return latencies === undefined ? [] : [{ summary, latencies, colour: single ? i % PEER_NAMES.length : colourOf(summary) }]
+      return latencies === undefined
+        ? []
+        : [{ summary, latencies, colour: single ? i % PEER_NAMES.length : colourOf(summary) }]
     })
     if (measured.length === 0) return []
     const lastOf = (latencies: Latencies) => 100 * (1 - SAMPLES_BEHIND / Math.max(latencies.count, 2 * SAMPLES_BEHIND))
@@ -69,11 +90,20 @@ function curves(all: readonly Summary[], cases: readonly string[]): string[] {
     const lines: Line[] = measured.map(({ summary, latencies, colour }) => ({
       name: single ? summary.case || titleOf(summary.side) : titleOf(summary.side),
       colour,
-      points: [...PERCENTILE_STEPS.filter((step) => step < lastOf(latencies)), lastOf(latencies)].map((step) => [step, latencies.ms(step)] as const),
+      points: [...PERCENTILE_STEPS.filter((step) => step < lastOf(latencies)), lastOf(latencies)].map(
+        (step) => [step, latencies.ms(step)] as const,
+      ),
     }))
     const values = lines.flatMap(({ points }) => points.map(([, ms]) => ms))
     const title = ['Latency', name].filter(Boolean).join(', ')
-    return lineChart({ title, xLabel: 'percentile, %', yLabel: 'latency, ms', x: percentiles(max), y: logarithmic(Math.min(...values), Math.max(...values)), lines })
+    return lineChart({
+      title,
+      xLabel: 'percentile, %',
+      yLabel: 'latency, ms',
+      x: percentiles(max),
+      y: logarithmic(Math.min(...values), Math.max(...values)),
+      lines,
+    })
   })
 }
 
@@ -95,7 +125,9 @@ function bars(all: readonly Summary[], cases: readonly string[]): string[] {
     const x = linear(0, Math.max(...shown.map(({ value }) => value / per)))
     const single = new Set(shown.map(({ summary }) => summary.side)).size === 1
     const chart = shown.map(({ summary, value }) => ({
-      name: single ? summary.case : [titleOf(summary.side), cases.length > 1 ? summary.case : ''].filter(Boolean).join(', '),
+      name: single
+        ? summary.case
+        : [titleOf(summary.side), cases.length > 1 ? summary.case : ''].filter(Boolean).join(', '),
       colour: colourOf(summary),
       value: value / per,
       text: rowOf(figure).unit(value),
@@ -105,7 +137,11 @@ function bars(all: readonly Summary[], cases: readonly string[]): string[] {
   })
 }
 
-const TIMELINES: readonly { readonly of: 'backlog' | 'memoryMb' | 'deliveriesPerSecond' | 'ready' | 'cpu'; readonly title: string; readonly yLabel: string }[] = [
+const TIMELINES: readonly {
+  readonly of: 'backlog' | 'memoryMb' | 'deliveriesPerSecond' | 'ready' | 'cpu'
+  readonly title: string
+  readonly yLabel: string
+}[] = [
   { of: 'backlog', title: 'Backlog', yLabel: 'deliveries due and not arrived' },
   { of: 'ready', title: 'Subscribed connections', yLabel: 'connections' },
   { of: 'deliveriesPerSecond', title: 'Deliveries', yLabel: 'deliveries a second' },
@@ -116,12 +152,19 @@ const TIMELINES: readonly { readonly of: 'backlog' | 'memoryMb' | 'deliveriesPer
 /** What went on over time, in the first round of each case. */
 function timelines(runs: readonly Run[], cases: readonly string[]): string[] {
   return cases.flatMap((name) => {
-    const shown = runs.flatMap((run) => (run.case === name && run.round === 1 && run.timeline ? [{ run, timeline: run.timeline }] : []))
+    const shown = runs.flatMap((run) =>
+      run.case === name && run.round === 1 && run.timeline ? [{ run, timeline: run.timeline }] : [],
+    )
     if (shown.length === 0) return []
     const marks = shown.find(({ run }) => run.side === 'roomcast')?.timeline.marks ?? []
-    const changing = (of: (typeof TIMELINES)[number]['of']) => of !== 'ready' || shown.some(({ timeline }) => new Set(timeline.ready).size > 1)
+    const changing = (of: (typeof TIMELINES)[number]['of']) =>
+      of !== 'ready' || shown.some(({ timeline }) => new Set(timeline.ready).size > 1)
     return TIMELINES.filter(({ of }) => changing(of)).map(({ of, title, yLabel }) => {
-      const lines = shown.map(({ run, timeline }) => ({ name: titleOf(run.side), colour: colourOf(run), points: pointsOf(timeline, of) }))
+      const lines = shown.map(({ run, timeline }) => ({
+        name: titleOf(run.side),
+        colour: colourOf(run),
+        points: pointsOf(timeline, of),
+      }))
       const values = lines.flatMap(({ points }) => points.map(([, value]) => value))
       return lineChart({
         title: [title, name].filter(Boolean).join(', '),
@@ -136,7 +179,10 @@ function timelines(runs: readonly Run[], cases: readonly string[]): string[] {
   })
 }
 
-function pointsOf({ seconds, ...series }: Timeline, of: (typeof TIMELINES)[number]['of']): (readonly [number, number])[] {
+function pointsOf(
+  { seconds, ...series }: Timeline,
+  of: (typeof TIMELINES)[number]['of'],
+): (readonly [number, number])[] {
   return seconds.map((second, i) => [second, series[of][i] ?? 0] as const)
 }
 
@@ -147,11 +193,17 @@ function figuresTable(name: string, all: readonly Summary[]): string {
     const value = figures[figure]
     if (value === undefined) return '<td>-</td>'
     const against = base?.figures[figure]
-    const compared = side === base?.side || against === undefined || rowOf(figure).compared === undefined ? '' : ` <small>${escaped(rowOf(figure).compared === 'ratio' ? `${comparedOf(figure, against, value)}×` : comparedOf(figure, against, value))}</small>`
+    const compared =
+      side === base?.side || against === undefined || rowOf(figure).compared === undefined
+        ? ''
+        : ` <small>${escaped(rowOf(figure).compared === 'ratio' ? `${comparedOf(figure, against, value)}×` : comparedOf(figure, against, value))}</small>`
     return `<td>${escaped(rowOf(figure).unit(value))}${compared}</td>`
   }
   return `<div class="scroll"><table>${name === '' ? '' : `<caption>${escaped(name)}</caption>`}<thead><tr><th></th>${all.map(({ side }) => `<th>${escaped(titleOf(side))}</th>`).join('')}</tr></thead><tbody>${present
-    .map((figure) => `<tr><th class="${'part' in rowOf(figure) ? 'part' : ''}">${escaped(rowOf(figure).about)}</th>${all.map((summary) => cell(figure, summary)).join('')}</tr>`)
+    .map(
+      (figure) =>
+        `<tr><th class="${'part' in rowOf(figure) ? 'part' : ''}">${escaped(rowOf(figure).about)}</th>${all.map((summary) => cell(figure, summary)).join('')}</tr>`,
+    )
     .join('')}</tbody></table></div>`
 }
 

@@ -34,7 +34,16 @@ function summary(all: readonly Figures[]): Figures {
       const values = all.flatMap((figures) => figures[name] ?? [])
       if (values.length === 0) return []
       const { over } = rowOf(name)
-      return [[name, over === 'sum' ? values.reduce((sum, value) => sum + value, 0) : over === 'max' ? Math.max(...values) : median(values)]]
+      return [
+        [
+          name,
+          over === 'sum'
+            ? values.reduce((sum, value) => sum + value, 0)
+            : over === 'max'
+              ? Math.max(...values)
+              : median(values),
+        ],
+      ]
     }),
   )
 }
@@ -44,5 +53,7 @@ export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = sorted.length >> 1
   if (sorted.length === 0) return Number.NaN
-  return sorted.length % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
+  return sorted.length % 2 === 1
+    ? (sorted[middle] as number)
+    : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
 }

@@ -16,7 +16,12 @@ export function report({ scenario, machine, settings, runs, failures, thresholds
   const cases = [...new Set(all.map((summary) => summary.case))]
   const sides = [...new Set(all.map(({ side }) => side))]
   const rounds = roundsOf(runs)
-  const tables = sides.length === 1 ? [byCase(all)] : cases.map((name) => `${name === '' ? '' : `${name}\n`}${bySide(all.filter((summary) => summary.case === name))}`)
+  const tables =
+    sides.length === 1
+      ? [byCase(all)]
+      : cases.map(
+          (name) => `${name === '' ? '' : `${name}\n`}${bySide(all.filter((summary) => summary.case === name))}`,
+        )
   const othersBusy = Math.max(0, ...runs.map(({ figures }) => figures.othersBusy ?? 0))
   return [
     described(scenario, machine, settings),
@@ -25,30 +30,65 @@ export function report({ scenario, machine, settings, runs, failures, thresholds
     '',
     ...(rounds > 1 ? ['Medians of the rounds; maximum and counts are of all rounds.'] : []),
     'Memory: what RSS grew by, garbage collected before and after. Missing counts up to the end; it is expected of servers without recovery.',
-    ...(othersBusy > DISTURBED ? [`Other programs used up to ${Math.round(othersBusy * 100)} % of a core: figures differ by that more than by the servers.`] : []),
+    ...(othersBusy > DISTURBED
+      ? [
+          `Other programs used up to ${Math.round(othersBusy * 100)} % of a core: figures differ by that more than by the servers.`,
+        ]
+      : []),
     ...failures.map((failure) => `not measured: ${failure}`),
-    ...(thresholds.length > 0 ? ['', table(thresholds.map((threshold) => [threshold.about, valueText(threshold), `<= ${threshold.max}`, threshold.met ? 'met' : 'NOT MET']))] : []),
+    ...(thresholds.length > 0
+      ? [
+          '',
+          table(
+            thresholds.map((threshold) => [
+              threshold.about,
+              valueText(threshold),
+              `<= ${threshold.max}`,
+              threshold.met ? 'met' : 'NOT MET',
+            ]),
+          ),
+        ]
+      : []),
   ].join('\n')
 }
 
 /** One side: a column for each case. */
 function byCase(all: readonly Summary[]): string {
-  return table([['', ...all.map(({ case: of, side }) => of || titleOf(side))], ...presentOf(all).map((name) => [labelOf(name), ...all.map(({ figures }) => shown(name, figures[name]))])])
+  return table([
+    ['', ...all.map(({ case: of, side }) => of || titleOf(side))],
+    ...presentOf(all).map((name) => [labelOf(name), ...all.map(({ figures }) => shown(name, figures[name]))]),
+  ])
 }
 
-/** One case: a column for each side, and how Roomcast compares with the raw one, or with the build before, in each round. */
+/**
+ * One case: a column for each side, and how Roomcast compares with the raw one, or with the build before, in each
+ * round.
+ */
 function bySide(all: readonly Summary[]): string {
   const rounds = roundsOf(all.flatMap((summary) => summary.rounds))
   const base = baseOf(all)
   const roomcast = all.find(({ side }) => side === 'roomcast')
   const roundColumns = rounds > 1 ? Array.from({ length: rounds }, (_, i) => i + 1) : []
   const compare = base !== undefined && roomcast !== undefined
-  const head = ['', ...all.map(({ side }) => titleOf(side)), ...(compare ? [`Roomcast : ${base.side}`, ...roundColumns.map((round) => `round ${round}`)] : [])]
+  const head = [
+    '',
+    ...all.map(({ side }) => titleOf(side)),
+    ...(compare ? [`Roomcast : ${base.side}`, ...roundColumns.map((round) => `round ${round}`)] : []),
+  ]
   const lines = presentOf(all).map((name) => {
     const cells = [labelOf(name), ...all.map(({ figures }) => shown(name, figures[name]))]
     if (!compare || rowOf(name).compared === undefined) return cells
-    const pairs = roundColumns.length === 0 ? [[base.rounds[0], roomcast.rounds[0]]] : roundColumns.map((round) => [base, roomcast].map((summary) => summary.rounds.find((run) => run.round === round)))
-    return [...cells, middle(name, pairs), ...(roundColumns.length === 0 ? [] : pairs.map(([a, b]) => comparedOrNothing(name, a, b)))]
+    const pairs =
+      roundColumns.length === 0
+        ? [[base.rounds[0], roomcast.rounds[0]]]
+        : roundColumns.map((round) =>
+            [base, roomcast].map((summary) => summary.rounds.find((run) => run.round === round)),
+          )
+    return [
+      ...cells,
+      middle(name, pairs),
+      ...(roundColumns.length === 0 ? [] : pairs.map(([a, b]) => comparedOrNothing(name, a, b))),
+    ]
   })
   return table([head, ...lines])
 }
@@ -89,15 +129,30 @@ export function titleOf(side: Side): string {
   return side === 'before' ? BEFORE_TITLE : (PEERS[side]?.title ?? side)
 }
 
-export function described(scenario: string, { cpu, cores, memory_gb, kernel, node, nats_server, load, commit }: Machine, settings: Result['settings']): string {
+export function described(
+  scenario: string,
+  { cpu, cores, memory_gb, kernel, node, nats_server, load, commit }: Machine,
+  settings: Result['settings'],
+): string {
   return [
-    `${scenario}: ${Object.entries(settings).map(([name, value]) => `${name} ${value}`).join(', ')}`,
+    `${scenario}: ${Object.entries(settings)
+      .map(([name, value]) => `${name} ${value}`)
+      .join(', ')}`,
     `${cpu}, ${cores} cores, ${memory_gb} GB, ${kernel}, Node ${node}, nats-server ${nats_server}, commit ${commit}; load before the run ${load}`,
   ].join('\n')
 }
 
 export function table(rows: readonly (readonly string[])[]): string {
   const columns = Math.max(0, ...rows.map((row) => row.length))
-  const widths = Array.from({ length: columns }, (_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)))
-  return rows.map((row) => row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join('   ').trimEnd()).join('\n')
+  const widths = Array.from({ length: columns }, (_, column) =>
+    Math.max(...rows.map((row) => (row[column] ?? '').length)),
+  )
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+        .join('   ')
+        .trimEnd(),
+    )
+    .join('\n')
 }

@@ -14,15 +14,27 @@ export interface Threshold {
 
 /** The value as text. Written to a file, what could not be measured is null. */
 export function valueText({ value }: Threshold): string {
-  return !Number.isFinite(value) ? 'not measured' : Number.isInteger(value) ? value.toLocaleString('en') : value.toFixed(3)
+  return !Number.isFinite(value)
+    ? 'not measured'
+    : Number.isInteger(value)
+      ? value.toLocaleString('en')
+      : value.toFixed(3)
 }
 
 export function threshold(about: string, value: number, max: number): Threshold {
   return { about, value, max, met: value <= max }
 }
 
-/** Median over the rounds of how Roomcast does against another side in the same round; NaN where that one has no figures. */
-export function against(runs: readonly Run[], other: Side, figure: FigureName, how: (roomcast: number, other: number) => number): number {
+/**
+ * Median over the rounds of how Roomcast does against another side in the same round; NaN where that one has no
+ * figures.
+ */
+export function against(
+  runs: readonly Run[],
+  other: Side,
+  figure: FigureName,
+  how: (roomcast: number, other: number) => number,
+): number {
   return median(
     runs
       .filter(({ side }) => side === 'roomcast')
@@ -43,6 +55,12 @@ export function medianOf(runs: readonly Run[], side: Side, figure: FigureName): 
 
 /** No event of Roomcast's may be missing, doubled or out of order. */
 export function faultless(runs: readonly Run[]): Threshold {
-  const faults = runs.filter(({ side }) => side === 'roomcast').reduce((sum, { figures: { missing = 0, twice = 0, disordered = 0, slowMissing = 0 } }) => sum + missing + twice + disordered + slowMissing, 0)
+  const faults = runs
+    .filter(({ side }) => side === 'roomcast')
+    .reduce(
+      (sum, { figures: { missing = 0, twice = 0, disordered = 0, slowMissing = 0 } }) =>
+        sum + missing + twice + disordered + slowMissing,
+      0,
+    )
   return threshold('events missing, twice or out of order in Roomcast', faults, 0)
 }

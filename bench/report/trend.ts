@@ -19,7 +19,14 @@ export function trendOf(seconds: readonly number[], values: readonly number[], r
   const ys = values.slice(from)
   const mean = (all: readonly number[]) => all.reduce((sum, value) => sum + value, 0) / all.length
   const [mx, my] = [mean(xs), mean(ys)]
-  const slope = xs.reduce((sum, x, i) => sum + (x - mx) * ((ys[i] as number) - my), 0) / xs.reduce((sum, x) => sum + (x - mx) ** 2, 0)
+  const slope =
+    xs.reduce((sum, x, i) => sum + (x - mx) * ((ys[i] as number) - my), 0) /
+    xs.reduce((sum, x) => sum + (x - mx) ** 2, 0)
   const off = xs.map((x, i) => ((ys[i] as number) - my - slope * (x - mx)) ** 2)
-  return { level: my, perMinute: slope * 60, growth: slope * ((xs.at(-1) ?? Number.NaN) - (xs[0] ?? Number.NaN)), noise: 3 * Math.sqrt(mean(off)) }
+  return {
+    level: my,
+    perMinute: slope * 60,
+    growth: slope * ((xs.at(-1) ?? Number.NaN) - (xs[0] ?? Number.NaN)),
+    noise: 3 * Math.sqrt(mean(off)),
+  }
 }

@@ -32,8 +32,9 @@ const SAMPLE_MS = 500
 /** Measured in one turn. */
 const TURN_S = 2.5
 /**
- * Load before each turn, unmeasured. Who had nothing for a while acknowledges the next 16 segments at once (Linux' `TCP_MAX_QUICKACKS`), and over
- * the loopback it is the sender's core that this is done on: a delivery costs a quarter more.
+ * Load before each turn, unmeasured. Who had nothing for a while acknowledges the next 16 segments at once (Linux'
+ * `TCP_MAX_QUICKACKS`), and over the loopback it is the sender's core that this is done on: a delivery costs a quarter
+ * more.
  */
 const RUN_IN_S = 2
 
@@ -71,11 +72,17 @@ export async function deliver(peer: Peer, load: Delivering, place: Place, at: At
 }
 
 /**
- * The same with servers that run side by side, each with clients of its own, and are measured in turn: what a delivery costs on a
- * machine may change by a third within seconds, which then meets them all.
+ * The same with servers that run side by side, each with clients of its own, and are measured in turn: what a delivery
+ * costs on a machine may change by a third within seconds, which then meets them all.
  * @returns as many as there are peers, in their order
  */
-async function deliverInTurn(peers: readonly Peer[], load: Delivering, place: Place, at: At, label: string): Promise<Delivered[]> {
+async function deliverInTurn(
+  peers: readonly Peer[],
+  load: Delivering,
+  place: Place,
+  at: At,
+  label: string,
+): Promise<Delivered[]> {
   const { loads, warmupSeconds, eachSecond } = load
   const seconds = Math.max(...loads.map((each) => each.seconds))
   const stages: Stage[] = []
@@ -95,7 +102,11 @@ async function deliverInTurn(peers: readonly Peer[], load: Delivering, place: Pl
     const runIn = peers.length === 1 ? 0 : RUN_IN_S
     const allSeconds = (seconds + turns * runIn) * peers.length
     progress(`${label}: measuring for ${allSeconds} s`, allSeconds)
-    const measured = sides.map((side) => ({ ...side, recorder: new Recorder(side.stage, SAMPLE_MS), deliveries: new Deliveries(side.stage) }))
+    const measured = sides.map((side) => ({
+      ...side,
+      recorder: new Recorder(side.stage, SAMPLE_MS),
+      deliveries: new Deliveries(side.stage),
+    }))
     for (const { recorder } of measured) recorder.pause()
     const turnLoads = loads.map((each) => ({ ...each, seconds: each.seconds / turns }))
     for (let turn = 0; turn < turns; turn++) {
@@ -121,8 +132,14 @@ async function deliverInTurn(peers: readonly Peer[], load: Delivering, place: Pl
       const timeline = await recorder.stop()
       const tallies = await stage.tally()
       const all = merged([...tallies.values()])
-      if (all.cut > 0 && !load.countsCut) throw new NotMeasured(`${all.cut} connections to ${peer.title} were cut: ${all.reason}`)
-      const figures = { ...delivering, ...figuresOf(all), ...connecting, peakBytes: Math.max(...timeline.memoryMb) * 2 ** 20 }
+      if (all.cut > 0 && !load.countsCut)
+        throw new NotMeasured(`${all.cut} connections to ${peer.title} were cut: ${all.reason}`)
+      const figures = {
+        ...delivering,
+        ...figuresOf(all),
+        ...connecting,
+        peakBytes: Math.max(...timeline.memoryMb) * 2 ** 20,
+      }
       delivered.push({ run: { side: peer.name, ...at, figures, latencies: all.latencies.encode(), timeline }, tallies })
     }
     return delivered
@@ -133,24 +150,35 @@ async function deliverInTurn(peers: readonly Peer[], load: Delivering, place: Pl
 
 /** Not of less than an event. */
 function turnsOf(loads: readonly Load[]): number {
-  return Math.max(1, Math.floor(Math.min(...loads.map(({ perSecond, seconds }) => Math.min(seconds / TURN_S, seconds * perSecond)))))
+  return Math.max(
+    1,
+    Math.floor(Math.min(...loads.map(({ perSecond, seconds }) => Math.min(seconds / TURN_S, seconds * perSecond)))),
+  )
 }
 
 /**
- * One round of all sides: Roomcast in turn with the raw server that its goals are set by, each of the others alone. In each second
- * round Roomcast is started and connected before the raw one.
+ * One round of all sides: Roomcast in turn with the raw server that its goals are set by, each of the others alone. In
+ * each second round Roomcast is started and connected before the raw one.
  */
 export async function deliverRound(session: Session, load: Delivering, at: At, label: string): Promise<void> {
   const pair = session.peers.filter(({ name }) => name === 'raw' || name === 'roomcast')
   const others = session.peers.filter((peer) => !pair.includes(peer))
   for (const peers of [at.round % 2 === 1 ? pair : pair.toReversed(), ...others.map((peer) => [peer])]) {
     const of = `${label}, ${peers.map(({ title }) => title).join(' and ')}`
-    await session.measureAll(of, peers, async () => (await deliverInTurn(peers, load, session.place, at, of)).map(({ run }) => run))
+    await session.measureAll(of, peers, async () =>
+      (await deliverInTurn(peers, load, session.place, at, of)).map(({ run }) => run),
+    )
   }
 }
 
 /** Starts a server, connects everybody, and ends all of it: what a connection costs. */
-export async function connectOnly(peer: Peer, load: Pick<Delivering, 'workload' | 'cohorts'>, place: Place, at: At, label: string): Promise<Run> {
+export async function connectOnly(
+  peer: Peer,
+  load: Pick<Delivering, 'workload' | 'cohorts'>,
+  place: Place,
+  at: At,
+  label: string,
+): Promise<Run> {
   progress(`${label}: connecting`)
   const stage = await Stage.open({ ...load, peer }, place)
   try {

@@ -16,12 +16,15 @@ export function number(flags: string, about: string, fallback: number, min: numb
 /** Several, comma separated: each is measured. */
 export function numbers(flags: string, about: string, fallback: readonly number[], min: number): Option {
   const whole = Number.isInteger(min)
-  return new Option(flags, about).default(fallback, fallback.join(',')).argParser((text) => text.split(',').map((part) => oneNumber(part, min, whole)))
+  return new Option(flags, about)
+    .default(fallback, fallback.join(','))
+    .argParser((text) => text.split(',').map((part) => oneNumber(part, min, whole)))
 }
 
 function oneNumber(text: string, min: number, whole: boolean): number {
   const value = Number(text)
-  if (text.trim() === '' || !(value >= min) || (whole && !Number.isInteger(value))) throw new InvalidArgumentError(`It wants a ${whole ? 'whole ' : ''}number from ${min} on.`)
+  if (text.trim() === '' || !(value >= min) || (whole && !Number.isInteger(value)))
+    throw new InvalidArgumentError(`It wants a ${whole ? 'whole ' : ''}number from ${min} on.`)
   return value
 }
 
@@ -31,17 +34,31 @@ export function protocol(): Option {
 
 /** @param about who is measured by default */
 export function peers(about: string): Option {
-  return new Option('--peers <list>', `who is measured beside Roomcast, comma separated: ${PEER_NAMES.filter((name) => name !== 'roomcast').join(', ')}; or none (default: ${about})`).argParser((text) => {
+  return new Option(
+    '--peers <list>',
+    `who is measured beside Roomcast, comma separated: ${PEER_NAMES.filter((name) => name !== 'roomcast').join(', ')}; or none (default: ${about})`,
+  ).argParser((text) => {
     const names = text === 'none' ? [] : text.split(',')
-    for (const name of names) if (!(PEER_NAMES as string[]).includes(name)) throw new InvalidArgumentError(`There is no ${name}.`)
+    for (const name of names)
+      if (!(PEER_NAMES as string[]).includes(name)) throw new InvalidArgumentError(`There is no ${name}.`)
     return names as PeerName[]
   })
 }
 
-/** V8 collects garbage twice more some 8 s after the bench made it do so to weigh the memory: measuring begins behind that. */
-export const warmup = () => number('--warmup <s>', 'time before it under the same load, past the collections of garbage that weighing the memory causes some 8 s later', 10, 0)
+/**
+ * V8 collects garbage twice more some 8 s after the bench made it do so to weigh the memory: measuring begins behind
+ * that.
+ */
+export const warmup = () =>
+  number(
+    '--warmup <s>',
+    'time before it under the same load, past the collections of garbage that weighing the memory causes some 8 s later',
+    10,
+    0,
+  )
 export const seed = () => number('--seed <n>', 'of everything that is left to chance', 1, 0)
-export const profile = () => new Option('--profile <folder>', 'write CPU profiles of the servers there; the figures include what that costs')
+export const profile = () =>
+  new Option('--profile <folder>', 'write CPU profiles of the servers there; the figures include what that costs')
 export const check = () => new Option('--check', 'exit code 1 when a threshold is not met')
 
 export interface CommonFlags {
@@ -64,7 +81,11 @@ export function checked({ check: asked }: { readonly check?: true }, result: Res
 
 /** Without what is not worth showing. */
 export function settingsOf(flags: object): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(flags).filter(([name, value]) => value !== undefined && !['check', 'seed'].includes(name)).map(([name, value]) => [name, Array.isArray(value) && value.length === 0 ? 'none' : value]))
+  return Object.fromEntries(
+    Object.entries(flags)
+      .filter(([name, value]) => value !== undefined && !['check', 'seed'].includes(name))
+      .map(([name, value]) => [name, Array.isArray(value) && value.length === 0 ? 'none' : value]),
+  )
 }
 
 export type AddScenario = (program: Command) => void

@@ -51,7 +51,9 @@ export class Recorder {
       samples.map((sample, i) => {
         const before = samples[i - 1]
         // A server that was started again counts from 0, and has used some by the time that it is seen.
-        return before === undefined || (isOfServer && before.memoryMb === 0) ? 0 : Math.max(0, (value(sample) - value(before)) / ((sample.second - before.second) * unit))
+        return before === undefined || (isOfServer && before.memoryMb === 0)
+          ? 0
+          : Math.max(0, (value(sample) - value(before)) / ((sample.second - before.second) * unit))
       })
     return {
       seconds: samples.map(({ second }) => round(second)),
@@ -86,10 +88,18 @@ export class Recorder {
         })
       } catch {
         // The server is gone at the moment.
-        this.samples.push({ second: this.second, memoryMb: 0, cpuUs: 0, arrived, backlog: Math.max(0, Math.round(this.stage.dueNow() - arrived)), ready })
+        this.samples.push({
+          second: this.second,
+          memoryMb: 0,
+          cpuUs: 0,
+          arrived,
+          backlog: Math.max(0, Math.round(this.stage.dueNow() - arrived)),
+          ready,
+        })
       }
       const dueUs = this.nowUs + everyMs * 1000
-      while (!this.stopping && this.nowUs < dueUs) await new Promise((resolve) => setTimeout(resolve, (dueUs - this.nowUs) / 1000))
+      while (!this.stopping && this.nowUs < dueUs)
+        await new Promise((resolve) => setTimeout(resolve, (dueUs - this.nowUs) / 1000))
     }
   }
 }

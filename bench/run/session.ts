@@ -81,7 +81,11 @@ export class Session {
       started: this.started.toISOString(),
       argv: process.argv.slice(2),
       machine: this.where,
-      settings: { ...settings, seed, pinned: this.place.cores === undefined ? 'no' : 'the server has a core, the rest share another' },
+      settings: {
+        ...settings,
+        seed,
+        pinned: this.place.cores === undefined ? 'no' : 'the server has a core, the rest share another',
+      },
       servers: Object.fromEntries(this.peers.map(({ name, about }) => [name, about])),
       runs: this.runs,
       failures: this.failures,

@@ -9,7 +9,17 @@ import type { Env, Peer, Server, ServerOptions } from '../peers/peer.ts'
 import type { Published, Publisher } from '../publisher.ts'
 import type { Figures } from '../report/result.ts'
 import { built } from '../root.ts'
-import { type Cpu, commandOf, cpuOf, cpuOfTree, cpuSince, machineCpuUs, residentBytesOfTree, totalOf, treeOf } from '../usage.ts'
+import {
+  type Cpu,
+  commandOf,
+  cpuOf,
+  cpuOfTree,
+  cpuSince,
+  machineCpuUs,
+  residentBytesOfTree,
+  totalOf,
+  treeOf,
+} from '../usage.ts'
 import { subjectOf, type Workload } from '../workload.ts'
 
 /** What all servers of a bench are measured with. */
@@ -67,7 +77,10 @@ const CONNECT_TIMEOUT_MS = 60_000
 const ARRIVAL_TIMEOUT_MS = 20_000
 const WORKERS_SETTLE_MS = 400
 
-/** One server with its nats-server, its clients and its publisher: everything that a scenario does to a server, and what is seen of it. */
+/**
+ * One server with its nats-server, its clients and its publisher: everything that a scenario does to a server, and what
+ * is seen of it.
+ */
 export class Stage {
   server: Server
   readonly crowd: Crowd
@@ -105,7 +118,12 @@ export class Stage {
       timeoutMs: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
       comeBack: options.comeBack === true,
     })
-    this.publisher = new Child<Publisher>({ name: 'publisher', command: process.execPath, args: [built('publisher')], core: place.cores?.rest })
+    this.publisher = new Child<Publisher>({
+      name: 'publisher',
+      command: process.execPath,
+      args: [built('publisher')],
+      core: place.cores?.rest,
+    })
   }
 
   get pid(): number {
@@ -121,7 +139,10 @@ export class Stage {
     const { lastReadyUs } = await this.crowd.state()
     const cpu = cpuSince(cpuBefore, cpuOfTree(this.pid))
     const { size } = this.crowd
-    if (ready < size) throw new NotMeasured(`did not connect ${size} in ${(this.options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS) / 1000} s, but ${ready}${reason === '' ? '' : ` (${reason})`}`)
+    if (ready < size)
+      throw new NotMeasured(
+        `did not connect ${size} in ${(this.options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS) / 1000} s, but ${ready}${reason === '' ? '' : ` (${reason})`}`,
+      )
     const after = await this.weigh()
     const seconds = (lastReadyUs - startUs) / 1e6
     return {
@@ -132,7 +153,10 @@ export class Stage {
       emptyBytes: before.residentBytes,
       connectionBytes: (after.residentBytes - before.residentBytes) / size,
       ...(before.heap && after.heap
-        ? { connectionHeapBytes: (after.heap.usedBytes - before.heap.usedBytes) / size, connectionYoungBytes: (after.heap.youngBytes - before.heap.youngBytes) / size }
+        ? {
+            connectionHeapBytes: (after.heap.usedBytes - before.heap.usedBytes) / size,
+            connectionYoungBytes: (after.heap.youngBytes - before.heap.youngBytes) / size,
+          }
         : undefined),
     }
   }
@@ -166,7 +190,10 @@ export class Stage {
   }
 
   /** Waits until all, or these cohorts, had every event, at most so long. @returns events that are still to come */
-  async arrival(timeoutMs = this.options.arrivalTimeoutMs ?? ARRIVAL_TIMEOUT_MS, cohorts?: readonly string[]): Promise<number> {
+  async arrival(
+    timeoutMs = this.options.arrivalTimeoutMs ?? ARRIVAL_TIMEOUT_MS,
+    cohorts?: readonly string[],
+  ): Promise<number> {
     return this.crowd.arrival(await this.publisher.call('counts'), timeoutMs, cohorts)
   }
 
@@ -177,18 +204,28 @@ export class Stage {
   /** Deliveries that are due by now. */
   dueNow(): number {
     let due = this.dueBefore
-    for (const { startUs, load, audience } of this.running) due += Math.min(load.seconds, (monotonicUs() - startUs) / 1e6) * load.perSecond * audience
+    for (const { startUs, load, audience } of this.running)
+      due += Math.min(load.seconds, (monotonicUs() - startUs) / 1e6) * load.perSecond * audience
     return due
   }
 
   usage(): Usage {
-    return { server: cpuOfTree(this.pid), clientUs: this.crowd.children.reduce((sum, { pid }) => sum + totalOf(cpuOf(pid)), 0), othersUs: this.othersCpuUs(), us: monotonicUs() }
+    return {
+      server: cpuOfTree(this.pid),
+      clientUs: this.crowd.children.reduce((sum, { pid }) => sum + totalOf(cpuOf(pid)), 0),
+      othersUs: this.othersCpuUs(),
+      us: monotonicUs(),
+    }
   }
 
   /** Memory in use, garbage collected before. */
   async weigh() {
     const { child, probed } = this.server
-    const workers = probed ? treeOf(child.pid).slice(1).filter((pid) => commandOf(pid).includes('probe')) : []
+    const workers = probed
+      ? treeOf(child.pid)
+          .slice(1)
+          .filter((pid) => commandOf(pid).includes('probe'))
+      : []
     for (const pid of workers) process.kill(pid, 'SIGUSR2')
     const heap = probed ? await child.call('settle') : undefined
     if (workers.length > 0) await new Promise((resolve) => setTimeout(resolve, WORKERS_SETTLE_MS))
@@ -210,7 +247,10 @@ export class Stage {
     const { opsPort } = this.server
     if (opsPort === undefined) return undefined
     const text = await (await fetch(`http://127.0.0.1:${opsPort}/metrics`)).text()
-    return [...text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))].reduce((sum, [, value]) => sum + Number(value), 0)
+    return [...text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))].reduce(
+      (sum, [, value]) => sum + Number(value),
+      0,
+    )
   }
 
   async close(): Promise<void> {
@@ -223,11 +263,29 @@ export class Stage {
   private kindOf({ type, dataBytes }: Pick<Load, 'type' | 'dataBytes'>) {
     const { workload } = this.options
     const { app, idField, id = 'bench', fields = '' } = workload
-    return { url: this.server.publish.url, subject: subjectOf({ app, type: type ?? workload.type }), idField, id, fields, dataBytes }
+    return {
+      url: this.server.publish.url,
+      subject: subjectOf({ app, type: type ?? workload.type }),
+      idField,
+      id,
+      fields,
+      dataBytes,
+    }
   }
 
   private audienceOf({ series = 0 }: Pick<Load, 'series'>): number {
-    return this.cohorts.reduce((sum, cohort) => sum + (series === 0 ? (cohort.common ? cohort.connections : 0) : cohort.series > 0 ? cohort.connections / cohort.series : 0), 0)
+    return this.cohorts.reduce(
+      (sum, cohort) =>
+        sum +
+        (series === 0
+          ? cohort.common
+            ? cohort.connections
+            : 0
+          : cohort.series > 0
+            ? cohort.connections / cohort.series
+            : 0),
+      0,
+    )
   }
 
   /** CPU time of everything on the machine that is not the bench. */
@@ -237,6 +295,20 @@ export class Stage {
   }
 }
 
-function serverOptions({ workload, rawByMessage, env = {} }: StageOptions, { cores, profile }: Place, nats: Nats, port: number): ServerOptions {
-  return { natsUrl: nats.url, workload, core: cores?.server, jwtSecret: JWT_SECRET, rawByMessage: rawByMessage === true, profile, port, env }
+function serverOptions(
+  { workload, rawByMessage, env = {} }: StageOptions,
+  { cores, profile }: Place,
+  nats: Nats,
+  port: number,
+): ServerOptions {
+  return {
+    natsUrl: nats.url,
+    workload,
+    core: cores?.server,
+    jwtSecret: JWT_SECRET,
+    rawByMessage: rawByMessage === true,
+    profile,
+    port,
+    env,
+  }
 }

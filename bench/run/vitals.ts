@@ -24,7 +24,13 @@ export class VitalsRecorder {
       // Before the collection, whose pause is no delay that clients cause.
       const delayS = (await stage.metric('nodejs_eventloop_lag_p99_seconds')) ?? Number.NaN
       const { heap, residentBytes } = await stage.weigh()
-      this.samples.push({ second: (monotonicUs() - this.startUs) / 1e6, residentBytes, heapBytes: heap?.usedBytes ?? Number.NaN, files: filesOf(stage.pid), delayMs: delayS * 1000 })
+      this.samples.push({
+        second: (monotonicUs() - this.startUs) / 1e6,
+        residentBytes,
+        heapBytes: heap?.usedBytes ?? Number.NaN,
+        files: filesOf(stage.pid),
+        delayMs: delayS * 1000,
+      })
     } finally {
       this.looking = false
     }

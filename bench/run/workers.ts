@@ -11,5 +11,8 @@ export function workersEnv(workers: number): Env {
 export function requireWorkers(workers: number): void {
   if (workers === 1) return
   const options = execFileSync(process.execPath, [BROKER, 'default-config']).toString()
-  if (!/^#WORKERS=/m.test(options)) throw new Error('this broker does not know the option WORKERS (`roomcast default-config` does not list it), so it has one worker only')
+  if (!/^#WORKERS=/m.test(options))
+    throw new Error(
+      'this broker does not know the option WORKERS (`roomcast default-config` does not list it), so it has one worker only',
+    )
 }

@@ -36,7 +36,9 @@ const COMMON_TYPE = 'common'
 export function addCrowd(program: Command): void {
   program
     .command('crowd')
-    .description('tens of thousands of connections, half raw and half Socket.IO, in one room for all and in many small ones; nothing is pinned to a core')
+    .description(
+      'tens of thousands of connections, half raw and half Socket.IO, in one room for all and in many small ones; nothing is pinned to a core',
+    )
     .addOption(number('--workers <n>', 'WORKERS of the broker; each may open as many files as a process may', 4, 1))
     .addOption(number('--connections <n>', 'connections', 50_000, 2))
     .addOption(number('--rooms <n>', 'small rooms; members of both protocols in each', 2_000, 1))
@@ -53,13 +55,25 @@ export function addCrowd(program: Command): void {
 async function crowd(flags: CrowdFlags): Promise<Result> {
   const { workers, connections, rooms, payload, rate, roomRate, seconds } = flags
   requireWorkers(workers)
-  const session = await Session.open({ scenario: 'crowd', settings: settingsOf(flags), peers: ['roomcast'], seed: flags.seed, unpinned: true })
+  const session = await Session.open({
+    scenario: 'crowd',
+    settings: settingsOf(flags),
+    peers: ['roomcast'],
+    seed: flags.seed,
+    unpinned: true,
+  })
   const half = Math.floor(connections / 2)
   const load = {
     workload: RAW,
     cohorts: ({ port }: Target): CohortOptions[] => [
       { name: 'raw', target: targetOf(RAW, port), connections: half, common: true, series: rooms },
-      { name: 'socketio', target: targetOf(ROOM_WORKLOADS.socketio, port), connections: connections - half, common: true, series: rooms },
+      {
+        name: 'socketio',
+        target: targetOf(ROOM_WORKLOADS.socketio, port),
+        connections: connections - half,
+        common: true,
+        series: rooms,
+      },
     ],
     loads: [
       { perSecond: rate, seconds, dataBytes: payload, type: COMMON_TYPE },
@@ -71,9 +85,19 @@ async function crowd(flags: CrowdFlags): Promise<Result> {
   }
   await session.measure('crowd', roomcast, async () => {
     const { run, tallies } = await deliver(roomcast, load, session.place, { case: 'both', round: 1 }, 'crowd')
-    for (const [name, tally] of tallies) session.runs.push({ side: 'roomcast', case: name, round: 1, figures: figuresOf(tally), latencies: tally.latencies.encode() })
+    for (const [name, tally] of tallies)
+      session.runs.push({
+        side: 'roomcast',
+        case: name,
+        round: 1,
+        figures: figuresOf(tally),
+        latencies: tally.latencies.encode(),
+      })
     return run
   })
   const both = session.runs.filter((run) => run.case === 'both')
-  return session.close([threshold('memory per connection, KB', (both[0]?.figures.connectionBytes ?? Number.NaN) / 1024, KB_MAX), faultless(both)])
+  return session.close([
+    threshold('memory per connection, KB', (both[0]?.figures.connectionBytes ?? Number.NaN) / 1024, KB_MAX),
+    faultless(both),
+  ])
 }

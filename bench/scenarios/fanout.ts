@@ -4,7 +4,20 @@ import type { PeerName, Side } from '../peers/peer.ts'
 import type { Result, Run } from '../report/result.ts'
 import { against, difference, faultless, medianOf, ratio, type Threshold, threshold } from '../report/thresholds.ts'
 import { connectOnly, deliverRound, oneRoom } from '../run/deliver.ts'
-import { check, checked, type CommonFlags, number, numbers, peers, profile, protocol, seed, settingsOf, sidesOf, warmup } from '../run/options.ts'
+import {
+  check,
+  checked,
+  type CommonFlags,
+  number,
+  numbers,
+  peers,
+  profile,
+  protocol,
+  seed,
+  settingsOf,
+  sidesOf,
+  warmup,
+} from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { type ProtocolName, WORKLOADS } from '../workload.ts'
 
@@ -25,10 +38,16 @@ const MEMORY_DIFFERENCE_KB_MAX = 3
 const SOCKETIO_MEMORY_KB_MAX = 5
 const SOCKETIO_HANDSHAKE_RATIO_MAX = 0.5
 
-/** Whose handshake is compared. It takes 0.6 s of CPU and varies by a quarter from time to time: it wants more times than there are rounds. */
+/**
+ * Whose handshake is compared. It takes 0.6 s of CPU and varies by a quarter from time to time: it wants more times
+ * than there are rounds.
+ */
 const HANDSHAKE_SIDES: readonly Side[] = ['roomcast', 'socketio-uws']
 
-export const PEERS_BY_DEFAULT: Readonly<Record<ProtocolName, readonly PeerName[]>> = { raw: ['raw'], socketio: ['raw', 'socketio-uws', 'socketio-ws'] }
+export const PEERS_BY_DEFAULT: Readonly<Record<ProtocolName, readonly PeerName[]>> = {
+  raw: ['raw'],
+  socketio: ['raw', 'socketio-uws', 'socketio-ws'],
+}
 
 /** `fanout`: one room, every event to everybody in it. */
 export function addFanout(program: Command): void {
@@ -36,28 +55,62 @@ export function addFanout(program: Command): void {
     .command('fanout')
     .description('one room, every event to everybody: Roomcast beside a raw uWebSockets.js server, and other servers')
     .addOption(protocol())
-    .addOption(numbers('--subscribers <n>', 'connections, all in the room; several, comma separated, are measured one after the other', [5_000], 1))
+    .addOption(
+      numbers(
+        '--subscribers <n>',
+        'connections, all in the room; several, comma separated, are measured one after the other',
+        [5_000],
+        1,
+      ),
+    )
     .addOption(numbers('--payload <bytes>', "length of each event's data; several as well", [200], PAYLOAD_BYTES_MIN))
     .addOption(numbers('--rate <events>', 'events a second; several as well', [20], 0.1))
-    .addOption(number('--seconds <s>', 'measured time of each side of a round: Roomcast and raw side by side, 2.5 s each in turn; the others alone', 10, 1))
+    .addOption(
+      number(
+        '--seconds <s>',
+        'measured time of each side of a round: Roomcast and raw side by side, 2.5 s each in turn; the others alone',
+        10,
+        1,
+      ),
+    )
     .addOption(warmup())
     .addOption(number('--rounds <n>', 'all sides this many times', 5, 1))
-    .addOption(number('--connects <n>', "with --protocol socketio: times in each round that Roomcast's clients and those of socketio-uws only connect", 6, 0))
+    .addOption(
+      number(
+        '--connects <n>',
+        "with --protocol socketio: times in each round that Roomcast's clients and those of socketio-uws only connect",
+        6,
+        0,
+      ),
+    )
     .addOption(peers('raw; with --protocol socketio also socketio-uws, socketio-ws'))
-    .option('--raw-by-message', "the raw server's clients subscribe by message too: shows what that alone costs a connection ever after")
+    .option(
+      '--raw-by-message',
+      "the raw server's clients subscribe by message too: shows what that alone costs a connection ever after",
+    )
     .addOption(seed())
     .addOption(check())
     .addOption(profile())
     .action(async (flags: FanoutFlags, command: Command) => {
-      if (flags.protocol !== 'raw' && flags.rawByMessage) command.error('error: --raw-by-message: only with --protocol raw')
-      if (Math.min(...flags.rate) * flags.seconds < 1) command.error('error: --rate and --seconds: not one event would be measured')
+      if (flags.protocol !== 'raw' && flags.rawByMessage)
+        command.error('error: --raw-by-message: only with --protocol raw')
+      if (Math.min(...flags.rate) * flags.seconds < 1)
+        command.error('error: --rate and --seconds: not one event would be measured')
       checked(flags, await fanout(flags))
     })
 }
 
 export async function fanout(flags: FanoutFlags): Promise<Result> {
-  const session = await Session.open({ scenario: 'fanout', settings: settingsOf(flags), peers: sidesOf(flags, PEERS_BY_DEFAULT[flags.protocol]), seed: flags.seed, profile: flags.profile })
-  const sweep = flags.subscribers.flatMap((subscribers) => flags.payload.flatMap((payload) => flags.rate.map((rate) => ({ subscribers, payload, rate }))))
+  const session = await Session.open({
+    scenario: 'fanout',
+    settings: settingsOf(flags),
+    peers: sidesOf(flags, PEERS_BY_DEFAULT[flags.protocol]),
+    seed: flags.seed,
+    profile: flags.profile,
+  })
+  const sweep = flags.subscribers.flatMap((subscribers) =>
+    flags.payload.flatMap((payload) => flags.rate.map((rate) => ({ subscribers, payload, rate }))),
+  )
   for (const { subscribers, payload, rate } of sweep) {
     const name = sweep.length === 1 ? '' : `${subscribers.toLocaleString('en')} subscribers, ${payload} B, ${rate}/s`
     for (let round = 1; round <= flags.rounds; round++) {
@@ -68,7 +121,12 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
         warmupSeconds: flags.warmup,
         rawByMessage: flags.rawByMessage === true,
       }
-      await deliverRound(session, load, { case: name, round }, `${name === '' ? '' : `${name}, `}round ${round} of ${flags.rounds}`)
+      await deliverRound(
+        session,
+        load,
+        { case: name, round },
+        `${name === '' ? '' : `${name}, `}round ${round} of ${flags.rounds}`,
+      )
       if (flags.protocol === 'raw') continue
       const alone = { workload: WORKLOADS.socketio, cohorts: oneRoom(subscribers) }
       const of = `${name === '' ? '' : `${name}, `}connecting alone`
@@ -77,7 +135,9 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
         // Who comes first takes turns: the machine may become faster or slower meanwhile.
         for (const peer of time % 2 === 1 ? sides : sides.toReversed()) {
           const label = `${of}, ${time} of ${flags.rounds * flags.connects}, ${peer.title}`
-          await session.measure(label, peer, () => connectOnly(peer, alone, session.place, { case: of, round: time }, label))
+          await session.measure(label, peer, () =>
+            connectOnly(peer, alone, session.place, { case: of, round: time }, label),
+          )
         }
       }
     }
@@ -87,20 +147,38 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
 
 function thresholdsOf(protocolName: ProtocolName, runs: readonly Run[]): Threshold[] {
   const beside = (name: PeerName) => runs.some(({ side }) => side === name)
-  const cpu = beside('raw') ? [threshold('CPU per delivery, ratio', against(runs, 'raw', 'cpuUs', ratio), CPU_RATIO_MAX)] : []
+  const cpu = beside('raw')
+    ? [threshold('CPU per delivery, ratio', against(runs, 'raw', 'cpuUs', ratio), CPU_RATIO_MAX)]
+    : []
   if (protocolName === 'raw') {
     const others = beside('raw')
       ? [
           threshold('p99 latency, ratio', against(runs, 'raw', 'p99Ms', ratio), P99_RATIO_MAX),
-          threshold('memory per connection, difference in KB', against(runs, 'raw', 'connectionBytes', difference) / 1024, MEMORY_DIFFERENCE_KB_MAX),
+          threshold(
+            'memory per connection, difference in KB',
+            against(runs, 'raw', 'connectionBytes', difference) / 1024,
+            MEMORY_DIFFERENCE_KB_MAX,
+          ),
         ]
       : []
     return [...cpu, ...others, faultless(runs)]
   }
   return [
     ...cpu,
-    threshold('memory per connection, KB', medianOf(runs, 'roomcast', 'connectionBytes') / 1024, SOCKETIO_MEMORY_KB_MAX),
-    ...(beside('socketio-uws') ? [threshold('handshake CPU, ratio to socket.io on uWS', against(runs, 'socketio-uws', 'handshakeUs', ratio), SOCKETIO_HANDSHAKE_RATIO_MAX)] : []),
+    threshold(
+      'memory per connection, KB',
+      medianOf(runs, 'roomcast', 'connectionBytes') / 1024,
+      SOCKETIO_MEMORY_KB_MAX,
+    ),
+    ...(beside('socketio-uws')
+      ? [
+          threshold(
+            'handshake CPU, ratio to socket.io on uWS',
+            against(runs, 'socketio-uws', 'handshakeUs', ratio),
+            SOCKETIO_HANDSHAKE_RATIO_MAX,
+          ),
+        ]
+      : []),
     faultless(runs),
   ]
 }

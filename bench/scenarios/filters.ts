@@ -21,7 +21,11 @@ interface FiltersFlags {
 }
 
 /** Everybody filters by a library; each event is of one. */
-const WORKLOAD: Workload = { ...WORKLOADS.raw, id: 'library-{series}', subscribe: '{"events":["game_added"],"filters":{"library_id":"library-{series}"}}' }
+const WORKLOAD: Workload = {
+  ...WORKLOADS.raw,
+  id: 'library-{series}',
+  subscribe: '{"events":["game_added"],"filters":{"library_id":"library-{series}"}}',
+}
 
 /** `filters`: what distinct filters cost, from one that all share to one for each connection. */
 export function addFilters(program: Command): void {
@@ -41,7 +45,13 @@ export function addFilters(program: Command): void {
 }
 
 async function filters(flags: FiltersFlags): Promise<Result> {
-  const session = await Session.open({ scenario: 'filters', settings: settingsOf(flags), peers: ['roomcast'], seed: flags.seed, profile: flags.profile })
+  const session = await Session.open({
+    scenario: 'filters',
+    settings: settingsOf(flags),
+    peers: ['roomcast'],
+    seed: flags.seed,
+    profile: flags.profile,
+  })
   for (const distinct of flags.distinct) {
     const label = `${distinct.toLocaleString('en')} distinct`
     const load = {
@@ -50,7 +60,11 @@ async function filters(flags: FiltersFlags): Promise<Result> {
       loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: flags.payload, series: distinct }],
       warmupSeconds: flags.warmup,
     }
-    await session.measure(label, roomcast, async () => (await deliver(roomcast, load, session.place, { case: label, round: 1 }, label)).run)
+    await session.measure(
+      label,
+      roomcast,
+      async () => (await deliver(roomcast, load, session.place, { case: label, round: 1 }, label)).run,
+    )
   }
   return session.close([faultless(session.runs)])
 }

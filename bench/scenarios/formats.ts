@@ -24,7 +24,16 @@ interface FormatsFlags {
 const SYNC_PROGRESS =
   '"library_id":"123e4567-e89b-12d3-a456-426614174000","status":"in_progress","progress_percentage":45,"games_processed":89,"games_total":198,"games_added":3,"games_updated":12,"current_game":{"title":"The Witcher 3: Wild Hunt","platform_game_id":"292030"},"rate_per_minute":18,"estimated_completion":"2024-07-20T12:03:00Z","errors_count":0,'
 
-const BASE: Workload = { protocol: 'raw', app: 'bench', type: 'common', idField: 'operation_id', id: '456e7890-e89b-12d3-a456-426614174001', fields: SYNC_PROGRESS, path: '/bench', subscribe: '{"rooms":["all"]}' }
+const BASE: Workload = {
+  protocol: 'raw',
+  app: 'bench',
+  type: 'common',
+  idField: 'operation_id',
+  id: '456e7890-e89b-12d3-a456-426614174001',
+  fields: SYNC_PROGRESS,
+  path: '/bench',
+  subscribe: '{"rooms":["all"]}',
+}
 
 const FORMATS: Readonly<Record<string, Workload>> = {
   json: BASE,
@@ -48,17 +57,35 @@ export function addFormats(program: Command): void {
 }
 
 async function formats(flags: FormatsFlags): Promise<Result> {
-  const session = await Session.open({ scenario: 'formats', settings: settingsOf(flags), peers: ['roomcast'], seed: flags.seed, profile: flags.profile })
+  const session = await Session.open({
+    scenario: 'formats',
+    settings: settingsOf(flags),
+    peers: ['roomcast'],
+    seed: flags.seed,
+    profile: flags.profile,
+  })
   const all = Object.keys(FORMATS)
   for (const [label, names] of [...all.map((name) => [name, [name]] as const), ['all three', all] as const]) {
     const load = {
       workload: BASE,
       cohorts: ({ port }: Target) =>
-        names.map((name): CohortOptions => ({ name, target: targetOf(FORMATS[name] as Workload, port), connections: Math.floor(flags.subscribers / names.length), common: true, series: 0 })),
+        names.map(
+          (name): CohortOptions => ({
+            name,
+            target: targetOf(FORMATS[name] as Workload, port),
+            connections: Math.floor(flags.subscribers / names.length),
+            common: true,
+            series: 0,
+          }),
+        ),
       loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: 0 }],
       warmupSeconds: flags.warmup,
     }
-    await session.measure(label, roomcast, async () => (await deliver(roomcast, load, session.place, { case: label, round: 1 }, label)).run)
+    await session.measure(
+      label,
+      roomcast,
+      async () => (await deliver(roomcast, load, session.place, { case: label, round: 1 }, label)).run,
+    )
   }
   return session.close([faultless(session.runs)])
 }

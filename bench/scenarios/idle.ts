@@ -34,7 +34,14 @@ export function addIdle(program: Command): void {
     .addOption(number('--connections <n>', 'quiet connections', 10_000, 1))
     .addOption(number('--seconds <s>', 'measured time; Socket.IO pings every 25 s', 50, 1))
     .addOption(number('--empty <s>', 'time that is measured before, without connections', 5, 1))
-    .addOption(number('--idle-timeout <s>', "IDLE_TIMEOUT_S: 40 pings a raw client after 24 s of silence, about as often as Socket.IO does; the broker's default, 120, after 104 s", 40, 8))
+    .addOption(
+      number(
+        '--idle-timeout <s>',
+        "IDLE_TIMEOUT_S: 40 pings a raw client after 24 s of silence, about as often as Socket.IO does; the broker's default, 120, after 104 s",
+        40,
+        8,
+      ),
+    )
     .addOption(peers('raw'))
     .addOption(seed())
     .addOption(check())
@@ -43,7 +50,13 @@ export function addIdle(program: Command): void {
 }
 
 async function idle(flags: IdleFlags): Promise<Result> {
-  const session = await Session.open({ scenario: 'idle', settings: settingsOf(flags), peers: sidesOf({ protocol: 'raw', ...flags }, ['raw']), seed: flags.seed, profile: flags.profile })
+  const session = await Session.open({
+    scenario: 'idle',
+    settings: settingsOf(flags),
+    peers: sidesOf({ protocol: 'raw', ...flags }, ['raw']),
+    seed: flags.seed,
+    profile: flags.profile,
+  })
   for (const protocol of ['raw', 'socketio'] as const) {
     for (const peer of session.peers.filter(({ name }) => speaks(name, protocol))) {
       const label = `${peer.title}, ${protocol}`
@@ -67,10 +80,21 @@ function thresholdsOf(runs: readonly Run[]): Threshold[] {
     ])
 }
 
-async function rest(peer: Peer, protocol: ProtocolName, { connections, seconds, empty, idleTimeout }: IdleFlags, place: Place, label: string): Promise<Run> {
+async function rest(
+  peer: Peer,
+  protocol: ProtocolName,
+  { connections, seconds, empty, idleTimeout }: IdleFlags,
+  place: Place,
+  label: string,
+): Promise<Run> {
   progress(`${label}: starting`)
   const stage = await Stage.open(
-    { peer, workload: WORKLOADS[protocol], cohorts: (target) => [{ name: 'all', target, connections, common: true, series: 0 }], env: { IDLE_TIMEOUT_S: String(idleTimeout) } },
+    {
+      peer,
+      workload: WORKLOADS[protocol],
+      cohorts: (target) => [{ name: 'all', target, connections, common: true, series: 0 }],
+      env: { IDLE_TIMEOUT_S: String(idleTimeout) },
+    },
     place,
   )
   const cpuPerSecond = async (time: number) => {
@@ -93,7 +117,12 @@ async function rest(peer: Peer, protocol: ProtocolName, { connections, seconds, 
       side: peer.name,
       case: protocol,
       round: 1,
-      figures: { idleUsPerSecond: (quietUsPerSecond - emptyUsPerSecond) / connections, emptyUsPerSecond, ...connecting, ...(ready < connections ? { cut: connections - ready } : undefined) },
+      figures: {
+        idleUsPerSecond: (quietUsPerSecond - emptyUsPerSecond) / connections,
+        emptyUsPerSecond,
+        ...connecting,
+        ...(ready < connections ? { cut: connections - ready } : undefined),
+      },
     }
   } finally {
     await stage.close()

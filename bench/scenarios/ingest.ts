@@ -42,25 +42,45 @@ const SETTLE_MS = 1_500
 export function addIngest(program: Command): void {
   program
     .command('ingest')
-    .description('a burst that JetStream holds already: how fast the broker reads it, and what an event costs, with few subscribers or none')
+    .description(
+      'a burst that JetStream holds already: how fast the broker reads it, and what an event costs, with few subscribers or none',
+    )
     .addOption(number('--events <n>', 'events of the burst', 100_000, 1))
-    .addOption(numbers('--subscribers <n>', 'connections that get all of them; several, comma separated, are measured one after the other', [0, 1, 20], 0))
+    .addOption(
+      numbers(
+        '--subscribers <n>',
+        'connections that get all of them; several, comma separated, are measured one after the other',
+        [0, 1, 20],
+        0,
+      ),
+    )
     .addOption(number('--payload <bytes>', "length of each event's data", 300, PAYLOAD_BYTES_MIN))
     .addOption(number('--warmup <events>', 'events of a burst before it, that is not measured', 20_000, 0))
     .addOption(number('--rounds <n>', 'a new broker each time', 3, 1))
-    .option('--against <main.js>', "dist/main.js of another build: both run side by side and are measured in turn; the verdict is the ratio of the two")
+    .option(
+      '--against <main.js>',
+      'dist/main.js of another build: both run side by side and are measured in turn; the verdict is the ratio of the two',
+    )
     .addOption(seed())
     .addOption(check())
     .addOption(profile())
     .action(async (flags: IngestFlags, command: Command) => {
-      if (flags.against !== undefined && !existsSync(flags.against)) command.error(`error: --against: there is no ${flags.against}`)
+      if (flags.against !== undefined && !existsSync(flags.against))
+        command.error(`error: --against: there is no ${flags.against}`)
       checked(flags, await ingest(flags))
     })
 }
 
 async function ingest(flags: IngestFlags): Promise<Result> {
   const others = flags.against === undefined ? [] : [roomcastBefore(resolve(flags.against))]
-  const session = await Session.open({ scenario: 'ingest', settings: settingsOf(flags), peers: ['roomcast'], others, seed: flags.seed, profile: flags.profile })
+  const session = await Session.open({
+    scenario: 'ingest',
+    settings: settingsOf(flags),
+    peers: ['roomcast'],
+    others,
+    seed: flags.seed,
+    profile: flags.profile,
+  })
   for (let round = 1; round <= flags.rounds; round++) {
     // Who comes first takes turns: the machine may become faster or slower meanwhile.
     const peers = round % 2 === 1 ? session.peers : session.peers.toReversed()
@@ -69,7 +89,10 @@ async function ingest(flags: IngestFlags): Promise<Result> {
       await session.measureAll(label, peers, () => inTurn(peers, subscribers, flags, session.place, round, label))
     }
   }
-  return session.close([...flags.subscribers.flatMap((subscribers) => thresholdsOf(subscribers, session.runs)), faultless(session.runs)])
+  return session.close([
+    ...flags.subscribers.flatMap((subscribers) => thresholdsOf(subscribers, session.runs)),
+    faultless(session.runs),
+  ])
 }
 
 function nameOf(subscribers: number): string {
@@ -81,13 +104,30 @@ function thresholdsOf(subscribers: number, all: readonly Run[]): Threshold[] {
   const runs = all.filter((run) => run.case === name)
   if (runs.every(({ side }) => side !== 'before')) return []
   return [
-    threshold(`${name}: CPU per event, ratio to the build before`, against(runs, 'before', 'cpuPerEventUs', ratio), RATIO_MAX),
-    threshold(`${name}: time for the burst, ratio to the build before`, against(runs, 'before', 'eventsPerSecond', (now, before) => before / now), RATIO_MAX),
+    threshold(
+      `${name}: CPU per event, ratio to the build before`,
+      against(runs, 'before', 'cpuPerEventUs', ratio),
+      RATIO_MAX,
+    ),
+    threshold(
+      `${name}: time for the burst, ratio to the build before`,
+      against(runs, 'before', 'eventsPerSecond', (now, before) => before / now),
+      RATIO_MAX,
+    ),
   ]
 }
 
-/** Starts all of them side by side, each with a nats-server and clients of its own, and measures one after the other. */
-async function inTurn(peers: readonly Peer[], subscribers: number, flags: IngestFlags, place: Place, round: number, label: string): Promise<Run[]> {
+/**
+ * Starts all of them side by side, each with a nats-server and clients of its own, and measures one after the other.
+ */
+async function inTurn(
+  peers: readonly Peer[],
+  subscribers: number,
+  flags: IngestFlags,
+  place: Place,
+  round: number,
+  label: string,
+): Promise<Run[]> {
   const stages: { readonly peer: Peer; readonly stage: Stage }[] = []
   try {
     for (const peer of peers) {
@@ -113,7 +153,10 @@ async function inTurn(peers: readonly Peer[], subscribers: number, flags: Ingest
   }
 }
 
-/** The broker stands still while the burst is stored, so that neither the publisher nor the server's writing is what is measured. */
+/**
+ * The broker stands still while the burst is stored, so that neither the publisher nor the server's writing is what is
+ * measured.
+ */
 async function burst(stage: Stage, subscribers: number, { events, payload, warmup }: IngestFlags): Promise<Figures> {
   const { arrived: arrivedBefore } = await stage.crowd.state()
   stage.hold(true)
@@ -139,7 +182,10 @@ async function burst(stage: Stage, subscribers: number, { events, payload, warmu
   }
 }
 
-/** Waits until the broker has read so many events behind those of before, or all subscribers have them. @returns when the last came, µs */
+/**
+ * Waits until the broker has read so many events behind those of before, or all subscribers have them.
+ * @returns when the last came, µs
+ */
 async function allRead(stage: Stage, before: number, events: number, subscribers: number): Promise<number> {
   if (subscribers > 0) {
     // What never comes is counted as missing.
@@ -152,7 +198,8 @@ async function allRead(stage: Stage, before: number, events: number, subscribers
     const atUs = monotonicUs()
     if (read >= events) return atUs
     const passedMs = (atUs - startUs) / 1000
-    if (passedMs > ARRIVAL_TIMEOUT_MS) throw new NotMeasured(`read ${read} of ${events} events in ${ARRIVAL_TIMEOUT_MS / 1000} s`)
+    if (passedMs > ARRIVAL_TIMEOUT_MS)
+      throw new NotMeasured(`read ${read} of ${events} events in ${ARRIVAL_TIMEOUT_MS / 1000} s`)
     // To answer costs the broker something: seldom while there is much left, often at the end.
     const leftMs = read <= 0 ? LOOK_MS_MAX : (passedMs * (events - read)) / read
     await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK_MS_MAX, Math.max(LOOK_MS_MIN, leftMs / 2))))

@@ -3,7 +3,19 @@ import { PAYLOAD_BYTES_MIN } from '../payload.ts'
 import type { Result } from '../report/result.ts'
 import { faultless } from '../report/thresholds.ts'
 import { deliver, manyRooms } from '../run/deliver.ts'
-import { check, checked, type CommonFlags, number, peers, profile, protocol, seed, settingsOf, sidesOf, warmup } from '../run/options.ts'
+import {
+  check,
+  checked,
+  type CommonFlags,
+  number,
+  peers,
+  profile,
+  protocol,
+  seed,
+  settingsOf,
+  sidesOf,
+  warmup,
+} from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { ROOM_WORKLOADS } from '../workload.ts'
 
@@ -39,7 +51,13 @@ export function addRooms(program: Command): void {
 }
 
 async function rooms(flags: RoomsFlags): Promise<Result> {
-  const session = await Session.open({ scenario: 'rooms', settings: settingsOf(flags), peers: sidesOf(flags, ['raw']), seed: flags.seed, profile: flags.profile })
+  const session = await Session.open({
+    scenario: 'rooms',
+    settings: settingsOf(flags),
+    peers: sidesOf(flags, ['raw']),
+    seed: flags.seed,
+    profile: flags.profile,
+  })
   const load = {
     workload: ROOM_WORKLOADS[flags.protocol],
     cohorts: manyRooms(flags.subscribers, flags.rooms),
@@ -47,6 +65,11 @@ async function rooms(flags: RoomsFlags): Promise<Result> {
     warmupSeconds: flags.warmup,
     rawByMessage: true,
   }
-  for (const peer of session.peers) await session.measure(peer.title, peer, async () => (await deliver(peer, load, session.place, { case: '', round: 1 }, peer.title)).run)
+  for (const peer of session.peers)
+    await session.measure(
+      peer.title,
+      peer,
+      async () => (await deliver(peer, load, session.place, { case: '', round: 1 }, peer.title)).run,
+    )
   return session.close([faultless(session.runs)])
 }

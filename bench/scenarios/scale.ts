@@ -41,7 +41,13 @@ export function addScale(program: Command): void {
 
 async function scale(flags: ScaleFlags): Promise<Result> {
   requireWorkers(flags.workers)
-  const session = await Session.open({ scenario: 'scale', settings: settingsOf(flags), peers: ['roomcast'], seed: flags.seed, unpinned: true })
+  const session = await Session.open({
+    scenario: 'scale',
+    settings: settingsOf(flags),
+    peers: ['roomcast'],
+    seed: flags.seed,
+    unpinned: true,
+  })
   const counts = new Set<number>()
   for (let workers = 1; workers < flags.workers; workers *= 2) counts.add(workers)
   counts.add(flags.workers)
@@ -54,7 +60,11 @@ async function scale(flags: ScaleFlags): Promise<Result> {
       warmupSeconds: flags.warmup,
       env: workersEnv(workers),
     }
-    await session.measure(label, roomcast, async () => (await deliver(roomcast, load, session.place, { case: label, round: 1 }, label)).run)
+    await session.measure(
+      label,
+      roomcast,
+      async () => (await deliver(roomcast, load, session.place, { case: label, round: 1 }, label)).run,
+    )
   }
   return session.close([faultless(session.runs)])
 }

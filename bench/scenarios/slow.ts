@@ -8,7 +8,20 @@ import type { Result, Run } from '../report/result.ts'
 import { median } from '../report/summary.ts'
 import { faultless, type Threshold, threshold } from '../report/thresholds.ts'
 import { Deliveries, figuresOf, warmUp } from '../run/deliveries.ts'
-import { check, checked, type CommonFlags, number, numbers, peers, profile, protocol, seed, settingsOf, sidesOf, warmup } from '../run/options.ts'
+import {
+  check,
+  checked,
+  type CommonFlags,
+  number,
+  numbers,
+  peers,
+  profile,
+  protocol,
+  seed,
+  settingsOf,
+  sidesOf,
+  warmup,
+} from '../run/options.ts'
 import { Recorder } from '../run/recorder.ts'
 import { Session } from '../run/session.ts'
 import { type Place, Stage } from '../run/stage.ts'
@@ -32,17 +45,40 @@ const SAMPLE_MS = 250
 /** Read at once by those that are throttled. */
 const THROTTLED_READ_BYTES = 4_096
 
-/** `slow`: what healthy clients feel of slow ones, what that takes of memory, and whether the slow ones get everything afterwards. */
+/**
+ * `slow`: what healthy clients feel of slow ones, what that takes of memory, and whether the slow ones get everything
+ * afterwards.
+ */
 export function addSlow(program: Command): void {
   program
     .command('slow')
-    .description('1, 5, 20 % of the clients read nothing, or little: what the others feel, memory, nothing missing after their release')
+    .description(
+      '1, 5, 20 % of the clients read nothing, or little: what the others feel, memory, nothing missing after their release',
+    )
     .addOption(protocol())
     .addOption(number('--subscribers <n>', 'connections, the slow ones included', 1_000, 1))
-    .addOption(numbers('--slow <percent>', 'how many of them are slow, in percent; each is measured, and 0 before', [1, 5, 20], 0.01))
-    .addOption(new Option('--how <way>', 'they read nothing, or so many bytes a second').choices(['stalled', 'throttled']).default('stalled'))
+    .addOption(
+      numbers(
+        '--slow <percent>',
+        'how many of them are slow, in percent; each is measured, and 0 before',
+        [1, 5, 20],
+        0.01,
+      ),
+    )
+    .addOption(
+      new Option('--how <way>', 'they read nothing, or so many bytes a second')
+        .choices(['stalled', 'throttled'])
+        .default('stalled'),
+    )
     .addOption(number('--bytes-per-second <n>', 'what a throttled one reads', 20_000, 1))
-    .addOption(number('--payload <bytes>', "length of each event's data; the system buffers 4 to 5 MB for a stalled client before a server feels it", 16_000, PAYLOAD_BYTES_MIN))
+    .addOption(
+      number(
+        '--payload <bytes>',
+        "length of each event's data; the system buffers 4 to 5 MB for a stalled client before a server feels it",
+        16_000,
+        PAYLOAD_BYTES_MIN,
+      ),
+    )
     .addOption(number('--rate <events>', 'events a second', 30, 0.1))
     .addOption(number('--seconds <s>', 'time that they are slow', 15, 1))
     .addOption(warmup())
@@ -56,7 +92,13 @@ export function addSlow(program: Command): void {
 }
 
 export async function slow(flags: SlowFlags): Promise<Result> {
-  const session = await Session.open({ scenario: 'slow', settings: settingsOf(flags), peers: sidesOf(flags, []), seed: flags.seed, profile: flags.profile })
+  const session = await Session.open({
+    scenario: 'slow',
+    settings: settingsOf(flags),
+    peers: sidesOf(flags, []),
+    seed: flags.seed,
+    profile: flags.profile,
+  })
   for (let round = 1; round <= flags.rounds; round++) {
     for (const peer of session.peers) {
       for (const percent of [0, ...flags.slow]) {
@@ -64,8 +106,13 @@ export async function slow(flags: SlowFlags): Promise<Result> {
         const label = `round ${round} of ${flags.rounds}, ${peer.title}, ${name}`
         await session.measure(label, peer, async () => {
           const run = await hold(peer, flags, percent, session.place, label)
-          const without = session.runs.find((other) => other.side === peer.name && other.case === 'none slow' && other.round === round)
-          const ratio = without === undefined ? undefined : { p99OfNoneSlow: (run.figures.p99Ms ?? Number.NaN) / (without.figures.p99Ms ?? Number.NaN) }
+          const without = session.runs.find(
+            (other) => other.side === peer.name && other.case === 'none slow' && other.round === round,
+          )
+          const ratio =
+            without === undefined
+              ? undefined
+              : { p99OfNoneSlow: (run.figures.p99Ms ?? Number.NaN) / (without.figures.p99Ms ?? Number.NaN) }
           return { ...run, case: name, round, figures: { ...run.figures, ...ratio } }
         })
       }
@@ -77,13 +124,21 @@ export async function slow(flags: SlowFlags): Promise<Result> {
 function thresholdsOf({ slow: percents, how }: SlowFlags, runs: readonly Run[]): Threshold[] {
   const p99 = percents.map((percent) => {
     const name = `${percent} % ${how}`
-    const values = runs.filter((run) => run.side === 'roomcast' && run.case === name).map(({ figures }) => figures.p99OfNoneSlow ?? Number.NaN)
+    const values = runs
+      .filter((run) => run.side === 'roomcast' && run.case === name)
+      .map(({ figures }) => figures.p99OfNoneSlow ?? Number.NaN)
     return threshold(`healthy clients' p99 with ${name}, ratio to none`, median(values), P99_RATIO_MAX)
   })
   return [...p99, faultless(runs)]
 }
 
-async function hold(peer: Peer, flags: SlowFlags, percent: number, place: Place, label: string): Promise<Omit<Run, 'case' | 'round'>> {
+async function hold(
+  peer: Peer,
+  flags: SlowFlags,
+  percent: number,
+  place: Place,
+  label: string,
+): Promise<Omit<Run, 'case' | 'round'>> {
   const { subscribers, how, bytesPerSecond, payload, rate, seconds } = flags
   const slowOnes = Math.round((subscribers * percent) / 100)
   progress(`${label}: starting`)
@@ -93,7 +148,14 @@ async function hold(peer: Peer, flags: SlowFlags, percent: number, place: Place,
       workload: WORKLOADS[flags.protocol],
       cohorts: (target) => [
         { name: 'healthy', target, connections: subscribers - slowOnes, common: true, series: 0 },
-        { name: 'slow', target, connections: slowOnes, common: true, series: 0, ...(how === 'throttled' ? { readBytes: THROTTLED_READ_BYTES } : undefined) },
+        {
+          name: 'slow',
+          target,
+          connections: slowOnes,
+          common: true,
+          series: 0,
+          ...(how === 'throttled' ? { readBytes: THROTTLED_READ_BYTES } : undefined),
+        },
       ],
     },
     place,
@@ -131,7 +193,13 @@ async function hold(peer: Peer, flags: SlowFlags, percent: number, place: Place,
         emptyBytes,
         connectionBytes,
         peakBytes: Math.max(...timeline.memoryMb) * 2 ** 20,
-        ...(slowTally === undefined ? undefined : { heldBack: heldBack / slowOnes, slowMissing: slowTally.missing + slowTally.twice + slowTally.disordered, slowCut: slowTally.cut }),
+        ...(slowTally === undefined
+          ? undefined
+          : {
+              heldBack: heldBack / slowOnes,
+              slowMissing: slowTally.missing + slowTally.twice + slowTally.disordered,
+              slowCut: slowTally.cut,
+            }),
         ...(slowTally === undefined || outstanding > 0 ? undefined : { releaseSeconds }),
         ...(fallen === undefined ? undefined : { fallen }),
       },

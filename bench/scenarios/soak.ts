@@ -45,7 +45,10 @@ const RING = { LOG_RING_EVENTS: '2000', LOG_RING_BYTES: '4194304' }
 const RAW: Workload = { ...ROOM_WORKLOADS.raw, subscribe: '{"rooms":["all","room:{series}"]}' }
 const COMMON_TYPE = 'common'
 
-/** What may not grow: where it is read, and what is no growth whatever the line says, as part of the level and in its own unit. */
+/**
+ * What may not grow: where it is read, and what is no growth whatever the line says, as part of the level and in its
+ * own unit.
+ */
 const LOOKED_AT = [
   { name: 'memory', of: ({ residentBytes }: Vitals) => residentBytes, part: 0.03, least: 2 ** 20 },
   { name: 'live JavaScript objects', of: ({ heapBytes }: Vitals) => heapBytes, part: 0.03, least: 2 ** 19 },
@@ -53,19 +56,44 @@ const LOOKED_AT = [
   { name: 'event-loop delay p99', of: ({ delayMs }: Vitals) => delayMs, part: 0.2, least: 5 },
 ] as const
 
-/** `soak`: a steady load for long, with clients of all kinds that come and go, join, leave and ask; does anything grow? */
+/**
+ * `soak`: a steady load for long, with clients of all kinds that come and go, join, leave and ask; does anything grow?
+ */
 export function addSoak(program: Command): void {
   program
     .command('soak')
-    .description('minutes to hours of a steady load, with clients that leave and come back, join rooms and send commands: slopes of memory, files and event-loop delay')
+    .description(
+      'minutes to hours of a steady load, with clients that leave and come back, join rooms and send commands: slopes of memory, files and event-loop delay',
+    )
     .addOption(number('--minutes <n>', 'how long', 2, 0.1))
-    .addOption(number('--connections <n>', 'connections: half of them raw, a quarter Socket.IO, a quarter Socket.IO that begins by long-polling', 5_000, 4))
+    .addOption(
+      number(
+        '--connections <n>',
+        'connections: half of them raw, a quarter Socket.IO, a quarter Socket.IO that begins by long-polling',
+        5_000,
+        4,
+      ),
+    )
     .addOption(number('--rooms <n>', 'small rooms; everybody is in the room for all as well', 500, 1))
     .addOption(number('--payload <bytes>', "length of each event's data", 200, PAYLOAD_BYTES_MIN))
     .addOption(number('--rate <events>', 'events a second, to everybody', 2, 0.1))
     .addOption(number('--room-rate <events>', 'events a second to the small rooms, by chance', 50, 0.1))
-    .addOption(number('--churn <n>', 'connections a second that leave, and come back: every second one as somebody new, the others with their position', 20, 0))
-    .addOption(number('--commands <n>', 'connections a second that join or leave a room, ask something and say something', 50, 0))
+    .addOption(
+      number(
+        '--churn <n>',
+        'connections a second that leave, and come back: every second one as somebody new, the others with their position',
+        20,
+        0,
+      ),
+    )
+    .addOption(
+      number(
+        '--commands <n>',
+        'connections a second that join or leave a room, ask something and say something',
+        50,
+        0,
+      ),
+    )
     .addOption(number('--slope <kb>', 'KB a minute that memory may grow by', 1_024, 0.1))
     .addOption(seed())
     .addOption(check())
@@ -75,7 +103,13 @@ export function addSoak(program: Command): void {
 
 async function soak(flags: SoakFlags): Promise<Result> {
   const { minutes, rooms, payload, rate, roomRate, churn, commands } = flags
-  const session = await Session.open({ scenario: 'soak', settings: settingsOf(flags), peers: ['roomcast'], seed: flags.seed, profile: flags.profile })
+  const session = await Session.open({
+    scenario: 'soak',
+    settings: settingsOf(flags),
+    peers: ['roomcast'],
+    seed: flags.seed,
+    profile: flags.profile,
+  })
   const seconds = minutes * 60
   const vitals = new VitalsRecorder(Math.min(LOOK_MS_MAX, (seconds * 1000) / LOOKS))
   const load = {
@@ -90,14 +124,20 @@ async function soak(flags: SoakFlags): Promise<Result> {
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     arrivalTimeoutMs: ARRIVAL_TIMEOUT_MS,
     countsCut: true,
-    eachSecond: (stage: Stage) => Promise.all([stage.crowd.churn(churn, NEWCOMERS), stage.crowd.stir(commands), vitals.look(stage)]),
+    eachSecond: (stage: Stage) =>
+      Promise.all([stage.crowd.churn(churn, NEWCOMERS), stage.crowd.stir(commands), vitals.look(stage)]),
   }
   await session.measure('soak', roomcast, async () => {
     const { run } = await deliver(roomcast, load, session.place, { case: '', round: 1 }, 'soak')
     return { ...run, vitals: vitals.samples, figures: { ...run.figures, ...slopesOf(vitals.samples) } }
   })
   const { memoryPerMinute: memory = Number.NaN, cut = 0 } = session.runs[0]?.figures ?? {}
-  return session.close([threshold('memory slope, KB/min', memory / 1024, flags.slope), ...LOOKED_AT.map((looked) => verdictOn(looked, vitals.samples)), threshold('connections cut', cut, 0), faultless(session.runs)])
+  return session.close([
+    threshold('memory slope, KB/min', memory / 1024, flags.slope),
+    ...LOOKED_AT.map((looked) => verdictOn(looked, vitals.samples)),
+    threshold('connections cut', cut, 0),
+    faultless(session.runs),
+  ])
 }
 
 function cohortsOf({ port }: Target, connections: number, rooms: number): CohortOptions[] {
@@ -125,7 +165,11 @@ function slopesOf(samples: readonly Vitals[]): Figures {
 }
 
 function trend(samples: readonly Vitals[], of: (vitals: Vitals) => number): Trend {
-  return trendOf(samples.map(({ second }) => second), samples.map(of), RUN_IN)
+  return trendOf(
+    samples.map(({ second }) => second),
+    samples.map(of),
+    RUN_IN,
+  )
 }
 
 /** Growth beyond noise: more than values vary around their line, or than what is nothing. */

@@ -7,7 +7,18 @@ import { progress } from '../progress.ts'
 import type { Result, Run } from '../report/result.ts'
 import { against, difference, faultless, threshold } from '../report/thresholds.ts'
 import { figuresOf } from '../run/deliveries.ts'
-import { check, checked, type CommonFlags, number, peers, profile, protocol, seed, settingsOf, sidesOf } from '../run/options.ts'
+import {
+  check,
+  checked,
+  type CommonFlags,
+  number,
+  peers,
+  profile,
+  protocol,
+  seed,
+  settingsOf,
+  sidesOf,
+} from '../run/options.ts'
 import { Recorder } from '../run/recorder.ts'
 import { Session } from '../run/session.ts'
 import { type Load, NotMeasured, type Place, Stage } from '../run/stage.ts'
@@ -50,7 +61,13 @@ export function addStorm(program: Command): void {
 }
 
 export async function storm(flags: StormFlags): Promise<Result> {
-  const session = await Session.open({ scenario: 'storm', settings: settingsOf(flags), peers: sidesOf(flags, ['raw']), seed: flags.seed, profile: flags.profile })
+  const session = await Session.open({
+    scenario: 'storm',
+    settings: settingsOf(flags),
+    peers: sidesOf(flags, ['raw']),
+    seed: flags.seed,
+    profile: flags.profile,
+  })
   for (let round = 1; round <= flags.rounds; round++) {
     for (const peer of session.peers) {
       const label = `round ${round} of ${flags.rounds}, ${peer.title}`
@@ -59,7 +76,13 @@ export async function storm(flags: StormFlags): Promise<Result> {
   }
   const { runs } = session
   const handshake = runs.some(({ side }) => side === 'raw')
-    ? [threshold('handshake CPU beyond raw uWS, µs per connection', against(runs, 'raw', 'handshakeUs', difference), HANDSHAKE_DIFFERENCE_US_MAX)]
+    ? [
+        threshold(
+          'handshake CPU beyond raw uWS, µs per connection',
+          against(runs, 'raw', 'handshakeUs', difference),
+          HANDSHAKE_DIFFERENCE_US_MAX,
+        ),
+      ]
     : []
   return session.close([...handshake, faultless(runs)])
 }
@@ -101,7 +124,10 @@ async function weather(peer: Peer, flags: StormFlags, place: Place, round: numbe
       await seconds(LOOK_MS / 1000)
       state = await stage.crowd.state()
     }
-    if (state.ready < subscribers) throw new NotMeasured(`of ${subscribers} only ${state.ready} were back ${CONNECT_TIMEOUT_MS / 1000} s after the kill`)
+    if (state.ready < subscribers)
+      throw new NotMeasured(
+        `of ${subscribers} only ${state.ready} were back ${CONNECT_TIMEOUT_MS / 1000} s after the kill`,
+      )
     recorder.mark('all subscribed')
     await stage.arrival()
     const liveUs = monotonicUs()

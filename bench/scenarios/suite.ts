@@ -23,7 +23,9 @@ interface SuiteFlags {
 export function addSuite(program: Command): void {
   program
     .command('peers')
-    .description('fanout, latency, storm and slow with every server there is, one after the other, and a page of them (10 minutes)')
+    .description(
+      'fanout, latency, storm and slow with every server there is, one after the other, and a page of them (10 minutes)',
+    )
     .addOption(protocol())
     .addOption(number('--subscribers <n>', 'connections of fanout and storm', 5_000, 1))
     .addOption(peers('all'))
@@ -31,10 +33,31 @@ export function addSuite(program: Command): void {
     .action(async ({ protocol: name, subscribers, peers: asked = PEER_NAMES, seed: chance }: SuiteFlags) => {
       const common = { protocol: name, peers: asked, seed: chance }
       const results = [
-        await fanout({ ...common, subscribers: [subscribers], payload: [200], rate: [10], seconds: 15, warmup: 10, rounds: 1, connects: 0 }),
+        await fanout({
+          ...common,
+          subscribers: [subscribers],
+          payload: [200],
+          rate: [10],
+          seconds: 15,
+          warmup: 10,
+          rounds: 1,
+          connects: 0,
+        }),
         await latency({ ...common, subscribers: 200, payload: 200, rate: 50, seconds: 15, warmup: 10, rounds: 1 }),
         await storm({ ...common, subscribers, payload: 200, rate: 5, atOnce: 500, rounds: 1 }),
-        await slow({ ...common, subscribers: 1_000, slow: [5], how: 'stalled', bytesPerSecond: 20_000, payload: 16_000, rate: 20, seconds: 20, warmup: 10, release: 30, rounds: 1 }),
+        await slow({
+          ...common,
+          subscribers: 1_000,
+          slow: [5],
+          how: 'stalled',
+          bytesPerSecond: 20_000,
+          payload: 16_000,
+          rate: 20,
+          seconds: 20,
+          warmup: 10,
+          release: 30,
+          rounds: 1,
+        }),
       ]
       const file = join(RESULTS, 'peers.html')
       writeFileSync(file, page(results))

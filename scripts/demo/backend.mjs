@@ -1,4 +1,5 @@
-// What a backend needs of Roomcast, and the demo of no more: NATS. Events are published, commands are requests that it answers.
+// What a backend needs of Roomcast, and the demo of no more: NATS. Events are published, commands are requests that it
+// answers.
 import { connect, JSONCodec } from 'nats'
 
 const codec = JSONCodec()

@@ -18,19 +18,27 @@ export async function startGeminiSessions({ publish: store, answer, every, jetst
 
   const inTurn = (sessionId, run) => {
     const next = (talks.get(sessionId) ?? Promise.resolve()).then(run)
-    const settled = next.catch(() => undefined).then(() => {
-      if (talks.get(sessionId) === settled) talks.delete(sessionId)
-    })
+    const settled = next
+      .catch(() => undefined)
+      .then(() => {
+        if (talks.get(sessionId) === settled) talks.delete(sessionId)
+      })
     talks.set(sessionId, settled)
     return next
   }
   const say = (sessionId, question) =>
     inTurn(sessionId, async () => {
       cancelled.delete(sessionId)
-      await publish(sessionId, 'gemini:thought', { thought: `They ask: ${question}`, summary: 'A question to the demo' })
+      await publish(sessionId, 'gemini:thought', {
+        thought: `They ask: ${question}`,
+        summary: 'A question to the demo',
+      })
       let fullResponse = ''
-      for await (const { text, accumulated } of spoken(`You asked "${question}". This is the demo: it says the same to everyone, one word after another.`)) {
-        if (cancelled.delete(sessionId)) return publish(sessionId, 'gemini:cancelled', { message: 'Cancelled by the user' })
+      for await (const { text, accumulated } of spoken(
+        `You asked "${question}". This is the demo: it says the same to everyone, one word after another.`,
+      )) {
+        if (cancelled.delete(sessionId))
+          return publish(sessionId, 'gemini:cancelled', { message: 'Cancelled by the user' })
         await publish(sessionId, 'gemini:content', { text, accumulated })
         fullResponse = accumulated
       }
@@ -39,10 +47,20 @@ export async function startGeminiSessions({ publish: store, answer, every, jetst
   const execute = async (sessionId, name, args, callId) => {
     await publish(sessionId, 'tool:execution-start', { name, args, callId })
     await pause(200)
-    await publish(sessionId, 'tool:execution-complete', { name, callId, result: { lines: 3 }, resultDisplay: '3 lines', executionTime: 200 })
+    await publish(sessionId, 'tool:execution-complete', {
+      name,
+      callId,
+      result: { lines: 3 },
+      resultDisplay: '3 lines',
+      executionTime: 200,
+    })
   }
 
-  answer('chat:message', () => undefined, ({ session_id, data }) => say(session_id, data.content))
+  answer(
+    'chat:message',
+    () => undefined,
+    ({ session_id, data }) => say(session_id, data.content),
+  )
   answer('chat:cancel', ({ session_id }) => {
     if (talks.has(session_id)) cancelled.add(session_id)
   })
@@ -58,7 +76,12 @@ export async function startGeminiSessions({ publish: store, answer, every, jetst
 
   every(2_000, async (round) => {
     const question = oneOf(QUESTIONS, round)
-    await publish(DEMO, 'chat:message', { content: question, userId: 'demo-visitor', messageId: `demo-${round}`, timestamp: now() })
+    await publish(DEMO, 'chat:message', {
+      content: question,
+      userId: 'demo-visitor',
+      messageId: `demo-${round}`,
+      timestamp: now(),
+    })
     await say(DEMO, question)
     const callId = `demo-call-${round}`
     await publish(DEMO, 'gemini:tool-request', { callId, tool: 'readFile', args: { path: '/demo/README.md' } })

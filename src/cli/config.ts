@@ -18,7 +18,11 @@ export function addDefaultConfig(program: Command): void {
 }
 
 export function addCheckConfig(program: Command): void {
-  addOptionFlags(program.command('check-config').description('check the options and contracts, say what is wrong, and start nothing')).action(async (flags) => {
+  addOptionFlags(
+    program
+      .command('check-config')
+      .description('check the options and contracts, say what is wrong, and start nothing'),
+  ).action(async (flags) => {
     const { config, development } = withDevelopmentKeys(configFrom(flags))
     checkTlsFiles(config)
     const contracts = await Promise.all(config.contracts.map(loadContract))
@@ -30,16 +34,25 @@ export function addCheckConfig(program: Command): void {
     }
     for (const contract of contracts) {
       console.log(`# contract ${contract.app}: ${Object.keys(contract.events).length} events`)
-      for (const room of openRooms(contract)) console.log(`#   room ${room}: ${contract.endpoints.some((endpoint) => endpoint.transport === 'socketio' && endpoint.anonymous) ? 'anybody' : 'anybody with a token'} may join it, as it has no \`allows\``)
+      for (const room of openRooms(contract))
+        console.log(
+          `#   room ${room}: ${contract.endpoints.some((endpoint) => endpoint.transport === 'socketio' && endpoint.anonymous) ? 'anybody' : 'anybody with a token'} may join it, as it has no \`allows\``,
+        )
     }
     for (const warning of warningsOf(config)) console.log(`# warning: ${warning}`)
-    console.log(development ? '# The configuration is valid. No key is set: a development key is used, on 127.0.0.1 alone.' : '# The configuration is valid.')
+    console.log(
+      development
+        ? '# The configuration is valid. No key is set: a development key is used, on 127.0.0.1 alone.'
+        : '# The configuration is valid.',
+    )
   })
 }
 
 /** Rooms that a contract keeps nobody out of. */
 function openRooms({ rooms = {} }: Contract): string[] {
-  return Object.entries(rooms).filter(([, { allows, record }]) => !allows && !record).map(([name]) => name)
+  return Object.entries(rooms)
+    .filter(([, { allows, record }]) => !allows && !record)
+    .map(([name]) => name)
 }
 
 function defaultConfig(): string {

@@ -11,13 +11,17 @@ export interface Escaping {
 let running: Escaping | undefined
 
 /**
- * An error that got past every guard leaves the process in a state that nobody foresaw: it says so with the stack, is not ready
- * any more, sends its clients away as it would on SIGTERM, and ends with 1, so that its supervisor starts another.
+ * An error that got past every guard leaves the process in a state that nobody foresaw: it says so with the stack, is
+ * not ready any more, sends its clients away as it would on SIGTERM, and ends with 1, so that its supervisor starts
+ * another.
  * @param drainMs read when it happens
  */
 export function leaveOnEscape(log: Logger, drainMs: () => number, graceMs?: number): void {
   const escaped = (error: unknown, kind: string) => {
-    log.fatal({ kind, reason: error instanceof Error ? (error.stack ?? error.message) : String(error) }, 'a fault got past every guard; this process drains and ends with 1')
+    log.fatal(
+      { kind, reason: error instanceof Error ? (error.stack ?? error.message) : String(error) },
+      'a fault got past every guard; this process drains and ends with 1',
+    )
     const broker = running
     if (broker === undefined) process.exit(1)
     broker.failed()

@@ -7,10 +7,16 @@ import { BrokerError, reasonOf } from '../errors.ts'
 
 /** Adds a flag for every option of the table, and `--config`. */
 export function addOptionFlags(command: Command): Command {
-  command.option('--config <file>', 'file of NAME=value lines, as `roomcast default-config` prints them; flags and the environment come first')
+  command.option(
+    '--config <file>',
+    'file of NAME=value lines, as `roomcast default-config` prints them; flags and the environment come first',
+  )
   for (const option of Object.values(OPTIONS) as Option[]) {
     const fallback = option.default === '' ? '' : `, default ${option.default}`
-    command.option(`${flagOf(option)} <value>`, `${option.about} [${option.env}${option.unit ? `, ${option.unit}` : ''}${fallback}]`)
+    command.option(
+      `${flagOf(option)} <value>`,
+      `${option.about} [${option.env}${option.unit ? `, ${option.unit}` : ''}${fallback}]`,
+    )
   }
   return command
 }

@@ -11,9 +11,13 @@ import { addWorker } from './worker.ts'
 
 /** Runs the command line. Ends the process with 1 on a failure, 2 on a wrong call. */
 export async function run(argv: readonly string[]): Promise<void> {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string
+  }
   const program = new Command('roomcast')
-    .description('Real-time event broker: takes events from NATS and fans them out to rooms of WebSocket clients, in order, nothing lost.')
+    .description(
+      'Real-time event broker: takes events from NATS and fans them out to rooms of WebSocket clients, in order, nothing lost.',
+    )
     .version(version)
     .showHelpAfterError('(add --help to see what there is)')
     .exitOverride((stop) => process.exit(stop.exitCode === 0 ? 0 : 2))

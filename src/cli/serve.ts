@@ -26,7 +26,9 @@ export function addServe(program: Command): void {
       const workers = workersOf(config)
       leaveOnEscape(log, () => config.drainMs, workers > 1 ? SUPERVISOR_GRACE_MS : undefined)
       // Development keys stay those of the start.
-      const keys = development ? { jwtSecret: config.jwtSecret, publishKey: config.publishKey, host: config.host } : undefined
+      const keys = development
+        ? { jwtSecret: config.jwtSecret, publishKey: config.publishKey, host: config.host }
+        : undefined
       const readConfig = () => {
         const read = withinFileLimit({ ...configFrom(flags), ...keys }).config
         checkTlsFiles(read)
@@ -40,11 +42,18 @@ export function addServe(program: Command): void {
       }
       if (reloads) process.on('SIGHUP', waitToReload)
       const cluster = workers > 1 ? await Cluster.start({ config, readConfig, development, log }) : undefined
-      const running: Broker | Cluster = cluster ?? (await startBroker(config, log, development ? { token: () => developmentToken(config.jwtSecret) } : undefined))
+      const running: Broker | Cluster =
+        cluster ??
+        (await startBroker(config, log, development ? { token: () => developmentToken(config.jwtSecret) } : undefined))
       serves(running)
 
       const { PORT: port, OPS_PORT: opsPort, CODING_ASSISTANT_PORT, GEMINI_SESSIONS_PORT } = running.ports
-      const ports = { port, coding_assistant_port: CODING_ASSISTANT_PORT, gemini_sessions_port: GEMINI_SESSIONS_PORT, ops_port: opsPort }
+      const ports = {
+        port,
+        coding_assistant_port: CODING_ASSISTANT_PORT,
+        gemini_sessions_port: GEMINI_SESSIONS_PORT,
+        ops_port: opsPort,
+      }
       log.info({ ...ports, source: config.natsUrl === '' ? 'embedded' : 'nats', workers }, 'ready')
       // Whoever reads the ports may be gone by then.
       process.stdout.on('error', () => {})

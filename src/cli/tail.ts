@@ -26,28 +26,46 @@ export function addTail(program: Command): void {
     .command('tail')
     .description('connect as a client and print what arrives; goes on after the last event when the connection breaks')
     .argument('[app]', 'the application', 'game-djinn')
-    .option('--host <host>', 'the broker\'s host', '127.0.0.1')
-    .option('--port <port>', 'the broker\'s port', process.env.PORT ?? '8000')
-    .option('--token <token>', 'default: one minted with JWT_SECRET or this folder\'s development key')
+    .option('--host <host>', "the broker's host", '127.0.0.1')
+    .option('--port <port>', "the broker's port", process.env.PORT ?? '8000')
+    .option('--token <token>', "default: one minted with JWT_SECRET or this folder's development key")
     .option('--events <list>', 'events and event groups, comma separated; default: all')
     .option('--rooms <list>', 'rooms to join, comma separated')
-    .option('--filter <name=value>', 'a filter; may be given several times', (value: string, all: string[]) => [...all, value], [])
+    .option(
+      '--filter <name=value>',
+      'a filter; may be given several times',
+      (value: string, all: string[]) => [...all, value],
+      [],
+    )
     .option('--since <position>', 'first what came after this position')
     .option('--json', 'print whole frames, one JSON line each')
     .action(async (app: string, flags: Flags) => {
       const { config } = withDevelopmentKeys(loadConfig(process.env))
       const contracts = [gameDjinn, ...(await Promise.all(config.contracts.map(loadContract)))]
       const contract = contracts.find((candidate) => candidate.app === app)
-      if (!contract) throw new BrokerError('UNKNOWN_APP', `No contract serves "${app}"; there are ${contracts.map((known) => known.app).join(', ')} (CONTRACTS names further ones)`)
+      if (!contract)
+        throw new BrokerError(
+          'UNKNOWN_APP',
+          `No contract serves "${app}"; there are ${contracts.map((known) => known.app).join(', ')} (CONTRACTS names further ones)`,
+        )
       const token = flags.token ?? mintOwn(config.jwtSecret)
       const subscribe = {
-        events: flags.events?.split(',') ?? (flags.rooms ? [] : Object.keys(contract.events).filter((type) => !contract.events[type]?.rooms)),
+        events:
+          flags.events?.split(',') ??
+          (flags.rooms ? [] : Object.keys(contract.events).filter((type) => !contract.events[type]?.rooms)),
         ...(flags.rooms ? { rooms: flags.rooms.split(',') } : undefined),
         filters: filtersOf(flags.filter),
       }
       const endpoint = contract.endpoints.find((candidate) => candidate.transport === 'websocket')
-      if (!endpoint) throw new BrokerError('UNKNOWN_APP', `${app} has no raw WebSocket endpoint, and tail speaks no Socket.IO yet`)
-      await follow(`ws://${flags.host}:${flags.port}${endpoint.path}`, token, subscribe, flags.since, flags.json === true)
+      if (!endpoint)
+        throw new BrokerError('UNKNOWN_APP', `${app} has no raw WebSocket endpoint, and tail speaks no Socket.IO yet`)
+      await follow(
+        `ws://${flags.host}:${flags.port}${endpoint.path}`,
+        token,
+        subscribe,
+        flags.since,
+        flags.json === true,
+      )
     })
 }
 
@@ -57,12 +75,25 @@ function mintOwn(secret: string): string {
 }
 
 /** Prints until the broker says that coming back is of no use. */
-async function follow(url: string, token: string, subscribe: object, from: string | undefined, whole: boolean): Promise<void> {
+async function follow(
+  url: string,
+  token: string,
+  subscribe: object,
+  from: string | undefined,
+  whole: boolean,
+): Promise<void> {
   let since = from
   for (;;) {
     const socket = new WebSocket(url, { headers: { Authorization: `Bearer ${token}` } })
     const code = await new Promise<number>((resolve) => {
-      socket.on('open', () => socket.send(JSON.stringify({ type: 'subscribe', data: { ...subscribe, ...(since === undefined ? undefined : { since }) } })))
+      socket.on('open', () =>
+        socket.send(
+          JSON.stringify({
+            type: 'subscribe',
+            data: { ...subscribe, ...(since === undefined ? undefined : { since }) },
+          }),
+        ),
+      )
       socket.on('message', (frame) => {
         const text = frame.toString()
         const { type, data, timestamp, id } = JSON.parse(text)
@@ -72,7 +103,8 @@ async function follow(url: string, token: string, subscribe: object, from: strin
       socket.on('error', (error) => console.error(`roomcast tail: ${url}: ${error.message}`))
       socket.on('close', resolve)
     })
-    if (code >= 4400 && code < 4500) throw new BrokerError('AUTH_FAILED', `The broker closed the connection with ${code}`)
+    if (code >= 4400 && code < 4500)
+      throw new BrokerError('AUTH_FAILED', `The broker closed the connection with ${code}`)
     console.error(`roomcast tail: connection closed (${code}), coming back`)
     await new Promise((resolve) => setTimeout(resolve, BACK_MS))
   }

@@ -4,7 +4,14 @@ import { withDevelopmentKeys } from '../config/development.ts'
 import { loadConfig } from '../config/load.ts'
 import { BrokerError } from '../errors.ts'
 
-const LIST_CLAIMS = ['roles', 'permissions', 'project_access', 'library_access', 'agent_access', 'session_access'] as const
+const LIST_CLAIMS = [
+  'roles',
+  'permissions',
+  'project_access',
+  'library_access',
+  'agent_access',
+  'session_access',
+] as const
 
 const DEVELOPMENT_TOKEN_TTL_S = 7 * 86_400
 
@@ -23,13 +30,18 @@ export function addToken(program: Command): void {
   const command = program
     .command('token')
     .description('mint a token for development, signed with JWT_SECRET or with the development key of this folder')
-    .argument('[user]', 'the user\'s id', 'dev')
+    .argument('[user]', "the user's id", 'dev')
     .option('--ttl <seconds>', 'how long it is valid', wholeNumber, 86_400)
-    .option('--name <name>', 'the user\'s name')
-  for (const claim of LIST_CLAIMS) command.option(`--${claim.replaceAll('_', '-')} <list>`, `claim ${claim}, comma separated`)
+    .option('--name <name>', "the user's name")
+  for (const claim of LIST_CLAIMS)
+    command.option(`--${claim.replaceAll('_', '-')} <list>`, `claim ${claim}, comma separated`)
   command.action((user: string, flags: Record<string, string | number | undefined>) => {
     const { config } = withDevelopmentKeys(loadConfig(process.env))
-    if (config.jwtSecret === '') throw new BrokerError('CONFIG_INVALID', 'Only JWT_SECRET can mint tokens; with JWT_PUBLIC_KEY or JWKS_URL they come from whoever has the private key')
+    if (config.jwtSecret === '')
+      throw new BrokerError(
+        'CONFIG_INVALID',
+        'Only JWT_SECRET can mint tokens; with JWT_PUBLIC_KEY or JWKS_URL they come from whoever has the private key',
+      )
     const claims: Record<string, unknown> = {}
     if (flags.name !== undefined) claims.name = flags.name
     for (const claim of LIST_CLAIMS) {

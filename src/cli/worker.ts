@@ -18,7 +18,8 @@ export function addWorker(program: Command): void {
     .command('worker <number>', { hidden: true })
     .description('one of the processes that `roomcast serve` runs with WORKERS')
     .action(() => {
-      if (!process.connected) throw new BrokerError('CONFIG_INVALID', 'a worker is started by `roomcast serve` with WORKERS, not by itself')
+      if (!process.connected)
+        throw new BrokerError('CONFIG_INVALID', 'a worker is started by `roomcast serve` with WORKERS, not by itself')
       work()
     })
 }
@@ -29,7 +30,11 @@ function work(): void {
     const log = makeLogger(config.logLevel, number)
     leaveOnEscape(log, () => config.drainMs)
     const token = () => developmentToken(config.jwtSecret)
-    const broker = await startBroker(config, log, development ? { token } : undefined, { number, folder, stats: () => supervisor.ask('stats', undefined, STATS_MS) })
+    const broker = await startBroker(config, log, development ? { token } : undefined, {
+      number,
+      folder,
+      stats: () => supervisor.ask('stats', undefined, STATS_MS),
+    })
     running = { broker, log, drainMs: config.drainMs }
     serves(broker)
     process.once('exit', () => {

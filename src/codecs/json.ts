@@ -10,11 +10,14 @@ export const json: Codec = {
   encodeEvent({ type, data, timestamp, id }, position) {
     const body = data === undefined ? '' : `,"data":${JSON.stringify(data)}`
     const source = id === undefined ? '' : `,"source_id":${JSON.stringify(id)}`
-    return Buffer.from(`{"type":${JSON.stringify(type)}${body},"timestamp":${JSON.stringify(timestamp)}${source},"id":"${position}"}`)
+    return Buffer.from(
+      `{"type":${JSON.stringify(type)}${body},"timestamp":${JSON.stringify(timestamp)}${source},"id":"${position}"}`,
+    )
   },
   encodeMessage: (message) => Buffer.from(JSON.stringify(messageFields(message))),
   decode(frame, binary) {
-    if (binary) throw new Error('this connection speaks JSON in text frames; connect with ?format=msgpack for binary ones')
+    if (binary)
+      throw new Error('this connection speaks JSON in text frames; connect with ?format=msgpack for binary ones')
     const text = decoder.decode(frame)
     const message: unknown = JSON.parse(text)
     checkPlain(message, text)

@@ -7,7 +7,12 @@ import type { EventEnvelope } from '../log/event.ts'
  * of their recovery.
  * @param prefix `eventPrefix()` of the namespace
  */
-export function encodeSocketIoEvent(prefix: string, type: string, args: readonly unknown[], position: string): Uint8Array {
+export function encodeSocketIoEvent(
+  prefix: string,
+  type: string,
+  args: readonly unknown[],
+  position: string,
+): Uint8Array {
   return Buffer.from(`${prefix}${JSON.stringify([type, ...args, position])}`)
 }
 
@@ -21,7 +26,8 @@ export function encodeSocketIoMessage(prefix: string, message: Message): Uint8Ar
  * @param offset where clients look for the offset of their recovery: last
  */
 export function eventValues({ type, data, args }: Message, offset?: string): readonly unknown[] {
-  if (args !== undefined || data === undefined) return [type, ...(args ?? []), ...(offset === undefined ? [] : [offset])]
+  if (args !== undefined || data === undefined)
+    return [type, ...(args ?? []), ...(offset === undefined ? [] : [offset])]
   return offset === undefined ? [type, data] : [type, data, offset]
 }
 

@@ -23,7 +23,8 @@ export class Askables {
 
   remove(client: Askable): void {
     // Another connection may have recovered under its id.
-    if (client.contract.questions.size > 0 && this.clients.get(client.connectionId) === client) this.clients.delete(client.connectionId)
+    if (client.contract.questions.size > 0 && this.clients.get(client.connectionId) === client)
+      this.clients.delete(client.connectionId)
   }
 
   find(app: string, connectionId: string): Askable | undefined {
@@ -46,11 +47,15 @@ const TIMEOUT_MAX_MS = 60_000
 const REPLY_BYTES_MAX = 1_000_000
 
 /**
- * Lets services ask clients, by a NATS request on `ask.<app>` with `{connection_id, type, data?, timeout_ms?}`. Any broker takes it,
- * the one that has the connection asks, and the reply is `{ok: true, data: [...]}` with the values of the client's
- * acknowledgement, or `{ok: false, error: {code, message}}` (docs/contracts.md, "Asking a client").
+ * Lets services ask clients, by a NATS request on `ask.<app>` with `{connection_id, type, data?, timeout_ms?}`. Any
+ * broker takes it, the one that has the connection asks, and the reply is `{ok: true, data: [...]}` with the values of
+ * the client's acknowledgement, or `{ok: false, error: {code, message}}` (docs/contracts.md, "Asking a client").
  */
-export function serveQuestions({ source, askables, commandTimeoutMs }: Services, contracts: Iterable<CompiledContract>, nodeId: string): void {
+export function serveQuestions(
+  { source, askables, commandTimeoutMs }: Services,
+  contracts: Iterable<CompiledContract>,
+  nodeId: string,
+): void {
   for (const contract of contracts) {
     const { app, questions } = contract
     if (questions.size === 0) continue
@@ -70,7 +75,9 @@ export function serveQuestions({ source, askables, commandTimeoutMs }: Services,
         throw new BrokerError('NOT_CONNECTED')
       }
     }
-    source.serve(findSubject, 'all', async (body) => (askables.find(app, textOf(body)) ? Buffer.from(nodeId) : undefined))
+    source.serve(findSubject, 'all', async (body) =>
+      askables.find(app, textOf(body)) ? Buffer.from(nodeId) : undefined,
+    )
     source.serve(subjectOf(nodeId), 'one', (body) => orFailure(() => askHere(read(body, contract, commandTimeoutMs))))
     source.serve(`ask.${app}`, 'one', (body) =>
       orFailure(() => {
@@ -84,11 +91,14 @@ export function serveQuestions({ source, askables, commandTimeoutMs }: Services,
 /** @throws BrokerError INVALID_MESSAGE, or UNKNOWN_TYPE where the contract has no such question */
 function read(body: Uint8Array, { app, questions }: CompiledContract, timeoutMs: number): Question {
   const question = parsed(body)
-  if (!isRecord(question)) throw new BrokerError('INVALID_MESSAGE', 'The question is no JSON object {connection_id, type, data?, timeout_ms?}')
+  if (!isRecord(question))
+    throw new BrokerError('INVALID_MESSAGE', 'The question is no JSON object {connection_id, type, data?, timeout_ms?}')
   const { connection_id, type, data, timeout_ms = timeoutMs } = question
-  if (typeof connection_id !== 'string') throw new BrokerError('INVALID_MESSAGE', '`connection_id` is missing or not a string')
+  if (typeof connection_id !== 'string')
+    throw new BrokerError('INVALID_MESSAGE', '`connection_id` is missing or not a string')
   if (typeof type !== 'string') throw new BrokerError('INVALID_MESSAGE', '`type` is missing or not a string')
-  if (typeof timeout_ms !== 'number' || !(timeout_ms >= 1 && timeout_ms <= TIMEOUT_MAX_MS)) throw new BrokerError('INVALID_MESSAGE', `\`timeout_ms\` is not a number from 1 to ${TIMEOUT_MAX_MS}`)
+  if (typeof timeout_ms !== 'number' || !(timeout_ms >= 1 && timeout_ms <= TIMEOUT_MAX_MS))
+    throw new BrokerError('INVALID_MESSAGE', `\`timeout_ms\` is not a number from 1 to ${TIMEOUT_MAX_MS}`)
   const check = questions.get(type)
   if (!check) throw new BrokerError('UNKNOWN_TYPE', `The contract of ${app} has no question "${type.slice(0, 100)}"`)
   const [fault] = check(data)
@@ -106,7 +116,11 @@ function parsed(body: Uint8Array): unknown {
 
 function replyOf(values: readonly unknown[]): Uint8Array {
   const reply = jsonBody({ ok: true, data: values })
-  if (reply.length > REPLY_BYTES_MAX) throw new BrokerError('PAYLOAD_TOO_LARGE', `The client's answer has ${reply.length} bytes; a reply holds ${REPLY_BYTES_MAX}`)
+  if (reply.length > REPLY_BYTES_MAX)
+    throw new BrokerError(
+      'PAYLOAD_TOO_LARGE',
+      `The client's answer has ${reply.length} bytes; a reply holds ${REPLY_BYTES_MAX}`,
+    )
   return reply
 }
 

@@ -5,8 +5,8 @@ import { renewClient } from './lifecycle.ts'
 
 /**
  * `authenticate {token}` → `authenticated {user_id, expires_at}`: renews the identity in place. With a bad token, or
- * another user's, the session keeps the identity that it has until that expires (specs/README.md, "game-djinn"). Rooms that the
- * new token does not allow are left, and named in an `unsubscribed` before the answer.
+ * another user's, the session keeps the identity that it has until that expires (specs/README.md, "game-djinn"). Rooms
+ * that the new token does not allow are left, and named in an `unsubscribed` before the answer.
  */
 export function authenticate(caller: Caller, command: Command<{ token: string }>, services: Services): void {
   let claims: Claims
@@ -15,8 +15,11 @@ export function authenticate(caller: Caller, command: Command<{ token: string }>
   } catch (error) {
     throw new BrokerError('AUTH_FAILED', error instanceof BrokerError ? error.message : undefined)
   }
-  if (claims.sub !== caller.claims.sub) throw new BrokerError('AUTH_FAILED', 'The token is another user\'s')
+  if (claims.sub !== caller.claims.sub) throw new BrokerError('AUTH_FAILED', "The token is another user's")
   const left = renewClient(caller, claims, services)
   if (left.length > 0) caller.reply({ type: 'unsubscribed', data: { events: [], rooms: left } })
-  caller.reply({ type: 'authenticated', data: { user_id: claims.sub, expires_at: new Date(claims.exp * 1000).toISOString() } }, command)
+  caller.reply(
+    { type: 'authenticated', data: { user_id: claims.sub, expires_at: new Date(claims.exp * 1000).toISOString() } },
+    command,
+  )
 }

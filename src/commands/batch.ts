@@ -11,14 +11,20 @@ const ALONE = new Set(['batch', 'logout'])
  * The acknowledgement holds what each was acknowledged with.
  * @param carryOut carries out one command; its failure is told there
  */
-export async function batch(caller: Caller, command: Command, effect: BatchEffect, carryOut: (command: Command) => Promise<void> | undefined): Promise<void> {
+export async function batch(
+  caller: Caller,
+  command: Command,
+  effect: BatchEffect,
+  carryOut: (command: Command) => Promise<void> | undefined,
+): Promise<void> {
   const results: unknown[] = []
   for (const [index, { type, data }] of effect.commands(command.data).entries()) {
     if (caller.closed) return
     const one: Command = { type, data: data ?? {}, acknowledge: ([value]) => (results[index] = value) }
     // The first was counted as the batch arrived.
     if (index > 0 && caller.admits?.(one) === false) continue
-    if (ALONE.has(caller.contract.commands.get(type)?.effect.use ?? '')) caller.fail(new BrokerError('INVALID_MESSAGE', `"${type}" cannot stand in a batch`), one)
+    if (ALONE.has(caller.contract.commands.get(type)?.effect.use ?? ''))
+      caller.fail(new BrokerError('INVALID_MESSAGE', `"${type}" cannot stand in a batch`), one)
     else await carryOut(one)
   }
   command.acknowledge?.([{ status: 'success', results: Array.from(results, (result) => result ?? null) }])

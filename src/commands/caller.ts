@@ -22,7 +22,9 @@ export interface Caller {
   /** Unique over all brokers. */
   readonly connectionId: string
   readonly closed: boolean
-  /** The user whose connections it is one of. Undefined: nobody's, or another client on its connection counts already. */
+  /**
+   * The user whose connections it is one of. Undefined: nobody's, or another client on its connection counts already.
+   */
   readonly countedAs: string | undefined
   /** False: it has yet to say who it is. */
   readonly authenticated?: boolean
@@ -30,7 +32,10 @@ export interface Caller {
   readonly endpointName?: string
   readonly namespaceName?: string
   readonly parameter?: string
-  /** Sends a message, as the answer to a command where one is given. Waits where the socket is full; never lost while the connection lasts. */
+  /**
+   * Sends a message, as the answer to a command where one is given. Waits where the socket is full; never lost while
+   * the connection lasts.
+   */
   reply(message: Message, command?: Command): void
   /**
    * Says what was wrong, with a command where one is given.
@@ -72,7 +77,13 @@ export interface Services {
 }
 
 export function senderOf({ claims, namespaceName = '', parameter = '', session }: Caller): Sender {
-  return { userId: claims.sub, claims, namespace: namespaceName, parameter, rooms: session.groups.map(({ room }) => room.name) }
+  return {
+    userId: claims.sub,
+    claims,
+    namespace: namespaceName,
+    parameter,
+    rooms: session.groups.map(({ room }) => room.name),
+  }
 }
 
 /** @throws BrokerError ROOM_ACCESS_DENIED or INVALID_ROOM */
@@ -82,8 +93,8 @@ export function checkWithin({ contract, claims }: Caller, { data }: Command, wit
 }
 
 /**
- * Whether what a client says stays where the client is, or may be. Rooms are made of what it sent, and a schema lets through more than
- * it names, so they are looked at as they are, whatever named them.
+ * Whether what a client says stays where the client is, or may be. Rooms are made of what it sent, and a schema lets
+ * through more than it names, so they are looked at as they are, whatever named them.
  * @throws BrokerError ROOM_ACCESS_DENIED
  */
 export function checkRooms({ contract, claims, session }: Caller, rooms: readonly string[]): void {
@@ -93,7 +104,13 @@ export function checkRooms({ contract, claims, session }: Caller, rooms: readonl
   }
 }
 
-/** The same of an event that is to be stored, as it will be read. The room of its own type is for whoever subscribed to it. */
+/**
+ * The same of an event that is to be stored, as it will be read. The room of its own type is for whoever subscribed to
+ * it.
+ */
 export function checkStored(caller: Caller, type: string, body: Uint8Array): void {
-  checkRooms(caller, caller.contract.roomsOf(decodeEnvelope(body, false, type, Date.now())).filter((room) => room !== type))
+  checkRooms(
+    caller,
+    caller.contract.roomsOf(decodeEnvelope(body, false, type, Date.now())).filter((room) => room !== type),
+  )
 }

@@ -18,7 +18,12 @@ import { record, store } from './store.ts'
 import { subscribe, unsubscribe } from './subscribe.ts'
 
 const names = Type.Array(Type.String({ minLength: 1, maxLength: 256 }), { maxItems: 256 })
-const filterValue = Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Array(Type.Union([Type.String(), Type.Number(), Type.Boolean()]), { maxItems: 1_000 })])
+const filterValue = Type.Union([
+  Type.String(),
+  Type.Number(),
+  Type.Boolean(),
+  Type.Array(Type.Union([Type.String(), Type.Number(), Type.Boolean()]), { maxItems: 1_000 }),
+])
 
 /** What every raw WebSocket endpoint understands, whatever its contract adds (docs/protocol.md). */
 export const BUILT_IN_COMMANDS: Readonly<Record<string, CommandContract>> = {
@@ -31,7 +36,10 @@ export const BUILT_IN_COMMANDS: Readonly<Record<string, CommandContract>> = {
     }),
     effect: { use: 'subscribe' },
   },
-  unsubscribe: { schema: Type.Object({ events: Type.Optional(names), rooms: Type.Optional(names) }), effect: { use: 'unsubscribe' } },
+  unsubscribe: {
+    schema: Type.Object({ events: Type.Optional(names), rooms: Type.Optional(names) }),
+    effect: { use: 'unsubscribe' },
+  },
   ping: { effect: { use: 'echo', reply: ({ id }) => ({ type: 'pong', data: { client_id: id ?? null } }) } },
   authenticate: { schema: Type.Object({ token: Type.String() }), effect: { use: 'authenticate' } },
 }
@@ -40,7 +48,12 @@ export const BUILT_IN_COMMANDS: Readonly<Record<string, CommandContract>> = {
  * Carries out a message from a raw client.
  * @returns a promise where what the client sends next has to wait for it
  */
-export function dispatchMessage(caller: Caller, message: unknown, services: Services, meters: Meters): Promise<void> | undefined {
+export function dispatchMessage(
+  caller: Caller,
+  message: unknown,
+  services: Services,
+  meters: Meters,
+): Promise<void> | undefined {
   let command: Command
   try {
     command = read(message)
@@ -55,15 +68,24 @@ export function dispatchMessage(caller: Caller, message: unknown, services: Serv
  * Carries out a command.
  * @returns a promise where what the client sends next has to wait for it
  */
-export function dispatch(caller: Caller, command: Command, services: Services, meters: Meters): Promise<void> | undefined {
+export function dispatch(
+  caller: Caller,
+  command: Command,
+  services: Services,
+  meters: Meters,
+): Promise<void> | undefined {
   try {
     const { contract } = caller
     const known = contract.commands.get(command.type)
     if (caller.authenticated === false && !known?.anonymous) throw new BrokerError('AUTH_MISSING', 'Authenticate first')
-    if (!known || (known.namespaces && !known.namespaces.includes(caller.endpointName ?? ''))) throw new BrokerError('UNKNOWN_TYPE', `There is no command "${command.type.slice(0, 100)}"`, { known: [...contract.commands.keys()] })
+    if (!known || (known.namespaces && !known.namespaces.includes(caller.endpointName ?? '')))
+      throw new BrokerError('UNKNOWN_TYPE', `There is no command "${command.type.slice(0, 100)}"`, {
+        known: [...contract.commands.keys()],
+      })
     meters.command(contract.app, command.type)
     const faults = known.check(command.data)
-    if (faults.length > 0) throw new BrokerError('INVALID_MESSAGE', `The data of "${command.type}" is not valid: ${faults[0]}`, { faults })
+    if (faults.length > 0)
+      throw new BrokerError('INVALID_MESSAGE', `The data of "${command.type}" is not valid: ${faults[0]}`, { faults })
     checkSender(caller, known)
     record(caller, command, services)
     const { effect } = known
@@ -100,7 +122,12 @@ export function dispatch(caller: Caller, command: Command, services: Services, m
       case 'unlock':
         return failing(caller, command, meters, unlock(caller, command, effect, services))
       case 'batch':
-        return failing(caller, command, meters, batch(caller, command, effect, (one) => dispatch(caller, one, services, meters)))
+        return failing(
+          caller,
+          command,
+          meters,
+          batch(caller, command, effect, (one) => dispatch(caller, one, services, meters)),
+        )
       case 'echo':
         if (effect.reply) caller.reply(effect.reply(command))
         if (effect.acknowledgement) command.acknowledge?.(effect.acknowledgement(command))
@@ -122,8 +149,10 @@ export function dispatch(caller: Caller, command: Command, services: Services, m
 
 /** @throws BrokerError ACCESS_DENIED, NOT_JOINED */
 function checkSender(caller: Caller, { allows, inSession }: CompiledCommand): void {
-  if (allows && !caller.claims.roles?.includes('admin') && !allows(caller.claims)) throw new BrokerError('ACCESS_DENIED')
-  if (inSession && caller.contract.contract.session?.(senderOf(caller)) === undefined) throw new BrokerError('NOT_JOINED')
+  if (allows && !caller.claims.roles?.includes('admin') && !allows(caller.claims))
+    throw new BrokerError('ACCESS_DENIED')
+  if (inSession && caller.contract.contract.session?.(senderOf(caller)) === undefined)
+    throw new BrokerError('NOT_JOINED')
 }
 
 function read(message: unknown): Command {
@@ -134,7 +163,12 @@ function read(message: unknown): Command {
   return { type, data, ...(typeof id === 'string' || typeof id === 'number' ? { id } : undefined) }
 }
 
-function failing(caller: Caller, command: Command, meters: Meters, outcome: Promise<void> | undefined): Promise<void> | undefined {
+function failing(
+  caller: Caller,
+  command: Command,
+  meters: Meters,
+  outcome: Promise<void> | undefined,
+): Promise<void> | undefined {
   return outcome?.catch((error: unknown) => fail(caller, command, meters, error))
 }
 

@@ -8,7 +8,9 @@ import { isRecord } from '../log/event.ts'
 import { isoTime } from '../time.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 
-export type Outcome = { readonly ok: true; readonly data: unknown } | { readonly ok: false; readonly failure: { code: string; message: string } }
+export type Outcome =
+  | { readonly ok: true; readonly data: unknown }
+  | { readonly ok: false; readonly failure: { code: string; message: string } }
 
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
@@ -16,7 +18,13 @@ const decoder = new TextDecoder('utf-8', { fatal: true })
  * Sends a command to its service, as a NATS request on `commands.<app>.<type>` with the caller's identity
  * (specs/README.md, "What producers see"). Failures reach the client in its document's own words.
  */
-export async function forward(caller: Caller, command: Command, effect: ForwardEffect, services: Services, checkReply: Check): Promise<void> {
+export async function forward(
+  caller: Caller,
+  command: Command,
+  effect: ForwardEffect,
+  services: Services,
+  checkReply: Check,
+): Promise<void> {
   const startMs = Date.now()
   const outcome = await ask(caller, command, effect, services, checkReply)
   if (caller.closed) return
@@ -29,16 +37,24 @@ export async function forward(caller: Caller, command: Command, effect: ForwardE
 }
 
 /**
- * Whoever names a conversation takes part in it once the service has accepted the command, from the moment at which it was sent: what the
- * service publishes before it replies is kept from them until then, and sent then. A refusal, or no answer, makes nobody a participant.
+ * Whoever names a conversation takes part in it once the service has accepted the command, from the moment at which it
+ * was sent: what the service publishes before it replies is kept from them until then, and sent then. A refusal, or no
+ * answer, makes nobody a participant.
  */
-async function ask(caller: Caller, command: Command, effect: ForwardEffect, services: Services, checkReply: Check): Promise<Outcome> {
+async function ask(
+  caller: Caller,
+  command: Command,
+  effect: ForwardEffect,
+  services: Services,
+  checkReply: Check,
+): Promise<Outcome> {
   const { log, participants } = services
   try {
     const conversation = effect.participates?.(command.data)
     const since = log.position(log.headSeq)
     const outcome = checked(await requestService(caller, command, services), checkReply)
-    if (outcome.ok && conversation !== undefined) await participants.add(caller.contract.app, conversation, caller.claims.sub, since)
+    if (outcome.ok && conversation !== undefined)
+      await participants.add(caller.contract.app, conversation, caller.claims.sub, since)
     return outcome
   } catch (error) {
     return failed(error)
@@ -46,7 +62,11 @@ async function ask(caller: Caller, command: Command, effect: ForwardEffect, serv
 }
 
 /** Asks the service behind a command, with the caller's identity. */
-export async function requestService(caller: Caller, command: Pick<Command, 'type' | 'data' | 'id'>, services: Services): Promise<Outcome> {
+export async function requestService(
+  caller: Caller,
+  command: Pick<Command, 'type' | 'data' | 'id'>,
+  services: Services,
+): Promise<Outcome> {
   try {
     const session = caller.contract.contract.session?.(senderOf(caller))
     const request = {
@@ -58,7 +78,13 @@ export async function requestService(caller: Caller, command: Pick<Command, 'typ
       ...(session === undefined ? undefined : { session_id: session }),
       timestamp: isoTime(),
     }
-    return read(await services.source.request(`commands.${caller.contract.app}.${command.type}`, jsonBody(request), services.commandTimeoutMs))
+    return read(
+      await services.source.request(
+        `commands.${caller.contract.app}.${command.type}`,
+        jsonBody(request),
+        services.commandTimeoutMs,
+      ),
+    )
   } catch (error) {
     return failed(error)
   }
@@ -82,7 +108,10 @@ function read(body: Uint8Array): Outcome {
     const { ok, data, error } = reply
     if (ok === true) return { ok, data }
     if (ok === false && isRecord(error) && typeof error.code === 'string') {
-      return { ok, failure: { code: error.code, message: typeof error.message === 'string' ? error.message : error.code } }
+      return {
+        ok,
+        failure: { code: error.code, message: typeof error.message === 'string' ? error.message : error.code },
+      }
     }
   }
   return failed(new BrokerError('BAD_REPLY'))

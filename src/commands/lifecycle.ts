@@ -7,8 +7,9 @@ import { permittedRooms } from './permission.ts'
 import { leavePlaces, placeIn } from './place.ts'
 
 /**
- * What a client is part of, from its first moment to its last, whichever gateway it came through: the hub, its rooms, presence,
- * locks, the requests of services, its user's connections. Gateways open and close clients here and nowhere else, so that none can forget a part.
+ * What a client is part of, from its first moment to its last, whichever gateway it came through: the hub, its rooms,
+ * presence, locks, the requests of services, its user's connections. Gateways open and close clients here and nowhere
+ * else, so that none can forget a part.
  */
 
 /** A client that is known comes: events can reach it once it joins rooms. */
@@ -18,8 +19,17 @@ export function openClient(client: Caller & Partial<Askable>, { hub, askables, c
   if (isAskable(client)) askables.add(client)
 }
 
-/** Joins rooms from now on, or from what followed `sinceSeq`. The caller has checked that it may. Who is gone joins nothing: nobody would take them out again. */
-export function joinRooms(client: Caller, rooms: Iterable<string>, predicate: Predicate | undefined, { hub, presence }: Services, sinceSeq?: number): void {
+/**
+ * Joins rooms from now on, or from what followed `sinceSeq`. The caller has checked that it may. Who is gone joins
+ * nothing: nobody would take them out again.
+ */
+export function joinRooms(
+  client: Caller,
+  rooms: Iterable<string>,
+  predicate: Predicate | undefined,
+  { hub, presence }: Services,
+  sinceSeq?: number,
+): void {
   if (client.closed) return
   const { contract, session, claims } = client
   for (const room of rooms) if (contract.hasPresence(room)) presence.enter(session, room, userOf(claims).name)
@@ -27,14 +37,19 @@ export function joinRooms(client: Caller, rooms: Iterable<string>, predicate: Pr
   else hub.joinSince(session, rooms, predicate, sinceSeq)
 }
 
-export function leaveRooms({ session }: Pick<Caller, 'session'>, rooms: readonly string[], { hub, presence }: Services): void {
+export function leaveRooms(
+  { session }: Pick<Caller, 'session'>,
+  rooms: readonly string[],
+  { hub, presence }: Services,
+): void {
   hub.leave(session, rooms)
   for (const room of rooms) presence.leave(session, placeIn(room) ?? room)
 }
 
 /**
- * Goes on with other claims of the same user: out of the rooms and places that they do not allow, and no events that they do not allow in
- * the others. A room that only a service's record allows is looked up, and left where the record does not.
+ * Goes on with other claims of the same user: out of the rooms and places that they do not allow, and no events that
+ * they do not allow in the others. A room that only a service's record allows is looked up, and left where the record
+ * does not.
  * @returns the rooms that it left at once
  */
 export function renewClient(client: Caller, claims: Claims, services: Services): readonly string[] {
@@ -42,20 +57,28 @@ export function renewClient(client: Caller, claims: Claims, services: Services):
   const places = leavePlaces(client, claims, services)
   client.claims = claims
   const own = new Set(client.ownRooms?.())
-  const lost = session.groups.map(({ room }) => room.name).filter((room) => {
-    if (places.lost.has(room)) return true
-    return !contract.isEventRoom(room) && !own.has(room) && !places.kept.has(room) && !contract.mayBeIn(claims, room)
-  })
+  const lost = session.groups
+    .map(({ room }) => room.name)
+    .filter((room) => {
+      if (places.lost.has(room)) return true
+      return !contract.isEventRoom(room) && !own.has(room) && !places.kept.has(room) && !contract.mayBeIn(claims, room)
+    })
   const left = lost.filter((room) => places.lost.has(room) || !contract.hasRecord(room))
   leaveRooms(client, left, services)
   services.hub.rejoin(session, (before) => contract.withAccess(claims, before?.filters ?? []))
-  runGuarded('leaving rooms', () => leaveUnlessRecorded(client, lost.filter((room) => !left.includes(room)), services))
+  runGuarded('leaving rooms', () =>
+    leaveUnlessRecorded(
+      client,
+      lost.filter((room) => !left.includes(room)),
+      services,
+    ),
+  )
   return left
 }
 
 /**
- * The client goes to another worker: no event reaches it here any more. Until that worker has it, it stays present and keeps
- * its locks; `closeClient` follows.
+ * The client goes to another worker: no event reaches it here any more. Until that worker has it, it stays present and
+ * keeps its locks; `closeClient` follows.
  */
 export function suspendClient(client: Caller & Partial<Askable>, { hub, askables }: Services): void {
   if (isAskable(client)) askables.remove(client)
@@ -66,7 +89,11 @@ export function suspendClient(client: Caller & Partial<Askable>, { hub, askables
  * The client is gone.
  * @param socketStays others share its socket, which goes on
  */
-export function closeClient(client: Caller & Partial<Askable>, { hub, presence, locks, askables, connections }: Services, socketStays: boolean): void {
+export function closeClient(
+  client: Caller & Partial<Askable>,
+  { hub, presence, locks, askables, connections }: Services,
+  socketStays: boolean,
+): void {
   const { session, contract } = client
   if (client.countedAs !== undefined) connections.userWent(client.countedAs)
   presence.drop(session)
@@ -75,7 +102,10 @@ export function closeClient(client: Caller & Partial<Askable>, { hub, presence, 
   locks.left(contract.app, session.userId)
 }
 
-/** Leaves rooms in which a client's new claims do not let it be, unless a service's record does. Where nobody can say, it leaves. */
+/**
+ * Leaves rooms in which a client's new claims do not let it be, unless a service's record does. Where nobody can say,
+ * it leaves.
+ */
 async function leaveUnlessRecorded(client: Caller, rooms: readonly string[], services: Services): Promise<void> {
   const { contract, claims } = client
   for (const room of rooms) {

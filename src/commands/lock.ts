@@ -4,7 +4,12 @@ import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { type Caller, checkStored, checkWithin, type Services } from './caller.ts'
 
 /** Takes a resource for the caller's user; a conflict is LOCKED, with the holder in its details. */
-export async function lock(caller: Caller, command: Command, effect: LockEffect, { locks, source, locksMax, storedBytes }: Services): Promise<void> {
+export async function lock(
+  caller: Caller,
+  command: Command,
+  effect: LockEffect,
+  { locks, source, locksMax, storedBytes }: Services,
+): Promise<void> {
   checkWithin(caller, command, effect.within)
   const { app, contract } = caller.contract
   const resource = effect.resource(command.data)
@@ -19,13 +24,19 @@ export async function lock(caller: Caller, command: Command, effect: LockEffect,
 }
 
 /** Gives a resource back; NOT_LOCKED where the caller's user does not hold it. */
-export async function unlock(caller: Caller, command: Command, effect: LockEffect, { locks, source }: Services): Promise<void> {
+export async function unlock(
+  caller: Caller,
+  command: Command,
+  effect: LockEffect,
+  { locks, source }: Services,
+): Promise<void> {
   checkWithin(caller, command, effect.within)
   const { app, contract } = caller.contract
   const resource = effect.resource(command.data)
   checkAudience(caller, contract.locks?.unlocked({ resource, mode: 'exclusive', userId: caller.claims.sub }))
   const { lock: held, others } = await locks.release(app, resource, caller.claims.sub)
-  if (held === undefined) throw others[0] ? lockedBy(others[0].userId, resource) : new BrokerError('NOT_LOCKED', undefined, resource)
+  if (held === undefined)
+    throw others[0] ? lockedBy(others[0].userId, resource) : new BrokerError('NOT_LOCKED', undefined, resource)
   await tell(caller, command, effect, true, contract.locks?.unlocked(held), source)
 }
 
@@ -39,7 +50,14 @@ function lockedBy(holder: string, resource: Lock['resource']): BrokerError {
 }
 
 /** Stores the event; a caller outside its room, or one for whom nothing changed, is told alone. */
-async function tell(caller: Caller, command: Command, effect: LockEffect, changed: boolean, message: ReturnType<NonNullable<typeof caller.contract.contract.locks>['locked']> | undefined, source: Services['source']): Promise<void> {
+async function tell(
+  caller: Caller,
+  command: Command,
+  effect: LockEffect,
+  changed: boolean,
+  message: ReturnType<NonNullable<typeof caller.contract.contract.locks>['locked']> | undefined,
+  source: Services['source'],
+): Promise<void> {
   if (changed) await storeLockEvent(caller.contract.app, message, source)
   if (caller.closed) return
   const room = effect.within?.(command.data)
@@ -47,7 +65,11 @@ async function tell(caller: Caller, command: Command, effect: LockEffect, change
   command.acknowledge?.([{ status: 'success' }])
 }
 
-export async function storeLockEvent(app: string, message: { readonly type: string; readonly data: unknown } | undefined, source: Services['source']): Promise<void> {
+export async function storeLockEvent(
+  app: string,
+  message: { readonly type: string; readonly data: unknown } | undefined,
+  source: Services['source'],
+): Promise<void> {
   if (message) await source.publish(`events.${app}.${message.type}`, lockEventBody(message))
 }
 

@@ -45,11 +45,14 @@ export type FreedListener = (app: string, lock: Lock) => void
 
 /**
  * Who holds what, over all nodes. Each resource is one key, written by compare-and-set, with all its holders. Each user
- * who holds anything has a lease, kept up by every node that they are connected to; when it runs out, whichever node notices
- * first takes the user's locks away.
+ * who holds anything has a lease, kept up by every node that they are connected to; when it runs out, whichever node
+ * notices first takes the user's locks away.
  */
 export class Locks {
-  /** Whether this node has the contract of an application. The locks of others are for those to take away who can say so to its users. */
+  /**
+   * Whether this node has the contract of an application. The locks of others are for those to take away who can say so
+   * to its users.
+   */
   serves: (app: string) => boolean = () => false
   /** Whether a user has a connection to this node. */
   isHere: (app: string, userId: string) => boolean = () => false
@@ -90,10 +93,17 @@ export class Locks {
    * Takes a resource for a user who is connected here. What the user holds already takes the new mode.
    * @throws BrokerError SERVICE_UNAVAILABLE while the store is out of reach: nothing is granted; TOO_MANY_LOCKS
    */
-  async acquire(app: string, resource: Lock['resource'], userId: string, mode: Lock['mode'], locksMax: number): Promise<Grant> {
+  async acquire(
+    app: string,
+    resource: Lock['resource'],
+    userId: string,
+    mode: Lock['mode'],
+    locksMax: number,
+  ): Promise<Grant> {
     const key = keyOf(app, resource)
     const keys = this.byHolder.get(leaseOf(app, userId))
-    if (keys !== undefined && keys.size >= locksMax && !keys.has(key)) throw new BrokerError('TOO_MANY_LOCKS', `A user may hold ${locksMax} locks (MAX_LOCKS_PER_USER)`)
+    if (keys !== undefined && keys.size >= locksMax && !keys.has(key))
+      throw new BrokerError('TOO_MANY_LOCKS', `A user may hold ${locksMax} locks (MAX_LOCKS_PER_USER)`)
     // The lease comes first: a lock whose holder has none is anybody's.
     await this.renew(leaseOf(app, userId))
     return this.change<Grant>(key, async (before) => {
@@ -102,10 +112,18 @@ export class Locks {
       const others = holders.filter((holder) => holder.userId !== userId && !gone.includes(holder))
       const other = others.find((holder) => mode === 'exclusive' || holder.mode === 'exclusive')
       if (other) return { result: { granted: false, holder: other } }
-      if (others.length >= HOLDERS_MAX) throw new BrokerError('TOO_MANY_LOCKS', `${HOLDERS_MAX} users hold this already`)
+      if (others.length >= HOLDERS_MAX)
+        throw new BrokerError('TOO_MANY_LOCKS', `${HOLDERS_MAX} users hold this already`)
       const changed = holders.every((holder) => holder.userId !== userId || holder.mode !== mode)
-      const result: Grant = { granted: true, changed, freed: gone.map((holder) => ({ resource, ...holder })), lock: { resource, userId, mode } }
-      return changed || gone.length > 0 ? { result, held: { app, resource, holders: [...others, { userId, mode }] } } : { result }
+      const result: Grant = {
+        granted: true,
+        changed,
+        freed: gone.map((holder) => ({ resource, ...holder })),
+        lock: { resource, userId, mode },
+      }
+      return changed || gone.length > 0
+        ? { result, held: { app, resource, holders: [...others, { userId, mode }] } }
+        : { result }
     })
   }
 
@@ -133,7 +151,10 @@ export class Locks {
    * Reads, decides and writes, again and again until nobody else wrote in between.
    * @param decide gives the outcome, and what is to be stored where anything is
    */
-  private async change<R>(key: string, decide: (before: Held | undefined) => Promise<{ readonly result: R; readonly held?: Held }>): Promise<R> {
+  private async change<R>(
+    key: string,
+    decide: (before: Held | undefined) => Promise<{ readonly result: R; readonly held?: Held }>,
+  ): Promise<R> {
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const entry = await this.locks.get(key)
       const { result, held } = await decide(entry && read(key, entry.value))
@@ -161,7 +182,10 @@ export class Locks {
     if (value !== undefined && held === undefined) throw new BrokerError('INVALID_RECORD', 'a value that is no lock')
   }
 
-  /** The store lost them, and the leases with them: nobody counts as gone before all nodes have had time to write theirs. */
+  /**
+   * The store lost them, and the leases with them: nobody counts as gone before all nodes have had time to write
+   * theirs.
+   */
   private async writeAgain(write: Parameters<Remade>[0]): Promise<void> {
     this.trustFromMs = Date.now() + LEASE_MS
     await Promise.all([...this.held].map(([key, { held }]) => write(key, Buffer.from(JSON.stringify(held)))))
@@ -195,18 +219,23 @@ export class Locks {
   /** Keeps up the leases of who is here, and takes locks away from who is nowhere. */
   private tick(nowMs: number): void {
     if (!this.source.connected) this.trustFromMs = nowMs + LEASE_MS
-    for (const lease of this.leaseUntilMs.keys()) if (!this.byHolder.has(lease) && (this.leaseUntilMs.get(lease) ?? 0) < nowMs) this.leaseUntilMs.delete(lease)
+    for (const lease of this.leaseUntilMs.keys())
+      if (!this.byHolder.has(lease) && (this.leaseUntilMs.get(lease) ?? 0) < nowMs) this.leaseUntilMs.delete(lease)
     const lost = new Set<string>()
     for (const [lease, keys] of this.byHolder) {
       const { app, userId } = partsOf(lease)
       if (!this.serves(app)) {
-        for (const key of keys) if (nowMs - (this.held.get(key)?.writtenMs ?? nowMs) > KEPT_MS) this.note(key, undefined)
+        for (const key of keys)
+          if (nowMs - (this.held.get(key)?.writtenMs ?? nowMs) > KEPT_MS) this.note(key, undefined)
         continue
       }
       if (this.isHere(app, userId)) {
         void this.renew(lease).catch(() => {})
-        for (const key of keys) if (nowMs - (this.held.get(key)?.writtenMs ?? nowMs) > KEPT_MS / 2) runGuarded('lock sweep', () => this.sweep(key, true))
-      } else if (nowMs >= this.trustFromMs && (this.leaseUntilMs.get(lease) ?? 0) <= nowMs) for (const key of keys) lost.add(key)
+        for (const key of keys)
+          if (nowMs - (this.held.get(key)?.writtenMs ?? nowMs) > KEPT_MS / 2)
+            runGuarded('lock sweep', () => this.sweep(key, true))
+      } else if (nowMs >= this.trustFromMs && (this.leaseUntilMs.get(lease) ?? 0) <= nowMs)
+        for (const key of keys) lost.add(key)
     }
     for (const key of lost) runGuarded('lock sweep', () => this.sweep(key, false))
   }
@@ -224,7 +253,9 @@ export class Locks {
         const gone = await this.goneAmong(before.app, before.holders)
         const { app, resource } = before
         const result = gone.map((holder) => ({ app, lock: { resource, ...holder } }))
-        return gone.length === 0 && !rewrite ? { result } : { result, held: { app, resource, holders: before.holders.filter((holder) => !gone.includes(holder)) } }
+        return gone.length === 0 && !rewrite
+          ? { result }
+          : { result, held: { app, resource, holders: before.holders.filter((holder) => !gone.includes(holder)) } }
       })
       for (const { app, lock } of freed) this.onFreed(app, lock)
     } catch {
@@ -253,8 +284,16 @@ function read(key: string, value: Uint8Array): Held | undefined {
   }
   if (!isRecord(held)) return undefined
   const { app, resource, holders } = held
-  if (typeof app !== 'string' || !isRecord(resource) || keyOf(app, resource) !== key || !Array.isArray(holders)) return undefined
-  return holders.every((holder) => isRecord(holder) && typeof holder.userId === 'string' && (holder.mode === 'exclusive' || holder.mode === 'shared')) ? (held as unknown as Held) : undefined
+  if (typeof app !== 'string' || !isRecord(resource) || keyOf(app, resource) !== key || !Array.isArray(holders))
+    return undefined
+  return holders.every(
+    (holder) =>
+      isRecord(holder) &&
+      typeof holder.userId === 'string' &&
+      (holder.mode === 'exclusive' || holder.mode === 'shared'),
+  )
+    ? (held as unknown as Held)
+    : undefined
 }
 
 /** Of any length: a resource may have a long name. */

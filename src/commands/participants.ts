@@ -14,8 +14,9 @@ interface Conversation {
 
 /**
  * Who takes part in which conversation, for 24 h, in the key-value store: it holds over reconnects and on all nodes.
- * Every node keeps a copy, so that routing an event needs no question. The copy may trail behind the events; so each participation
- * says from which position on it holds, and what went by before a node knew of it is sent then (`onJoined`).
+ * Every node keeps a copy, so that routing an event needs no question. The copy may trail behind the events; so each
+ * participation says from which position on it holds, and what went by before a node knew of it is sent then
+ * (`onJoined`).
  */
 export class Participants {
   /** Somebody takes part who was not known to, from behind a position on; undefined: not known from where. */
@@ -39,7 +40,8 @@ export class Participants {
   }
 
   /** Users that take part; those who did not write for 24 h are gone. */
-  readonly of = (app: string, conversation: string): readonly string[] => this.known.get(app)?.get(conversation)?.users ?? NOBODY
+  readonly of = (app: string, conversation: string): readonly string[] =>
+    this.known.get(app)?.get(conversation)?.users ?? NOBODY
 
   /**
    * Resolves once all nodes can know.
@@ -56,7 +58,8 @@ export class Participants {
   /** Forgets who did not write for 24 h: the store does so without a word. */
   sweep(nowMs: number): void {
     for (const [app, conversations] of this.known) {
-      for (const [name, { writtenMs }] of conversations) for (const [user, timeMs] of writtenMs) if (nowMs - timeMs > KEPT_MS) this.remove(app, name, user)
+      for (const [name, { writtenMs }] of conversations)
+        for (const [user, timeMs] of writtenMs) if (nowMs - timeMs > KEPT_MS) this.remove(app, name, user)
     }
   }
 
@@ -64,7 +67,8 @@ export class Participants {
     const parts = key.split('.')
     const [conversation, userId] = parts.splice(-2).map(decode)
     const app = parts.join('.')
-    if (app === '' || conversation === undefined || userId === undefined) throw new BrokerError('INVALID_RECORD', 'a key that names no participant')
+    if (app === '' || conversation === undefined || userId === undefined)
+      throw new BrokerError('INVALID_RECORD', 'a key that names no participant')
     if (value === undefined) return this.remove(app, conversation, userId)
     const [timeMs, since] = Buffer.from(value).toString().split(' ')
     const now = Date.now()
@@ -75,7 +79,12 @@ export class Participants {
   /** The store lost them. */
   private async writeAgain(write: Parameters<Remade>[0]): Promise<void> {
     for (const [app, conversations] of this.known) {
-      for (const [name, { writtenMs }] of conversations) await Promise.all([...writtenMs].map(([user, timeMs]) => write(`${app}.${encode(name)}.${encode(user)}`, Buffer.from(String(timeMs)))))
+      for (const [name, { writtenMs }] of conversations)
+        await Promise.all(
+          [...writtenMs].map(([user, timeMs]) =>
+            write(`${app}.${encode(name)}.${encode(user)}`, Buffer.from(String(timeMs))),
+          ),
+        )
     }
   }
 

@@ -8,8 +8,16 @@ import { isKey, type Source } from '../source/source.ts'
  * Whether somebody may be in a room: their token says so, or a service's record of it in a key-value bucket.
  * @throws BrokerError INVALID_ROOM, ROOM_ACCESS_DENIED, NOT_FOUND where there is no record; SERVICE_UNAVAILABLE
  */
-export async function checkJoin(contract: CompiledContract, claims: Claims, name: string, source: Source): Promise<void> {
-  const { room: { record }, id } = contract.checkRoomName(name)
+export async function checkJoin(
+  contract: CompiledContract,
+  claims: Claims,
+  name: string,
+  source: Source,
+): Promise<void> {
+  const {
+    room: { record },
+    id,
+  } = contract.checkRoomName(name)
   try {
     contract.checkRoom(claims, name)
   } catch (error) {
@@ -29,7 +37,12 @@ function jsonIn(value: Uint8Array): unknown {
 }
 
 /** The rooms that somebody may be in, by claims or by a service's record. @returns undefined where nobody can say */
-export async function permittedRooms(contract: CompiledContract, claims: Claims, rooms: readonly string[], source: Source): Promise<string[] | undefined> {
+export async function permittedRooms(
+  contract: CompiledContract,
+  claims: Claims,
+  rooms: readonly string[],
+  source: Source,
+): Promise<string[] | undefined> {
   const permitted: string[] = []
   for (const room of rooms) {
     try {
@@ -42,7 +55,10 @@ export async function permittedRooms(contract: CompiledContract, claims: Claims,
   return permitted
 }
 
-/** Characters of the names of a session's rooms, all together: at least so many, or so many for each room that it may be in. What is kept of it for its recovery is written with every room. */
+/**
+ * Characters of the names of a session's rooms, all together: at least so many, or so many for each room that it may be
+ * in. What is kept of it for its recovery is written with every room.
+ */
 const NAMES_LENGTH_MAX = 65_536
 const NAME_LENGTH_MEAN = 64
 
@@ -50,9 +66,17 @@ const NAME_LENGTH_MEAN = 64
 export function checkRoomCount(session: Session, rooms: Iterable<string>, roomsMax: number): void {
   const names = new Set(session.groups.map(({ room }) => room.name))
   for (const room of rooms) names.add(room)
-  if (names.size > roomsMax) throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `A connection may be in ${roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`)
+  if (names.size > roomsMax)
+    throw new BrokerError(
+      'TOO_MANY_SUBSCRIPTIONS',
+      `A connection may be in ${roomsMax} rooms (MAX_ROOMS_PER_CONNECTION)`,
+    )
   const lengthMax = Math.max(NAMES_LENGTH_MAX, roomsMax * NAME_LENGTH_MEAN)
   let length = 0
   for (const name of names) length += name.length
-  if (length > lengthMax) throw new BrokerError('TOO_MANY_SUBSCRIPTIONS', `The names of a connection's rooms may have ${lengthMax} characters, all together`)
+  if (length > lengthMax)
+    throw new BrokerError(
+      'TOO_MANY_SUBSCRIPTIONS',
+      `The names of a connection's rooms may have ${lengthMax} characters, all together`,
+    )
 }

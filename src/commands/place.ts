@@ -33,10 +33,16 @@ export function placeIn(room: string): string | undefined {
 }
 
 /** Comes to a place: the others hear of it, and its events arrive. */
-export async function enter(caller: Caller, command: Command, effect: PlaceEffect, { hub, presence, roomsMax }: Services): Promise<void> {
+export async function enter(
+  caller: Caller,
+  command: Command,
+  effect: PlaceEffect,
+  { hub, presence, roomsMax }: Services,
+): Promise<void> {
   const { session, claims, contract } = caller
   const place = effect.place(command.data, senderOf(caller))
-  if (!mayBeAt(claims, effect, place)) throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to ${place.slice(0, EXCERPT_MAX)}`, { place })
+  if (!mayBeAt(claims, effect, place))
+    throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to ${place.slice(0, EXCERPT_MAX)}`, { place })
   const choice = choiceOf(session)
   const types = choice.byPlace.get(place)?.types ?? choice.all ?? effect.events
   const rooms = [...roomsOf(caller, effect.room, place, types), placeRoom(place)]
@@ -50,7 +56,12 @@ export async function enter(caller: Caller, command: Command, effect: PlaceEffec
   command.acknowledge?.([{ status: 'success' }])
 }
 
-export async function exit(caller: Caller, command: Command, effect: PlaceEffect, { hub, presence }: Services): Promise<void> {
+export async function exit(
+  caller: Caller,
+  command: Command,
+  effect: PlaceEffect,
+  { hub, presence }: Services,
+): Promise<void> {
   const { session } = caller
   const place = effect.place(command.data, senderOf(caller))
   const choice = choiceOf(session)
@@ -58,17 +69,26 @@ export async function exit(caller: Caller, command: Command, effect: PlaceEffect
   choice.byPlace.delete(place)
   presence.leave(session, place)
   await caller.remember?.()
-  if (effect.reply) caller.reply(effect.reply(place, presence.count(caller.contract.app, place), caller.contract.facts), command)
+  if (effect.reply)
+    caller.reply(effect.reply(place, presence.count(caller.contract.app, place), caller.contract.facts), command)
   command.acknowledge?.([{ status: 'success' }])
 }
 
 /** Chooses event types, of one place or of all that one is in (and comes to later). */
-export async function select(caller: Caller, command: Command, effect: SelectEffect, { hub, presence, roomsMax }: Services): Promise<void> {
+export async function select(
+  caller: Caller,
+  command: Command,
+  effect: SelectEffect,
+  { hub, presence, roomsMax }: Services,
+): Promise<void> {
   const { session, contract } = caller
   const types = effect.events(command.data)
-  for (const type of types) if (!contract.event(type)) throw new BrokerError('UNKNOWN_EVENT', `There is no event "${type.slice(0, 100)}"`, { event: type.slice(0, 100) })
+  for (const type of types)
+    if (!contract.event(type))
+      throw new BrokerError('UNKNOWN_EVENT', `There is no event "${type.slice(0, 100)}"`, { event: type.slice(0, 100) })
   const only = effect.place(command.data)
-  if (only !== undefined && !presence.isIn(session, only)) throw new BrokerError('INVALID_ROOM', `Join ${only.slice(0, 100)} first`, { place: only.slice(0, 100) })
+  if (only !== undefined && !presence.isIn(session, only))
+    throw new BrokerError('INVALID_ROOM', `Join ${only.slice(0, 100)} first`, { place: only.slice(0, 100) })
   const choice = choiceOf(session)
   const places = only === undefined ? presence.placesOf(session) : [only]
   if (only === undefined) choice.all = types
@@ -78,7 +98,10 @@ export async function select(caller: Caller, command: Command, effect: SelectEff
     const after = roomsOf(caller, effect.room, place, types)
     checkRoomCount(session, after, roomsMax)
     hub.join(session, after)
-    hub.leave(session, before.filter((name) => !after.includes(name)))
+    hub.leave(
+      session,
+      before.filter((name) => !after.includes(name)),
+    )
     choice.byPlace.set(place, { types, by: stay?.by })
   }
   await caller.remember?.()
@@ -98,16 +121,29 @@ export function placeState(session: Session, { presence }: Services): PlaceState
   // Rooms with presence come back with the rooms.
   const places = presence.placesOf(session).filter((place) => !session.groupIn(place))
   if (choice === undefined && places.length === 0) return undefined
-  return { places, ...(choice?.all ? { all: choice.all } : undefined), byPlace: [...(choice?.byPlace ?? [])].map(([place, { types, by }]) => (by === undefined ? [place, types] : [place, types, by])) }
+  return {
+    places,
+    ...(choice?.all ? { all: choice.all } : undefined),
+    byPlace: [...(choice?.byPlace ?? [])].map(([place, { types, by }]) =>
+      by === undefined ? [place, types] : [place, types, by],
+    ),
+  }
 }
 
 /**
  * Brings a session back to its places, those that its claims allow now.
  * @returns their rooms
  */
-export function restorePlaces(caller: Caller, { places, all, byPlace }: PlaceState, { presence }: Services): readonly string[] {
+export function restorePlaces(
+  caller: Caller,
+  { places, all, byPlace }: PlaceState,
+  { presence }: Services,
+): readonly string[] {
   const { session, claims } = caller
-  const allowed = byPlace.filter(([place, , by]) => !places.includes(place) || effectsOf(caller, by).some((effect) => mayBeAt(claims, effect, place)))
+  const allowed = byPlace.filter(
+    ([place, , by]) =>
+      !places.includes(place) || effectsOf(caller, by).some((effect) => mayBeAt(claims, effect, place)),
+  )
   choices.set(session, { all, byPlace: new Map(allowed.map(([place, types, by]) => [place, { types, by }])) })
   const rooms: string[] = []
   for (const [place, types, by] of allowed) {
@@ -122,7 +158,11 @@ export function restorePlaces(caller: Caller, { places, all, byPlace }: PlaceSta
  * Leaves the places that other claims do not allow.
  * @returns the rooms of those that stay, and of those that were left
  */
-export function leavePlaces(caller: Caller, claims: Claims, { presence }: Services): { readonly kept: ReadonlySet<string>; readonly lost: ReadonlySet<string> } {
+export function leavePlaces(
+  caller: Caller,
+  claims: Claims,
+  { presence }: Services,
+): { readonly kept: ReadonlySet<string>; readonly lost: ReadonlySet<string> } {
   const { session } = caller
   const [kept, lost] = [new Set<string>(), new Set<string>()]
   for (const [place, stay] of choices.get(session)?.byPlace ?? []) {

@@ -10,13 +10,22 @@ const LEASE_MS = 30_000
 const REFRESH_MS = 10_000
 /** A part of the leases is written again each time. */
 const REFRESH_STEP_MS = 500
-/** This process stood still, or the clock was set, where its last look is longer ago: it has yet to hear of leases that were renewed meanwhile. */
+/**
+ * This process stood still, or the clock was set, where its last look is longer ago: it has yet to hear of leases that
+ * were renewed meanwhile.
+ */
 const LATE_MS = 10_000
 /** Of names that others wrote. */
 const NAME_LENGTH_MAX = 1_024
 
 /** Told when a user comes to a place, or leaves it with the last of their connections on any node. */
-export type PresenceListener = (change: 'joined' | 'left', app: string, place: string, userId: string, name: string) => void
+export type PresenceListener = (
+  change: 'joined' | 'left',
+  app: string,
+  place: string,
+  userId: string,
+  name: string,
+) => void
 
 interface Present {
   name: string
@@ -25,8 +34,8 @@ interface Present {
 }
 
 /**
- * Who is where, over all nodes: each node keeps a lease in the key-value store for each of its users in each place, and a
- * copy of everybody's leases. A killed node's leases run out.
+ * Who is where, over all nodes: each node keeps a lease in the key-value store for each of its users in each place, and
+ * a copy of everybody's leases. A killed node's leases run out.
  */
 export class Presence {
   onChange: PresenceListener = () => {}
@@ -65,7 +74,10 @@ export class Presence {
     this.writes = new WriteQueue(kv)
     this.source = source
     this.nodeId = nodeId
-    this.timers = [every('presence refresh', REFRESH_STEP_MS, () => this.refresh(Date.now())), every('presence sweep', 1_000, () => this.sweep(Date.now()))]
+    this.timers = [
+      every('presence refresh', REFRESH_STEP_MS, () => this.refresh(Date.now())),
+      every('presence sweep', 1_000, () => this.sweep(Date.now())),
+    ]
     for (const timer of this.timers) timer.unref()
   }
 
@@ -168,7 +180,10 @@ export class Presence {
     this.onChange('left', app, place, user, present.name)
   }
 
-  /** Writes leases again, spread over the time of a round: all at once, those of a few clients in many places held the event loop for seconds. */
+  /**
+   * Writes leases again, spread over the time of a round: all at once, those of a few clients in many places held the
+   * event loop for seconds.
+   */
   private refresh(nowMs: number): void {
     // The clock may have been set back.
     if (nowMs < this.roundMs || (this.renewed === this.round.length && nowMs - this.roundMs >= REFRESH_MS)) {
@@ -184,7 +199,10 @@ export class Presence {
     }
   }
 
-  /** Forgets leases that ran out. While the store is out of reach, and until it has had time to be refreshed, nothing has. */
+  /**
+   * Forgets leases that ran out. While the store is out of reach, and until it has had time to be refreshed, nothing
+   * has.
+   */
   private sweep(nowMs: number): void {
     if (!this.source.connected || Math.abs(nowMs - this.sweptMs) > LATE_MS) this.sweepFromMs = nowMs + LEASE_MS
     this.sweptMs = nowMs
@@ -204,7 +222,13 @@ function leaseKey(app: string, place: string, user: string, node: string): strin
 /** Whether somebody wrote it by `leaseKey`. */
 function isLease(key: string): boolean {
   const [app, place = '', user = '', node, ...more] = key.split('.')
-  return app !== '' && node !== undefined && node !== '' && more.length === 0 && [place, user].every((part) => encode(decode(part)) === part)
+  return (
+    app !== '' &&
+    node !== undefined &&
+    node !== '' &&
+    more.length === 0 &&
+    [place, user].every((part) => encode(decode(part)) === part)
+  )
 }
 
 function placeKey(app: string, place: string): string {

@@ -25,7 +25,10 @@ export class Recall {
   /** What is stored before it begins counts, on whatever node that was. A client that goes ends it. */
   async answer(caller: Caller, command: Command, effect: RecallEffect): Promise<void> {
     const { look, reply } = effect.answer(command, senderOf(caller))
-    const complete = await this.digestOf(caller.contract.app, effect).walk(await this.source.bounds(), (piece) => !caller.closed && look(piece))
+    const complete = await this.digestOf(caller.contract.app, effect).walk(
+      await this.source.bounds(),
+      (piece) => !caller.closed && look(piece),
+    )
     if (caller.closed) return
     caller.reply(reply(complete), command)
     command.acknowledge?.([{ status: 'success' }])
@@ -38,7 +41,11 @@ export class Recall {
 
   private digestOf(app: string, effect: RecallEffect): Digest<unknown> {
     let digest = this.digests.get(effect)
-    if (!digest) this.digests.set(effect, (digest = new Digest({ ...effect.digest, ...this.limits, source: this.source, app, types: effect.events })))
+    if (!digest)
+      this.digests.set(
+        effect,
+        (digest = new Digest({ ...effect.digest, ...this.limits, source: this.source, app, types: effect.events })),
+      )
     return digest
   }
 }

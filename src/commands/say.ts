@@ -24,7 +24,10 @@ export function say(caller: Caller, command: Command, effect: SayEffect, { hub, 
 }
 
 /** Passes on what was said on other nodes. */
-export function hearOthers({ hub, source }: Services, audiences: Iterable<{ app: string; audience: Parameters<Services['hub']['say']>[0] }>): void {
+export function hearOthers(
+  { hub, source }: Services,
+  audiences: Iterable<{ app: string; audience: Parameters<Services['hub']['say']>[0] }>,
+): void {
   for (const { app, audience } of audiences) {
     source.hear(`${PREFIX}${app}`, (body) => {
       const { room, message } = read(body)
@@ -36,8 +39,10 @@ export function hearOthers({ hub, source }: Services, audiences: Iterable<{ app:
 /** Whatever stands there: one that a client cannot read would end its connection. @throws BrokerError INVALID_RECORD */
 function read(body: Uint8Array): { room: string | readonly string[]; message: Message } {
   const { room, message } = recordIn(body)
-  if (typeof room !== 'string' && !(Array.isArray(room) && room.every((name) => typeof name === 'string'))) throw new BrokerError('INVALID_RECORD', 'no room is named')
-  if (!isRecord(message) || typeof message.type !== 'string' || RESERVED_EVENTS.has(message.type)) throw new BrokerError('INVALID_RECORD', 'the message has no type')
+  if (typeof room !== 'string' && !(Array.isArray(room) && room.every((name) => typeof name === 'string')))
+    throw new BrokerError('INVALID_RECORD', 'no room is named')
+  if (!isRecord(message) || typeof message.type !== 'string' || RESERVED_EVENTS.has(message.type))
+    throw new BrokerError('INVALID_RECORD', 'the message has no type')
   const { type, data, args } = message
   if (args !== undefined && !Array.isArray(args)) throw new BrokerError('INVALID_RECORD', 'the arguments are no list')
   return { room, message: { type, data, ...(args === undefined ? undefined : { args }) } }

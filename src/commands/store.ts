@@ -20,7 +20,10 @@ export async function store(caller: Caller, command: Command, effect: StoreEffec
   caller.answersLater?.(outcome)
 }
 
-/** Stores what the contract wants kept of every command. @throws BrokerError RATE_LIMITED where that is more than its user may store */
+/**
+ * Stores what the contract wants kept of every command.
+ * @throws BrokerError RATE_LIMITED where that is more than its user may store
+ */
 export function record(caller: Caller, command: Command, services: Services): void {
   const event = caller.contract.contract.record?.(command, senderOf(caller))
   // While the source is out of reach the command itself fails, or is one that nothing is kept of.
@@ -32,16 +35,27 @@ function bodyOf({ data, rooms, source }: StoredEvent): Uint8Array {
 }
 
 /** @throws BrokerError RATE_LIMITED, at once */
-function publish({ contract, claims }: Caller, type: string, body: Uint8Array, { source, storedBytes }: Services): Promise<unknown> {
+function publish(
+  { contract, claims }: Caller,
+  type: string,
+  body: Uint8Array,
+  { source, storedBytes }: Services,
+): Promise<unknown> {
   storedBytes.take(claims.sub, body.length, Date.now())
   return source.publish(`events.${contract.app}.${type}`, body)
 }
 
-async function forward(caller: Caller, command: Command, { type, data, failed }: NonNullable<ReturnType<NonNullable<StoreEffect['forward']>>>, services: Services): Promise<void> {
+async function forward(
+  caller: Caller,
+  command: Command,
+  { type, data, failed }: NonNullable<ReturnType<NonNullable<StoreEffect['forward']>>>,
+  services: Services,
+): Promise<void> {
   const startMs = Date.now()
   const outcome = await requestService(caller, { type, data }, services)
   if (outcome.ok || caller.closed) return
   // Acknowledged it is already: that it is stored.
   const { acknowledge, ...unanswered } = command
-  for (const message of [failed?.(outcome.failure, Date.now() - startMs)].flat()) caller.fail(outcome.failure, unanswered, message)
+  for (const message of [failed?.(outcome.failure, Date.now() - startMs)].flat())
+    caller.fail(outcome.failure, unanswered, message)
 }

@@ -21,28 +21,51 @@ const FILTERS_LENGTH_MAX = 65_536
  * position follows first. An unknown name refuses the whole command.
  * @returns a promise with `since`: what the client sends next waits until its place in the log is known
  */
-export function subscribe(caller: Caller, command: Command<SubscribeData>, services: Services): Promise<void> | undefined {
+export function subscribe(
+  caller: Caller,
+  command: Command<SubscribeData>,
+  services: Services,
+): Promise<void> | undefined {
   const { events = [], rooms = [], filters = {}, since } = command.data
   const { session, contract, claims } = caller
   checkFilterLength(filters)
   const predicate = contract.predicate(claims, filters)
   const names = roomsOf(caller, events, rooms)
   checkRoomCount(session, names, services.roomsMax)
-  const answer = () => caller.reply({ type: 'subscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined), filters } }, command)
+  const answer = () =>
+    caller.reply(
+      { type: 'subscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined), filters } },
+      command,
+    )
   if (since === undefined || since === null) {
     answer()
     joinRooms(caller, names, predicate, services)
     return undefined
   }
   const position = parsePosition(since)
-  if (!position) throw new BrokerError('INVALID_POSITION', 'since: this is no position; give the `id` of an event', typeof since === 'string' ? { since: since.slice(0, 100) } : undefined)
+  if (!position)
+    throw new BrokerError(
+      'INVALID_POSITION',
+      'since: this is no position; give the `id` of an event',
+      typeof since === 'string' ? { since: since.slice(0, 100) } : undefined,
+    )
   return subscribeSince(caller, names, predicate, position, String(since), answer, services)
 }
 
-async function subscribeSince(caller: Caller, names: readonly string[], predicate: Predicate | undefined, { epoch, seq }: Position, since: string, answer: () => void, services: Services): Promise<void> {
+async function subscribeSince(
+  caller: Caller,
+  names: readonly string[],
+  predicate: Predicate | undefined,
+  { epoch, seq }: Position,
+  since: string,
+  answer: () => void,
+  services: Services,
+): Promise<void> {
   const { log } = services
   // Out of reach: what is in memory counts, and what is older is read when the source is back.
-  const bounds = await log.recentBounds(seq).catch(() => ({ epoch: log.epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }))
+  const bounds = await log
+    .recentBounds(seq)
+    .catch(() => ({ epoch: log.epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }))
   if (caller.closed) return
   // The answer is sent before the session leaves live delivery: it flushes what the socket is still to get live.
   answer()
@@ -68,7 +91,11 @@ export function unsubscribe(caller: Caller, command: Command<SubscribeData>, ser
 function checkFilterLength(filters: Readonly<Record<string, unknown>>): void {
   let length = 0
   for (const value of Object.values(filters).flat()) length += String(value).length
-  if (length > FILTERS_LENGTH_MAX) throw new BrokerError('INVALID_MESSAGE', `The values of filters may have ${FILTERS_LENGTH_MAX} characters, all together`)
+  if (length > FILTERS_LENGTH_MAX)
+    throw new BrokerError(
+      'INVALID_MESSAGE',
+      `The values of filters may have ${FILTERS_LENGTH_MAX} characters, all together`,
+    )
 }
 
 /** Event types are rooms, too: each has that of its name. */

@@ -13,8 +13,9 @@ interface Write {
 }
 
 /**
- * Writes of a bucket that nobody's command waits for, a few in each turn of the event loop: thousands at once, of clients that leave
- * all that they were in, would hold it for seconds. Of a key that changes while it waits only the newest value is written.
+ * Writes of a bucket that nobody's command waits for, a few in each turn of the event loop: thousands at once, of
+ * clients that leave all that they were in, would hold it for seconds. Of a key that changes while it waits only the
+ * newest value is written.
  */
 export class WriteQueue {
   private readonly kv: KeyValue

@@ -20,14 +20,25 @@ interface DevelopmentKeys {
 export function withDevelopmentKeys(config: Config): { config: Config; development: boolean } {
   if (hasKey(config)) return { config, development: false }
   if (!(LOOPBACK as readonly string[]).includes(config.host)) {
-    throw new BrokerError('CONFIG_INVALID', `HOST=${config.host}: without a key the broker listens on 127.0.0.1 alone, since it hands out tokens; set JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URL`)
+    throw new BrokerError(
+      'CONFIG_INVALID',
+      `HOST=${config.host}: without a key the broker listens on 127.0.0.1 alone, since it hands out tokens; set JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URL`,
+    )
   }
   if (!(LOOPBACK as readonly string[]).includes(config.opsHost)) {
-    throw new BrokerError('CONFIG_INVALID', `OPS_HOST=${config.opsHost}: without a key OPS_PORT is on 127.0.0.1 alone, since its page has a token; set JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URL`)
+    throw new BrokerError(
+      'CONFIG_INVALID',
+      `OPS_HOST=${config.opsHost}: without a key OPS_PORT is on 127.0.0.1 alone, since its page has a token; set JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URL`,
+    )
   }
   const keys = readOrMake(join(process.cwd(), '.roomcast'))
   return {
-    config: { ...config, jwtSecret: keys.jwtSecret, publishKey: config.publishKey || keys.publishKey, host: config.host || LOOPBACK[1] },
+    config: {
+      ...config,
+      jwtSecret: keys.jwtSecret,
+      publishKey: config.publishKey || keys.publishKey,
+      host: config.host || LOOPBACK[1],
+    },
     development: true,
   }
 }

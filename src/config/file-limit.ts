@@ -10,7 +10,10 @@ const OTHER_FILES = 200
  * clear answer; past the system's limit it would hang unanswered.
  * @returns what to say about it, where the limit is in the way
  */
-export function withinFileLimit(config: Config, filesMax: number = openFilesMax()): { config: Config; warning: string | undefined } {
+export function withinFileLimit(
+  config: Config,
+  filesMax: number = openFilesMax(),
+): { config: Config; warning: string | undefined } {
   const fitting = Math.max(1, filesMax - OTHER_FILES)
   if (config.maxConnections <= fitting) return { config, warning: undefined }
   return {
@@ -22,8 +25,10 @@ export function withinFileLimit(config: Config, filesMax: number = openFilesMax(
 /** Node raises the soft limit to the hard one when it starts, so this is what counts. */
 function openFilesMax(): number {
   try {
-    if (process.platform === 'linux') return limitIn(/^Max open files\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1])
-    if (process.platform !== 'win32') return limitIn(execFileSync('sh', ['-c', 'ulimit -n'], { encoding: 'utf8' }).trim())
+    if (process.platform === 'linux')
+      return limitIn(/^Max open files\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1])
+    if (process.platform !== 'win32')
+      return limitIn(execFileSync('sh', ['-c', 'ulimit -n'], { encoding: 'utf8' }).trim())
   } catch {
     // Not to be had: then nothing is known that would be in the way.
   }

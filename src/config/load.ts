@@ -26,7 +26,10 @@ function read(option: Option, raw: string | undefined, faults: string[]): unknow
     case 'string':
       return text
     case 'list':
-      return text.split(',').map((part) => part.trim()).filter((part) => part !== '')
+      return text
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== '')
     case 'integer': {
       const number = Number(text)
       const { min = 0, max = Number.MAX_SAFE_INTEGER } = option
@@ -42,17 +45,29 @@ const WORKERS_MAX = 256
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
 
 function checkTogether(config: Config, faults: string[]): void {
-  if (!LOG_LEVELS.includes(config.logLevel)) faults.push(`LOG_LEVEL=${config.logLevel}: wants one of ${LOG_LEVELS.join(', ')}`)
-  if ((config.tlsCertFile === '') !== (config.tlsKeyFile === '')) faults.push('TLS_CERT_FILE and TLS_KEY_FILE: set both, or neither')
-  if (config.jwksUrl !== '' && !isPlainHttp(config.jwksUrl)) faults.push(`JWKS_URL=${shown('jwksUrl', config.jwksUrl)}: wants an address such as https://id.example.com/.well-known/jwks.json, without user and password`)
+  if (!LOG_LEVELS.includes(config.logLevel))
+    faults.push(`LOG_LEVEL=${config.logLevel}: wants one of ${LOG_LEVELS.join(', ')}`)
+  if ((config.tlsCertFile === '') !== (config.tlsKeyFile === ''))
+    faults.push('TLS_CERT_FILE and TLS_KEY_FILE: set both, or neither')
+  if (config.jwksUrl !== '' && !isPlainHttp(config.jwksUrl))
+    faults.push(
+      `JWKS_URL=${shown('jwksUrl', config.jwksUrl)}: wants an address such as https://id.example.com/.well-known/jwks.json, without user and password`,
+    )
   if (config.nodeEnv === 'production' && isShort(config.jwtSecret)) faults.push(`JWT_SECRET: ${SHORT_SECRET}`)
   if (config.nodeEnv === 'production' && !hasKey(config)) {
-    faults.push('NODE_ENV=production: set JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URL; without a key anybody could mint tokens')
+    faults.push(
+      'NODE_ENV=production: set JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URL; without a key anybody could mint tokens',
+    )
   }
   const workers = workersOf(config)
-  if (!Number.isInteger(workers) || workers < 1 || workers > WORKERS_MAX) faults.push(`WORKERS=${config.workers}: wants a whole number from 1 to ${WORKERS_MAX}, or auto`)
-  else if (workers > 1 && config.natsUrl === '') faults.push(`WORKERS=${config.workers}: more than one process needs NATS (set NATS_URL); the embedded source serves one`)
-  for (const network of config.trustedProxies) if (!isNetwork(network)) faults.push(`TRUSTED_PROXIES=${network}: wants addresses, or networks such as 10.0.0.0/8`)
+  if (!Number.isInteger(workers) || workers < 1 || workers > WORKERS_MAX)
+    faults.push(`WORKERS=${config.workers}: wants a whole number from 1 to ${WORKERS_MAX}, or auto`)
+  else if (workers > 1 && config.natsUrl === '')
+    faults.push(
+      `WORKERS=${config.workers}: more than one process needs NATS (set NATS_URL); the embedded source serves one`,
+    )
+  for (const network of config.trustedProxies)
+    if (!isNetwork(network)) faults.push(`TRUSTED_PROXIES=${network}: wants addresses, or networks such as 10.0.0.0/8`)
   if (config.natsCreds !== '' && config.natsUrl === '') faults.push('NATS_CREDS: is of no use without NATS_URL')
 }
 

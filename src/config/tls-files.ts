@@ -15,7 +15,8 @@ export function checkTlsFiles({ tlsCertFile, tlsKeyFile }: Pick<Config, 'tlsCert
   const key = attempt(keyAt, 'cannot be read', () => readFileSync(tlsKeyFile))
   const certificate = attempt(certAt, 'is no certificate in PEM', () => new X509Certificate(cert))
   const privateKey = attempt(keyAt, 'is no private key in PEM, or one with a passphrase', () => createPrivateKey(key))
-  if (!certificate.checkPrivateKey(privateKey)) throw new BrokerError('CONFIG_INVALID', `${keyAt}: is not the key of the certificate in ${certAt}`)
+  if (!certificate.checkPrivateKey(privateKey))
+    throw new BrokerError('CONFIG_INVALID', `${keyAt}: is not the key of the certificate in ${certAt}`)
   attempt(`${certAt}, ${keyAt}`, 'cannot be used', () => createSecureContext({ cert, key }))
 }
 

@@ -6,4 +6,10 @@ import { orchestratorPortal } from './orchestrator-portal.ts'
 import { sweAgent } from './swe-agent.ts'
 
 /** The five applications that every broker serves. */
-export const BUILT_IN_CONTRACTS: readonly Contract[] = [gameDjinn, sweAgent, orchestratorPortal, codingAssistant, geminiSessions]
+export const BUILT_IN_CONTRACTS: readonly Contract[] = [
+  gameDjinn,
+  sweAgent,
+  orchestratorPortal,
+  codingAssistant,
+  geminiSessions,
+]

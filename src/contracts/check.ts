@@ -10,8 +10,8 @@ type Report = (place: string, reason: string) => void
 const FAULTS_MAX = 20
 
 /**
- * Whether it has a contract's shape, and nothing in it is without effect: a function under a name that nobody reads would
- * leave a door open. What its schemas hold is checked as it is compiled.
+ * Whether it has a contract's shape, and nothing in it is without effect: a function under a name that nobody reads
+ * would leave a door open. What its schemas hold is checked as it is compiled.
  * @throws BrokerError CONTRACT_INVALID with every fault, one line each
  */
 export function checkContract(contract: Contract): void {
@@ -19,11 +19,21 @@ export function checkContract(contract: Contract): void {
   const name = typeof contract?.app === 'string' ? contract.app.slice(0, 64) : '(no app)'
   if (!isObject(contract)) faults.push('the file exports no contract; export default defineContract({…})')
   else {
-    checkFields(contract as unknown as Record<string, unknown>, CONTRACT, '', (place, reason) => faults.push(`\`${place}\` ${reason}`))
+    checkFields(contract as unknown as Record<string, unknown>, CONTRACT, '', (place, reason) =>
+      faults.push(`\`${place}\` ${reason}`),
+    )
     // Of the right shape: now what it says.
     if (faults.length === 0) checkMeaning(contract, (place, reason) => faults.push(`\`${place}\` ${reason}`))
   }
-  if (faults.length > 0) throw new BrokerError('CONTRACT_INVALID', faults.slice(0, FAULTS_MAX).map((fault) => `Contract ${name}: ${fault}`).join('\n'), faults)
+  if (faults.length > 0)
+    throw new BrokerError(
+      'CONTRACT_INVALID',
+      faults
+        .slice(0, FAULTS_MAX)
+        .map((fault) => `Contract ${name}: ${fault}`)
+        .join('\n'),
+      faults,
+    )
 }
 
 /**
@@ -35,23 +45,39 @@ export function checkTogether(contracts: readonly Contract[]): void {
   for (const { app, port = 'PORT', endpoints } of contracts) {
     const take = (what: string) => {
       const by = taken.get(what)
-      if (by !== undefined) throw new BrokerError('CONTRACT_INVALID', `Contract ${app}: ${what} is ${by === app ? 'there twice' : `taken by the contract ${by}`}`)
+      if (by !== undefined)
+        throw new BrokerError(
+          'CONTRACT_INVALID',
+          `Contract ${app}: ${what} is ${by === app ? 'there twice' : `taken by the contract ${by}`}`,
+        )
       taken.set(what, app)
     }
     take(`the application "${app}"`)
-    for (const endpoint of endpoints) take(endpoint.transport === 'websocket' ? `the path ${endpoint.path} on ${port}` : `the namespace ${endpoint.namespace.replaceAll(/\{[^}]*\}/g, '{}')} on ${port}`)
+    for (const endpoint of endpoints)
+      take(
+        endpoint.transport === 'websocket'
+          ? `the path ${endpoint.path} on ${port}`
+          : `the namespace ${endpoint.namespace.replaceAll(/\{[^}]*\}/g, '{}')} on ${port}`,
+      )
   }
-  for (const port of new Set(contracts.map((contract) => contract.port ?? 'PORT'))) checkOrder(contracts.filter((contract) => (contract.port ?? 'PORT') === port))
+  for (const port of new Set(contracts.map((contract) => contract.port ?? 'PORT')))
+    checkOrder(contracts.filter((contract) => (contract.port ?? 'PORT') === port))
 }
 
 /** Namespaces are looked for in order: one that an earlier one takes can never be reached. */
 function checkOrder(contracts: readonly Contract[]): void {
   const before: { pattern: RegExp; namespace: string; app: string }[] = []
   for (const { app, endpoints } of contracts) {
-    for (const { namespace } of endpoints.filter((endpoint): endpoint is SocketIoEndpoint => endpoint.transport === 'socketio')) {
+    for (const { namespace } of endpoints.filter(
+      (endpoint): endpoint is SocketIoEndpoint => endpoint.transport === 'socketio',
+    )) {
       const sample = sampleOf(namespace)
       const earlier = before.find(({ pattern }) => pattern.test(sample))
-      if (earlier) throw new BrokerError('CONTRACT_INVALID', `Contract ${app}: the namespace ${namespace} comes after ${earlier.namespace} of ${earlier.app}, which takes whoever connects to it`)
+      if (earlier)
+        throw new BrokerError(
+          'CONTRACT_INVALID',
+          `Contract ${app}: the namespace ${namespace} comes after ${earlier.namespace} of ${earlier.app}, which takes whoever connects to it`,
+        )
       before.push({ pattern: namespacePattern(namespace), namespace, app })
     }
   }
@@ -62,7 +88,10 @@ function checkFields(value: Record<string, unknown>, fields: Fields, place: stri
   for (const key of Object.keys(value)) {
     if (Object.hasOwn(fields, key) || value[key] === undefined) continue
     const near = nearest(key, Object.keys(fields))
-    report(at(key), `is nothing that a contract says here; ${near === undefined ? `there are ${Object.keys(fields).join(', ')}` : `did you mean \`${near}\`?`}`)
+    report(
+      at(key),
+      `is nothing that a contract says here; ${near === undefined ? `there are ${Object.keys(fields).join(', ')}` : `did you mean \`${near}\`?`}`,
+    )
   }
   for (const [key, kind] of Object.entries(fields)) {
     if (value[key] !== undefined) checkKind(value[key], kind, at(key), report)
@@ -88,7 +117,8 @@ function checkKind(value: unknown, kind: Kind, place: string, report: Report): v
       if (!isObject(value)) report(place, `wants a schema (Type.Object({…})), and is ${nameOf(value)}`)
       return
     case 'number':
-      if (typeof value !== 'number' || !Number.isInteger(value) || value < kind.min || value > kind.max) report(place, `wants a whole number from ${kind.min} to ${kind.max}, and is ${nameOf(value)}`)
+      if (typeof value !== 'number' || !Number.isInteger(value) || value < kind.min || value > kind.max)
+        report(place, `wants a whole number from ${kind.min} to ${kind.max}, and is ${nameOf(value)}`)
       return
     case 'word':
       if (!kind.of.includes(value as string)) report(place, `is ${nameOf(value)}; there are ${kind.of.join(', ')}`)
@@ -111,7 +141,10 @@ function checkKind(value: unknown, kind: Kind, place: string, report: Report): v
       const fields = kind.of.get(chosen as string)
       if (fields) return checkFields(value, fields, place, report)
       const near = typeof chosen === 'string' ? nearest(chosen, [...kind.of.keys()]) : undefined
-      report(`${place}.${kind.by}`, `is ${nameOf(chosen)}; ${near === undefined ? '' : `did you mean "${near}"? `}there are ${[...kind.of.keys()].join(', ')}`)
+      report(
+        `${place}.${kind.by}`,
+        `is ${nameOf(chosen)}; ${near === undefined ? '' : `did you mean "${near}"? `}there are ${[...kind.of.keys()].join(', ')}`,
+      )
     }
   }
 }
@@ -127,36 +160,61 @@ function checkMeaning(contract: Contract, report: Report): void {
   }
   const types = Object.keys(events)
   if (types.length === 0) report('events', 'names no event')
-  for (const type of types) if (!isSubject(type)) report(`events["${type}"]`, 'is no name for an event: NATS subjects have no blanks, `*` and `>`, and no empty part between dots')
+  for (const type of types)
+    if (!isSubject(type))
+      report(
+        `events["${type}"]`,
+        'is no name for an event: NATS subjects have no blanks, `*` and `>`, and no empty part between dots',
+      )
   if (idPattern !== undefined) checkPattern(idPattern, report)
-  checkRooms(Object.entries(rooms).map(([name, { record }]) => ({ name, record })), idPattern, report)
+  checkRooms(
+    Object.entries(rooms).map(([name, { record }]) => ({ name, record })),
+    idPattern,
+    report,
+  )
   checkEventRooms(contract, report)
   const namespaces = endpoints.flatMap((endpoint) => (endpoint.transport === 'socketio' ? [endpoint.namespace] : []))
-  if (namespaces.length > 0) for (const type of types) if (RESERVED_EVENTS.has(type)) report(`events["${type}"]`, 'is a name of Socket.IO itself: a client that gets it ends its connection')
+  if (namespaces.length > 0)
+    for (const type of types)
+      if (RESERVED_EVENTS.has(type))
+        report(`events["${type}"]`, 'is a name of Socket.IO itself: a client that gets it ends its connection')
   for (const [name, { effect, namespaces: known = [] }] of Object.entries(commands)) {
     const place = `commands["${name}"]`
-    for (const namespace of known) if (!namespaces.includes(namespace)) report(`${place}.namespaces`, `names ${namespace}, and no endpoint has it`)
-    if ((effect.use === 'lock' || effect.use === 'unlock') && !locks) report(`${place}.effect`, `is ${effect.use}; \`locks\` says which events that makes`)
-    if (effect.use === 'forward' && !isSubject(name)) report(place, 'is no name for a command with a service: NATS subjects have no blanks, `*` and `>`, and no empty part between dots')
-    const named = effect.use === 'recall' || effect.use === 'enter' || effect.use === 'exit' ? (effect.events ?? []) : []
-    for (const type of named) if (!Object.hasOwn(events, type)) report(`${place}.effect.events`, `names "${type}", and there is no such event`)
-    if ((effect.use === 'join' || effect.use === 'leave') && !effect.room && !effect.rooms) report(`${place}.effect`, 'wants `room` or `rooms`')
+    for (const namespace of known)
+      if (!namespaces.includes(namespace)) report(`${place}.namespaces`, `names ${namespace}, and no endpoint has it`)
+    if ((effect.use === 'lock' || effect.use === 'unlock') && !locks)
+      report(`${place}.effect`, `is ${effect.use}; \`locks\` says which events that makes`)
+    if (effect.use === 'forward' && !isSubject(name))
+      report(
+        place,
+        'is no name for a command with a service: NATS subjects have no blanks, `*` and `>`, and no empty part between dots',
+      )
+    const named =
+      effect.use === 'recall' || effect.use === 'enter' || effect.use === 'exit' ? (effect.events ?? []) : []
+    for (const type of named)
+      if (!Object.hasOwn(events, type)) report(`${place}.effect.events`, `names "${type}", and there is no such event`)
+    if ((effect.use === 'join' || effect.use === 'leave') && !effect.room && !effect.rooms)
+      report(`${place}.effect`, 'wants `room` or `rooms`')
   }
-  if (questions && namespaces.length === 0) report('questions', 'are answered by Socket.IO clients, and there is no such endpoint')
+  if (questions && namespaces.length === 0)
+    report('questions', 'are answered by Socket.IO clients, and there is no such endpoint')
 }
 
 /** uWebSockets.js takes `:` and `*` for patterns; what follows `?` or `#` is no part of a path. */
 function checkPath({ path }: WebSocketEndpoint, port: ClientPortName, place: string, report: Report): void {
   if (!path.startsWith('/')) report(place, 'wants a leading slash in its `path`')
-  else if (/[^\w\-.~!$&'()+,;=@%/]/.test(path)) report(place, 'has a `path` that is none: letters, digits, and -._~!$&\'()+,;=@% between slashes')
+  else if (/[^\w\-.~!$&'()+,;=@%/]/.test(path))
+    report(place, "has a `path` that is none: letters, digits, and -._~!$&'()+,;=@% between slashes")
   else if (/^\/socket\.io(\/|$)/.test(path)) report(place, 'has a `path` at which Socket.IO is')
   else if (port === 'PORT' && /^\/api(\/|$)/.test(path)) report(place, 'has a `path` at which the HTTP API is')
 }
 
 function checkNamespace({ namespace }: SocketIoEndpoint, place: string, report: Report): void {
   if (!namespace.startsWith('/')) report(place, 'wants a leading slash in its `namespace`')
-  else if (/[,?#\s]/.test(namespace)) report(place, 'has a blank, a comma, `?` or `#` in its `namespace`: no client can connect to it')
-  else if (!/^[^{}]*(\{\w+\}[^{}]*)?$/.test(namespace)) report(place, 'has a `namespace` with more than one parameter, as /project/{name} has, or with a brace alone')
+  else if (/[,?#\s]/.test(namespace))
+    report(place, 'has a blank, a comma, `?` or `#` in its `namespace`: no client can connect to it')
+  else if (!/^[^{}]*(\{\w+\}[^{}]*)?$/.test(namespace))
+    report(place, 'has a `namespace` with more than one parameter, as /project/{name} has, or with a brace alone')
 }
 
 function checkPattern(idPattern: string, report: Report): void {
@@ -168,7 +226,11 @@ function checkPattern(idPattern: string, report: Report): void {
 }
 
 /** Patterns are tried in order: one that an earlier one takes would never have its say. */
-function checkRooms(rooms: readonly { name: string; record: unknown }[], idPattern: string | undefined, report: Report): void {
+function checkRooms(
+  rooms: readonly { name: string; record: unknown }[],
+  idPattern: string | undefined,
+  report: Report,
+): void {
   const before: { name: string; pattern: RegExp }[] = []
   for (const { name, record } of rooms) {
     const place = `rooms["${name}"]`
@@ -176,7 +238,8 @@ function checkRooms(rooms: readonly { name: string; record: unknown }[], idPatte
       report(place, 'is no pattern: an id stands in braces, as in store:{id}')
       continue
     }
-    if (record !== undefined && !name.includes('{')) report(`${place}.record`, 'is found by the id, and the room has none in braces')
+    if (record !== undefined && !name.includes('{'))
+      report(`${place}.record`, 'is found by the id, and the room has none in braces')
     let pattern: RegExp
     try {
       pattern = roomPattern(name, idPattern)
@@ -193,12 +256,18 @@ function checkRooms(rooms: readonly { name: string; record: unknown }[], idPatte
 
 /** An event without `rooms` has a room of its own, by its name, and whoever subscribes to the event is in it. */
 function checkEventRooms({ events, rooms = {}, idPattern }: Contract, report: Report): void {
-  const guarded = Object.entries(rooms).filter(([, { allows, record, shows }]) => (allows ?? record ?? shows) !== undefined)
+  const guarded = Object.entries(rooms).filter(
+    ([, { allows, record, shows }]) => (allows ?? record ?? shows) !== undefined,
+  )
   for (const [type, { rooms: own }] of Object.entries(events)) {
     if (own) continue
     for (const [name] of guarded) {
       try {
-        if (roomPattern(name, idPattern).test(type)) report(`events["${type}"]`, `is the name of a room of "${name}" too, which is not for everybody, and whoever subscribes to the event would be in it; rename one of them`)
+        if (roomPattern(name, idPattern).test(type))
+          report(
+            `events["${type}"]`,
+            `is the name of a room of "${name}" too, which is not for everybody, and whoever subscribes to the event would be in it; rename one of them`,
+          )
       } catch {
         // The `idPattern` was reported.
       }
@@ -219,7 +288,8 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 function nameOf(value: unknown): string {
-  if (value === null || value === undefined || typeof value === 'boolean' || typeof value === 'number') return String(value)
+  if (value === null || value === undefined || typeof value === 'boolean' || typeof value === 'number')
+    return String(value)
   if (typeof value === 'string') return `"${value.slice(0, 100)}"`
   return Array.isArray(value) ? 'a list' : typeof value === 'function' ? 'a function' : `a ${typeof value}`
 }
@@ -227,7 +297,10 @@ function nameOf(value: unknown): string {
 /** The name that somebody may have meant: at most two letters away, or one begins with the other. */
 function nearest(name: string, names: readonly string[]): string | undefined {
   const key = name.toLowerCase()
-  const near = names.map((other) => ({ other, far: key.length >= 3 && other.toLowerCase().startsWith(key) ? 1 : distance(key, other.toLowerCase()) }))
+  const near = names.map((other) => ({
+    other,
+    far: key.length >= 3 && other.toLowerCase().startsWith(key) ? 1 : distance(key, other.toLowerCase()),
+  }))
   return near.filter(({ far }) => far <= Math.min(2, key.length - 1)).sort((a, b) => a.far - b.far)[0]?.other
 }
 
@@ -236,7 +309,14 @@ function distance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index)
   for (let i = 1; i <= from.length; i++) {
     const next = [i]
-    for (let j = 1; j <= to.length; j++) next.push(Math.min((row[j] as number) + 1, (next[j - 1] as number) + 1, (row[j - 1] as number) + (from[i - 1] === to[j - 1] ? 0 : 1)))
+    for (let j = 1; j <= to.length; j++)
+      next.push(
+        Math.min(
+          (row[j] as number) + 1,
+          (next[j - 1] as number) + 1,
+          (row[j - 1] as number) + (from[i - 1] === to[j - 1] ? 0 : 1),
+        ),
+      )
     row = next
   }
   return row[to.length] as number

@@ -1,7 +1,18 @@
 import { type TSchema, Type } from 'typebox'
 import { excerpt } from '../errors.ts'
 import { isoTime } from '../time.ts'
-import { type AnyEvent, type Claims, type Command, command, defineContract, type EventContract, event, type Failure, type Message, userOf } from './contract.ts'
+import {
+  type AnyEvent,
+  type Claims,
+  type Command,
+  command,
+  defineContract,
+  type EventContract,
+  event,
+  type Failure,
+  type Message,
+  userOf,
+} from './contract.ts'
 import type { Sender } from './effect.ts'
 
 /** Coding Assistant: specs/coding-assistant.md, read by the rules of specs/README.md, "coding-assistant". */
@@ -14,7 +25,8 @@ const id = Type.String({ minLength: 1, maxLength: 128 })
 const path = Type.String({ minLength: 1, maxLength: 1_024 })
 const named = optional(Type.Union([id, Type.Null()]))
 
-const mayProject = ({ project_access = [] }: Claims, project: string) => project_access.includes('*') || project_access.includes(project)
+const mayProject = ({ project_access = [] }: Claims, project: string) =>
+  project_access.includes('*') || project_access.includes(project)
 const projectRoom = (project: string) => `project:${project}`
 const userRoom = (user: string) => `user:${user}`
 const ofProject = ({ projectId }: { projectId?: string | null }) => (projectId ? projectRoom(projectId) : undefined)
@@ -30,7 +42,14 @@ function aboutOf(data: AnyEvent['data'], envelope?: AnyEvent): Record<string, un
   const userId = idOf(data, 'userId', 'user') ?? envelope?.user_id
   const projectId = idOf(data, 'projectId', 'project')
   const { source, id: correlationId, timestamp = isoTime() } = envelope ?? {}
-  const ofSource = source === undefined ? undefined : { source, priority: 'medium', ...(correlationId === undefined ? undefined : { correlationId: String(correlationId) }) }
+  const ofSource =
+    source === undefined
+      ? undefined
+      : {
+          source,
+          priority: 'medium',
+          ...(correlationId === undefined ? undefined : { correlationId: String(correlationId) }),
+        }
   const metadata = data.metadata ?? ofSource
   return {
     timestamp,
@@ -55,16 +74,32 @@ function of(data: Record<string, TSchema> = {}): EventContract {
   })
 }
 
-const profileOf = (claims: Claims) => ({ ...userOf(claims), roles: claims.roles ?? [], permissions: claims.permissions ?? [] })
+const profileOf = (claims: Claims) => ({
+  ...userOf(claims),
+  roles: claims.roles ?? [],
+  permissions: claims.permissions ?? [],
+})
 const authenticated = (claims: Claims) => told('auth:success', { user: profileOf(claims) })
 const session = (claims: Claims) =>
-  told('auth:session', { session: { user: profileOf(claims), userId: claims.sub, projectAccess: claims.project_access ?? [], expiresAt: new Date(claims.exp * 1000).toISOString() } })
+  told('auth:session', {
+    session: {
+      user: profileOf(claims),
+      userId: claims.sub,
+      projectAccess: claims.project_access ?? [],
+      expiresAt: new Date(claims.exp * 1000).toISOString(),
+    },
+  })
 
 /** The document knows one code for whoever has to log in (again); an outage is none of that. */
-const authError = ({ code, message }: Failure) => told('auth:error', { code: code.startsWith('AUTH_') ? 'UNAUTHORIZED' : code, message })
+const authError = ({ code, message }: Failure) =>
+  told('auth:error', { code: code.startsWith('AUTH_') ? 'UNAUTHORIZED' : code, message })
 
 /** Codes under the names that the document, or a user of it, knows. */
-const CODES = new Map([['LOCKED', 'FILE_LOCKED'], ['NOT_LOCKED', 'FILE_NOT_LOCKED'], ['AUTH_MISSING', 'UNAUTHORIZED']])
+const CODES = new Map([
+  ['LOCKED', 'FILE_LOCKED'],
+  ['NOT_LOCKED', 'FILE_NOT_LOCKED'],
+  ['AUTH_MISSING', 'UNAUTHORIZED'],
+])
 
 /** What a command's failure is told by: `auth:error`, `room:error` or `error`. */
 function answerOf(failure: Failure, { type, data }: Command): Message {
@@ -73,7 +108,12 @@ function answerOf(failure: Failure, { type, data }: Command): Message {
   if (type.startsWith('auth:')) return authError(failure)
   const room = ROOM_COMMANDS.get(type)?.(typeof data === 'object' && data !== null ? data : {})
   if (room !== undefined) return told('room:error', { room: repeated(room), error: message, code })
-  return told(code === 'UNAUTHORIZED' ? 'auth:error' : 'error', { code, message, event: excerpt(type), ...(details as object | undefined) })
+  return told(code === 'UNAUTHORIZED' ? 'auth:error' : 'error', {
+    code,
+    message,
+    event: excerpt(type),
+    ...(details as object | undefined),
+  })
 }
 
 /** Clients know by it which of their rooms is meant: one that is longer than any is cut. */
@@ -84,7 +124,10 @@ function repeated(room: unknown): unknown {
 const ROOM_LENGTH_MAX = 300
 
 /** Commands that `room:joined`, `room:left` or `room:error` answers, and the room that they mean. */
-const ROOM_COMMANDS: ReadonlyMap<string, (data: AnyEvent['data']) => unknown> = new Map<string, (data: AnyEvent['data']) => unknown>([
+const ROOM_COMMANDS: ReadonlyMap<string, (data: AnyEvent['data']) => unknown> = new Map<
+  string,
+  (data: AnyEvent['data']) => unknown
+>([
   ['room:join', ({ room = null }) => room],
   ['room:leave', ({ room = null }) => room],
   ['room:leaveAll', () => null],
@@ -94,7 +137,12 @@ const ROOM_COMMANDS: ReadonlyMap<string, (data: AnyEvent['data']) => unknown> = 
   ['project:leave', ({ projectId = null }) => (projectId === null ? null : projectRoom(projectId))],
 ])
 
-function roomCommand<S extends TSchema>(schema: S, use: 'join' | 'leave', room: (data: AnyEvent['data']) => unknown, rooms?: (sender: Sender) => readonly string[]) {
+function roomCommand<S extends TSchema>(
+  schema: S,
+  use: 'join' | 'leave',
+  room: (data: AnyEvent['data']) => unknown,
+  rooms?: (sender: Sender) => readonly string[],
+) {
   return command(schema, {
     use,
     room,
@@ -105,7 +153,8 @@ function roomCommand<S extends TSchema>(schema: S, use: 'join' | 'leave', room: 
 }
 
 /** The project that a message names, or all that its sender has joined. */
-const projectsOf = (projectId: string | null | undefined, { rooms }: Sender) => (projectId ? [projectRoom(projectId)] : rooms.filter((room) => room.startsWith('project:')))
+const projectsOf = (projectId: string | null | undefined, { rooms }: Sender) =>
+  projectId ? [projectRoom(projectId)] : rooms.filter((room) => room.startsWith('project:'))
 const sent = ({ claims }: Sender) => ({ userId: claims.sub, user: userOf(claims) })
 const inRoom = Type.Object({ room: Type.String({ minLength: 1, maxLength: 256 }), userId: named })
 const ofUser = Type.Object({ userId: id })
@@ -137,7 +186,12 @@ export const codingAssistant = defineContract({
       refusal: ({ code, message }) => ({ code: code.startsWith('AUTH_') ? 'UNAUTHORIZED' : code, message }),
       failed: (failure, failing) => {
         const { code, message, details } = failure
-        return { acknowledgement: [{ status: 'error', code: CODES.get(code) ?? code, message, ...(details as object | undefined) }], message: answerOf(failure, failing) }
+        return {
+          acknowledgement: [
+            { status: 'error', code: CODES.get(code) ?? code, message, ...(details as object | undefined) },
+          ],
+          message: answerOf(failure, failing),
+        }
       },
     },
   ],
@@ -192,18 +246,34 @@ export const codingAssistant = defineContract({
     'project:leave': roomCommand(inProject, 'leave', ({ projectId }) => projectRoom(projectId)),
     'room:join': roomCommand(inRoom, 'join', ({ room }) => room),
     'room:leave': roomCommand(inRoom, 'leave', ({ room }) => room),
-    'room:leaveAll': roomCommand(Type.Object({}), 'leave', () => null, ({ rooms }) => rooms),
+    'room:leaveAll': roomCommand(
+      Type.Object({}),
+      'leave',
+      () => null,
+      ({ rooms }) => rooms,
+    ),
 
-    'project:update': command(Type.Object({ projectId: id, userId: named, update: Type.Unknown(), project: optional(record) }), {
-      use: 'store',
-      within: ofProject,
-      event: ({ data: { projectId, update, project } }, { userId }) => ({
-        type: 'project:updated',
-        data: { projectId, userId, update, project: { ...project, ...changeOf(update), id: projectId } },
-      }),
-    }),
+    'project:update': command(
+      Type.Object({ projectId: id, userId: named, update: Type.Unknown(), project: optional(record) }),
+      {
+        use: 'store',
+        within: ofProject,
+        event: ({ data: { projectId, update, project } }, { userId }) => ({
+          type: 'project:updated',
+          data: { projectId, userId, update, project: { ...project, ...changeOf(update), id: projectId } },
+        }),
+      },
+    ),
     'file:change': command(
-      Type.Object({ projectId: id, userId: named, file: Type.Object({ path, action: Type.Union([Type.Literal('created'), Type.Literal('updated'), Type.Literal('deleted')]), timestamp: optional(text) }) }),
+      Type.Object({
+        projectId: id,
+        userId: named,
+        file: Type.Object({
+          path,
+          action: Type.Union([Type.Literal('created'), Type.Literal('updated'), Type.Literal('deleted')]),
+          timestamp: optional(text),
+        }),
+      }),
       {
         use: 'store',
         within: ofProject,
@@ -213,66 +283,141 @@ export const codingAssistant = defineContract({
         }),
       },
     ),
-    'file:lock': command(Type.Object({ ...ofFile, lockType: optional(Type.Union([Type.Literal('exclusive'), Type.Literal('shared')])) }), {
-      use: 'lock',
+    'file:lock': command(
+      Type.Object({ ...ofFile, lockType: optional(Type.Union([Type.Literal('exclusive'), Type.Literal('shared')])) }),
+      {
+        use: 'lock',
+        within: ofProject,
+        resource: ({ projectId, filePath }) => ({ projectId, filePath }),
+        mode: ({ lockType }) => lockType,
+      },
+    ),
+    'file:unlock': command(Type.Object(ofFile), {
+      use: 'unlock',
       within: ofProject,
       resource: ({ projectId, filePath }) => ({ projectId, filePath }),
-      mode: ({ lockType }) => lockType,
     }),
-    'file:unlock': command(Type.Object(ofFile), { use: 'unlock', within: ofProject, resource: ({ projectId, filePath }) => ({ projectId, filePath }) }),
 
-    'ai:message': command(Type.Object({ message: Type.String({ minLength: 1, maxLength: 100_000 }), projectId: named, userId: named, context: optional(Type.Unknown()) }), {
-      use: 'store',
-      within: ofProject,
-      event: ({ data: { message, projectId, context } }, { userId }, messageId) => ({
-        type: 'ai:message',
-        data: { messageId, message, userId, ...(projectId ? { projectId } : undefined), ...(context === undefined ? undefined : { context }) },
+    'ai:message': command(
+      Type.Object({
+        message: Type.String({ minLength: 1, maxLength: 100_000 }),
+        projectId: named,
+        userId: named,
+        context: optional(Type.Unknown()),
       }),
-      forward: ({ data }) => {
-        const { messageId, projectId } = data as { messageId: string; projectId?: string }
-        return {
+      {
+        use: 'store',
+        within: ofProject,
+        event: ({ data: { message, projectId, context } }, { userId }, messageId) => ({
           type: 'ai:message',
-          data,
-          failed: ({ code, message }) => [
-            told('ai:processing', { status: 'error', error: message, code, messageId, ...(projectId ? { projectId } : undefined) }),
-            told('error', { code, message, event: 'ai:message', messageId }),
-          ],
-        }
+          data: {
+            messageId,
+            message,
+            userId,
+            ...(projectId ? { projectId } : undefined),
+            ...(context === undefined ? undefined : { context }),
+          },
+        }),
+        forward: ({ data }) => {
+          const { messageId, projectId } = data as { messageId: string; projectId?: string }
+          return {
+            type: 'ai:message',
+            data,
+            failed: ({ code, message }) => [
+              told('ai:processing', {
+                status: 'error',
+                error: message,
+                code,
+                messageId,
+                ...(projectId ? { projectId } : undefined),
+              }),
+              told('error', { code, message, event: 'ai:message', messageId }),
+            ],
+          }
+        },
       },
-    }),
-    'ai:status': command(Type.Object({ status: Type.String({ minLength: 1, maxLength: 64 }), progress: optional(Type.Number()), message: optional(text), projectId: named }), {
-      use: 'store',
-      within: ofProject,
-      event: ({ data: { status, progress, message, projectId } }, sender) => {
-        const rooms = projectsOf(projectId, sender)
-        const said = { status, progress, message, ...(projectId ? { projectId } : undefined), userId: sender.userId }
-        return { type: 'ai:processing', data: said, ...(rooms.length > 0 ? { rooms } : undefined) }
+    ),
+    'ai:status': command(
+      Type.Object({
+        status: Type.String({ minLength: 1, maxLength: 64 }),
+        progress: optional(Type.Number()),
+        message: optional(text),
+        projectId: named,
+      }),
+      {
+        use: 'store',
+        within: ofProject,
+        event: ({ data: { status, progress, message, projectId } }, sender) => {
+          const rooms = projectsOf(projectId, sender)
+          const said = { status, progress, message, ...(projectId ? { projectId } : undefined), userId: sender.userId }
+          return { type: 'ai:processing', data: said, ...(rooms.length > 0 ? { rooms } : undefined) }
+        },
       },
-    }),
+    ),
 
-    'user:presence': command(Type.Object({ userId: named, status: Type.String({ minLength: 1, maxLength: 64 }), activity: optional(text), timestamp: optional(text) }), {
-      use: 'say',
-      room: (_, sender) => projectsOf(undefined, sender),
-      message: ({ status, activity, timestamp = isoTime() }, sender) => told('user:presence', { ...sent(sender), status, ...(activity === undefined ? undefined : { activity }), timestamp }),
-    }),
+    'user:presence': command(
+      Type.Object({
+        userId: named,
+        status: Type.String({ minLength: 1, maxLength: 64 }),
+        activity: optional(text),
+        timestamp: optional(text),
+      }),
+      {
+        use: 'say',
+        room: (_, sender) => projectsOf(undefined, sender),
+        message: ({ status, activity, timestamp = isoTime() }, sender) =>
+          told('user:presence', {
+            ...sent(sender),
+            status,
+            ...(activity === undefined ? undefined : { activity }),
+            timestamp,
+          }),
+      },
+    ),
     'user:typing': command(Type.Object({ userId: named, projectId: named, isTyping: optional(Type.Boolean()) }), {
       use: 'say',
       within: ofProject,
       room: ({ projectId }, sender) => projectsOf(projectId, sender),
-      message: ({ projectId, isTyping = true }, sender) => told('user:typing', { ...sent(sender), ...(projectId ? { projectId } : undefined), isTyping }),
+      message: ({ projectId, isTyping = true }, sender) =>
+        told('user:typing', { ...sent(sender), ...(projectId ? { projectId } : undefined), isTyping }),
     }),
 
-    'batch:update': command(Type.Object({ updates: Type.Array(Type.Object({ event: Type.String({ minLength: 1, maxLength: 100 }), data: optional(Type.Unknown()) }), { maxItems: 100 }) }), {
-      use: 'batch',
-      commands: ({ updates }) => updates.map(({ event: type, data }) => ({ type, data })),
-    }),
+    'batch:update': command(
+      Type.Object({
+        updates: Type.Array(
+          Type.Object({ event: Type.String({ minLength: 1, maxLength: 100 }), data: optional(Type.Unknown()) }),
+          { maxItems: 100 },
+        ),
+      }),
+      {
+        use: 'batch',
+        commands: ({ updates }) => updates.map(({ event: type, data }) => ({ type, data })),
+      },
+    ),
 
-    'test:ping': { effect: { use: 'echo', reply: () => told('test:pong', { timestamp: isoTime() }), acknowledgement: () => [{ status: 'success' }] }, anonymous: true },
-    'test:event': { effect: { use: 'echo', reply: ({ data }) => told('test:response', data), acknowledgement: ({ data }) => [{ status: 'success', data }] }, anonymous: true },
+    'test:ping': {
+      effect: {
+        use: 'echo',
+        reply: () => told('test:pong', { timestamp: isoTime() }),
+        acknowledgement: () => [{ status: 'success' }],
+      },
+      anonymous: true,
+    },
+    'test:event': {
+      effect: {
+        use: 'echo',
+        reply: ({ data }) => told('test:response', data),
+        acknowledgement: ({ data }) => [{ status: 'success', data }],
+      },
+      anonymous: true,
+    },
   },
 })
 
-/** What an update of the document's shape, `{type: 'description', value}`, makes of the project. Which project it is it cannot change. */
+/**
+ * What an update of the document's shape, `{type: 'description', value}`, makes of the project. Which project it is it
+ * cannot change.
+ */
 function changeOf(update: unknown): Record<string, unknown> {
   const { type, value } = (update ?? {}) as { type?: unknown; value?: unknown }
   return typeof type === 'string' && !NOT_CHANGED.has(type) ? { [type]: value } : {}
@@ -282,6 +427,19 @@ function changeOf(update: unknown): Record<string, unknown> {
 const NOT_CHANGED = new Set(['id', 'projectId', '__proto__'])
 
 /** The document's fields of a file, and no other. */
-function fileOf({ path: filePath, action, timestamp }: { path: string; action: string; timestamp?: string }): Record<string, unknown> {
-  return { name: filePath.slice(filePath.lastIndexOf('/') + 1), path: filePath, action, ...(timestamp === undefined ? undefined : { timestamp }) }
+function fileOf({
+  path: filePath,
+  action,
+  timestamp,
+}: {
+  path: string
+  action: string
+  timestamp?: string
+}): Record<string, unknown> {
+  return {
+    name: filePath.slice(filePath.lastIndexOf('/') + 1),
+    path: filePath,
+    action,
+    ...(timestamp === undefined ? undefined : { timestamp }),
+  }
 }

@@ -54,11 +54,17 @@ export class CompiledContract {
     this.facetsOf = access.map(({ of }) => of)
     for (const [name, { of }] of Object.entries(filters)) this.filters.set(name, this.facetsOf.push(of) - 1)
     for (const type of Object.keys(events)) if (!events[type]?.rooms) this.names.set(type, [type])
-    for (const [name, patterns] of Object.entries(groups)) this.names.set(name, matching(Object.keys(events), patterns, name, contract.app))
-    this.rooms = Object.entries(contract.rooms ?? {}).map(([pattern, room]) => ({ pattern: roomPattern(pattern, contract.idPattern), room }))
+    for (const [name, patterns] of Object.entries(groups))
+      this.names.set(name, matching(Object.keys(events), patterns, name, contract.app))
+    this.rooms = Object.entries(contract.rooms ?? {}).map(([pattern, room]) => ({
+      pattern: roomPattern(pattern, contract.idPattern),
+      room,
+    }))
     this.anyPresence = this.rooms.some(({ room }) => room.presence)
     this.audience.view = viewOf(contract)
-    this.commands = new Map(Object.entries({ ...builtIn, ...commands }).map(([type, known]) => [type, compileCommand(known)]))
+    this.commands = new Map(
+      Object.entries({ ...builtIn, ...commands }).map(([type, known]) => [type, compileCommand(known)]),
+    )
     this.questions = new Map(Object.entries(questions).map(([type, { schema }]) => [type, checkOf(schema)]))
     this.eventChecks = new Map(Object.entries(events).map(([type, { schema }]) => [type, checkOf(schema)]))
   }
@@ -78,13 +84,22 @@ export class CompiledContract {
     const subject = event.subject?.(envelope)
     if (subject !== undefined) this.facts.note(SUBJECTS, subject, null, envelope.timestamp, seq, 0)
     const remembered = event.remember?.(envelope)
-    if (remembered !== undefined) this.facts.note(envelope.type, remembered, envelope.data, envelope.timestamp, seq, bytes)
+    if (remembered !== undefined)
+      this.facts.note(envelope.type, remembered, envelope.data, envelope.timestamp, seq, bytes)
     const facets = this.facetsOf.length === 0 ? NO_FACETS : this.facetsOf.map((of) => facetValues(of(envelope.data)))
     const users = envelope.user_id === undefined ? undefined : [envelope.user_id]
     // Who takes part in it is looked up when the event goes out: somebody may join while it is in the log.
     const conversation = users === undefined ? event.conversation?.(envelope.data) : undefined
     const rooms = roomsOf(event, envelope)
-    return { audience: this.audience, type: envelope.type, rooms, users, conversation, facets, latestKey: latestKeyOf(event, envelope, rooms, users ?? conversation, facets) }
+    return {
+      audience: this.audience,
+      type: envelope.type,
+      rooms,
+      users,
+      conversation,
+      facets,
+      latestKey: latestKeyOf(event, envelope, rooms, users ?? conversation, facets),
+    }
   }
 
   /** The rooms that an event goes to. @throws BrokerError INTERNAL where the contract has no such event */
@@ -97,13 +112,23 @@ export class CompiledContract {
   /** Event types that a name in `subscribe` stands for. @throws BrokerError UNKNOWN_EVENT */
   typesOf(name: string): readonly string[] {
     const types = this.names.get(name)
-    if (!types) throw new BrokerError('UNKNOWN_EVENT', `There is no event or event group "${name.slice(0, 100)}"`, { event: name.slice(0, 100), known: [...this.names.keys()] })
+    if (!types)
+      throw new BrokerError('UNKNOWN_EVENT', `There is no event or event group "${name.slice(0, 100)}"`, {
+        event: name.slice(0, 100),
+        known: [...this.names.keys()],
+      })
     return types
   }
 
-  /** @throws BrokerError INVALID_ROOM where no pattern of the contract fits, ROOM_ACCESS_DENIED where the token does not allow it */
+  /**
+   * @throws BrokerError INVALID_ROOM where no pattern of the contract fits, ROOM_ACCESS_DENIED where the token does not
+   *   allow it
+   */
   checkRoom(claims: Claims, room: string): void {
-    const { room: { allows, record }, id } = this.checkRoomName(room)
+    const {
+      room: { allows, record },
+      id,
+    } = this.checkRoomName(room)
     if (claims.roles?.includes('admin') || (allows === undefined ? record === undefined : allows(claims, id))) return
     throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to room ${room.slice(0, EXCERPT_MAX)}`, { room })
   }
@@ -147,7 +172,11 @@ export class CompiledContract {
     const clauses: Clause[] = []
     for (const [name, wanted] of Object.entries(filters)) {
       const facet = this.filters.get(name)
-      if (facet === undefined) throw new BrokerError('UNKNOWN_FILTER', `There is no filter "${name.slice(0, 100)}"`, { filter: name.slice(0, 100), known: [...this.filters.keys()] })
+      if (facet === undefined)
+        throw new BrokerError('UNKNOWN_FILTER', `There is no filter "${name.slice(0, 100)}"`, {
+          filter: name.slice(0, 100),
+          known: [...this.filters.keys()],
+        })
       const allowed = facetValues(wanted)
       if (allowed !== undefined) clauses.push({ facet, allowed: new Set(allowed) })
     }
@@ -169,7 +198,6 @@ export class CompiledContract {
     })
     return clauses
   }
-
 }
 
 function roomsOf(event: EventContract, envelope: EventEnvelope): readonly string[] {
@@ -180,25 +208,61 @@ function roomsOf(event: EventContract, envelope: EventEnvelope): readonly string
  * The key under which a newer event replaces an older one for whoever catches up. It holds all that decides who sees
  * the event, so that nobody loses the last one that is for them.
  */
-function latestKeyOf(event: EventContract, envelope: EventEnvelope, rooms: readonly string[], to: readonly string[] | string | undefined, facets: Facets): string | undefined {
+function latestKeyOf(
+  event: EventContract,
+  envelope: EventEnvelope,
+  rooms: readonly string[],
+  to: readonly string[] | string | undefined,
+  facets: Facets,
+): string | undefined {
   const key = event.latest?.(envelope.data)
   return key === undefined || key === null ? undefined : JSON.stringify([envelope.type, key, to, facets, rooms])
 }
 
-function matching(types: readonly string[], patterns: readonly string[], group: string, app: string): readonly string[] {
+function matching(
+  types: readonly string[],
+  patterns: readonly string[],
+  group: string,
+  app: string,
+): readonly string[] {
   return patterns.flatMap((pattern) => {
-    const found = pattern.endsWith('*') ? types.filter((type) => type.startsWith(pattern.slice(0, -1))) : types.filter((type) => type === pattern)
-    if (found.length === 0) throw new BrokerError('CONTRACT_INVALID', `Contract ${app}: group "${group}" names "${pattern}", and there is no such event`)
+    const found = pattern.endsWith('*')
+      ? types.filter((type) => type.startsWith(pattern.slice(0, -1)))
+      : types.filter((type) => type === pattern)
+    if (found.length === 0)
+      throw new BrokerError(
+        'CONTRACT_INVALID',
+        `Contract ${app}: group "${group}" names "${pattern}", and there is no such event`,
+      )
     return found
   })
 }
 
 function viewOf({ app, rooms = {} }: Contract): View | undefined {
   const [view, ...more] = Object.entries(rooms).flatMap(([name, { shows }]) => (shows ? [new View(name, shows)] : []))
-  if (more.length > 0 || view?.room.includes('{')) throw new BrokerError('CONTRACT_INVALID', `Contract ${app}: one room may have \`shows\`, and its name holds no braces`)
+  if (more.length > 0 || view?.room.includes('{'))
+    throw new BrokerError(
+      'CONTRACT_INVALID',
+      `Contract ${app}: one room may have \`shows\`, and its name holds no braces`,
+    )
   return view
 }
 
-function compileCommand({ schema, effect, namespaces, allows, inSession, anonymous }: CommandContract): CompiledCommand {
-  return { check: checkOf(schema), effect, namespaces, anonymous: anonymous === true, allows, inSession: inSession === true, checkReply: checkOf(effect.use === 'forward' ? effect.replies : undefined) }
+function compileCommand({
+  schema,
+  effect,
+  namespaces,
+  allows,
+  inSession,
+  anonymous,
+}: CommandContract): CompiledCommand {
+  return {
+    check: checkOf(schema),
+    effect,
+    namespaces,
+    anonymous: anonymous === true,
+    allows,
+    inSession: inSession === true,
+    checkReply: checkOf(effect.use === 'forward' ? effect.replies : undefined),
+  }
 }

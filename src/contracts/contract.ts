@@ -39,7 +39,10 @@ export interface Contract {
   readonly record?: (command: Command, sender: Sender) => Message | undefined
   /** What ids look like in `rooms` patterns, as a regular expression. Default: `[A-Za-z0-9_-]{1,128}`. */
   readonly idPattern?: string
-  /** What the others in a place hear when a user comes to it, or leaves it with their last connection. A place is what `enter` says, or a room with `presence`. */
+  /**
+   * What the others in a place hear when a user comes to it, or leaves it with their last connection. A place is what
+   * `enter` says, or a room with `presence`.
+   */
   readonly presence?: {
     readonly joined: (user: User, place: string) => Message
     readonly left: (user: User, place: string) => Message
@@ -49,7 +52,11 @@ export interface Contract {
   /** Events that are stored when `lock` or `unlock` changes who holds what, or a lease runs out. */
   readonly locks?: { readonly locked: (lock: Lock) => Message; readonly unlocked: (lock: Lock) => Message }
   /** A room that hears the broker's own figures. */
-  readonly figures?: { readonly room: string; readonly everyMs: number; readonly message: (figures: SystemFigures, facts: Facts) => Message }
+  readonly figures?: {
+    readonly room: string
+    readonly everyMs: number
+    readonly message: (figures: SystemFigures, facts: Facts) => Message
+  }
 }
 
 /** The ports that clients connect to, by option. */
@@ -126,12 +133,17 @@ export interface SocketIoEndpoint {
   readonly refusal?: (failure: Failure) => unknown
   /** Its `message`. Default: the failure's own. */
   readonly refusalMessage?: (failure: Failure) => string
-  /** What a client gets whose token has run out, before it is disconnected. Default: `connection_error` with `refusal`. */
+  /**
+   * What a client gets whose token has run out, before it is disconnected. Default: `connection_error` with `refusal`.
+   */
   readonly expired?: (failure: Failure) => Message
   /** Lets clients connect without a token and authenticate by a command; nothing else works before. */
   readonly lateAuthentication?: LateAuthentication
   /** What a client gets for a command that failed: the values of its acknowledgement, or a message. */
-  readonly failed?: (failure: Failure, command: Command) => { readonly acknowledgement?: readonly unknown[]; readonly message?: Message }
+  readonly failed?: (
+    failure: Failure,
+    command: Command,
+  ) => { readonly acknowledgement?: readonly unknown[]; readonly message?: Message }
 }
 
 export interface LateAuthentication {
@@ -145,9 +157,14 @@ export interface LateAuthentication {
   readonly timeoutMs: number
   readonly succeeded: (claims: Claims) => Message
   readonly failed: (failure: Failure) => Message
-  /** For any other command (but `anonymous` ones) that no authentication followed at once, and where the user may not be here. */
+  /**
+   * For any other command (but `anonymous` ones) that no authentication followed at once, and where the user may not be
+   * here.
+   */
   readonly refused: (failure: Failure, command?: Command) => Message
-  /** Before it is disconnected: too late, or the identity is over. Default: nothing where too late, otherwise `refused`. */
+  /**
+   * Before it is disconnected: too late, or the identity is over. Default: nothing where too late, otherwise `refused`.
+   */
   readonly ended?: (failure: Failure) => Message
   /** The session's claims changed in the store. */
   readonly changed?: (claims: Claims) => Message
@@ -206,8 +223,8 @@ export interface RoomContract {
     readonly allows: (claims: Claims, record: AnyData) => boolean
   }
   /**
-   * Who is in this room sees every event of the application, whatever rooms it goes to, in this form; `undefined`: not that
-   * one. Its members are fed from the log one by one: for a few, not for thousands.
+   * Who is in this room sees every event of the application, whatever rooms it goes to, in this form; `undefined`: not
+   * that one. Its members are fed from the log one by one: for a few, not for thousands.
    */
   readonly shows?: (event: AnyEvent) => Message | undefined
 }
@@ -299,7 +316,10 @@ export function defineContract(contract: Contract): Contract {
 }
 
 /** Declares an event whose `data` has the type of `schema`. */
-export function event<S extends TSchema>(schema: S, rest: Omit<EventContract<Static<S>>, 'schema'> = {}): EventContract {
+export function event<S extends TSchema>(
+  schema: S,
+  rest: Omit<EventContract<Static<S>>, 'schema'> = {},
+): EventContract {
   return { schema, ...rest }
 }
 

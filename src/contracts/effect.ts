@@ -78,7 +78,17 @@ export interface StoreEffect<D = AnyData> {
   /** Its rooms may be others as well: the contract answers for it that no client's data name them. */
   readonly elsewhere?: true
   /** A command for a service that goes with it, if any. Without `failed` its failure is answered as any other. */
-  readonly forward?: (event: Message, command: Command<D>, sender: Sender) => { readonly type: string; readonly data: unknown; readonly failed?: (failure: Failure, tookMs: number) => Message | readonly Message[] } | undefined
+  readonly forward?: (
+    event: Message,
+    command: Command<D>,
+    sender: Sender,
+  ) =>
+    | {
+        readonly type: string
+        readonly data: unknown
+        readonly failed?: (failure: Failure, tookMs: number) => Message | readonly Message[]
+      }
+    | undefined
 }
 
 /** An event that the broker stores. */
@@ -134,7 +144,8 @@ export interface Recollection<P> {
 
 export interface IdentityEffect {
   /**
-   * With `lateAuthentication`: says who one is; reads that anew; or ends it: out of all rooms, and free to authenticate again.
+   * With `lateAuthentication`: says who one is; reads that anew; or ends it: out of all rooms, and free to authenticate
+   * again.
    */
   readonly use: 'check' | 'refresh' | 'logout'
   readonly reply: (claims: Claims) => Message
@@ -142,8 +153,8 @@ export interface IdentityEffect {
 
 export interface LockEffect<D = AnyData> {
   /**
-   * Takes a resource, or gives it back: compare-and-set in the key-value store, over all nodes. The user who holds it loses it 10 s
-   * after their last connection. What it changes is stored as the events of the contract's `locks`.
+   * Takes a resource, or gives it back: compare-and-set in the key-value store, over all nodes. The user who holds it
+   * loses it 10 s after their last connection. What it changes is stored as the events of the contract's `locks`.
    */
   readonly use: 'lock' | 'unlock'
   readonly within?: Within<D>

@@ -22,7 +22,9 @@ export function checkOf(schema: TSchema | undefined): Check {
     // What was cut off is not missing.
     const faults = validator.Errors(first).filter(({ keyword }) => budget.left > 0 || keyword !== 'required')
     if (faults.length === 0) return [`/: it is not valid, somewhere behind its first ${LOOKED_AT_MAX} values`]
-    return faults.slice(0, FAULTS_MAX).map((fault) => `${fault.instancePath || '/'}: ${fault.message}`.slice(0, EXCERPT_MAX))
+    return faults
+      .slice(0, FAULTS_MAX)
+      .map((fault) => `${fault.instancePath || '/'}: ${fault.message}`.slice(0, EXCERPT_MAX))
   }
 }
 

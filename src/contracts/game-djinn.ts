@@ -11,7 +11,8 @@ const optional = Type.Optional
 const sync = { operation_id: text, library_id: optional(text) }
 const ai = { conversation_id: optional(text), message_id: optional(text) }
 const library = { library_id: optional(text) }
-const conversation = ({ conversation_id: id }: { conversation_id?: unknown }) => (typeof id === 'string' ? id : undefined)
+const conversation = ({ conversation_id: id }: { conversation_id?: unknown }) =>
+  typeof id === 'string' ? id : undefined
 
 export const gameDjinn = defineContract({
   app: 'game-djinn',
@@ -20,7 +21,13 @@ export const gameDjinn = defineContract({
 
   events: {
     sync_started: event(
-      Type.Object({ ...sync, library_name: optional(text), operation_type: optional(text), estimated_duration_minutes: optional(number), total_games_to_process: optional(number) }),
+      Type.Object({
+        ...sync,
+        library_name: optional(text),
+        operation_type: optional(text),
+        estimated_duration_minutes: optional(number),
+        total_games_to_process: optional(number),
+      }),
     ),
     sync_progress: event(
       Type.Object({
@@ -76,25 +83,65 @@ export const gameDjinn = defineContract({
       }),
     ),
 
-    ai_chat_response_chunk: event(Type.Object({ ...ai, chunk: text, is_final: optional(Type.Boolean()), chunk_index: optional(number) }), { conversation }),
-    ai_chat_response_complete: event(
-      Type.Object({ ...ai, full_message: text, tools_used: optional(list), response_time_ms: optional(number), token_count: optional(number) }),
+    ai_chat_response_chunk: event(
+      Type.Object({ ...ai, chunk: text, is_final: optional(Type.Boolean()), chunk_index: optional(number) }),
       { conversation },
     ),
-    ai_thinking: event(Type.Object({ ...ai, status: optional(text), activity: optional(text), estimated_seconds: optional(number) }), { conversation }),
+    ai_chat_response_complete: event(
+      Type.Object({
+        ...ai,
+        full_message: text,
+        tools_used: optional(list),
+        response_time_ms: optional(number),
+        token_count: optional(number),
+      }),
+      { conversation },
+    ),
+    ai_thinking: event(
+      Type.Object({ ...ai, status: optional(text), activity: optional(text), estimated_seconds: optional(number) }),
+      { conversation },
+    ),
     ai_tool_execution: event(
-      Type.Object({ ...ai, tool_name: text, tool_parameters: optional(Type.Record(Type.String(), Type.Unknown())), status: optional(text) }),
+      Type.Object({
+        ...ai,
+        tool_name: text,
+        tool_parameters: optional(Type.Record(Type.String(), Type.Unknown())),
+        status: optional(text),
+      }),
       { conversation },
     ),
     ai_error: event(
-      Type.Object({ ...ai, error_code: text, error_message: optional(text), is_recoverable: optional(Type.Boolean()), suggested_action: optional(text) }),
+      Type.Object({
+        ...ai,
+        error_code: text,
+        error_message: optional(text),
+        is_recoverable: optional(Type.Boolean()),
+        suggested_action: optional(text),
+      }),
       { conversation },
     ),
 
     game_added: event(
-      Type.Object({ ...library, game: Type.Object({ game_id: optional(text), title: optional(text), developer: optional(text), cover_image_url: optional(text) }), source: optional(text), operation_id: optional(text) }),
+      Type.Object({
+        ...library,
+        game: Type.Object({
+          game_id: optional(text),
+          title: optional(text),
+          developer: optional(text),
+          cover_image_url: optional(text),
+        }),
+        source: optional(text),
+        operation_id: optional(text),
+      }),
     ),
-    game_updated: event(Type.Object({ ...library, game_id: text, changes: optional(Type.Record(Type.String(), Type.Unknown())), source: optional(text) })),
+    game_updated: event(
+      Type.Object({
+        ...library,
+        game_id: text,
+        changes: optional(Type.Record(Type.String(), Type.Unknown())),
+        source: optional(text),
+      }),
+    ),
     achievement_unlocked: event(
       Type.Object({
         ...library,
@@ -123,7 +170,13 @@ export const gameDjinn = defineContract({
       }),
     ),
     system_status_update: event(
-      Type.Object({ component: text, status: text, message: optional(text), impact: optional(text), estimated_resolution: optional(text) }),
+      Type.Object({
+        component: text,
+        status: text,
+        message: optional(text),
+        impact: optional(text),
+        estimated_resolution: optional(text),
+      }),
       { latest: (data) => data.component },
     ),
     maintenance_mode: event(
@@ -156,7 +209,12 @@ export const gameDjinn = defineContract({
     ai_chat_message: command(
       Type.Object({
         message: Type.String({ minLength: 1 }),
-        context: optional(Type.Object({ library_id: optional(text), conversation_id: optional(Type.String({ minLength: 1, maxLength: 256 })) })),
+        context: optional(
+          Type.Object({
+            library_id: optional(text),
+            conversation_id: optional(Type.String({ minLength: 1, maxLength: 256 })),
+          }),
+        ),
       }),
       {
         use: 'forward',
@@ -164,7 +222,9 @@ export const gameDjinn = defineContract({
         failed: (failure, { data, id }) => ({
           type: 'ai_error',
           data: {
-            ...(data.context?.conversation_id === undefined ? undefined : { conversation_id: data.context.conversation_id }),
+            ...(data.context?.conversation_id === undefined
+              ? undefined
+              : { conversation_id: data.context.conversation_id }),
             ...(id === undefined ? undefined : { message_id: id }),
             error_code: failure.code,
             error_message: failure.message,

@@ -80,14 +80,20 @@ export function historyOf(sessionOf: (sender: Sender) => string | undefined): Re
           const talk = talks.get(session)
           return talk === undefined || (found.take(talk.said) && !talk.cleared)
         },
-        reply: (complete) => ({ type: 'chat:history', data: { history: found.oldestFirst(), timestamp: isoTime(), ...truncated(complete && !found.cut) } }),
+        reply: (complete) => ({
+          type: 'chat:history',
+          data: { history: found.oldestFirst(), timestamp: isoTime(), ...truncated(complete && !found.cut) },
+        }),
       }
     },
   }
 }
 
 /** `monitoring:get-events`: the newest activities, oldest first. */
-export function eventsOf(): RecallEffect<{ userId?: unknown; sessionId?: unknown; limit?: unknown }, { activity: Activity; bytes: number }[]> {
+export function eventsOf(): RecallEffect<
+  { userId?: unknown; sessionId?: unknown; limit?: unknown },
+  { activity: Activity; bytes: number }[]
+> {
   return {
     use: 'recall',
     digest: {
@@ -101,10 +107,23 @@ export function eventsOf(): RecallEffect<{ userId?: unknown; sessionId?: unknown
       },
     },
     answer: ({ data: { userId, sessionId, limit } }) => {
-      const found = newest<{ activity: Activity; bytes: number }>(Math.min(typeof limit === 'number' ? limit : ACTIVITIES_DEFAULT, ACTIVITIES_MAX), ({ bytes }) => bytes)
+      const found = newest<{ activity: Activity; bytes: number }>(
+        Math.min(typeof limit === 'number' ? limit : ACTIVITIES_DEFAULT, ACTIVITIES_MAX),
+        ({ bytes }) => bytes,
+      )
       return {
-        look: (piece) => found.take(piece.filter(({ activity }) => (userId == null || activity.userId === userId) && (sessionId == null || activity.sessionId === sessionId))),
-        reply: (complete) => ({ type: 'monitoring:events', data: { events: found.oldestFirst().map(({ activity }) => activity), ...truncated(complete && !found.cut) } }),
+        look: (piece) =>
+          found.take(
+            piece.filter(
+              ({ activity }) =>
+                (userId == null || activity.userId === userId) &&
+                (sessionId == null || activity.sessionId === sessionId),
+            ),
+          ),
+        reply: (complete) => ({
+          type: 'monitoring:events',
+          data: { events: found.oldestFirst().map(({ activity }) => activity), ...truncated(complete && !found.cut) },
+        }),
       }
     },
   }
@@ -131,7 +150,11 @@ export function statisticsOf(): RecallEffect<{ userId?: unknown }, Map<string | 
     },
     answer: ({ data: { userId } }) => {
       let totalEvents = 0
-      const [byType, byUser, toolUsage] = [new Map<string, number>(), new Map<string, number>(), new Map<string, number>()]
+      const [byType, byUser, toolUsage] = [
+        new Map<string, number>(),
+        new Map<string, number>(),
+        new Map<string, number>(),
+      ]
       return {
         look: (users) => {
           for (const [user, counts] of users) {
@@ -145,7 +168,13 @@ export function statisticsOf(): RecallEffect<{ userId?: unknown }, Map<string | 
         },
         reply: (complete) => ({
           type: 'monitoring:stats',
-          data: { totalEvents, byType: Object.fromEntries(byType), byUser: Object.fromEntries(byUser), toolUsage: Object.fromEntries(toolUsage), ...truncated(complete) },
+          data: {
+            totalEvents,
+            byType: Object.fromEntries(byType),
+            byUser: Object.fromEntries(byUser),
+            toolUsage: Object.fromEntries(toolUsage),
+            ...truncated(complete),
+          },
         }),
       }
     },
@@ -155,20 +184,43 @@ export function statisticsOf(): RecallEffect<{ userId?: unknown }, Map<string | 
 /** What monitors see of a stored event. @returns undefined where they have seen the command that it came of */
 export function activityOf(envelope: AnyEvent): Activity | undefined {
   const { type, data, user_id, timestamp, source } = envelope
-  if (type === 'monitoring:event') return typeof data.type === 'string' ? { ...data, userId: textOr(data.userId), sessionId: textOr(data.sessionId), data: recordIn(data.data), timestamp: textOr(data.timestamp) ?? timestamp } : undefined
+  if (type === 'monitoring:event')
+    return typeof data.type === 'string'
+      ? {
+          ...data,
+          userId: textOr(data.userId),
+          sessionId: textOr(data.sessionId),
+          data: recordIn(data.data),
+          timestamp: textOr(data.timestamp) ?? timestamp,
+        }
+      : undefined
   if (source === OF_COMMAND) return undefined
-  return { type: firstWord(type), userId: textOr(data.userId ?? user_id ?? data.approvedBy ?? data.rejectedBy ?? data.from), sessionId: sessionsOf(envelope)[0] ?? null, data: { ...data, event: type }, timestamp }
+  return {
+    type: firstWord(type),
+    userId: textOr(data.userId ?? user_id ?? data.approvedBy ?? data.rejectedBy ?? data.from),
+    sessionId: sessionsOf(envelope)[0] ?? null,
+    data: { ...data, event: type },
+    timestamp,
+  }
 }
 
 /** What is kept of a command for monitors. Theirs are none of it. */
-export function recordOf({ type, data }: Command, { userId }: Sender, session: string | undefined): StoredEvent | undefined {
+export function recordOf(
+  { type, data }: Command,
+  { userId }: Sender,
+  session: string | undefined,
+): StoredEvent | undefined {
   if (type.startsWith('monitoring:')) return undefined
   const { content, ...rest } = recordIn(data)
   const activity: Activity = {
     type: type === 'join-session' ? 'session' : firstWord(type),
     userId,
     sessionId: (type === 'join-session' ? textOr(rest.sessionId) : session) ?? null,
-    data: { ...rest, event: type, ...(content === undefined ? undefined : { [type === 'chat:message' ? 'userMessage' : 'content']: content }) },
+    data: {
+      ...rest,
+      event: type,
+      ...(content === undefined ? undefined : { [type === 'chat:message' ? 'userMessage' : 'content']: content }),
+    },
     timestamp: isoTime(),
   }
   return { type: 'monitoring:event', data: activity }
@@ -176,10 +228,15 @@ export function recordOf({ type, data }: Command, { userId }: Sender, session: s
 
 function saidIn({ type, data, timestamp }: AnyEvent): Said | undefined {
   const content = type === 'chat:message' ? data.content : data.fullResponse
-  return typeof content === 'string' ? { role: type === 'chat:message' ? 'user' : 'assistant', content, timestamp: textOr(data.timestamp) ?? timestamp } : undefined
+  return typeof content === 'string'
+    ? { role: type === 'chat:message' ? 'user' : 'assistant', content, timestamp: textOr(data.timestamp) ?? timestamp }
+    : undefined
 }
 
-/** The tool that somebody asks for: a user by `tool:execute`, the model by `gemini:tool-request`. What comes of it is the same use. */
+/**
+ * The tool that somebody asks for: a user by `tool:execute`, the model by `gemini:tool-request`. What comes of it is
+ * the same use.
+ */
 function toolOf({ data }: Activity): string | undefined {
   const tool = data.event === 'tool:execute' ? data.name : data.event === 'gemini:tool-request' ? data.tool : undefined
   return typeof tool === 'string' ? tool : undefined
@@ -214,4 +271,5 @@ function count(counts: Map<string, number>, key: string, n: number): void {
 
 const firstWord = (type: string) => type.split(/[:.-]/)[0] as string
 const textOr = (value: unknown): string | null => (typeof value === 'string' ? value : null)
-const recordIn = (value: unknown) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {})
+const recordIn = (value: unknown) =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {}

@@ -1,9 +1,27 @@
 import { type TSchema, Type } from 'typebox'
 import { excerpt } from '../errors.ts'
 import { isoTime } from '../time.ts'
-import { type Claims, type Command, command, defineContract, type EventContract, event, type Failure } from './contract.ts'
+import {
+  type Claims,
+  type Command,
+  command,
+  defineContract,
+  type EventContract,
+  event,
+  type Failure,
+} from './contract.ts'
 import type { Sender, StoredEvent } from './effect.ts'
-import { type Activity, activityOf, eventsOf, historyOf, OF_COMMAND, recordOf, sessionRoom, sessionsOf, statisticsOf } from './gemini-activity.ts'
+import {
+  type Activity,
+  activityOf,
+  eventsOf,
+  historyOf,
+  OF_COMMAND,
+  recordOf,
+  sessionRoom,
+  sessionsOf,
+  statisticsOf,
+} from './gemini-activity.ts'
 
 /** Gemini Sessions: specs/gemini-sessions.md, read by the rules of specs/README.md, "gemini-sessions". */
 
@@ -24,7 +42,9 @@ const isAdmin = ({ roles = [] }: Claims) => roles.includes('admin')
 
 /** To its session, which the producer's `rooms` or `data.sessionId` names. */
 function inSession(data: Record<string, TSchema>): EventContract {
-  return event(Type.Object({ sessionId: optional(text), ...data }), { rooms: (envelope) => sessionsOf(envelope).map(sessionRoom) })
+  return event(Type.Object({ sessionId: optional(text), ...data }), {
+    rooms: (envelope) => sessionsOf(envelope).map(sessionRoom),
+  })
 }
 
 /** An event that comes of a command: to the session that the command acts in. */
@@ -50,7 +70,15 @@ function answerOf(failure: Failure, { type }: Command) {
   const message = messageOf(failure)
   return {
     acknowledgement: [{ status: 'error', error_code: failure.code, error_message: message }],
-    message: { type: 'error', data: { message, code: failure.code, event: excerpt(type), ...(failure.code === 'INVALID_MESSAGE' ? { details: failure.details } : undefined) } },
+    message: {
+      type: 'error',
+      data: {
+        message,
+        code: failure.code,
+        event: excerpt(type),
+        ...(failure.code === 'INVALID_MESSAGE' ? { details: failure.details } : undefined),
+      },
+    },
   }
 }
 
@@ -74,7 +102,12 @@ export const geminiSessions = defineContract({
   ],
 
   events: {
-    'chat:message': inSession({ content: text, userId: optional(text), messageId: optional(text), timestamp: optional(text) }),
+    'chat:message': inSession({
+      content: text,
+      userId: optional(text),
+      messageId: optional(text),
+      timestamp: optional(text),
+    }),
     'chat:cleared': inSession({ timestamp: optional(text) }),
     'chat:typing': inSession({ userId: text, typing: Type.Boolean() }),
     'gemini:content': inSession({ text, accumulated: optional(text) }),
@@ -90,9 +123,21 @@ export const geminiSessions = defineContract({
     'tool:approved': inSession({ callId: text, approvedBy: optional(text), timestamp: optional(text) }),
     'tool:rejected': inSession({ callId: text, rejectedBy: optional(text), reason: optional(text) }),
     'tool:list-response': inSession({ tools: Type.Array(anything) }),
-    'system:broadcast': event(Type.Object({ message: text, type: optional(text), from: optional(text), timestamp: optional(text) }), { rooms: () => [EVERYONE] }),
+    'system:broadcast': event(
+      Type.Object({ message: text, type: optional(text), from: optional(text), timestamp: optional(text) }),
+      { rooms: () => [EVERYONE] },
+    ),
     // What is kept of commands: the room that shows every event shows them as they are.
-    'monitoring:event': event(Type.Object({ type: text, userId: maybe(text), sessionId: maybe(text), data: anything, timestamp: optional(text) }), { rooms: () => [] }),
+    'monitoring:event': event(
+      Type.Object({
+        type: text,
+        userId: maybe(text),
+        sessionId: maybe(text),
+        data: anything,
+        timestamp: optional(text),
+      }),
+      { rooms: () => [] },
+    ),
   },
 
   rooms: {
@@ -124,13 +169,21 @@ export const geminiSessions = defineContract({
     'chat:message': {
       ...command(Type.Object({ content: Type.String({ minLength: 1 }) }), {
         use: 'store',
-        event: ({ data: { content } }, sender, messageId) => said('chat:message', { messageId, userId: sender.userId, content, timestamp: isoTime() }, sender),
-        forward: (_, { type, data }) => ({ type, data, failed: ({ code, message: error }) => ({ type: 'gemini:error', data: { error, code } }) }),
+        event: ({ data: { content } }, sender, messageId) =>
+          said('chat:message', { messageId, userId: sender.userId, content, timestamp: isoTime() }, sender),
+        forward: (_, { type, data }) => ({
+          type,
+          data,
+          failed: ({ code, message: error }) => ({ type: 'gemini:error', data: { error, code } }),
+        }),
       }),
       inSession: true,
     },
     'chat:cancel': { effect: { use: 'forward' }, inSession: true },
-    'chat:clear': { effect: { use: 'store', event: (_, sender) => said('chat:cleared', { timestamp: isoTime() }, sender) }, inSession: true },
+    'chat:clear': {
+      effect: { use: 'store', event: (_, sender) => said('chat:cleared', { timestamp: isoTime() }, sender) },
+      inSession: true,
+    },
     'chat:get-history': { effect: historyOf(sessionOf), inSession: true },
     'chat:typing': {
       ...command(Type.Object({ typing: Type.Boolean() }), {
@@ -142,19 +195,29 @@ export const geminiSessions = defineContract({
     },
 
     'tool:execute': {
-      ...command(Type.Object({ name: id, args: optional(Type.Record(Type.String(), anything)), callId: optional(id) }), {
-        use: 'forward',
-        failed: ({ code, message }, { data: { name, callId } }, executionTime) => ({
-          type: 'tool:execution-error',
-          data: { name, ...(callId === undefined ? undefined : { callId }), error: `Tool execution failed: ${message}`, code, executionTime },
-        }),
-      }),
+      ...command(
+        Type.Object({ name: id, args: optional(Type.Record(Type.String(), anything)), callId: optional(id) }),
+        {
+          use: 'forward',
+          failed: ({ code, message }, { data: { name, callId } }, executionTime) => ({
+            type: 'tool:execution-error',
+            data: {
+              name,
+              ...(callId === undefined ? undefined : { callId }),
+              error: `Tool execution failed: ${message}`,
+              code,
+              executionTime,
+            },
+          }),
+        },
+      ),
       inSession: true,
     },
     'tool:approve': {
       ...command(Type.Object(call), {
         use: 'store',
-        event: ({ data: { callId } }, sender) => said('tool:approved', { callId, approvedBy: sender.userId, timestamp: isoTime() }, sender),
+        event: ({ data: { callId } }, sender) =>
+          said('tool:approved', { callId, approvedBy: sender.userId, timestamp: isoTime() }, sender),
         forward: (_, { type, data }) => ({ type, data }),
       }),
       inSession: true,
@@ -162,7 +225,12 @@ export const geminiSessions = defineContract({
     'tool:reject': {
       ...command(Type.Object({ ...call, reason: optional(text) }), {
         use: 'store',
-        event: ({ data: { callId, reason } }, sender) => said('tool:rejected', { callId, rejectedBy: sender.userId, ...(reason === undefined ? undefined : { reason }) }, sender),
+        event: ({ data: { callId, reason } }, sender) =>
+          said(
+            'tool:rejected',
+            { callId, rejectedBy: sender.userId, ...(reason === undefined ? undefined : { reason }) },
+            sender,
+          ),
         forward: (_, { type, data }) => ({ type, data }),
       }),
       inSession: true,
@@ -176,15 +244,35 @@ export const geminiSessions = defineContract({
       inSession: true,
     },
 
-    'monitoring:subscribe': { effect: { use: 'join', room: () => MONITORING, acknowledgement: () => [{ status: 'success' }] } },
-    'monitoring:unsubscribe': { effect: { use: 'leave', room: () => MONITORING, acknowledgement: () => [{ status: 'success' }] }, allows: isAdmin },
-    'monitoring:get-events': { ...command(Type.Object({ userId: maybe(text), sessionId: maybe(text), limit: maybe(Type.Integer({ minimum: 1 })) }), eventsOf()), allows: isAdmin },
+    'monitoring:subscribe': {
+      effect: { use: 'join', room: () => MONITORING, acknowledgement: () => [{ status: 'success' }] },
+    },
+    'monitoring:unsubscribe': {
+      effect: { use: 'leave', room: () => MONITORING, acknowledgement: () => [{ status: 'success' }] },
+      allows: isAdmin,
+    },
+    'monitoring:get-events': {
+      ...command(
+        Type.Object({ userId: maybe(text), sessionId: maybe(text), limit: maybe(Type.Integer({ minimum: 1 })) }),
+        eventsOf(),
+      ),
+      allows: isAdmin,
+    },
     'monitoring:get-stats': { ...command(Type.Object({ userId: maybe(text) }), statisticsOf()), allows: isAdmin },
     'monitoring:broadcast': {
-      ...command(Type.Object({ message: Type.String({ minLength: 1 }), type: optional(Type.Union([Type.Literal('info'), Type.Literal('warning'), Type.Literal('error')])) }), {
-        use: 'store',
-        event: ({ data: { message, type = 'info' } }, { userId: from }) => ({ type: 'system:broadcast', data: { message, type, from, timestamp: isoTime() } }),
-      }),
+      ...command(
+        Type.Object({
+          message: Type.String({ minLength: 1 }),
+          type: optional(Type.Union([Type.Literal('info'), Type.Literal('warning'), Type.Literal('error')])),
+        }),
+        {
+          use: 'store',
+          event: ({ data: { message, type = 'info' } }, { userId: from }) => ({
+            type: 'system:broadcast',
+            data: { message, type, from, timestamp: isoTime() },
+          }),
+        },
+      ),
       allows: isAdmin,
     },
   },

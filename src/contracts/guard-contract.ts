@@ -7,20 +7,30 @@ import { CONTRACT, type Fields, type FunctionKind, type Kind, type OnFault } fro
 type AnyFunction = (...args: readonly unknown[]) => unknown
 
 /**
- * The same contract with each of its functions behind the one boundary: a closure that cannot throw past it unforeseen. One that
- * throws, or returns what it may not, costs the one command or event alone, by the row of the table in `shape.ts`. To be called
- * once, as a contract is compiled; all of the broker calls only these.
+ * The same contract with each of its functions behind the one boundary: a closure that cannot throw past it unforeseen.
+ * One that throws, or returns what it may not, costs the one command or event alone, by the row of the table in
+ * `shape.ts`. To be called once, as a contract is compiled; all of the broker calls only these.
  */
 export function guardContract(contract: Contract): Contract {
   return guardFields(contract as unknown as Record<string, unknown>, CONTRACT, contract.app, '') as unknown as Contract
 }
 
-function guardFields(value: Readonly<Record<string, unknown>>, fields: Fields, app: string, place: string): Record<string, unknown> {
+function guardFields(
+  value: Readonly<Record<string, unknown>>,
+  fields: Fields,
+  app: string,
+  place: string,
+): Record<string, unknown> {
   const kindOfField = (name: string) => (Object.hasOwn(fields, name) ? fields[name] : undefined)
   return Object.fromEntries(
     Object.entries(value).map(([name, item]) => {
       const kind = kindOfField(name)
-      return [name, kind === undefined || item === undefined ? item : guardKind(item, kind, value, app, place === '' ? name : `${place}.${name}`)]
+      return [
+        name,
+        kind === undefined || item === undefined
+          ? item
+          : guardKind(item, kind, value, app, place === '' ? name : `${place}.${name}`),
+      ]
     }),
   )
 }
@@ -32,7 +42,12 @@ function guardKind(value: unknown, kind: Kind, owner: unknown, app: string, plac
     case 'list':
       return (value as unknown[]).map((item, index) => guardKind(item, kind.of, value, app, `${place}[${index}]`))
     case 'map':
-      return Object.fromEntries(Object.entries(value as object).map(([key, item]) => [key, guardKind(item, kind.of, value, app, `${place}["${key}"]`)]))
+      return Object.fromEntries(
+        Object.entries(value as object).map(([key, item]) => [
+          key,
+          guardKind(item, kind.of, value, app, `${place}["${key}"]`),
+        ]),
+      )
     case 'record':
       return guardFields(value as Record<string, unknown>, kind.fields, app, place)
     case 'variant': {
@@ -44,7 +59,13 @@ function guardKind(value: unknown, kind: Kind, owner: unknown, app: string, plac
   }
 }
 
-function guardFunction(given: AnyFunction, kind: FunctionKind, owner: unknown, app: string, place: string): AnyFunction {
+function guardFunction(
+  given: AnyFunction,
+  kind: FunctionKind,
+  owner: unknown,
+  app: string,
+  place: string,
+): AnyFunction {
   const call = given.bind(owner) as AnyFunction
   const { result, onFault, parts } = kind
   const { fits, take } = result
@@ -80,7 +101,9 @@ function guardFunction(given: AnyFunction, kind: FunctionKind, owner: unknown, a
       return fault(error, args)
     }
     const settled = fits(value) ? value : settle(value, args)
-    return parts && typeof settled === 'object' && settled !== null ? guardFields(settled as Record<string, unknown>, parts, app, `${place}()`) : settled
+    return parts && typeof settled === 'object' && settled !== null
+      ? guardFields(settled as Record<string, unknown>, parts, app, `${place}()`)
+      : settled
   }
 }
 
@@ -102,7 +125,10 @@ function outcomeOf(onFault: OnFault, app: string, place: string, args: readonly 
       return { type: 'error', data: failureIn(args) }
     case 'answer so': {
       const failure = failureIn(args)
-      return { acknowledgement: [{ status: 'error', error_code: failure.code, error_message: failure.message }], message: { type: 'error', data: failure } }
+      return {
+        acknowledgement: [{ status: 'error', error_code: failure.code, error_message: failure.message }],
+        message: { type: 'error', data: failure },
+      }
     }
   }
 }

@@ -38,7 +38,8 @@ export async function loadContract(path: string): Promise<Contract> {
     const file = join(folder, 'contract.mjs')
     writeFileSync(file, outputFiles[0]?.contents ?? '')
     const module = (await import(pathToFileURL(file).href)) as { default?: Contract }
-    if (module.default === undefined) throw new Error('it has no default export; write: export default defineContract({…})')
+    if (module.default === undefined)
+      throw new Error('it has no default export; write: export default defineContract({…})')
     checkContract(module.default)
     // Compiled to find its faults while the file's name is known.
     new CompiledContract(module.default, {}, () => [])

@@ -1,6 +1,16 @@
 import { Type } from 'typebox'
 import { isoTime } from '../time.ts'
-import { type AnyEvent, type Claims, command, defineContract, type EventContract, event, type Failure, type LateAuthentication, type SocketIoEndpoint } from './contract.ts'
+import {
+  type AnyEvent,
+  type Claims,
+  command,
+  defineContract,
+  type EventContract,
+  event,
+  type Failure,
+  type LateAuthentication,
+  type SocketIoEndpoint,
+} from './contract.ts'
 import type { PlaceEffect, Sender } from './effect.ts'
 
 /** Orchestrator Portal: specs/orchestrator-portal.md, read by the rules of specs/README.md, "orchestrator-portal". */
@@ -12,10 +22,19 @@ const record = Type.Record(Type.String(), Type.Unknown())
 const optional = Type.Optional
 
 /** The document's `WebSocketError`. */
-const socketError = (type: string) => ({ code, message, details }: Failure) => ({ type, message, code, ...(details === undefined ? undefined : { details }), timestamp: isoTime() })
+const socketError =
+  (type: string) =>
+  ({ code, message, details }: Failure) => ({
+    type,
+    message,
+    code,
+    ...(details === undefined ? undefined : { details }),
+    timestamp: isoTime(),
+  })
 const authenticationError = socketError('authentication')
 
-const mayProject = ({ project_access = [] }: Claims, name: string) => project_access.includes('*') || project_access.includes(name)
+const mayProject = ({ project_access = [] }: Claims, name: string) =>
+  project_access.includes('*') || project_access.includes(name)
 const mayMonitor = ({ permissions = [] }: Claims) => permissions.includes('monitoring')
 const mayAdminister = ({ permissions = [] }: Claims) => permissions.includes('admin')
 
@@ -28,13 +47,20 @@ function projectOf({ data, rooms = [] }: AnyEvent): string | undefined {
 const portalRoom = (project: string, type: string) => `portal:${project}:${type}`
 
 /** An event of one namespace; whoever chose it for its project gets it in `/portal` as well. */
-function of(home: (project: string | undefined) => string | undefined, schema: Parameters<typeof event>[0], remember?: EventContract['remember']): EventContract {
+function of(
+  home: (project: string | undefined) => string | undefined,
+  schema: Parameters<typeof event>[0],
+  remember?: EventContract['remember'],
+): EventContract {
   return event(schema, {
     readsRooms: true,
     rooms: (envelope) => {
       const project = projectOf(envelope)
       const own = home(project)
-      return [...(own === undefined ? [] : [own]), ...(project === undefined ? [] : [portalRoom(project, envelope.type)])]
+      return [
+        ...(own === undefined ? [] : [own]),
+        ...(project === undefined ? [] : [portalRoom(project, envelope.type)]),
+      ]
     },
     subject: projectOf,
     ...(remember ? { remember } : undefined),
@@ -65,7 +91,16 @@ function namespace(name: string, rest: Partial<SocketIoEndpoint> = {}): SocketIo
       message:
         failure.code === 'INVALID_MESSAGE' && type === 'send_message'
           ? { type: 'validation_error', data: { message: 'Invalid message format', details: faultsOf(failure) } }
-          : { type: 'error', data: socketError(failure.code.startsWith('INVALID') || failure.code.startsWith('UNKNOWN') ? 'validation' : failure.code.endsWith('DENIED') ? 'authentication' : 'server')(failure) },
+          : {
+              type: 'error',
+              data: socketError(
+                failure.code.startsWith('INVALID') || failure.code.startsWith('UNKNOWN')
+                  ? 'validation'
+                  : failure.code.endsWith('DENIED')
+                    ? 'authentication'
+                    : 'server',
+              )(failure),
+            },
     }),
     ...rest,
   }
@@ -76,7 +111,10 @@ function faultsOf({ details }: Failure): { message: string }[] {
   return faults.map((message) => ({ message }))
 }
 
-const named = Type.Object({ project_name: Type.String({ minLength: 1, maxLength: 128, pattern: '^[^/:]+$' }), user_id: optional(text) })
+const named = Type.Object({
+  project_name: Type.String({ minLength: 1, maxLength: 128, pattern: '^[^/:]+$' }),
+  user_id: optional(text),
+})
 const inPlaces = ['/portal', '/project/{name}']
 const placeEffect: Pick<PlaceEffect<{ project_name: string }>, 'place' | 'allows' | 'room' | 'events'> = {
   place: ({ project_name }) => project_name,
@@ -91,12 +129,27 @@ const message = Type.Object(
     content: Type.String({ minLength: 1, maxLength: 2_000 }),
     type: Type.Union([Type.Literal('command'), Type.Literal('message'), Type.Literal('thread_reply')]),
     thread_id: optional(Type.String({ pattern: UUID })),
-    attachments: optional(Type.Array(Type.Object({ name: text, size: Type.Number({ maximum: 10_485_760 }), type: text }, { additionalProperties: false }), { maxItems: 5 })),
+    attachments: optional(
+      Type.Array(
+        Type.Object(
+          { name: text, size: Type.Number({ maximum: 10_485_760 }), type: text },
+          { additionalProperties: false },
+        ),
+        { maxItems: 5 },
+      ),
+    ),
   },
   { additionalProperties: false },
 )
 const typing = (type: string) => ({
-  effect: { use: 'say' as const, room: (_: unknown, { parameter }: Sender) => `chat:${parameter}`, message: (_: unknown, { userId, parameter }: Sender) => ({ type, data: { user_id: userId, project_name: parameter, timestamp: isoTime() } }) },
+  effect: {
+    use: 'say' as const,
+    room: (_: unknown, { parameter }: Sender) => `chat:${parameter}`,
+    message: (_: unknown, { userId, parameter }: Sender) => ({
+      type,
+      data: { user_id: userId, project_name: parameter, timestamp: isoTime() },
+    }),
+  },
   namespaces: ['/chat/{name}'],
 })
 
@@ -113,45 +166,210 @@ export const orchestratorPortal = defineContract({
   ],
 
   events: {
-    state_change: of(project, Type.Object({ project_name: text, old_state: optional(Type.Unknown()), new_state: Type.Unknown(), timestamp: optional(text), triggered_by: optional(text), command: optional(text), reason: optional(text) }), projectOf),
+    state_change: of(
+      project,
+      Type.Object({
+        project_name: text,
+        old_state: optional(Type.Unknown()),
+        new_state: Type.Unknown(),
+        timestamp: optional(text),
+        triggered_by: optional(text),
+        command: optional(text),
+        reason: optional(text),
+      }),
+      projectOf,
+    ),
     task_update: of(
       project,
-      Type.Object({ project_name: text, task_id: text, task_type: optional(text), status: optional(text), progress: optional(number), agent_type: optional(text), started_at: optional(text), completed_at: optional(text), error: optional(text), metadata: optional(record) }),
+      Type.Object({
+        project_name: text,
+        task_id: text,
+        task_type: optional(text),
+        status: optional(text),
+        progress: optional(number),
+        agent_type: optional(text),
+        started_at: optional(text),
+        completed_at: optional(text),
+        error: optional(text),
+        metadata: optional(record),
+      }),
       ({ data }) => (typeof data.task_id === 'string' ? `${data.project_name} ${data.task_id}` : undefined),
     ),
-    approval_request: of(project, Type.Object({ project_name: text, request_id: text, task: optional(Type.Unknown()), reason: optional(text), created_at: optional(text), retry_count: optional(number), timeout_at: optional(text) })),
-    approval_resolved: of(project, Type.Object({ project_name: text, request_id: text, approved: Type.Boolean(), resolved_by: optional(text), resolved_at: optional(text), comment: optional(text) })),
+    approval_request: of(
+      project,
+      Type.Object({
+        project_name: text,
+        request_id: text,
+        task: optional(Type.Unknown()),
+        reason: optional(text),
+        created_at: optional(text),
+        retry_count: optional(number),
+        timeout_at: optional(text),
+      }),
+    ),
+    approval_resolved: of(
+      project,
+      Type.Object({
+        project_name: text,
+        request_id: text,
+        approved: Type.Boolean(),
+        resolved_by: optional(text),
+        resolved_at: optional(text),
+        comment: optional(text),
+      }),
+    ),
     sprint_progress: of(
       project,
-      Type.Object({ project_name: text, sprint_id: text, total_stories: optional(number), completed_stories: optional(number), failed_stories: optional(number), in_progress_stories: optional(number), estimated_completion: optional(text), velocity: optional(number) }),
+      Type.Object({
+        project_name: text,
+        sprint_id: text,
+        total_stories: optional(number),
+        completed_stories: optional(number),
+        failed_stories: optional(number),
+        in_progress_stories: optional(number),
+        estimated_completion: optional(text),
+        velocity: optional(number),
+      }),
     ),
-    backlog_updated: of(project, Type.Object({ project_name: text, change_type: text, story_id: text, story: optional(Type.Unknown()), old_position: optional(number), new_position: optional(number) })),
+    backlog_updated: of(
+      project,
+      Type.Object({
+        project_name: text,
+        change_type: text,
+        story_id: text,
+        story: optional(Type.Unknown()),
+        old_position: optional(number),
+        new_position: optional(number),
+      }),
+    ),
 
     message_received: of(
       chat,
-      Type.Object({ message_id: text, project_name: text, user_id: text, content: text, type: text, timestamp: optional(text), thread_id: optional(text), attachments: optional(list), reactions: optional(list) }),
+      Type.Object({
+        message_id: text,
+        project_name: text,
+        user_id: text,
+        content: text,
+        type: text,
+        timestamp: optional(text),
+        thread_id: optional(text),
+        attachments: optional(list),
+        reactions: optional(list),
+      }),
     ),
     command_result: of(
       chat,
-      Type.Object({ message_id: text, project_name: optional(text), command: text, success: Type.Boolean(), result: optional(Type.Unknown()), error: optional(text), execution_time: optional(number), timestamp: optional(text), embed_data: optional(Type.Unknown()) }),
+      Type.Object({
+        message_id: text,
+        project_name: optional(text),
+        command: text,
+        success: Type.Boolean(),
+        result: optional(Type.Unknown()),
+        error: optional(text),
+        execution_time: optional(number),
+        timestamp: optional(text),
+        embed_data: optional(Type.Unknown()),
+      }),
     ),
-    thread_created: of(chat, Type.Object({ thread_id: text, parent_message_id: optional(text), project_name: text, created_by: optional(text), timestamp: optional(text) })),
-    thread_updated: of(chat, Type.Object({ thread_id: text, project_name: optional(text), message_count: optional(number), last_message_at: optional(text), participants: optional(list) })),
+    thread_created: of(
+      chat,
+      Type.Object({
+        thread_id: text,
+        parent_message_id: optional(text),
+        project_name: text,
+        created_by: optional(text),
+        timestamp: optional(text),
+      }),
+    ),
+    thread_updated: of(
+      chat,
+      Type.Object({
+        thread_id: text,
+        project_name: optional(text),
+        message_count: optional(number),
+        last_message_at: optional(text),
+        participants: optional(list),
+      }),
+    ),
 
     agent_activity: of(
       monitoring,
-      Type.Object({ agent_type: text, project_name: optional(text), action: optional(text), status: optional(text), task_id: optional(text), story_id: optional(text), timestamp: optional(text), duration: optional(number), metrics: optional(Type.Unknown()), error: optional(text) }),
+      Type.Object({
+        agent_type: text,
+        project_name: optional(text),
+        action: optional(text),
+        status: optional(text),
+        task_id: optional(text),
+        story_id: optional(text),
+        timestamp: optional(text),
+        duration: optional(number),
+        metrics: optional(Type.Unknown()),
+        error: optional(text),
+      }),
     ),
-    system_metrics: of(monitoring, Type.Object({ timestamp: optional(text), cpu_usage: optional(number), memory_usage: optional(number) })),
-    tdd_cycle_started: of(monitoring, Type.Object({ project_name: optional(text), cycle_id: text, story_id: optional(text), started_by: optional(text), estimated_duration: optional(number), timestamp: optional(text) })),
+    system_metrics: of(
+      monitoring,
+      Type.Object({ timestamp: optional(text), cpu_usage: optional(number), memory_usage: optional(number) }),
+    ),
+    tdd_cycle_started: of(
+      monitoring,
+      Type.Object({
+        project_name: optional(text),
+        cycle_id: text,
+        story_id: optional(text),
+        started_by: optional(text),
+        estimated_duration: optional(number),
+        timestamp: optional(text),
+      }),
+    ),
     tdd_state_change: of(
       monitoring,
-      Type.Object({ project_name: optional(text), cycle_id: text, old_state: optional(Type.Unknown()), new_state: optional(Type.Unknown()), timestamp: optional(text), phase_duration: optional(number), test_results: optional(list), code_metrics: optional(Type.Unknown()) }),
+      Type.Object({
+        project_name: optional(text),
+        cycle_id: text,
+        old_state: optional(Type.Unknown()),
+        new_state: optional(Type.Unknown()),
+        timestamp: optional(text),
+        phase_duration: optional(number),
+        test_results: optional(list),
+        code_metrics: optional(Type.Unknown()),
+      }),
     ),
-    test_output: of(monitoring, Type.Object({ project_name: optional(text), cycle_id: text, output_type: optional(text), content: text, timestamp: optional(text), sequence_number: optional(number) })),
+    test_output: of(
+      monitoring,
+      Type.Object({
+        project_name: optional(text),
+        cycle_id: text,
+        output_type: optional(text),
+        content: text,
+        timestamp: optional(text),
+        sequence_number: optional(number),
+      }),
+    ),
 
-    config_changed: of(admin, Type.Object({ config_type: text, changed_by: optional(text), changes: optional(record), timestamp: optional(text), reason: optional(text) })),
-    user_action: of(admin, Type.Object({ user_id: text, action: text, resource: optional(text), timestamp: optional(text), ip_address: optional(text), user_agent: optional(text), success: optional(Type.Boolean()), error: optional(text) })),
+    config_changed: of(
+      admin,
+      Type.Object({
+        config_type: text,
+        changed_by: optional(text),
+        changes: optional(record),
+        timestamp: optional(text),
+        reason: optional(text),
+      }),
+    ),
+    user_action: of(
+      admin,
+      Type.Object({
+        user_id: text,
+        action: text,
+        resource: optional(text),
+        timestamp: optional(text),
+        ip_address: optional(text),
+        user_agent: optional(text),
+        success: optional(Type.Boolean()),
+        error: optional(text),
+      }),
+    ),
   },
 
   rooms: {
@@ -164,8 +382,14 @@ export const orchestratorPortal = defineContract({
   },
 
   presence: {
-    joined: ({ id: user_id }, project_name) => ({ type: 'user_joined', data: { user_id, project_name, timestamp: isoTime() } }),
-    left: ({ id: user_id }, project_name) => ({ type: 'user_left', data: { user_id, project_name, timestamp: isoTime() } }),
+    joined: ({ id: user_id }, project_name) => ({
+      type: 'user_joined',
+      data: { user_id, project_name, timestamp: isoTime() },
+    }),
+    left: ({ id: user_id }, project_name) => ({
+      type: 'user_left',
+      data: { user_id, project_name, timestamp: isoTime() },
+    }),
   },
 
   commands: {
@@ -175,7 +399,12 @@ export const orchestratorPortal = defineContract({
         ...placeEffect,
         reply: (project_name, users, facts) => ({
           type: 'joined_project',
-          data: { project_name, current_state: facts.of('state_change', project_name)?.data.new_state ?? null, active_users: users, last_activity: facts.latestTime(project_name) ?? null },
+          data: {
+            project_name,
+            current_state: facts.of('state_change', project_name)?.data.new_state ?? null,
+            active_users: users,
+            last_activity: facts.latestTime(project_name) ?? null,
+          },
         }),
       }),
       namespaces: inPlaces,
@@ -195,7 +424,14 @@ export const orchestratorPortal = defineContract({
         use: 'store',
         event: ({ data: { type, ...rest } }, { userId, parameter }, message_id) => ({
           type: 'message_received',
-          data: { message_id, project_name: parameter, user_id: userId, ...rest, type: type === 'thread_reply' ? 'thread' : type, timestamp: isoTime() },
+          data: {
+            message_id,
+            project_name: parameter,
+            user_id: userId,
+            ...rest,
+            type: type === 'thread_reply' ? 'thread' : type,
+            timestamp: isoTime(),
+          },
         }),
         forward: ({ data }, { data: { type, content } }, { parameter }) => {
           const { message_id } = data as { message_id: string }
@@ -203,7 +439,19 @@ export const orchestratorPortal = defineContract({
           return {
             type: 'command',
             data: { message_id, project_name: parameter, content },
-            failed: ({ code, message: error }, tookMs) => ({ type: 'command_result', data: { message_id, project_name: parameter, command: content, success: false, error, error_code: code, execution_time: tookMs, timestamp: isoTime() } }),
+            failed: ({ code, message: error }, tookMs) => ({
+              type: 'command_result',
+              data: {
+                message_id,
+                project_name: parameter,
+                command: content,
+                success: false,
+                error,
+                error_code: code,
+                execution_time: tookMs,
+                timestamp: isoTime(),
+              },
+            }),
           }
         },
       }),

@@ -15,12 +15,24 @@ export class Registry {
   onBad: (subject: string, error: BrokerError) => void = () => {}
   private readonly meters: Meters
 
-  constructor(contracts: readonly Contract[], builtIn: Readonly<Record<string, CommandContract>>, participantsOf: ParticipantsOf, meters: Meters) {
+  constructor(
+    contracts: readonly Contract[],
+    builtIn: Readonly<Record<string, CommandContract>>,
+    participantsOf: ParticipantsOf,
+    meters: Meters,
+  ) {
     this.meters = meters
     contracts.forEach(checkContract)
     checkTogether(contracts)
     for (const contract of contracts) {
-      this.contracts.set(contract.app, new CompiledContract(contract, contract.endpoints.some(({ transport }) => transport === 'websocket') ? builtIn : {}, participantsOf))
+      this.contracts.set(
+        contract.app,
+        new CompiledContract(
+          contract,
+          contract.endpoints.some(({ transport }) => transport === 'websocket') ? builtIn : {},
+          participantsOf,
+        ),
+      )
     }
   }
 
@@ -36,12 +48,16 @@ export class Registry {
       const { contract, type } = this.find(subject)
       const envelope = decodeEnvelope(body, msgpack, type, timeMs)
       const route = contract.route(envelope, seq, body.length)
-      if (route === undefined) throw new BrokerError('UNKNOWN_EVENT', `The contract of ${contract.app} has no event "${envelope.type}"`)
+      if (route === undefined)
+        throw new BrokerError('UNKNOWN_EVENT', `The contract of ${contract.app} has no event "${envelope.type}"`)
       this.meters.events++
       this.meters.eventBytes += body.length
       return new LogEntry(message, position, route, envelope, this.read)
     } catch (error) {
-      const known = error instanceof BrokerError ? error : new BrokerError('INVALID_EVENT', `The contract's functions failed on it: ${String(error)}`)
+      const known =
+        error instanceof BrokerError
+          ? error
+          : new BrokerError('INVALID_EVENT', `The contract's functions failed on it: ${String(error)}`)
       if (known.code === 'INVALID_EVENT') this.meters.badEvents++
       else this.meters.unknownEvents++
       this.onBad(subject, known)
@@ -49,14 +65,19 @@ export class Registry {
     }
   }
 
-  private readonly read = ({ subject, body, msgpack, timeMs }: StoredMessage) => decodeEnvelope(body, msgpack, this.find(subject).type, timeMs)
+  private readonly read = ({ subject, body, msgpack, timeMs }: StoredMessage) =>
+    decodeEnvelope(body, msgpack, this.find(subject).type, timeMs)
 
   /** The contract and event type of a subject. @throws BrokerError UNKNOWN_APP */
   find(subject: string): { contract: CompiledContract; type: string } {
     const dot = subject.indexOf('.', SUBJECT_PREFIX.length)
     const app = dot === -1 ? '' : subject.slice(SUBJECT_PREFIX.length, dot)
     const contract = subject.startsWith(SUBJECT_PREFIX) ? this.contracts.get(app) : undefined
-    if (!contract) throw new BrokerError('UNKNOWN_APP', `No contract serves "${app}"; there are ${[...this.contracts.keys()].join(', ')}`)
+    if (!contract)
+      throw new BrokerError(
+        'UNKNOWN_APP',
+        `No contract serves "${app}"; there are ${[...this.contracts.keys()].join(', ')}`,
+      )
     return { contract, type: subject.slice(dot + 1) }
   }
 }

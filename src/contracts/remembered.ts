@@ -22,8 +22,8 @@ interface KeptOfType {
 }
 
 /**
- * The latest event of each key that an application's events `remember`: what its snapshots are made of. Follows the log,
- * and knows what the log's newest part knows.
+ * The latest event of each key that an application's events `remember`: what its snapshots are made of. Follows the
+ * log, and knows what the log's newest part knows.
  */
 export class Remembered implements Facts {
   private readonly kept = new Map<string, KeptOfType>()
@@ -46,7 +46,8 @@ export class Remembered implements Facts {
 
   /** The stream no longer has what came after this sequence: it is another one (0), or was cut short. */
   forget(afterSeq: number): void {
-    for (const ofType of this.kept.values()) for (const [key, { seq }] of ofType.keys) if (seq > afterSeq) drop(ofType, key)
+    for (const ofType of this.kept.values())
+      for (const [key, { seq }] of ofType.keys) if (seq > afterSeq) drop(ofType, key)
   }
 
   latestTime(subject: string): string | undefined {

@@ -3,7 +3,10 @@ export interface Result {
   /** In words, for whoever mends the contract. */
   readonly wanted: string
   readonly fits: (value: unknown) => boolean
-  /** What a value that does not fit is taken for, where it can be: undefined stands for none. @returns `WRONG` where it cannot */
+  /**
+   * What a value that does not fit is taken for, where it can be: undefined stands for none.
+   * @returns `WRONG` where it cannot
+   */
   readonly take?: (value: unknown) => unknown
 }
 
@@ -11,44 +14,105 @@ export const WRONG = Symbol('wrong')
 
 export const anything: Result = { wanted: 'a value', fits: (value) => !(value instanceof Promise) }
 /** Whether somebody may: what is neither true nor false says no. */
-export const permission: Result = { wanted: 'true or false', fits: (value) => typeof value === 'boolean', take: (value) => (value === undefined || value === null ? false : WRONG) }
+export const permission: Result = {
+  wanted: 'true or false',
+  fits: (value) => typeof value === 'boolean',
+  take: (value) => (value === undefined || value === null ? false : WRONG),
+}
 export const text: Result = { wanted: 'a text', fits: (value) => typeof value === 'string' }
-export const textOrNothing: Result = { wanted: 'a text or undefined', fits: (value) => value === undefined || typeof value === 'string', take: (value) => (value === null ? undefined : WRONG) }
+export const textOrNothing: Result = {
+  wanted: 'a text or undefined',
+  fits: (value) => value === undefined || typeof value === 'string',
+  take: (value) => (value === null ? undefined : WRONG),
+}
 export const texts: Result = { wanted: 'a list of texts', fits: areTexts }
-export const textOrTexts: Result = { wanted: 'a text or a list of texts', fits: (value) => typeof value === 'string' || areTexts(value) }
+export const textOrTexts: Result = {
+  wanted: 'a text or a list of texts',
+  fits: (value) => typeof value === 'string' || areTexts(value),
+}
 /** Of producers' data, so a number stands for its text. */
-export const id: Result = { wanted: 'a text or undefined', fits: (value) => value === undefined || typeof value === 'string', take: (value) => (value === null ? undefined : typeof value === 'number' ? String(value) : WRONG) }
+export const id: Result = {
+  wanted: 'a text or undefined',
+  fits: (value) => value === undefined || typeof value === 'string',
+  take: (value) => (value === null ? undefined : typeof value === 'number' ? String(value) : WRONG),
+}
 /** As an id; what can be no key is none, so that every event of it counts. */
-export const key: Result = { ...id, take: (value) => (typeof value === 'number' ? String(value) : value instanceof Promise ? WRONG : undefined) }
+export const key: Result = {
+  ...id,
+  take: (value) => (typeof value === 'number' ? String(value) : value instanceof Promise ? WRONG : undefined),
+}
 export const values: Result = { wanted: 'a list', fits: Array.isArray }
-export const lockMode: Result = { wanted: '"exclusive", "shared" or undefined', fits: (value) => value === undefined || value === 'exclusive' || value === 'shared' }
-export const bytes: Result = { wanted: 'a number', fits: (value) => typeof value === 'number' && Number.isFinite(value) }
+export const lockMode: Result = {
+  wanted: '"exclusive", "shared" or undefined',
+  fits: (value) => value === undefined || value === 'exclusive' || value === 'shared',
+}
+export const bytes: Result = {
+  wanted: 'a number',
+  fits: (value) => typeof value === 'number' && Number.isFinite(value),
+}
 export const object: Result = { wanted: 'an object', fits: isObject }
 export const message: Result = { wanted: 'a message {type, data}', fits: isMessage }
-export const messageOrNothing: Result = { wanted: 'a message {type, data} or undefined', fits: (value) => value === undefined || isMessage(value), take: orNothing }
+export const messageOrNothing: Result = {
+  wanted: 'a message {type, data} or undefined',
+  fits: (value) => value === undefined || isMessage(value),
+  take: orNothing,
+}
 export const messagesOrNothing: Result = {
   wanted: 'a message {type, data}, a list of them, or undefined',
   fits: (value) => value === undefined || isMessage(value) || (Array.isArray(value) && value.every(isMessage)),
   take: orNothing,
 }
 /** Short, so that it can be tried whether it can be written at all. */
-export const plainMessage: Result = { wanted: 'a message {type, data} that JSON can hold', fits: (value) => isMessage(value) && isJson(value) }
-export const plainMessageOrNothing: Result = { wanted: 'a message {type, data} that JSON can hold, or undefined', fits: (value) => value === undefined || plainMessage.fits(value), take: orNothing }
-export const json: Result = { wanted: 'a value that JSON can hold', fits: (value) => !(value instanceof Promise) && isJson(value) }
-export const jsonObject: Result = { wanted: 'an object that JSON can hold', fits: (value) => isObject(value) && isJson(value) }
+export const plainMessage: Result = {
+  wanted: 'a message {type, data} that JSON can hold',
+  fits: (value) => isMessage(value) && isJson(value),
+}
+export const plainMessageOrNothing: Result = {
+  wanted: 'a message {type, data} that JSON can hold, or undefined',
+  fits: (value) => value === undefined || plainMessage.fits(value),
+  take: orNothing,
+}
+export const json: Result = {
+  wanted: 'a value that JSON can hold',
+  fits: (value) => !(value instanceof Promise) && isJson(value),
+}
+export const jsonObject: Result = {
+  wanted: 'an object that JSON can hold',
+  fits: (value) => isObject(value) && isJson(value),
+}
 export const storedEvent: Result = {
   wanted: 'an event {type, data, rooms?, source?} whose data is an object',
   fits: (value) => isMessage(value) && isStorable(value as unknown as Record<string, unknown>),
 }
-export const storedEventOrNothing: Result = { wanted: `${storedEvent.wanted}, or undefined`, fits: (value) => value === undefined || storedEvent.fits(value), take: orNothing }
-export const answer: Result = {
-  wanted: '{acknowledgement?: […], message?: {type, data}} that JSON can hold, or undefined',
-  fits: (value) => value === undefined || (isObject(value) && isOneOr(value.acknowledgement, Array.isArray) && isOneOr(value.message, isMessage) && isJson(value)),
+export const storedEventOrNothing: Result = {
+  wanted: `${storedEvent.wanted}, or undefined`,
+  fits: (value) => value === undefined || storedEvent.fits(value),
   take: orNothing,
 }
-export const commands: Result = { wanted: 'a list of commands {type, data}', fits: (value) => Array.isArray(value) && value.every((one) => isObject(one) && typeof one.type === 'string') }
-export const commandOrNothing: Result = { wanted: 'a command {type, data, failed?} or undefined', fits: (value) => value === undefined || (isObject(value) && typeof value.type === 'string' && isOneOr(value.failed, isFunction)), take: orNothing }
-export const recollection: Result = { wanted: '{look, reply}', fits: (value) => isObject(value) && isFunction(value.look) && isFunction(value.reply) }
+export const answer: Result = {
+  wanted: '{acknowledgement?: […], message?: {type, data}} that JSON can hold, or undefined',
+  fits: (value) =>
+    value === undefined ||
+    (isObject(value) &&
+      isOneOr(value.acknowledgement, Array.isArray) &&
+      isOneOr(value.message, isMessage) &&
+      isJson(value)),
+  take: orNothing,
+}
+export const commands: Result = {
+  wanted: 'a list of commands {type, data}',
+  fits: (value) => Array.isArray(value) && value.every((one) => isObject(one) && typeof one.type === 'string'),
+}
+export const commandOrNothing: Result = {
+  wanted: 'a command {type, data, failed?} or undefined',
+  fits: (value) =>
+    value === undefined || (isObject(value) && typeof value.type === 'string' && isOneOr(value.failed, isFunction)),
+  take: orNothing,
+}
+export const recollection: Result = {
+  wanted: '{look, reply}',
+  fits: (value) => isObject(value) && isFunction(value.look) && isFunction(value.reply),
+}
 export const credential: Result = { wanted: '{credential, userId?}', fits: isObject }
 
 function orNothing(value: unknown): unknown {
@@ -62,7 +126,12 @@ function areTexts(value: unknown): boolean {
 }
 
 function isMessage(value: unknown): boolean {
-  return isObject(value) && typeof value.type === 'string' && !(value.data instanceof Promise) && isOneOr(value.args, Array.isArray)
+  return (
+    isObject(value) &&
+    typeof value.type === 'string' &&
+    !(value.data instanceof Promise) &&
+    isOneOr(value.args, Array.isArray)
+  )
 }
 
 function isStorable({ data, rooms, source }: Record<string, unknown>): boolean {

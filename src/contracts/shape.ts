@@ -13,7 +13,20 @@ import {
   type SocketIoEndpoint,
   type WebSocketEndpoint,
 } from './contract.ts'
-import type { BatchEffect, EchoEffect, Effect, ForwardEffect, IdentityEffect, LockEffect, PlaceEffect, RecallEffect, RoomEffect, SayEffect, SelectEffect, StoreEffect } from './effect.ts'
+import type {
+  BatchEffect,
+  EchoEffect,
+  Effect,
+  ForwardEffect,
+  IdentityEffect,
+  LockEffect,
+  PlaceEffect,
+  RecallEffect,
+  RoomEffect,
+  SayEffect,
+  SelectEffect,
+  StoreEffect,
+} from './effect.ts'
 import * as returns from './results.ts'
 import type { Result } from './results.ts'
 
@@ -29,8 +42,9 @@ export type Kind =
   | { readonly is: 'variant'; readonly by: string; readonly of: ReadonlyMap<string, Fields> }
 
 /**
- * What becomes of a function that throws, or returns what it may not. `refuse`: the command fails with INTERNAL. `leave out`: the event is
- * a bad one. `no`: it allows nothing. `no rooms`, `nothing`: as if it had said none. `say so`, `answer so`: the failure itself, in plain words.
+ * What becomes of a function that throws, or returns what it may not. `refuse`: the command fails with INTERNAL. `leave
+ * out`: the event is a bad one. `no`: it allows nothing. `no rooms`, `nothing`: as if it had said none. `say so`,
+ * `answer so`: the failure itself, in plain words.
  */
 export type OnFault = 'refuse' | 'leave out' | 'no' | 'no rooms' | 'nothing' | 'say so' | 'answer so'
 
@@ -46,16 +60,32 @@ export interface FunctionKind {
 
 export type Fields = Readonly<Record<string, Kind & { readonly needed?: true }>>
 
-/** A row for each key of the type, no other, and `needed` where the type wants it: TypeScript keeps the table in step. */
-type FieldsOf<T> = { readonly [K in keyof Required<T>]: Record<never, never> extends Pick<T, K> ? Kind & { readonly needed?: never } : Kind & { readonly needed: true } }
+/**
+ * A row for each key of the type, no other, and `needed` where the type wants it: TypeScript keeps the table in step.
+ */
+type FieldsOf<T> = {
+  readonly [K in keyof Required<T>]: Record<never, never> extends Pick<T, K>
+    ? Kind & { readonly needed?: never }
+    : Kind & { readonly needed: true }
+}
 
 const COUNT_MAX = 1_000_000_000
 const DAY_MS = 86_400_000
 
 /** Of commands. */
-const call = (result: Result, onFault: OnFault = 'refuse', parts?: Fields): FunctionKind => ({ is: 'function', result, onFault, ...(parts ? { parts } : undefined) })
+const call = (result: Result, onFault: OnFault = 'refuse', parts?: Fields): FunctionKind => ({
+  is: 'function',
+  result,
+  onFault,
+  ...(parts ? { parts } : undefined),
+})
 /** Of the data path. */
-const hot = (result: Result, onFault: OnFault = 'leave out'): FunctionKind => ({ is: 'function', result, onFault, hot: true })
+const hot = (result: Result, onFault: OnFault = 'leave out'): FunctionKind => ({
+  is: 'function',
+  result,
+  onFault,
+  hot: true,
+})
 const may = hot(returns.permission, 'no')
 const text = { is: 'text' } as const
 const flag = { is: 'flag' } as const
@@ -80,7 +110,11 @@ const LATE_AUTHENTICATION = {
   changed: call(returns.plainMessage, 'nothing'),
 } satisfies FieldsOf<LateAuthentication>
 
-const WEB_SOCKET = { transport: needed(text), path: needed(text), features: list(text) } satisfies FieldsOf<WebSocketEndpoint>
+const WEB_SOCKET = {
+  transport: needed(text),
+  path: needed(text),
+  features: list(text),
+} satisfies FieldsOf<WebSocketEndpoint>
 
 const SOCKET_IO = {
   transport: needed(text),
@@ -126,9 +160,27 @@ const ACCESS = {
 const use = needed(text)
 const NOTHING_MORE = { use }
 const ECHO = { use, reply: call(returns.message), acknowledgement: call(returns.values) } satisfies FieldsOf<EchoEffect>
-const JOIN = { use, room: call(returns.anything), rooms: call(returns.texts), reply: call(returns.message), acknowledgement: call(returns.values) } satisfies FieldsOf<RoomEffect>
-const PLACE = { use, place: needed(call(returns.text)), allows: needed(may), room: needed(call(returns.textOrNothing)), events: needed(list(text)), reply: call(returns.message) } satisfies FieldsOf<PlaceEffect>
-const SELECT = { use, events: needed(call(returns.texts)), place: needed(call(returns.textOrNothing)), room: needed(call(returns.textOrNothing)) } satisfies FieldsOf<SelectEffect>
+const JOIN = {
+  use,
+  room: call(returns.anything),
+  rooms: call(returns.texts),
+  reply: call(returns.message),
+  acknowledgement: call(returns.values),
+} satisfies FieldsOf<RoomEffect>
+const PLACE = {
+  use,
+  place: needed(call(returns.text)),
+  allows: needed(may),
+  room: needed(call(returns.textOrNothing)),
+  events: needed(list(text)),
+  reply: call(returns.message),
+} satisfies FieldsOf<PlaceEffect>
+const SELECT = {
+  use,
+  events: needed(call(returns.texts)),
+  place: needed(call(returns.textOrNothing)),
+  room: needed(call(returns.textOrNothing)),
+} satisfies FieldsOf<SelectEffect>
 const STORE = {
   use,
   within: call(returns.textOrNothing),
@@ -136,16 +188,41 @@ const STORE = {
   elsewhere: yes,
   forward: call(returns.commandOrNothing, 'refuse', { failed: call(returns.messagesOrNothing, 'nothing') }),
 } satisfies FieldsOf<StoreEffect>
-const SAY = { use, within: call(returns.textOrNothing), room: needed(call(returns.textOrTexts)), elsewhere: yes, message: needed(call(returns.plainMessage)) } satisfies FieldsOf<SayEffect>
-const FORWARD = { use, participates: call(returns.textOrNothing), failed: call(returns.plainMessage, 'nothing'), replies: schema, succeeded: call(returns.message) } satisfies FieldsOf<ForwardEffect>
+const SAY = {
+  use,
+  within: call(returns.textOrNothing),
+  room: needed(call(returns.textOrTexts)),
+  elsewhere: yes,
+  message: needed(call(returns.plainMessage)),
+} satisfies FieldsOf<SayEffect>
+const FORWARD = {
+  use,
+  participates: call(returns.textOrNothing),
+  failed: call(returns.plainMessage, 'nothing'),
+  replies: schema,
+  succeeded: call(returns.message),
+} satisfies FieldsOf<ForwardEffect>
 const RECALL = {
   use,
   events: list(text),
-  digest: needed(record({ make: needed(call(returns.anything)), add: needed(call(returns.bytes)), span: count(1, 1_000_000) } satisfies FieldsOf<DigestOf<unknown>>)),
-  answer: needed(call(returns.recollection, 'refuse', { look: call(returns.permission), reply: call(returns.message) })),
+  digest: needed(
+    record({
+      make: needed(call(returns.anything)),
+      add: needed(call(returns.bytes)),
+      span: count(1, 1_000_000),
+    } satisfies FieldsOf<DigestOf<unknown>>),
+  ),
+  answer: needed(
+    call(returns.recollection, 'refuse', { look: call(returns.permission), reply: call(returns.message) }),
+  ),
 } satisfies FieldsOf<RecallEffect>
 const IDENTITY = { use, reply: needed(call(returns.message)) } satisfies FieldsOf<IdentityEffect>
-const LOCK = { use, within: call(returns.textOrNothing), resource: needed(call(returns.jsonObject)), mode: call(returns.lockMode) } satisfies FieldsOf<LockEffect>
+const LOCK = {
+  use,
+  within: call(returns.textOrNothing),
+  resource: needed(call(returns.jsonObject)),
+  mode: call(returns.lockMode),
+} satisfies FieldsOf<LockEffect>
 const BATCH = { use, commands: needed(call(returns.commands)) } satisfies FieldsOf<BatchEffect>
 
 const EFFECTS = {
@@ -194,7 +271,16 @@ export const CONTRACT = {
   app: needed(text),
   about: text,
   port: word(...CLIENT_PORTS),
-  endpoints: needed(list({ is: 'variant', by: 'transport', of: new Map<string, Fields>([['websocket', WEB_SOCKET], ['socketio', SOCKET_IO]]) })),
+  endpoints: needed(
+    list({
+      is: 'variant',
+      by: 'transport',
+      of: new Map<string, Fields>([
+        ['websocket', WEB_SOCKET],
+        ['socketio', SOCKET_IO],
+      ]),
+    }),
+  ),
   events: needed(map(record(EVENT))),
   groups: map(list(text)),
   rooms: map(record(ROOM)),
@@ -202,11 +288,26 @@ export const CONTRACT = {
   access: list(record(ACCESS)),
   commands: map(record(COMMAND)),
   questions: map(record({ about: text, schema } satisfies FieldsOf<QuestionContract>)),
-  limits: record({ commandsPerMinute: count(0), warnAt: count(0), burst: record(BURST) } satisfies FieldsOf<LimitsContract>),
+  limits: record({
+    commandsPerMinute: count(0),
+    warnAt: count(0),
+    burst: record(BURST),
+  } satisfies FieldsOf<LimitsContract>),
   session: call(returns.textOrNothing),
   record: call(returns.storedEventOrNothing),
   idPattern: text,
-  presence: record({ joined: needed(call(returns.plainMessage)), left: needed(call(returns.plainMessage)), room: call(returns.text) } satisfies FieldsOf<NonNullable<Contract['presence']>>),
-  locks: record({ locked: needed(call(returns.storedEvent)), unlocked: needed(call(returns.storedEvent)) } satisfies FieldsOf<NonNullable<Contract['locks']>>),
-  figures: record({ room: needed(text), everyMs: needed(count(100, DAY_MS)), message: needed(call(returns.plainMessage)) } satisfies FieldsOf<NonNullable<Contract['figures']>>),
+  presence: record({
+    joined: needed(call(returns.plainMessage)),
+    left: needed(call(returns.plainMessage)),
+    room: call(returns.text),
+  } satisfies FieldsOf<NonNullable<Contract['presence']>>),
+  locks: record({
+    locked: needed(call(returns.storedEvent)),
+    unlocked: needed(call(returns.storedEvent)),
+  } satisfies FieldsOf<NonNullable<Contract['locks']>>),
+  figures: record({
+    room: needed(text),
+    everyMs: needed(count(100, DAY_MS)),
+    message: needed(call(returns.plainMessage)),
+  } satisfies FieldsOf<NonNullable<Contract['figures']>>),
 } satisfies FieldsOf<Contract>

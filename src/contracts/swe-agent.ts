@@ -12,8 +12,10 @@ const record = Type.Record(Type.String(), Type.Unknown())
 const optional = Type.Optional
 
 /** Rooms exactly as the document's **Room** lines; an id that the event lacks names no room. */
-const room = (kind: string, id: unknown): string[] => (typeof id === 'string' || typeof id === 'number' ? [`${kind}:${id}`] : [])
-const projectOrGlobal = ({ data }: AnyEvent) => (data.project_id == null ? ['global'] : room('project', data.project_id))
+const room = (kind: string, id: unknown): string[] =>
+  typeof id === 'string' || typeof id === 'number' ? [`${kind}:${id}`] : []
+const projectOrGlobal = ({ data }: AnyEvent) =>
+  data.project_id == null ? ['global'] : room('project', data.project_id)
 const agentAndGlobal = ({ data }: AnyEvent) => [...room('agent', data.agent_id), 'global']
 const project = ({ data }: AnyEvent) => room('project', data.project_id)
 
@@ -27,7 +29,9 @@ const agent = Type.Object({
 const workflow = Type.Object({
   workflow_id: text,
   project_id: optional(text),
-  status: optional(Type.Union(['pending', 'running', 'completed', 'failed', 'cancelled'].map((value) => Type.Literal(value)))),
+  status: optional(
+    Type.Union(['pending', 'running', 'completed', 'failed', 'cancelled'].map((value) => Type.Literal(value))),
+  ),
   progress: optional(number),
   current_step: optional(text),
   total_steps: optional(number),
@@ -73,7 +77,9 @@ const suggestion = Type.Object({
 const agentEvent: EventContract = event(agent, { rooms: agentAndGlobal })
 const workflowEvent: EventContract = event(workflow, { rooms: projectOrGlobal })
 const pullRequestEvent: EventContract = event(pullRequest, { rooms: project })
-const issueEvent: EventContract = event(issue, { rooms: ({ data }) => [...room('project', data.project_id), ...room('user', data.assigned_to)] })
+const issueEvent: EventContract = event(issue, {
+  rooms: ({ data }) => [...room('project', data.project_id), ...room('user', data.assigned_to)],
+})
 const aiEvent: EventContract = event(suggestion, { rooms: projectOrGlobal })
 
 const connectionError = ({ code, message }: Failure) => ({
@@ -90,22 +96,41 @@ export const sweAgent = defineContract({
       transport: 'socketio',
       namespace: '/ws',
       joins: ({ sub }) => [`user:${sub}`, 'global'],
-      handlerArguments: ({ type, timestamp, source, data }, id) => [{ type, timestamp, ...(source === undefined ? undefined : { source }), data, id }],
+      handlerArguments: ({ type, timestamp, source, data }, id) => [
+        { type, timestamp, ...(source === undefined ? undefined : { source }), data, id },
+      ],
       welcome: ({ claims, connectionId }) => ({
         type: 'connection_established',
-        data: { type: 'connection.established', timestamp: isoTime(), data: { connection_id: connectionId, user_id: claims.sub, protocol_version: '1.0' } },
+        data: {
+          type: 'connection.established',
+          timestamp: isoTime(),
+          data: { connection_id: connectionId, user_id: claims.sub, protocol_version: '1.0' },
+        },
       }),
       refusal: connectionError,
-      failed: ({ code, message }, { data }) => ({ acknowledgement: [{ status: 'error', error_code: code, error_message: message, room: excerpt(data?.room ?? null) }] }),
+      failed: ({ code, message }, { data }) => ({
+        acknowledgement: [
+          { status: 'error', error_code: code, error_message: message, room: excerpt(data?.room ?? null) },
+        ],
+      }),
     },
   ],
 
   events: {
     'project.updated': event(
-      Type.Object({ project_id: text, project_name: optional(text), repository_url: optional(text), status: optional(text), updated_by: optional(text), changes: optional(record) }),
+      Type.Object({
+        project_id: text,
+        project_name: optional(text),
+        repository_url: optional(text),
+        status: optional(text),
+        updated_by: optional(text),
+        changes: optional(record),
+      }),
       { rooms: ({ data }) => [...room('project', data.project_id), ...room('user', data.updated_by)] },
     ),
-    'project.deleted': event(Type.Object({ project_id: text, deleted_by: optional(text) }), { rooms: ({ data }) => [...room('project', data.project_id), ...room('user', data.deleted_by)] }),
+    'project.deleted': event(Type.Object({ project_id: text, deleted_by: optional(text) }), {
+      rooms: ({ data }) => [...room('project', data.project_id), ...room('user', data.deleted_by)],
+    }),
     'agent.status_changed': agentEvent,
     'agent.connected': agentEvent,
     'agent.disconnected': agentEvent,
@@ -131,8 +156,20 @@ export const sweAgent = defineContract({
   },
 
   commands: {
-    subscribe: { effect: { use: 'join', room: ({ room: name }) => name, acknowledgement: (name) => [{ status: 'success', room: name }] } },
-    unsubscribe: { effect: { use: 'leave', room: ({ room: name }) => name, acknowledgement: (name) => [{ status: 'success', room: name }] } },
+    subscribe: {
+      effect: {
+        use: 'join',
+        room: ({ room: name }) => name,
+        acknowledgement: (name) => [{ status: 'success', room: name }],
+      },
+    },
+    unsubscribe: {
+      effect: {
+        use: 'leave',
+        room: ({ room: name }) => name,
+        acknowledgement: (name) => [{ status: 'success', room: name }],
+      },
+    },
     ping: { effect: { use: 'echo', acknowledgement: () => [{ status: 'pong' }] } },
   },
 })

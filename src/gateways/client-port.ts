@@ -61,7 +61,8 @@ export class ClientPort {
   private listening: Listening | undefined
 
   constructor(options: ClientPortOptions, contracts: readonly CompiledContract[], shared: ClientPortServices) {
-    const { services, meters, recovery, bans, sessions, verify, connections, addresses, failures, nodeId, relay } = shared
+    const { services, meters, recovery, bans, sessions, verify, connections, addresses, failures, nodeId, relay } =
+      shared
     const { origins } = options
     this.options = options
     this.name = options.name
@@ -70,10 +71,35 @@ export class ClientPort {
     const here = contracts.filter(({ contract }) => (contract.port ?? 'PORT') === options.name)
     this.gateways = here.flatMap((contract) =>
       contract.contract.endpoints.flatMap((endpoint) =>
-        endpoint.transport === 'websocket' ? [new WebSocketGateway(this.app, { contract, endpoint, services, meters, verify, connections, addresses, failures, limits: options.webSocketLimits, origins, nodeId })] : [],
+        endpoint.transport === 'websocket'
+          ? [
+              new WebSocketGateway(this.app, {
+                contract,
+                endpoint,
+                services,
+                meters,
+                verify,
+                connections,
+                addresses,
+                failures,
+                limits: options.webSocketLimits,
+                origins,
+                nodeId,
+              }),
+            ]
+          : [],
       ),
     )
-    this.gateways.push(new Namespaces(this.app, here, services, meters, recovery, bans, verify, sessions, { ...options.socketIo, origins, connections, addresses, failures, relay: relay && { to: relay, path: `/${options.name}` } }))
+    this.gateways.push(
+      new Namespaces(this.app, here, services, meters, recovery, bans, verify, sessions, {
+        ...options.socketIo,
+        origins,
+        connections,
+        addresses,
+        failures,
+        relay: relay && { to: relay, path: `/${options.name}` },
+      }),
+    )
   }
 
   /** The port that it listens on. */

@@ -2,8 +2,8 @@ import type { HttpRequest, HttpResponse, us_socket_context_t, WebSocket, WebSock
 import { guarded, reportFault, runGuarded } from '../guarded.ts'
 
 /**
- * uWS' handlers behind the guard. One that throws costs its own connection or request, and no other: uWS would hand the error to
- * Node as uncaught, and ends the process where a request's handler returns without an answer.
+ * uWS' handlers behind the guard. One that throws costs its own connection or request, and no other: uWS would hand the
+ * error to Node as uncaught, and ends the process where a request's handler returns without an answer.
  */
 
 /** @param where names the endpoint, for logs and metrics */
@@ -12,11 +12,13 @@ export function guardSocket<T>(where: string, behavior: WebSocketBehavior<T>): W
   return {
     ...behavior,
     ...(upgrade && {
-      upgrade: (res: HttpResponse, req: HttpRequest, context: us_socket_context_t) => orServerError(where, res, () => upgrade(res, req, context)),
+      upgrade: (res: HttpResponse, req: HttpRequest, context: us_socket_context_t) =>
+        orServerError(where, res, () => upgrade(res, req, context)),
     }),
     ...(open && { open: (ws: WebSocket<T>) => orClose(where, ws, () => open(ws)) }),
     ...(message && {
-      message: (ws: WebSocket<T>, frame: ArrayBuffer, binary: boolean) => orClose(where, ws, () => void message(ws, frame, binary)),
+      message: (ws: WebSocket<T>, frame: ArrayBuffer, binary: boolean) =>
+        orClose(where, ws, () => void message(ws, frame, binary)),
     }),
     ...(dropped && { dropped: guarded(where, dropped) }),
     ...(drain && { drain: guarded(where, drain) }),
@@ -25,11 +27,17 @@ export function guardSocket<T>(where: string, behavior: WebSocketBehavior<T>): W
 }
 
 /** An HTTP handler; where it throws, the request is answered 500. */
-export function guardRequest(where: string, handle: (res: HttpResponse, req: HttpRequest) => void): (res: HttpResponse, req: HttpRequest) => void {
+export function guardRequest(
+  where: string,
+  handle: (res: HttpResponse, req: HttpRequest) => void,
+): (res: HttpResponse, req: HttpRequest) => void {
   return (res, req) => orServerError(where, res, () => handle(res, req))
 }
 
-/** What is done about a request later than its handler: the client gets a 500 where that fails. The request must have an abort handler that sets `aborted`. */
+/**
+ * What is done about a request later than its handler: the client gets a 500 where that fails. The request must have an
+ * abort handler that sets `aborted`.
+ */
 export function finishGuarded(where: string, res: HttpResponse, outcome: Promise<void>): void {
   outcome.catch((error: unknown) => {
     reportFault(where, error)
@@ -64,5 +72,8 @@ function orClose<T>(where: string, ws: WebSocket<T>, act: () => void): void {
 }
 
 function endWithServerError(res: HttpResponse): void {
-  res.writeStatus('500 Internal Server Error').writeHeader('Content-Type', 'application/json').end('{"error_code":"INTERNAL","message":"Something went wrong inside the broker"}', true)
+  res
+    .writeStatus('500 Internal Server Error')
+    .writeHeader('Content-Type', 'application/json')
+    .end('{"error_code":"INTERNAL","message":"Something went wrong inside the broker"}', true)
 }

@@ -38,10 +38,22 @@ export class HttpApi {
   constructor(app: TemplatedApp, options: HttpOptions) {
     this.options = options
     this.keyDigest = options.publishKey === '' ? undefined : digest(options.publishKey)
-    app.post('/api/v1/events/*', guardRequest('http publish', (res, req) => this.publish(res, req)))
-    app.get('/api/v1/websocket/stats', guardRequest('http stats', (res, req) => this.stats(res, req)))
-    app.options('/api/*', guardRequest('http', (res, req) => this.preflight(res, req)))
-    app.any('/*', guardRequest('http', (res) => answer(res, failure(new BrokerError('NOT_FOUND')))))
+    app.post(
+      '/api/v1/events/*',
+      guardRequest('http publish', (res, req) => this.publish(res, req)),
+    )
+    app.get(
+      '/api/v1/websocket/stats',
+      guardRequest('http stats', (res, req) => this.stats(res, req)),
+    )
+    app.options(
+      '/api/*',
+      guardRequest('http', (res, req) => this.preflight(res, req)),
+    )
+    app.any(
+      '/*',
+      guardRequest('http', (res) => answer(res, failure(new BrokerError('NOT_FOUND')))),
+    )
   }
 
   private publish(res: HttpResponse, req: HttpRequest): void {
@@ -52,7 +64,10 @@ export class HttpApi {
     const messageId = req.getHeader('nats-msg-id')
     const cors = this.corsFor(req)
     if (!this.allowed(bearer)) {
-      const hint = this.keyDigest === undefined ? 'publishing over HTTP is off: set PUBLISH_KEY' : 'send Authorization: Bearer <PUBLISH_KEY>'
+      const hint =
+        this.keyDigest === undefined
+          ? 'publishing over HTTP is off: set PUBLISH_KEY'
+          : 'send Authorization: Bearer <PUBLISH_KEY>'
       answer(res, failure(new BrokerError(bearer === undefined ? 'AUTH_MISSING' : 'AUTH_FAILED', hint)), cors, true)
       return
     }
@@ -62,7 +77,11 @@ export class HttpApi {
     }
     readBody(res, bodyBytesMax, (body) => {
       if (body === undefined) return answer(res, failure(new BrokerError('PAYLOAD_TOO_LARGE')), cors, true)
-      finishGuarded('http publish', res, this.store(path, body, msgpack, messageId).then((result) => answer(res, result, cors)))
+      finishGuarded(
+        'http publish',
+        res,
+        this.store(path, body, msgpack, messageId).then((result) => answer(res, result, cors)),
+      )
     })
   }
 
@@ -71,10 +90,17 @@ export class HttpApi {
       const { subject, contract, type } = this.subjectOf(path)
       const envelope = decodeEnvelope(body, msgpack, type, Date.now())
       const check = contract.eventChecks.get(envelope.type)
-      if (!check) throw new BrokerError('UNKNOWN_EVENT', `The contract of ${contract.app} has no event "${envelope.type}"`)
+      if (!check)
+        throw new BrokerError('UNKNOWN_EVENT', `The contract of ${contract.app} has no event "${envelope.type}"`)
       const warnings = check(envelope.data).map((fault) => `data${fault}`)
-      const seq = await this.options.source.publish(subject, body, { msgpack, ...(messageId === '' ? undefined : { messageId }) })
-      return { status: 202, body: { id: this.options.log.position(seq), ...(warnings.length > 0 ? { warnings } : undefined) } }
+      const seq = await this.options.source.publish(subject, body, {
+        msgpack,
+        ...(messageId === '' ? undefined : { messageId }),
+      })
+      return {
+        status: 202,
+        body: { id: this.options.log.position(seq), ...(warnings.length > 0 ? { warnings } : undefined) },
+      }
     } catch (error) {
       if (!(error instanceof BrokerError)) reportFault('http publish', error)
       return failure(error instanceof BrokerError ? error : new BrokerError('INTERNAL'))
@@ -92,7 +118,10 @@ export class HttpApi {
     const app = slash === -1 ? decoded : decoded.slice(0, slash)
     const type = slash === -1 ? '' : decoded.slice(slash + 1)
     if (!/^[^\s*>/.][^\s*>/]*(?<!\.)$/.test(type) || type.includes('..')) {
-      throw new BrokerError('INVALID_EVENT', 'The address wants /api/v1/events/<app>/<type>, with a type that fits into a NATS subject')
+      throw new BrokerError(
+        'INVALID_EVENT',
+        'The address wants /api/v1/events/<app>/<type>, with a type that fits into a NATS subject',
+      )
     }
     const subject = `events.${app}.${type}`
     return { subject, ...this.options.registry.find(subject) }
@@ -109,14 +138,22 @@ export class HttpApi {
       res.aborted = true
     })
     try {
-      if (!this.options.verify(token).roles?.includes('admin')) throw new BrokerError('ACCESS_DENIED', 'The statistics are for the role admin')
+      if (!this.options.verify(token).roles?.includes('admin'))
+        throw new BrokerError('ACCESS_DENIED', 'The statistics are for the role admin')
     } catch (error) {
       answer(res, failure(error as BrokerError), cors)
       return
     }
     // The supervisor that knows of all workers may be on its way out.
-    const outcome = this.options.stats().then((body): Answer => ({ status: 200, body }), (error: unknown) => failure(error instanceof BrokerError ? error : new BrokerError('INTERNAL')))
-    finishGuarded('http stats', res, outcome.then((result) => answer(res, result, cors)))
+    const outcome = this.options.stats().then(
+      (body): Answer => ({ status: 200, body }),
+      (error: unknown) => failure(error instanceof BrokerError ? error : new BrokerError('INTERNAL')),
+    )
+    finishGuarded(
+      'http stats',
+      res,
+      outcome.then((result) => answer(res, result, cors)),
+    )
   }
 
   private preflight(res: HttpResponse, req: HttpRequest): void {
@@ -124,7 +161,11 @@ export class HttpApi {
     res.cork(() => {
       res.writeStatus('204 No Content')
       if (origin) res.writeHeader('Access-Control-Allow-Origin', origin)
-      res.writeHeader('Access-Control-Allow-Methods', 'GET, POST').writeHeader('Access-Control-Allow-Headers', 'Authorization, Content-Type, Nats-Msg-Id').writeHeader('Access-Control-Max-Age', '600').endWithoutBody()
+      res
+        .writeHeader('Access-Control-Allow-Methods', 'GET, POST')
+        .writeHeader('Access-Control-Allow-Headers', 'Authorization, Content-Type, Nats-Msg-Id')
+        .writeHeader('Access-Control-Max-Age', '600')
+        .endWithoutBody()
     })
   }
 
@@ -138,12 +179,26 @@ export class HttpApi {
 const REFUSED_BODY_FACTOR = 4
 
 function failure({ code, message, details }: BrokerError): Answer {
-  return { status: ERRORS[code].http, body: { error_code: code, message, ...(details === undefined ? undefined : { details }) } }
+  return {
+    status: ERRORS[code].http,
+    body: { error_code: code, message, ...(details === undefined ? undefined : { details }) },
+  }
 }
 
 const STATUS_TEXT: Readonly<Record<number, string>> = {
-  200: 'OK', 202: 'Accepted', 400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found', 408: 'Request Timeout',
-  413: 'Payload Too Large', 429: 'Too Many Requests', 500: 'Internal Server Error', 502: 'Bad Gateway', 503: 'Service Unavailable', 504: 'Gateway Timeout',
+  200: 'OK',
+  202: 'Accepted',
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'Not Found',
+  408: 'Request Timeout',
+  413: 'Payload Too Large',
+  429: 'Too Many Requests',
+  500: 'Internal Server Error',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
+  504: 'Gateway Timeout',
 }
 
 function answer(res: HttpResponse, { status, body }: Answer, cors?: string, closeConnection = false): void {
@@ -156,8 +211,8 @@ function answer(res: HttpResponse, { status, body }: Answer, cors?: string, clos
 }
 
 /**
- * Collects a body. `done` gets undefined past the limit, and nothing where the client went away. A client hears why only once
- * it has sent all, so one that is too large is read to its end, and thrown away, up to a few times the limit.
+ * Collects a body. `done` gets undefined past the limit, and nothing where the client went away. A client hears why
+ * only once it has sent all, so one that is too large is read to its end, and thrown away, up to a few times the limit.
  */
 function readBody(res: HttpResponse, bytesMax: number, done: (body: Uint8Array | undefined) => void): void {
   const chunks: Buffer[] = []
@@ -165,18 +220,20 @@ function readBody(res: HttpResponse, bytesMax: number, done: (body: Uint8Array |
   res.onAborted(() => {
     res.aborted = true
   })
-  res.onData(guarded('http body', (chunk: ArrayBuffer, isLast: boolean) => {
-    if (bytes > bytesMax * REFUSED_BODY_FACTOR) return
-    bytes += chunk.byteLength
-    if (bytes > bytesMax) {
-      chunks.length = 0
-      if (isLast || bytes > bytesMax * REFUSED_BODY_FACTOR) done(undefined)
-      return
-    }
-    // A copy: the chunk is gone after this call.
-    chunks.push(Buffer.from(chunk.slice(0)))
-    if (isLast) done(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks))
-  }))
+  res.onData(
+    guarded('http body', (chunk: ArrayBuffer, isLast: boolean) => {
+      if (bytes > bytesMax * REFUSED_BODY_FACTOR) return
+      bytes += chunk.byteLength
+      if (bytes > bytesMax) {
+        chunks.length = 0
+        if (isLast || bytes > bytesMax * REFUSED_BODY_FACTOR) done(undefined)
+        return
+      }
+      // A copy: the chunk is gone after this call.
+      chunks.push(Buffer.from(chunk.slice(0)))
+      if (isLast) done(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks))
+    }),
+  )
 }
 
 function digest(text: string): Buffer {

@@ -19,7 +19,9 @@ export interface LaneSocket {
 export interface LaneOwner {
   /** Ends the connection: what waits for it is too much. */
   overflowed(): void
-  /** A command that had waited threw: ends the connection. Commands answer their own failures, so this is none of those. */
+  /**
+   * A command that had waited threw: ends the connection. Commands answer their own failures, so this is none of those.
+   */
   broke(error: unknown): void
 }
 
@@ -27,8 +29,8 @@ type Task = () => Promise<void> | undefined
 
 /**
  * What waits for a connection: answers while its socket is full, commands while the ones before them are at work or the
- * socket cannot take their answer. Answers are never lost while the connection lasts; what would wait is bounded, in number
- * and in bytes. A closed lane does nothing and asks the socket nothing: uWS throws on a socket that is gone.
+ * socket cannot take their answer. Answers are never lost while the connection lasts; what would wait is bounded, in
+ * number and in bytes. A closed lane does nothing and asks the socket nothing: uWS throws on a socket that is gone.
  */
 export class Lane {
   private readonly limits: LaneLimits
@@ -133,9 +135,11 @@ export class Lane {
       this.busy = false
       this.proceed(socket)
     }
-    outcome.then(ended, (error: unknown) => {
-      this.owner.broke(error)
-      ended()
-    }).catch((error: unknown) => reportFault('lane', error))
+    outcome
+      .then(ended, (error: unknown) => {
+        this.owner.broke(error)
+        ended()
+      })
+      .catch((error: unknown) => reportFault('lane', error))
   }
 }

@@ -5,8 +5,9 @@ import { BrokerError } from '../errors.ts'
 import { type Tls, TlsApp } from './tls-app.ts'
 
 /**
- * Sockets that listen on one port. uSockets lets 512 connections wait at each, whatever `somaxconn` is; where more come at once, Linux
- * drops them, and they try again a second later. It spreads them over all sockets that share the port: 4,096 may wait.
+ * Sockets that listen on one port. uSockets lets 512 connections wait at each, whatever `somaxconn` is; where more come
+ * at once, Linux drops them, and they try again a second later. It spreads them over all sockets that share the port:
+ * 4,096 may wait.
  */
 const QUEUES = process.platform === 'linux' ? 8 : 1
 
@@ -91,13 +92,20 @@ export async function listenPrivately(app: TemplatedApp, path: string): Promise<
  * Finds out whether ports can be listened on, and puts a free one in the place of each 0.
  * @throws BrokerError CONFIG_INVALID where one is taken or not allowed
  */
-export async function findPorts<Name extends string>(wanted: Readonly<Record<Name, { readonly host: string; readonly port: number }>>): Promise<Record<Name, number>> {
+export async function findPorts<Name extends string>(
+  wanted: Readonly<Record<Name, { readonly host: string; readonly port: number }>>,
+): Promise<Record<Name, number>> {
   const held: Server[] = []
   try {
     const found: [string, number][] = []
     for (const [option, { host, port }] of Object.entries<{ readonly host: string; readonly port: number }>(wanted)) {
       const server = await hold(host, port).catch((error: NodeJS.ErrnoException) => {
-        throw refused(option, host, port, error.code === 'EADDRINUSE' ? 'another program uses it' : (error.code ?? error.message))
+        throw refused(
+          option,
+          host,
+          port,
+          error.code === 'EADDRINUSE' ? 'another program uses it' : (error.code ?? error.message),
+        )
       })
       held.push(server)
       found.push([option, (server.address() as AddressInfo).port])

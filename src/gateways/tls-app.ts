@@ -8,15 +8,31 @@ export interface Tls {
 }
 
 /** Registers something that answers requests. */
-const ROUTES: ReadonlySet<string | symbol> = new Set(['get', 'post', 'options', 'del', 'patch', 'put', 'head', 'connect', 'trace', 'any', 'ws'])
-/** Past this many renewals the clients that are left of the oldest are sent away: each costs a look at every publication. */
+const ROUTES: ReadonlySet<string | symbol> = new Set([
+  'get',
+  'post',
+  'options',
+  'del',
+  'patch',
+  'put',
+  'head',
+  'connect',
+  'trace',
+  'any',
+  'ws',
+])
+/**
+ * Past this many renewals the clients that are left of the oldest are sent away: each costs a look at every
+ * publication.
+ */
 const GENERATIONS_MAX = 8
 
 const renewable = new WeakMap<TemplatedApp, TlsApp>()
 
 /**
- * An app of uWS whose certificate can be read again. uWS reads it once, as an app is made. So there is a further app for each certificate,
- * with the same routes: the newest takes new connections, those of the others stay as they are, and what is published goes to all.
+ * An app of uWS whose certificate can be read again. uWS reads it once, as an app is made. So there is a further app
+ * for each certificate, with the same routes: the newest takes new connections, those of the others stay as they are,
+ * and what is published goes to all.
  */
 export class TlsApp {
   /** As the gateways see it: one app. */
@@ -35,12 +51,14 @@ export class TlsApp {
     this.tls = tls
     const first = this.make()
     this.generations = [first]
-    const routed = (name: string) => (...args: unknown[]) => {
-      const route = (app: TemplatedApp) => (app[name as 'get'] as (...given: unknown[]) => unknown)(...args)
-      this.routes.push(route)
-      for (const app of this.generations) route(app)
-      return this.app
-    }
+    const routed =
+      (name: string) =>
+      (...args: unknown[]) => {
+        const route = (app: TemplatedApp) => (app[name as 'get'] as (...given: unknown[]) => unknown)(...args)
+        this.routes.push(route)
+        for (const app of this.generations) route(app)
+        return this.app
+      }
     const own: Partial<Record<string | symbol, unknown>> = {
       publish: (...args: Parameters<TemplatedApp['publish']>) => {
         let published = false
@@ -77,7 +95,10 @@ export class TlsApp {
     try {
       return SSLApp({ cert_file_name: this.tls.certFile, key_file_name: this.tls.keyFile })
     } catch {
-      throw new BrokerError('CONFIG_INVALID', `TLS_CERT_FILE=${this.tls.certFile}, TLS_KEY_FILE=${this.tls.keyFile}: uWebSockets.js cannot use them`)
+      throw new BrokerError(
+        'CONFIG_INVALID',
+        `TLS_CERT_FILE=${this.tls.certFile}, TLS_KEY_FILE=${this.tls.keyFile}: uWebSockets.js cannot use them`,
+      )
     }
   }
 }

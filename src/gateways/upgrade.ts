@@ -15,6 +15,12 @@ export function bearerOf(header: string): string | undefined {
 
 /** What a request's connection is counted by. */
 export function addressOf(addresses: Addresses, res: HttpResponse, req: HttpRequest): string {
-  const [peer, proxied] = [res.getRemoteAddressAsText(), res.getProxiedRemoteAddressAsText()].map((text) => Buffer.from(text).toString())
-  return addresses.of({ peer: peer as string, proxied: proxied as string, forwardedFor: req.getHeader('x-forwarded-for') })
+  const [peer, proxied] = [res.getRemoteAddressAsText(), res.getProxiedRemoteAddressAsText()].map((text) =>
+    Buffer.from(text).toString(),
+  )
+  return addresses.of({
+    peer: peer as string,
+    proxied: proxied as string,
+    forwardedFor: req.getHeader('x-forwarded-for'),
+  })
 }

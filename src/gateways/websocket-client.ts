@@ -41,7 +41,15 @@ export class WebSocketClient extends Session implements Caller, RateState, LaneO
   readonly lane: Lane
   private readonly failures: FailedAuthentications
 
-  constructor(contract: CompiledContract, wire: Wire, codec: Codec, claims: Claims, nodeId: string, laneLimits: LaneLimits, failures: FailedAuthentications) {
+  constructor(
+    contract: CompiledContract,
+    wire: Wire,
+    codec: Codec,
+    claims: Claims,
+    nodeId: string,
+    laneLimits: LaneLimits,
+    failures: FailedAuthentications,
+  ) {
     super(contract.audience, wire, claims.sub, NO_PEER)
     this.contract = contract
     this.codec = codec
@@ -80,14 +88,17 @@ export class WebSocketClient extends Session implements Caller, RateState, LaneO
     else this.reply({ type: 'error', data: { error_code: code, message, details: details ?? null } }, command)
     if (code !== 'AUTH_FAILED') return
     this.failures.count(this)
-    if (this.failures.tooMany(this)) this.end(code, connectionError(new BrokerError(code, 'Too many failed authentications')))
+    if (this.failures.tooMany(this))
+      this.end(code, connectionError(new BrokerError(code, 'Too many failed authentications')))
   }
 
   overflowed(): void {
     this.end('SLOW_CONSUMER')
   }
 
-  /** Its socket is closed: whatever still has this client finds a peer that takes nothing, instead of one that throws. */
+  /**
+   * Its socket is closed: whatever still has this client finds a peer that takes nothing, instead of one that throws.
+   */
   gone(): void {
     this.lane.close()
     this.peer = NO_PEER
@@ -128,11 +139,25 @@ export function encode(codec: Codec, { type, data }: Message, id?: string | numb
   return codec.encodeMessage({ type, data, timestamp: isoTime(), ...(id === undefined ? undefined : { id }) })
 }
 
-const ACTIONS = new Map<string, string>([['AUTH_MISSING', 'provide_token'], ['AUTH_FAILED', 'login'], ['AUTH_EXPIRED', 'refresh_token'], ['TOO_MANY_CONNECTIONS', 'retry_later'], ['RATE_LIMITED', 'retry_later']])
+const ACTIONS = new Map<string, string>([
+  ['AUTH_MISSING', 'provide_token'],
+  ['AUTH_FAILED', 'login'],
+  ['AUTH_EXPIRED', 'refresh_token'],
+  ['TOO_MANY_CONNECTIONS', 'retry_later'],
+  ['RATE_LIMITED', 'retry_later'],
+])
 
 /** The document's `connection_error`. */
 export function connectionError({ code, message }: BrokerError): Message {
-  return { type: 'connection_error', data: { error_code: code, message, reconnect_required: true, action_required: ACTIONS.get(code) ?? 'check_request' } }
+  return {
+    type: 'connection_error',
+    data: {
+      error_code: code,
+      message,
+      reconnect_required: true,
+      action_required: ACTIONS.get(code) ?? 'check_request',
+    },
+  }
 }
 
 /** Stands for the socket until it is open, and from when it is closed. */

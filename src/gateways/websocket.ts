@@ -19,7 +19,14 @@ import { isoTime } from '../time.ts'
 import { guardSocket } from './handlers.ts'
 import type { LaneLimits } from './lane.ts'
 import { addressOf, allowsOrigin, bearerOf } from './upgrade.ts'
-import { connectionError, encode, type Refusal, type Socket, type UserData, WebSocketClient } from './websocket-client.ts'
+import {
+  connectionError,
+  encode,
+  type Refusal,
+  type Socket,
+  type UserData,
+  WebSocketClient,
+} from './websocket-client.ts'
 
 export interface GatewayOptions {
   readonly contract: CompiledContract
@@ -47,7 +54,10 @@ export interface GatewayOptions {
   readonly nodeId: string
 }
 
-const SUBPROTOCOLS: ReadonlyMap<string, Codec> = new Map([['roomcast.msgpack', msgpack], ['roomcast.json', json]])
+const SUBPROTOCOLS: ReadonlyMap<string, Codec> = new Map([
+  ['roomcast.msgpack', msgpack],
+  ['roomcast.json', json],
+])
 /** Above this many times the payload limit the transport cuts the connection; up to it we can say why. */
 const TRANSPORT_PAYLOAD_FACTOR = 4
 const DRAIN_STEP_MS = 20
@@ -75,7 +85,8 @@ export class WebSocketGateway {
       publish: (topic, frame) => app.publish(topic, frame, codec.binary, false),
     })
     this.wires = new Map([json, msgpack].map((codec) => [codec, wireOf(codec)]))
-    const perMinute = limits.commandsPerMinute || (contract.contract.limits?.commandsPerMinute ?? limits.defaultCommandsPerMinute)
+    const perMinute =
+      limits.commandsPerMinute || (contract.contract.limits?.commandsPerMinute ?? limits.defaultCommandsPerMinute)
     this.rates = { perMinute, warnAt: contract.contract.limits?.warnAt ?? 0 }
     this.features = endpoint.features ?? Object.keys(contract.contract.groups ?? contract.contract.events)
     this.mount(app)
@@ -83,7 +94,9 @@ export class WebSocketGateway {
 
   /** Ends sessions whose token has expired. Call every second or so. */
   sweep(nowMs: number): void {
-    for (const client of this.clients) if (client.claims.exp * 1000 <= nowMs) client.end('AUTH_EXPIRED', connectionError(new BrokerError('AUTH_EXPIRED')))
+    for (const client of this.clients)
+      if (client.claims.exp * 1000 <= nowMs)
+        client.end('AUTH_EXPIRED', connectionError(new BrokerError('AUTH_EXPIRED')))
   }
 
   /**
@@ -94,9 +107,11 @@ export class WebSocketGateway {
     const clients = [...this.clients]
     const startMs = Date.now()
     const afterMs = (index: number) => Math.floor((index * drainMs) / clients.length)
-    for (const [index, client] of clients.entries()) client.mention({ type: 'reconnect', data: { after_ms: afterMs(index) } })
+    for (const [index, client] of clients.entries())
+      client.mention({ type: 'reconnect', data: { after_ms: afterMs(index) } })
     for (let index = 0; index < clients.length; ) {
-      while (index < clients.length && afterMs(index) <= Date.now() - startMs) (clients[index++] as WebSocketClient).end('DRAINING')
+      while (index < clients.length && afterMs(index) <= Date.now() - startMs)
+        (clients[index++] as WebSocketClient).end('DRAINING')
       if (index < clients.length) await new Promise((resolve) => setTimeout(resolve, DRAIN_STEP_MS))
     }
   }
@@ -104,46 +119,62 @@ export class WebSocketGateway {
   private mount(app: TemplatedApp): void {
     const { endpoint, limits, services } = this.options
     const { hub } = services
-    app.ws<UserData>(endpoint.path, guardSocket<UserData>(`${this.options.contract.app} websocket`, {
-      maxPayloadLength: limits.payloadBytes * TRANSPORT_PAYLOAD_FACTOR,
-      maxBackpressure: limits.backpressureBytes,
-      idleTimeout: limits.idleTimeoutS,
-      closeOnBackpressureLimit: false,
-      upgrade: (res, req, context) => {
-        const key = req.getHeader('sec-websocket-key')
-        const { codec, subprotocol } = chooseCodec(req.getQuery('format'), req.getHeader('sec-websocket-protocol'))
-        if (!allowsOrigin(this.options.origins, req.getHeader('origin'))) {
-          res.writeStatus('403 Forbidden').end('{"error_code":"ACCESS_DENIED","message":"This origin is not in CORS_ORIGINS"}')
-          return
-        }
-        const address = this.options.connections.countsAddresses ? addressOf(this.options.addresses, res, req) : undefined
-        const user = codec === undefined ? refusal('INVALID_MESSAGE', json, 'There is no such format; there are json and msgpack') : this.admit(codec, req.getQuery('token') || bearerOf(req.getHeader('authorization')), address)
-        res.upgrade<UserData>(address === undefined ? { user } : { user, address }, key, subprotocol, req.getHeader('sec-websocket-extensions'), context)
-      },
-      open: (ws) => this.open(ws),
-      message: (ws, frame, binary) => {
-        const client = ws.getUserData().user
-        if (client instanceof WebSocketClient) this.receive(client, frame, binary)
-      },
-      dropped: (ws, frame) => {
-        const client = ws.getUserData().user
-        if (client instanceof WebSocketClient) hub.dropped(client, new Uint8Array(frame))
-      },
-      drain: (ws) => {
-        const client = ws.getUserData().user
-        if (!(client instanceof WebSocketClient)) return
-        hub.drained(client)
-        client.lane.proceed(client.peer)
-      },
-      close: (ws) => {
-        const client = ws.getUserData().user
-        if (!(client instanceof WebSocketClient) || client.state === CLOSED) return
-        this.clients.delete(client)
-        this.options.connections.closed(client)
-        closeClient(client, services, false)
-        client.gone()
-      },
-    }))
+    app.ws<UserData>(
+      endpoint.path,
+      guardSocket<UserData>(`${this.options.contract.app} websocket`, {
+        maxPayloadLength: limits.payloadBytes * TRANSPORT_PAYLOAD_FACTOR,
+        maxBackpressure: limits.backpressureBytes,
+        idleTimeout: limits.idleTimeoutS,
+        closeOnBackpressureLimit: false,
+        upgrade: (res, req, context) => {
+          const key = req.getHeader('sec-websocket-key')
+          const { codec, subprotocol } = chooseCodec(req.getQuery('format'), req.getHeader('sec-websocket-protocol'))
+          if (!allowsOrigin(this.options.origins, req.getHeader('origin'))) {
+            res
+              .writeStatus('403 Forbidden')
+              .end('{"error_code":"ACCESS_DENIED","message":"This origin is not in CORS_ORIGINS"}')
+            return
+          }
+          const address = this.options.connections.countsAddresses
+            ? addressOf(this.options.addresses, res, req)
+            : undefined
+          const user =
+            codec === undefined
+              ? refusal('INVALID_MESSAGE', json, 'There is no such format; there are json and msgpack')
+              : this.admit(codec, req.getQuery('token') || bearerOf(req.getHeader('authorization')), address)
+          res.upgrade<UserData>(
+            address === undefined ? { user } : { user, address },
+            key,
+            subprotocol,
+            req.getHeader('sec-websocket-extensions'),
+            context,
+          )
+        },
+        open: (ws) => this.open(ws),
+        message: (ws, frame, binary) => {
+          const client = ws.getUserData().user
+          if (client instanceof WebSocketClient) this.receive(client, frame, binary)
+        },
+        dropped: (ws, frame) => {
+          const client = ws.getUserData().user
+          if (client instanceof WebSocketClient) hub.dropped(client, new Uint8Array(frame))
+        },
+        drain: (ws) => {
+          const client = ws.getUserData().user
+          if (!(client instanceof WebSocketClient)) return
+          hub.drained(client)
+          client.lane.proceed(client.peer)
+        },
+        close: (ws) => {
+          const client = ws.getUserData().user
+          if (!(client instanceof WebSocketClient) || client.state === CLOSED) return
+          this.clients.delete(client)
+          this.options.connections.closed(client)
+          closeClient(client, services, false)
+          client.gone()
+        },
+      }),
+    )
   }
 
   private admit(codec: Codec, token: string | undefined, address: string | undefined): WebSocketClient | Refusal {
@@ -152,7 +183,15 @@ export class WebSocketGateway {
       const claims = verify(token)
       connections.admitUser(claims.sub)
       connections.admit(address)
-      return new WebSocketClient(contract, this.wires.get(codec) as Wire, codec, claims, nodeId, this.laneLimits, failures)
+      return new WebSocketClient(
+        contract,
+        this.wires.get(codec) as Wire,
+        codec,
+        claims,
+        nodeId,
+        this.laneLimits,
+        failures,
+      )
     } catch (error) {
       return { refused: error instanceof BrokerError ? error : new BrokerError('AUTH_FAILED'), codec }
     }
@@ -177,7 +216,12 @@ export class WebSocketGateway {
     openClient(client, services)
     client.reply({
       type: 'connection_established',
-      data: { user_id: client.userId, session_id: client.connectionId, server_time: isoTime(), features: this.features },
+      data: {
+        user_id: client.userId,
+        session_id: client.connectionId,
+        server_time: isoTime(),
+        features: this.features,
+      },
     })
   }
 
@@ -195,7 +239,11 @@ export class WebSocketGateway {
       message = client.codec.decode(frame, binary)
     } catch (error) {
       meters.error('INVALID_MESSAGE')
-      client.fail(error instanceof BrokerError ? error : new BrokerError('INVALID_MESSAGE', `Not ${client.codec.name}: ${reasonOf(error)}`))
+      client.fail(
+        error instanceof BrokerError
+          ? error
+          : new BrokerError('INVALID_MESSAGE', `Not ${client.codec.name}: ${reasonOf(error)}`),
+      )
       return
     }
     client.lane.run(client.peer, frame.byteLength, () => dispatchMessage(client, message, services, meters))
@@ -205,19 +253,37 @@ export class WebSocketGateway {
     const now = Date.now()
     if (!countPacket(client, this.options.limits.packetsPerMinute, now)) {
       this.options.meters.error('RATE_LIMITED')
-      client.end('RATE_LIMITED', connectionError(new BrokerError('RATE_LIMITED', `A connection may send ${this.options.limits.packetsPerMinute} packets a minute (MAX_PACKETS_PER_MINUTE)`)))
+      client.end(
+        'RATE_LIMITED',
+        connectionError(
+          new BrokerError(
+            'RATE_LIMITED',
+            `A connection may send ${this.options.limits.packetsPerMinute} packets a minute (MAX_PACKETS_PER_MINUTE)`,
+          ),
+        ),
+      )
       return false
     }
     const verdict = countCommand(client, rates, now)
     if (verdict === 'pass') return true
     const resetSeconds = Math.ceil((client.windowStartMs + WINDOW_MS - now) / 1000)
     if (verdict === 'warn') {
-      client.reply({ type: 'rate_limit_warning', data: { requests_remaining: rates.warnAt, window_reset_seconds: resetSeconds, warning_threshold: rates.warnAt } })
+      client.reply({
+        type: 'rate_limit_warning',
+        data: { requests_remaining: rates.warnAt, window_reset_seconds: resetSeconds, warning_threshold: rates.warnAt },
+      })
       return true
     }
     this.options.meters.error('RATE_LIMITED')
     const { message } = ERRORS.RATE_LIMITED
-    client.mention({ type: 'error', data: { error_code: 'RATE_LIMITED', message, details: { limit_per_minute: rates.perMinute, retry_after_seconds: resetSeconds } } })
+    client.mention({
+      type: 'error',
+      data: {
+        error_code: 'RATE_LIMITED',
+        message,
+        details: { limit_per_minute: rates.perMinute, retry_after_seconds: resetSeconds },
+      },
+    })
     return false
   }
 }
@@ -228,7 +294,11 @@ function refusal(code: 'INVALID_MESSAGE', codec: Codec, message?: string): Refus
 
 /** `?format=` or a subprotocol. @returns no codec for a format that is none */
 function chooseCodec(format: string | undefined, offered: string): { codec: Codec | undefined; subprotocol: string } {
-  const subprotocol = offered.split(',').map((name) => name.trim()).find((name) => SUBPROTOCOLS.has(name)) ?? ''
+  const subprotocol =
+    offered
+      .split(',')
+      .map((name) => name.trim())
+      .find((name) => SUBPROTOCOLS.has(name)) ?? ''
   if (format === 'msgpack') return { codec: msgpack, subprotocol }
   if (format === 'json') return { codec: json, subprotocol }
   if (format !== undefined && format !== '') return { codec: undefined, subprotocol }

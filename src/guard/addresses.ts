@@ -11,8 +11,8 @@ export interface Origin {
 }
 
 /**
- * Where clients come from. Anybody can send a PROXY header or `X-Forwarded-For`, so both are believed of the proxies that
- * were named and of nobody else.
+ * Where clients come from. Anybody can send a PROXY header or `X-Forwarded-For`, so both are believed of the proxies
+ * that were named and of nobody else.
  */
 export class Addresses {
   private readonly trusted = new BlockList()
@@ -33,7 +33,10 @@ export class Addresses {
   of({ peer, proxied, forwardedFor }: Origin): string {
     if (this.direct || !this.isTrusted(peer)) return networkOf(peer)
     if (proxied !== '') return networkOf(proxied)
-    const hops = forwardedFor.split(',').map(bare).filter((hop) => isIPv4(hop) || isIPv6(hop))
+    const hops = forwardedFor
+      .split(',')
+      .map(bare)
+      .filter((hop) => isIPv4(hop) || isIPv6(hop))
     // Each proxy adds whom it heard it from, at the end: the last that is no proxy of ours is the client.
     return networkOf(hops.findLast((hop) => !this.isTrusted(hop)) ?? peer)
   }
@@ -65,7 +68,9 @@ function groupsOf(address: string): string[] {
   const text = address.split('%')[0] ?? ''
   const dotted = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(text)
   const [, head = '', a, b, c, d] = dotted ?? []
-  const hex = dotted ? `${head}${(Number(a) * 256 + Number(b)).toString(16)}:${(Number(c) * 256 + Number(d)).toString(16)}` : text
+  const hex = dotted
+    ? `${head}${(Number(a) * 256 + Number(b)).toString(16)}:${(Number(c) * 256 + Number(d)).toString(16)}`
+    : text
   const [before = '', after] = hex.split('::')
   const left = before === '' ? [] : before.split(':')
   const right = after === undefined || after === '' ? [] : after.split(':')

@@ -56,7 +56,11 @@ export class Bans {
   /** The store lost them. */
   private async writeAgain(write: Parameters<Remade>[0]): Promise<void> {
     const now = Date.now()
-    await Promise.all([...this.untilMs].filter(([, untilMs]) => untilMs > now).map(([key, untilMs]) => write(key, Buffer.from(String(untilMs)))))
+    await Promise.all(
+      [...this.untilMs]
+        .filter(([, untilMs]) => untilMs > now)
+        .map(([key, untilMs]) => write(key, Buffer.from(String(untilMs)))),
+    )
   }
 }
 

@@ -1,4 +1,6 @@
-/** Limits of an application that punishes floods: specs/orchestrator-portal.md, "Rate Limiting and Abuse Prevention". */
+/**
+ * Limits of an application that punishes floods: specs/orchestrator-portal.md, "Rate Limiting and Abuse Prevention".
+ */
 export interface BurstLimits {
   readonly perSecond: number
   readonly perMinute: number
@@ -18,7 +20,9 @@ export class BurstState {
   refusals: number[] = []
 }
 
-export type BurstVerdict = { readonly pass: true } | { readonly pass: false; readonly retryAfterS: number; readonly ban: boolean }
+export type BurstVerdict =
+  | { readonly pass: true }
+  | { readonly pass: false; readonly retryAfterS: number; readonly ban: boolean }
 
 const PASS: BurstVerdict = { pass: true }
 

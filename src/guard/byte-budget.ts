@@ -2,7 +2,10 @@ import { BrokerError } from '../errors.ts'
 
 const MINUTE_MS = 60_000
 
-/** Bytes that each user may have stored in a minute. Minutes are the clock's, the same for all, so that nothing is kept of users for longer. */
+/**
+ * Bytes that each user may have stored in a minute. Minutes are the clock's, the same for all, so that nothing is kept
+ * of users for longer.
+ */
 export class ByteBudget {
   private readonly perMinute: number
   private readonly used = new Map<string, number>()
@@ -24,7 +27,11 @@ export class ByteBudget {
     const used = (this.used.get(userId) ?? 0) + bytes
     if (used > this.perMinute) {
       const retryAfterS = Math.ceil(((minute + 1) * MINUTE_MS - nowMs) / 1000)
-      throw new BrokerError('RATE_LIMITED', `A user may store ${this.perMinute} bytes a minute (STORED_BYTES_PER_MINUTE_PER_USER); this was ignored`, { retry_after_seconds: retryAfterS })
+      throw new BrokerError(
+        'RATE_LIMITED',
+        `A user may store ${this.perMinute} bytes a minute (STORED_BYTES_PER_MINUTE_PER_USER); this was ignored`,
+        { retry_after_seconds: retryAfterS },
+      )
     }
     this.used.set(userId, used)
   }

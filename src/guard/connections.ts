@@ -29,10 +29,10 @@ interface Figures {
 }
 
 /**
- * The connections of this process: how many there are, from where, whose, and which have yet to say who they are. Those give
- * way: past their own limit, and where the process is full, the oldest of them is closed for the one that comes. Who means
- * to authenticate does so within a round trip or two, so the oldest is the one that least means to; refusing newcomers
- * instead would let idle connections lock everybody out.
+ * The connections of this process: how many there are, from where, whose, and which have yet to say who they are. Those
+ * give way: past their own limit, and where the process is full, the oldest of them is closed for the one that comes.
+ * Who means to authenticate does so within a round trip or two, so the oldest is the one that least means to; refusing
+ * newcomers instead would let idle connections lock everybody out.
  */
 export class Connections {
   private readonly limits: ConnectionLimits
@@ -58,7 +58,10 @@ export class Connections {
   admit(address: string | undefined): void {
     const { connectionsMax, perAddressMax } = this.limits
     if (address !== undefined && perAddressMax > 0 && (this.perAddress.get(address) ?? 0) >= perAddressMax) {
-      throw new BrokerError('TOO_MANY_CONNECTIONS', `An address may have ${perAddressMax} connections (MAX_CONNECTIONS_PER_ADDRESS)`)
+      throw new BrokerError(
+        'TOO_MANY_CONNECTIONS',
+        `An address may have ${perAddressMax} connections (MAX_CONNECTIONS_PER_ADDRESS)`,
+      )
     }
     if (this.figures.connections >= connectionsMax && !this.closeOldest()) throw new BrokerError('TOO_MANY_CONNECTIONS')
   }
@@ -93,7 +96,11 @@ export class Connections {
     this.unauthenticated.delete(connection)
   }
 
-  /** Closes the oldest that is nobody's. @param among those that count; default: all. @returns false where there is none */
+  /**
+   * Closes the oldest that is nobody's.
+   * @param among those that count; default: all.
+   * @returns false where there is none
+   */
   closeOldest(among?: (connection: Counted) => boolean): boolean {
     for (const connection of this.unauthenticated.keys()) {
       if (among && !among(connection)) continue
@@ -108,7 +115,10 @@ export class Connections {
   admitUser(userId: string): void {
     const { perUserMax } = this.limits
     if (perUserMax > 0 && (this.perUser.get(userId) ?? 0) >= perUserMax) {
-      throw new BrokerError('TOO_MANY_CONNECTIONS', `A user may have ${perUserMax} connections (MAX_CONNECTIONS_PER_USER)`)
+      throw new BrokerError(
+        'TOO_MANY_CONNECTIONS',
+        `A user may have ${perUserMax} connections (MAX_CONNECTIONS_PER_USER)`,
+      )
     }
   }
 
@@ -135,7 +145,10 @@ export class Connections {
   }
 
   private closeLargest(): void {
-    const waiting = [...this.unauthenticated.keys()].map((connection) => ({ connection, bytes: connection.heldBytes ?? 0 }))
+    const waiting = [...this.unauthenticated.keys()].map((connection) => ({
+      connection,
+      bytes: connection.heldBytes ?? 0,
+    }))
     let bytes = waiting.reduce((sum, one) => sum + one.bytes, 0)
     if (bytes <= UNAUTHENTICATED_BYTES_MAX) return
     for (const one of waiting.sort((a, b) => b.bytes - a.bytes)) {

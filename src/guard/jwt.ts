@@ -39,7 +39,12 @@ export class TokenVerifier {
   static async open(options: JwtOptions, log: Logger): Promise<TokenVerifier> {
     const verifier = new TokenVerifier(options)
     const { jwksUrl, keySetBytesMax, keySetKeysMax } = options
-    if (jwksUrl !== '') verifier.keySet = await KeySet.follow({ url: jwksUrl, bytesMax: keySetBytesMax, keysMax: keySetKeysMax }, log, ({ pem, algorithm }) => verifier.verifierOf(pem, algorithm))
+    if (jwksUrl !== '')
+      verifier.keySet = await KeySet.follow(
+        { url: jwksUrl, bytesMax: keySetBytesMax, keysMax: keySetKeysMax },
+        log,
+        ({ pem, algorithm }) => verifier.verifierOf(pem, algorithm),
+      )
     return verifier
   }
 
@@ -61,7 +66,11 @@ export class TokenVerifier {
   verify(token: string | undefined): Claims {
     if (token === undefined || token === '') throw new BrokerError('AUTH_MISSING')
     // Before anything is decoded. Well-formed tokens are ASCII, a byte each character.
-    if (token.length > this.options.tokenBytesMax) throw new BrokerError('AUTH_FAILED', `The token is longer than the ${this.options.tokenBytesMax} bytes of MAX_TOKEN_BYTES`)
+    if (token.length > this.options.tokenBytesMax)
+      throw new BrokerError(
+        'AUTH_FAILED',
+        `The token is longer than the ${this.options.tokenBytesMax} bytes of MAX_TOKEN_BYTES`,
+      )
     const verify = this.choose(token)
     let claims: unknown
     try {
@@ -69,7 +78,11 @@ export class TokenVerifier {
     } catch {
       throw new BrokerError('AUTH_FAILED')
     }
-    if (!wellFormed(claims, this.options.userIdBytesMax)) throw new BrokerError('AUTH_FAILED', `The token lacks a claim that Roomcast needs: sub (string of at most ${this.options.userIdBytesMax} bytes) and exp, and lists must be lists of strings`)
+    if (!wellFormed(claims, this.options.userIdBytesMax))
+      throw new BrokerError(
+        'AUTH_FAILED',
+        `The token lacks a claim that Roomcast needs: sub (string of at most ${this.options.userIdBytesMax} bytes) and exp, and lists must be lists of strings`,
+      )
     checkTimes(claims, Date.now())
     return claims
   }
@@ -141,7 +154,10 @@ function checkTimes({ exp, nbf }: Claims & { readonly nbf?: unknown }, nowMs: nu
   if (nbf !== undefined && !(typeof nbf === 'number' && nowMs >= nbf * 1000)) throw new BrokerError('AUTH_FAILED')
 }
 
-/** Whether these are claims, whoever says so. @param userIdBytesMax of `sub`, which becomes part of NATS subjects: those end a connection past 4 KB */
+/**
+ * Whether these are claims, whoever says so.
+ * @param userIdBytesMax of `sub`, which becomes part of NATS subjects: those end a connection past 4 KB
+ */
 /** Seconds since 1970 of the last moment that a date can name: beyond, nobody can be told of it. */
 const EXP_MAX = 8.64e12
 

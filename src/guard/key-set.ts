@@ -32,7 +32,10 @@ const REDIRECTS_MAX = 3
 const TYPES = /^$|[/+]json\b|^text\/plain\b|^application\/octet-stream\b|^binary\/octet-stream\b/i
 const RSA_BITS_MIN = 2_048
 
-/** The keys of a JSON Web Key Set (RFC 7517), read again every five minutes and when a token has a key that is not in it. */
+/**
+ * The keys of a JSON Web Key Set (RFC 7517), read again every five minutes and when a token has a key that is not in
+ * it.
+ */
 export class KeySet<Verify> {
   private readonly options: KeySetOptions
   private readonly log: Logger
@@ -91,7 +94,11 @@ export class KeySet<Verify> {
   private usable(jwks: readonly unknown[]): typeof this.keys {
     const { keysMax } = this.options
     const found = new Map<string, { algorithm: Algorithm; verify: Verify }>()
-    if (jwks.length > keysMax) this.log.warn({ url: this.place, keys: jwks.length, taken: keysMax }, 'the key set has more keys than MAX_KEY_SET_KEYS')
+    if (jwks.length > keysMax)
+      this.log.warn(
+        { url: this.place, keys: jwks.length, taken: keysMax },
+        'the key set has more keys than MAX_KEY_SET_KEYS',
+      )
     for (const [index, jwk] of jwks.slice(0, keysMax).entries()) {
       try {
         const key = keyOf(jwk as Jwk)
@@ -132,12 +139,17 @@ async function download({ url, bytesMax }: KeySetOptions): Promise<readonly unkn
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   let address = new URL(url)
   for (let redirects = 0; redirects <= REDIRECTS_MAX; redirects++) {
-    const answer = await fetch(address, { signal, redirect: 'manual', headers: { Accept: 'application/jwk-set+json, application/json' } })
+    const answer = await fetch(address, {
+      signal,
+      redirect: 'manual',
+      headers: { Accept: 'application/jwk-set+json, application/json' },
+    })
     const location = answer.headers.get('location')
     if (answer.status >= 300 && answer.status < 400 && location !== null) {
       await answer.body?.cancel()
       const next = new URL(location, address)
-      if (address.protocol === 'https:' && next.protocol !== 'https:') throw new Error('it is redirected to an address without TLS')
+      if (address.protocol === 'https:' && next.protocol !== 'https:')
+        throw new Error('it is redirected to an address without TLS')
       address = next
       continue
     }

@@ -27,8 +27,8 @@ interface Followed {
 }
 
 /**
- * Sessions that a service of the application keeps in the key-value bucket `roomcast_sessions`: key = session id, value =
- * JSON of the claims. A JWT is taken for a session id as well.
+ * Sessions that a service of the application keeps in the key-value bucket `roomcast_sessions`: key = session id, value
+ * = JSON of the claims. A JWT is taken for a session id as well.
  */
 export class Sessions {
   private readonly kv: KeyValue
@@ -51,7 +51,9 @@ export class Sessions {
     this.sweeper.unref()
   }
 
-  /** @throws BrokerError AUTH_MISSING, AUTH_FAILED, AUTH_EXPIRED; SERVICE_UNAVAILABLE while the store is out of reach */
+  /**
+   * @throws BrokerError AUTH_MISSING, AUTH_FAILED, AUTH_EXPIRED; SERVICE_UNAVAILABLE while the store is out of reach
+   */
   async identify(credential: unknown): Promise<Identity> {
     if (typeof credential !== 'string' || credential === '') throw new BrokerError('AUTH_MISSING')
     if (JWT.test(credential)) return { claims: this.verify(credential) }
@@ -102,7 +104,8 @@ export class Sessions {
 
   /** The store forgets keys without a word. */
   private sweep(nowMs: number): void {
-    for (const [key, followed] of this.followed) if (followed.expiresMs <= nowMs) runGuarded('session change', () => this.look(key))
+    for (const [key, followed] of this.followed)
+      if (followed.expiresMs <= nowMs) runGuarded('session change', () => this.look(key))
   }
 }
 
@@ -114,7 +117,11 @@ function claimsIn(entry: KeyValueEntry | undefined, userIdBytesMax: number): Cla
   } catch {
     // No JSON is no claims.
   }
-  if (!wellFormed(claims, userIdBytesMax)) throw new BrokerError('AUTH_FAILED', 'The session holds no claims: sub (string of at most MAX_USER_ID_BYTES) and exp, and lists must be lists of strings')
+  if (!wellFormed(claims, userIdBytesMax))
+    throw new BrokerError(
+      'AUTH_FAILED',
+      'The session holds no claims: sub (string of at most MAX_USER_ID_BYTES) and exp, and lists must be lists of strings',
+    )
   return claims
 }
 

@@ -42,8 +42,14 @@ export class CatchUp {
   private arriving: Session[] = []
   private arrived: Session[] = []
   private scheduled = false
-  /** What was read for those whose turn is to come: a chunk that thousands wait for is not fed to all of them in one turn. */
-  private readonly fetched = new Map<Session, { readonly chunk: Chunk; readonly cursor: number; readonly life: number }>()
+  /**
+   * What was read for those whose turn is to come: a chunk that thousands wait for is not fed to all of them in one
+   * turn.
+   */
+  private readonly fetched = new Map<
+    Session,
+    { readonly chunk: Chunk; readonly cursor: number; readonly life: number }
+  >()
   /** Sessions that have everything there is and wait for more: long-polling ones, and those with a floor ahead. */
   private readonly ahead = new Set<Session>()
 
@@ -55,8 +61,8 @@ export class CatchUp {
   }
 
   /**
-   * Takes over a session. One that was live until now has its first turn after a whole turn of the event loop: by then uWS has sent or
-   * dropped what was published to it before, and what it is fed cannot overtake that.
+   * Takes over a session. One that was live until now has its first turn after a whole turn of the event loop: by then
+   * uWS has sent or dropped what was published to it before, and what it is fed cannot overtake that.
    */
   add(session: Session): void {
     this.sessions.add(session)
@@ -87,8 +93,8 @@ export class CatchUp {
   }
 
   /**
-   * The stream is another one: cursors of before mean nothing, everybody goes on from its head. Or it was cut short: whoever is
-   * further has cursor and floors in what it is from there on.
+   * The stream is another one: cursors of before mean nothing, everybody goes on from its head. Or it was cut short:
+   * whoever is further has cursor and floors in what it is from there on.
    */
   reset(epochBefore: string): void {
     const cutShort = epochBefore === this.log.epoch
@@ -193,7 +199,8 @@ export class CatchUp {
       const fetched = this.fetched.get(session)
       this.fetched.delete(session)
       // Its cursor may have moved meanwhile, by a further `since`, or the stream be another one: then it is read anew.
-      if (fetched?.life === this.log.life && fetched.cursor === session.cursor) return this.feedChunk(session, fetched.chunk)
+      if (fetched?.life === this.log.life && fetched.cursor === session.cursor)
+        return this.feedChunk(session, fetched.chunk)
       runGuarded('catching up', () => this.feedOlder(session).catch((error: unknown) => this.broke(session, error)))
       return 1
     }
@@ -241,7 +248,8 @@ export class CatchUp {
     }
     session.queued = false
     if (session.state !== BEHIND) return
-    // Its cursor may have gone back meanwhile, by a further `since`, or the stream be another one: then once more from there.
+    // Its cursor may have gone back meanwhile, by a further `since`, or the stream be another one: then once more from
+    // there.
     if (session.cursor === cursor && this.log.life === life) {
       if (firstSeq > cursor + 1) this.miss(session, firstSeq)
       else if (chunk !== undefined) this.fetched.set(session, { chunk, cursor, life })
@@ -250,8 +258,8 @@ export class CatchUp {
   }
 
   /**
-   * A session has events that this broker has yet to read: it waits for those behind them. Where the stream has none of them, it is not the
-   * stream that they came from.
+   * A session has events that this broker has yet to read: it waits for those behind them. Where the stream has none of
+   * them, it is not the stream that they came from.
    */
   private async wait(session: Session): Promise<void> {
     session.queued = true
@@ -297,7 +305,10 @@ export class CatchUp {
     return looked + 1
   }
 
-  /** Sends an event that the session wants, and what its view shows of it. @returns false where its socket has to drain first */
+  /**
+   * Sends an event that the session wants, and what its view shows of it.
+   * @returns false where its socket has to drain first
+   */
   private offer(session: Session, entry: LogEntry, inRing: boolean): boolean {
     const begun = session.begunSeq === entry.seq
     if (!begun && session.wants(entry) && !this.send(session, entry, session.wire, inRing)) return false

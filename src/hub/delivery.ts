@@ -11,7 +11,8 @@ interface Rehearsal {
 }
 
 /**
- * The way of one event through rooms, groups and wire formats to native topics: each session that wants it gets it once.
+ * The way of one event through rooms, groups and wire formats to native topics: each session that wants it gets it
+ * once.
  */
 export class Delivery {
   private readonly meters: Meters
@@ -38,7 +39,8 @@ export class Delivery {
   distribute(entry: LogEntry): void {
     const { route } = entry
     const audience = route.audience as Audience
-    if (route.conversation !== undefined) this.deliverToUsers(entry, audience, audience.participantsIn(route.conversation))
+    if (route.conversation !== undefined)
+      this.deliverToUsers(entry, audience, audience.participantsIn(route.conversation))
     else if (route.users !== undefined) this.deliverToUsers(entry, audience, route.users)
     else if (route.rooms.length === 1) this.deliverToRoom(entry, audience, route.rooms[0] as string)
     else this.deliverToRooms(entry, audience, route.rooms)
@@ -67,8 +69,8 @@ export class Delivery {
   }
 
   /**
-   * uWS does not know who is in two rooms: of rooms that may share sessions the largest is published natively, the others
-   * are walked. A session has one wire, so rooms without a wire in common share none.
+   * uWS does not know who is in two rooms: of rooms that may share sessions the largest is published natively, the
+   * others are walked. A session has one wire, so rooms without a wire in common share none.
    */
   private deliverToRooms(entry: LogEntry, audience: Audience, names: readonly string[]): void {
     const classes: Room[][] = []
@@ -96,7 +98,8 @@ export class Delivery {
   private deliverToUsers(entry: LogEntry, audience: Audience, users: readonly string[]): void {
     for (const user of users) {
       for (let session = audience.firstOfUser(user); session !== undefined; session = session.nextOfUser) {
-        if (entry.route.rooms.some((room) => isReachedIn(session as Session, room, entry))) this.publishToOne(session, entry)
+        if (entry.route.rooms.some((room) => isReachedIn(session as Session, room, entry)))
+          this.publishToOne(session, entry)
       }
     }
   }

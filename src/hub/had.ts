@@ -6,8 +6,8 @@ import type { Group } from './room.ts'
 const LINKS_MAX = 32
 
 /**
- * What a session was in when it went back in the log, and how far it had come: what it got then does not come again by a room that
- * it joined later. A session that goes back once more before it got there has a chain of these.
+ * What a session was in when it went back in the log, and how far it had come: what it got then does not come again by
+ * a room that it joined later. A session that goes back once more before it got there has a chain of these.
  */
 export interface Had {
   /** Everything up to here was delivered. */
@@ -71,7 +71,11 @@ export function lowerHad(had: Had | undefined, deliveredSeq: number): void {
 /** Whether an event was delivered then. Who was to get it is the same now. */
 export function wasHad(had: Had, entry: LogEntry): boolean {
   for (let at: Had | undefined = had; at !== undefined; at = at.before) {
-    if ((entry.seq > at.seq && entry.seq !== at.begunSeq) || (entry.route.conversation !== undefined && at.without.includes(entry.route.conversation))) continue
+    if (
+      (entry.seq > at.seq && entry.seq !== at.begunSeq) ||
+      (entry.route.conversation !== undefined && at.without.includes(entry.route.conversation))
+    )
+      continue
     for (const room of entry.route.rooms) if (opens(at, room, entry)) return true
   }
   return false
@@ -92,7 +96,10 @@ type Memberships = Pick<Had, 'groups' | 'floors' | 'joinedSeq'>
 export function opens(memberships: Memberships, room: string, entry: LogEntry): boolean {
   for (const group of memberships.groups) {
     if (group.room.name !== room) continue
-    return entry.seq > floorOf(memberships, room) && (group.predicate === undefined || accepts(group.predicate, entry.route.facets))
+    return (
+      entry.seq > floorOf(memberships, room) &&
+      (group.predicate === undefined || accepts(group.predicate, entry.route.facets))
+    )
   }
   return false
 }

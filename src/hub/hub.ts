@@ -15,11 +15,13 @@ import { BEHIND, CLOSED, FALLEN, LIVE, type Session } from './session.ts'
 /**
  * Events delivered in one turn of the event loop. uWS batches up to 32 messages for a socket and flushes the batch in
  * the middle of a publish when a 33rd comes; kept below that, sockets drop only in the flush at the turn's end, when
- * nothing is half published; a heartbeat may be among them. A first delivery, straight from the source's callback, may share its turn with the one
- * after it, so it takes half.
+ * nothing is half published; a heartbeat may be among them. A first delivery, straight from the source's callback, may
+ * share its turn with the one after it, so it takes half.
  */
 const EVENTS_PER_TURN = 30
-/** Events kept beyond the ring: all whose frames uWS may still hold. A power of two, and more than those of two turns. */
+/**
+ * Events kept beyond the ring: all whose frames uWS may still hold. A power of two, and more than those of two turns.
+ */
 const RECENT_EVENTS = 64
 
 /**
@@ -78,7 +80,8 @@ export class Hub {
   }
 
   /**
-   * Joins rooms from now on. A room that the session is in already: its predicate is replaced, and it counts as joined last.
+   * Joins rooms from now on. A room that the session is in already: its predicate is replaced, and it counts as joined
+   * last.
    * @param predicate what it wants of them; undefined: all
    */
   join(session: Session, rooms: Iterable<string>, predicate?: Predicate): void {
@@ -118,8 +121,8 @@ export class Hub {
   }
 
   /**
-   * A user takes part in a conversation. Its events after a sequence that went by before that was known here are sent now to
-   * the user's sessions.
+   * A user takes part in a conversation. Its events after a sequence that went by before that was known here are sent
+   * now to the user's sessions.
    */
   participates(audience: Audience, conversation: string, userId: string, sinceSeq: number): void {
     this.settle()
@@ -131,15 +134,21 @@ export class Hub {
     }
   }
 
-  /** A room's filter is another one from now on: what the session had by the one of before it may need to know later. */
+  /**
+   * A room's filter is another one from now on: what the session had by the one of before it may need to know later.
+   */
   private keepFilter(session: Session, before: Group): void {
     const { name } = before.room
     const seq = session.state === LIVE ? this.liveSeq : Math.max(session.cursor, session.begunSeq)
     const joinedSeq = floorOf(session, name)
     // It may have gone back from further on.
     let hadSeq = seq
-    for (let at = session.had; at !== undefined; at = at.before) if (at.groups.includes(before)) hadSeq = Math.max(hadSeq, at.seq)
-    session.refiltered = havingHad({ seq: hadSeq, begunSeq: 0, groups: [before], floors: undefined, joinedSeq, without: [], before: undefined }, session.refiltered)
+    for (let at = session.had; at !== undefined; at = at.before)
+      if (at.groups.includes(before)) hadSeq = Math.max(hadSeq, at.seq)
+    session.refiltered = havingHad(
+      { seq: hadSeq, begunSeq: 0, groups: [before], floors: undefined, joinedSeq, without: [], before: undefined },
+      session.refiltered,
+    )
     this.floorsOf(session).set(name, Math.max(seq, joinedSeq))
   }
 
@@ -148,7 +157,11 @@ export class Hub {
     for (let at = session.refiltered; at !== undefined; at = at.before) {
       if (at.seq <= deliveredSeq) continue
       at.seq = deliveredSeq
-      for (const { room } of at.groups) this.floorsOf(session).set(room.name, Math.max(at.joinedSeq, Math.min(floorOf(session, room.name), deliveredSeq)))
+      for (const { room } of at.groups)
+        this.floorsOf(session).set(
+          room.name,
+          Math.max(at.joinedSeq, Math.min(floorOf(session, room.name), deliveredSeq)),
+        )
     }
   }
 
@@ -169,13 +182,32 @@ export class Hub {
    * @param kept groups whose events it had
    * @param without conversations whose events it did not get
    */
-  private goBack(session: Session, toSeq: number, kept: (group: Group) => boolean, without: readonly string[] = []): void {
+  private goBack(
+    session: Session,
+    toSeq: number,
+    kept: (group: Group) => boolean,
+    without: readonly string[] = [],
+  ): void {
     const deliveredSeq = session.state === LIVE ? this.liveSeq : session.cursor
     if (session.state === LIVE) this.membership.takeOffTopics(session)
     session.state = BEHIND
     const before = hadBeyond(session.had, session.cursor)
     const groups = session.groups.filter(kept)
-    session.had = groups.length === 0 ? before : havingHad({ seq: deliveredSeq, begunSeq: session.begunSeq, groups, floors: session.floors && new Map(session.floors), joinedSeq: session.joinedSeq, without, before: undefined }, before)
+    session.had =
+      groups.length === 0
+        ? before
+        : havingHad(
+            {
+              seq: deliveredSeq,
+              begunSeq: session.begunSeq,
+              groups,
+              floors: session.floors && new Map(session.floors),
+              joinedSeq: session.joinedSeq,
+              without,
+              before: undefined,
+            },
+            before,
+          )
     session.begunSeq = 0
     session.cursor = Math.min(deliveredSeq, toSeq)
     this.catchUp.add(session)
@@ -218,12 +250,13 @@ export class Hub {
     this.meters.drops++
     this.fall(session, seq - 1)
     if (siblings === undefined) return
-    for (const sibling of siblings) if (sibling !== session) this.fall(sibling, this.cameBefore(sibling, session, seq) ? seq : seq - 1)
+    for (const sibling of siblings)
+      if (sibling !== session) this.fall(sibling, this.cameBefore(sibling, session, seq) ? seq : seq - 1)
   }
 
   /**
-   * A frame that is no event was dropped from a native topic, and with it whatever was published to these sessions' socket
-   * after it.
+   * A frame that is no event was dropped from a native topic, and with it whatever was published to these sessions'
+   * socket after it.
    * @param deliveredSeq the newest event that was published before it
    */
   droppedAfter(sessions: Iterable<Session>, deliveredSeq: number): void {
@@ -231,7 +264,8 @@ export class Hub {
   }
 
   private fall(session: Session, deliveredSeq: number): void {
-    if (session.refiltered !== undefined && (session.state !== BEHIND || session.leaving)) this.lowerFilters(session, deliveredSeq)
+    if (session.refiltered !== undefined && (session.state !== BEHIND || session.leaving))
+      this.lowerFilters(session, deliveredSeq)
     if (session.state === LIVE) {
       session.state = FALLEN
       session.cursor = deliveredSeq
@@ -241,7 +275,8 @@ export class Hub {
       session.cursor = Math.min(session.cursor, deliveredSeq)
       lowerHad(session.had, deliveredSeq)
     }
-    // Otherwise nothing of its topics is on its way: what was dropped is another session's, or was fed, and stays to be fed.
+    // Otherwise nothing of its topics is on its way: what was dropped is another session's, or was fed, and stays to be
+    // fed.
   }
 
   /** Whether an event was published to one session of a socket before it was published to another. */
@@ -258,10 +293,16 @@ export class Hub {
   }
 
   /**
-   * Says something that is no event to a room, or to several: not stored, to each session once, and left out where a socket is full.
+   * Says something that is no event to a room, or to several: not stored, to each session once, and left out where a
+   * socket is full.
    * @param except sessions that are not to hear it
    */
-  say(audience: Audience, rooms: string | readonly string[], message: Message, except: (session: Session) => boolean = () => false): void {
+  say(
+    audience: Audience,
+    rooms: string | readonly string[],
+    message: Message,
+    except: (session: Session) => boolean = () => false,
+  ): void {
     const frames = new Map<Wire, Uint8Array>()
     const told = new Set<Session>()
     for (const group of [rooms].flat().flatMap((room) => audience.rooms.get(room)?.groups ?? [])) {
@@ -322,7 +363,10 @@ export class Hub {
     this.catchUp.advanced()
   }
 
-  /** Where events were lost before they were read, everybody is behind: the log has no more what they are to get, and they are told. */
+  /**
+   * Where events were lost before they were read, everybody is behind: the log has no more what they are to get, and
+   * they are told.
+   */
   private passGaps(seq: number): void {
     const lost = this.log.passGaps(seq)
     if (lost === 0) return

@@ -41,7 +41,10 @@ export abstract class Group {
   readonly predicate: Predicate | undefined
   /** None before its second member. */
   topics: Topic[] = NONE
-  /** Its one member, to which events go by the topic that only this session has. Most groups (`user:…`) never have another. */
+  /**
+   * Its one member, to which events go by the topic that only this session has. Most groups (`user:…`) never have
+   * another.
+   */
   sole: Session | undefined
   /** From the second member on: all. */
   private all: Set<Session> | undefined
@@ -84,13 +87,19 @@ export abstract class Group {
     return topic
   }
 
-  /** Ids of the wires that live members may be on. Two objects with one id are one wire: a namespace that emptied is made again. */
+  /**
+   * Ids of the wires that live members may be on. Two objects with one id are one wire: a namespace that emptied is
+   * made again.
+   */
   get wireIds(): readonly string[] {
     return this.sole === undefined ? this.topics.map(({ wire }) => wire.id) : [this.sole.wire.id]
   }
 }
 
-/** A room: who gets the events that name it. Those who want all of its events are its own group, the others are in groups beside it. */
+/**
+ * A room: who gets the events that name it. Those who want all of its events are its own group, the others are in
+ * groups beside it.
+ */
 export class Room extends Group {
   readonly name: string
   filtered: Group[] = NONE
@@ -119,7 +128,9 @@ export class Room extends Group {
 
   /** Whether a session could be in both. */
   sharesWireWith(other: Room): boolean {
-    return this.groups.some(({ wireIds }) => wireIds.some((id) => other.groups.some((group) => group.wireIds.includes(id))))
+    return this.groups.some(({ wireIds }) =>
+      wireIds.some((id) => other.groups.some((group) => group.wireIds.includes(id))),
+    )
   }
 
   groupOf(predicate: Predicate | undefined): Group {

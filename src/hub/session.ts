@@ -48,7 +48,10 @@ export class Session {
   refiltered: Had | undefined
   /** While behind, where it went back: what it had. */
   had: Had | undefined
-  /** It left its topics in this turn of the event loop or the one before: uWS may still hold frames for it, and drop them. */
+  /**
+   * It left its topics in this turn of the event loop or the one before: uWS may still hold frames for it, and drop
+   * them.
+   */
   leaving = false
   /** Since when its socket takes nothing, ms; 0: it does. */
   stalledSinceMs = 0
@@ -90,7 +93,8 @@ export class Session {
     if (route.audience !== this.audience) return false
     const users = route.conversation === undefined ? route.users : this.audience.participantsIn(route.conversation)
     if (users !== undefined && !users.includes(this.userId)) return false
-    for (const room of route.rooms) if (opens(this, room, entry)) return this.had === undefined || !(wasHad(this.had, entry) || this.hadBefore(entry))
+    for (const room of route.rooms)
+      if (opens(this, room, entry)) return this.had === undefined || !(wasHad(this.had, entry) || this.hadBefore(entry))
     return false
   }
 

@@ -7,8 +7,8 @@ import type { Message, Wire } from './wire.ts'
 const NOTHING = new Uint8Array()
 
 /**
- * Every event of an application in another form, for those in one room: they get it beside what their other rooms bring. A
- * session that has a view is fed from the log, so that both come in one order.
+ * Every event of an application in another form, for those in one room: they get it beside what their other rooms
+ * bring. A session that has a view is fed from the log, so that both come in one order.
  */
 export class View {
   readonly room: string
@@ -28,7 +28,9 @@ export class View {
       encoder = {
         encodeEvent: (event, position) => {
           const shown = this.shows(event)
-          return shown ? wire.encodeEvent({ ...event, type: shown.type, data: shown.data as EventEnvelope['data'] }, position) : NOTHING
+          return shown
+            ? wire.encodeEvent({ ...event, type: shown.type, data: shown.data as EventEnvelope['data'] }, position)
+            : NOTHING
         },
       }
       this.encoders.set(wire, encoder)

@@ -14,10 +14,10 @@ interface Waiting {
 }
 
 /**
- * The order in which uWS visits the subscribers of large topics. That is the order of their subscriptions, while in memory
- * sockets lie in the order of their connections. Where the two differ, each visit waits for memory: 3 to 4 % of the CPU per
- * delivery (`npm run bench -- fanout`). So when clients have come, and no more come, they are subscribed once more,
- * in the order in which they connected.
+ * The order in which uWS visits the subscribers of large topics. That is the order of their subscriptions, while in
+ * memory sockets lie in the order of their connections. Where the two differ, each visit waits for memory: 3 to 4 % of
+ * the CPU per delivery (`npm run bench -- fanout`). So when clients have come, and no more come, they are subscribed
+ * once more, in the order in which they connected.
  */
 export class VisitingOrder {
   private readonly waiting = new Map<Topic, Waiting>()
@@ -34,7 +34,10 @@ export class VisitingOrder {
       else {
         this.waiting.delete(topic)
         topic.outOfOrder = 0
-        arrange(topic, [...waiting.group.members].filter(({ wire }) => wire.id === topic.wire.id).sort((a, b) => a.order - b.order))
+        arrange(
+          topic,
+          [...waiting.group.members].filter(({ wire }) => wire.id === topic.wire.id).sort((a, b) => a.order - b.order),
+        )
       }
     }
   }

@@ -43,9 +43,9 @@ interface Piece<P> {
 }
 
 /**
- * The stored log seen from its end, piece by piece, each boiled down to what one kind of question needs. Pieces are read from
- * the source by subject, kept in a bounded memory, least recently used out first, and shared: a thousand clients that
- * ask for their history cost one reading. Of the newest piece only what is new is read.
+ * The stored log seen from its end, piece by piece, each boiled down to what one kind of question needs. Pieces are
+ * read from the source by subject, kept in a bounded memory, least recently used out first, and shared: a thousand
+ * clients that ask for their history cost one reading. Of the newest piece only what is new is read.
  */
 export class Digest<P> {
   private readonly options: DigestOptions<P>
@@ -71,7 +71,11 @@ export class Digest<P> {
     if (bounds.epoch !== this.epoch) this.clear(bounds.epoch)
     if (bounds.firstSeq > bounds.lastSeq) return true
     const floorSeq = Math.max(bounds.firstSeq - 1, bounds.lastSeq - this.options.positionsMax)
-    for (let number = Math.floor((bounds.lastSeq - 1) / this.span); number * this.span + this.span > floorSeq && number >= 0; number--) {
+    for (
+      let number = Math.floor((bounds.lastSeq - 1) / this.span);
+      number * this.span + this.span > floorSeq && number >= 0;
+      number--
+    ) {
       const piece = await this.piece(number, bounds)
       if (!look(piece.value)) return true
       if (piece.cut) return false
@@ -89,12 +93,24 @@ export class Digest<P> {
     const upToSeq = Math.min((number + 1) * this.span, bounds.lastSeq)
     let piece = this.pieces.get(number)
     if (piece) this.drop(number, piece)
-    const outdated = piece && piece.afterSeq < afterSeq && (piece.upToSeq <= afterSeq || Date.now() - piece.madeMs > STALE_MS)
-    if (!piece || outdated) piece = { value: this.options.make(), bytes: 0, afterSeq, upToSeq: afterSeq, madeMs: Date.now(), cut: false, ready: Promise.resolve() }
+    const outdated =
+      piece && piece.afterSeq < afterSeq && (piece.upToSeq <= afterSeq || Date.now() - piece.madeMs > STALE_MS)
+    if (!piece || outdated)
+      piece = {
+        value: this.options.make(),
+        bytes: 0,
+        afterSeq,
+        upToSeq: afterSeq,
+        madeMs: Date.now(),
+        cut: false,
+        ready: Promise.resolve(),
+      }
     this.pieces.set(number, piece)
     this.bytes += piece.bytes
     const current = piece
-    current.ready = current.ready.then(() => (current.upToSeq < upToSeq ? reads.run(() => this.extend(number, current, upToSeq)) : undefined))
+    current.ready = current.ready.then(() =>
+      current.upToSeq < upToSeq ? reads.run(() => this.extend(number, current, upToSeq)) : undefined,
+    )
     try {
       await current.ready
     } catch (error) {
@@ -120,7 +136,11 @@ export class Digest<P> {
     }
   }
 
-  private async read(subject: string, afterSeq: number, upToSeq: number): Promise<{ messages: StoredMessage[]; reached: number }> {
+  private async read(
+    subject: string,
+    afterSeq: number,
+    upToSeq: number,
+  ): Promise<{ messages: StoredMessage[]; reached: number }> {
     const messages = await this.options.source.read(afterSeq, this.span, { subject, upToSeq, bytes: PAGE_BYTES })
     const bytes = messages.reduce((sum, { body }) => sum + body.length, 0)
     return { messages, reached: bytes < PAGE_BYTES ? upToSeq : (messages[messages.length - 1] as StoredMessage).seq }

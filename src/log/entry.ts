@@ -25,7 +25,9 @@ export interface Encoder {
 /** Rough size of an entry's own objects, beside its body and frames. */
 const ENTRY_OVERHEAD_BYTES = 400
 
-/** One event in the log: its route, its stored message, and its encoded frame for each wire format that asked for one. */
+/**
+ * One event in the log: its route, its stored message, and its encoded frame for each wire format that asked for one.
+ */
 export class LogEntry {
   readonly seq: number
   readonly timeMs: number
@@ -45,7 +47,13 @@ export class LogEntry {
    * @param envelope kept until `forget()`, so that live delivery decodes once
    * @param read decodes the message again when a frame is wanted later
    */
-  constructor(message: StoredMessage, position: string, route: Route, envelope: EventEnvelope, read: (message: StoredMessage) => EventEnvelope) {
+  constructor(
+    message: StoredMessage,
+    position: string,
+    route: Route,
+    envelope: EventEnvelope,
+    read: (message: StoredMessage) => EventEnvelope,
+  ) {
     this.seq = message.seq
     this.timeMs = message.timeMs
     this.position = position

@@ -41,8 +41,8 @@ export class EventLog {
   /** Called when events were added. */
   onAppend: () => void = () => {}
   /**
-   * Called when the stream is another one: positions of before, of that epoch, no longer mean anything. Where the epoch is the same, the
-   * stream was cut short: positions after `headSeq` are to be given anew.
+   * Called when the stream is another one: positions of before, of that epoch, no longer mean anything. Where the epoch
+   * is the same, the stream was cut short: positions after `headSeq` are to be given anew.
    */
   onReset: (epochBefore: string) => void = () => {}
   private readonly options: EventLogOptions
@@ -52,7 +52,10 @@ export class EventLog {
   private warmedUp = false
   private stopped = false
   private asking: Promise<Bounds> | undefined
-  /** Where the stream had forgotten what came before, and how much of it was never read. Live delivery has yet to get there. */
+  /**
+   * Where the stream had forgotten what came before, and how much of it was never read. Live delivery has yet to get
+   * there.
+   */
   private readonly gaps: { readonly firstSeq: number; readonly count: number }[] = []
   /** The last answer, and when it came. */
   private known: Bounds | undefined
@@ -61,7 +64,11 @@ export class EventLog {
   constructor(options: EventLogOptions) {
     this.options = options
     this.ring = new Ring(options.ringEvents, options.ringBytes)
-    this.backfill = new Backfill({ read: (afterSeq, limit) => this.read(afterSeq, limit) }, options.backfillBytes, (message) => options.route(message, this.position(message.seq)))
+    this.backfill = new Backfill(
+      { read: (afterSeq, limit) => this.read(afterSeq, limit) },
+      options.backfillBytes,
+      (message) => options.route(message, this.position(message.seq)),
+    )
   }
 
   position(seq: number): string {
@@ -84,7 +91,8 @@ export class EventLog {
           const isEvent = this.append(message)
           if (this.warmedUp) return this.onAppend()
           if (isEvent) {
-            // Nobody is live yet: what was decoded to route it is not needed again, and may be many times the size of its body.
+            // Nobody is live yet: what was decoded to route it is not needed again, and may be many times the size of
+            // its body.
             this.ring.next()?.forget()
             this.ring.delivered()
           }
@@ -113,8 +121,8 @@ export class EventLog {
   }
 
   /**
-   * To be asked before live delivery goes on to a sequence: how many events before it were lost. From then on clients that are
-   * behind find that the log no longer has them.
+   * To be asked before live delivery goes on to a sequence: how many events before it were lost. From then on clients
+   * that are behind find that the log no longer has them.
    */
   passGaps(seq: number): number {
     let lost = 0
@@ -139,7 +147,8 @@ export class EventLog {
 
   /**
    * The stream's bounds now; callers at the same time share one question. The ring forgets what the stream forgot.
-   * @throws BrokerError SERVICE_UNAVAILABLE; Error where the stream is another one, or was cut short, which the log has yet to notice
+   * @throws BrokerError SERVICE_UNAVAILABLE; Error where the stream is another one, or was cut short, which the log has
+   *   yet to notice
    */
   bounds(): Promise<Bounds> {
     this.asking ??= this.ask().finally(() => {
@@ -151,7 +160,8 @@ export class EventLog {
   private async ask(): Promise<Bounds> {
     const { life, headSeq } = this
     const bounds = await this.options.source.bounds()
-    if (this.life !== life || bounds.epoch !== this.epoch || bounds.lastSeq < headSeq) throw new Error('the stream is another one than a moment ago')
+    if (this.life !== life || bounds.epoch !== this.epoch || bounds.lastSeq < headSeq)
+      throw new Error('the stream is another one than a moment ago')
     this.ring.dropBefore(bounds.firstSeq)
     this.firstSeq = Math.max(this.firstSeq, bounds.firstSeq)
     this.known = bounds
@@ -173,7 +183,8 @@ export class EventLog {
    * source each. What lies past them is asked for, so that no position which exists is taken for one that does not.
    */
   async recentBounds(seq: number): Promise<Bounds> {
-    if (this.known !== undefined && Date.now() - this.knownMs < BOUNDS_RECENT_MS && seq <= this.known.lastSeq) return this.known
+    if (this.known !== undefined && Date.now() - this.knownMs < BOUNDS_RECENT_MS && seq <= this.known.lastSeq)
+      return this.known
     return this.bounds()
   }
 
@@ -182,7 +193,10 @@ export class EventLog {
     return this.backfill.after(seq, this.ring.completeAfter)
   }
 
-  /** When the newest event up to a sequence was stored, ms since 1970. @returns undefined where that is not known any more */
+  /**
+   * When the newest event up to a sequence was stored, ms since 1970.
+   * @returns undefined where that is not known any more
+   */
   async timeOf(seq: number): Promise<number | undefined> {
     const { ring } = this
     const inRing = ring.at(ring.indexAfter(seq) - 1)
@@ -238,6 +252,8 @@ export class EventLog {
   /** Whether live delivery is: by this part of the ring, or by large events that fill more than all of it. */
   private isBehind(part: number): boolean {
     const { backlog, bytes } = this.ring
-    return backlog > RING_EVENTS_MIN * part && (backlog > this.options.ringEvents * part || bytes > this.options.ringBytes)
+    return (
+      backlog > RING_EVENTS_MIN * part && (backlog > this.options.ringEvents * part || bytes > this.options.ringBytes)
+    )
   }
 }

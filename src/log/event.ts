@@ -47,8 +47,13 @@ export function decodeEnvelope(body: Uint8Array, msgpack: boolean, subjectType: 
   if (id != null && typeof id !== 'string' && typeof id !== 'number') throw invalid('`id` is neither string nor number')
   if (source != null && typeof source !== 'string') throw invalid('`source` is not a string')
   if (user_id != null && typeof user_id !== 'string') throw invalid('`user_id` is not a string')
-  if (rooms != null && !(Array.isArray(rooms) && rooms.every((room) => typeof room === 'string'))) throw invalid('`rooms` is not a list of strings')
-  const envelope: { -readonly [Field in keyof EventEnvelope]: EventEnvelope[Field] } = { type, data, timestamp: timestampOf(timestamp, timeMs) }
+  if (rooms != null && !(Array.isArray(rooms) && rooms.every((room) => typeof room === 'string')))
+    throw invalid('`rooms` is not a list of strings')
+  const envelope: { -readonly [Field in keyof EventEnvelope]: EventEnvelope[Field] } = {
+    type,
+    data,
+    timestamp: timestampOf(timestamp, timeMs),
+  }
   if (id != null) envelope.id = id
   if (source != null) envelope.source = source
   if (user_id != null) envelope.user_id = user_id

@@ -75,12 +75,14 @@ export class Ring {
 
   /** Drops old entries until the bounds hold; the newest, and what was not delivered yet, stays. */
   shrink(): void {
-    while (this.size > 1 && this.start < this.undelivered && (this.size > this.eventsMax || this.bytes > this.bytesMax)) this.evict()
+    while (this.size > 1 && this.start < this.undelivered && (this.size > this.eventsMax || this.bytes > this.bytesMax))
+      this.evict()
   }
 
   /** Drops what the stream itself no longer keeps. */
   dropBefore(seq: number): void {
-    while (this.start < this.undelivered && (this.slots[this.start & (this.slots.length - 1)] as LogEntry).seq < seq) this.evict()
+    while (this.start < this.undelivered && (this.slots[this.start & (this.slots.length - 1)] as LogEntry).seq < seq)
+      this.evict()
     if (this.floorSeq < seq - 1) this.floorSeq = seq - 1
   }
 

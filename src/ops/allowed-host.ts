@@ -1,9 +1,9 @@
 import { isIP } from 'node:net'
 
 /**
- * Decides by its `Host` whether a request may see what OPS_PORT shows. A page of the web can have its own name point at an address in
- * here (DNS rebinding) and then read the answers, but it cannot choose the name that its browser sends: an address or `localhost` is
- * never the name of such a page.
+ * Decides by its `Host` whether a request may see what OPS_PORT shows. A page of the web can have its own name point at
+ * an address in here (DNS rebinding) and then read the answers, but it cannot choose the name that its browser sends:
+ * an address or `localhost` is never the name of such a page.
  */
 export function allowedHosts(opsHost: string, others: readonly string[]): (header: string) => boolean {
   if (others.includes('*')) return () => true

@@ -8,12 +8,14 @@ const SUBJECTS_MAX = 1_000
 const FAULT_LOG_MS = 1_000
 
 /**
- * Counts what the guard caught, and logs it with its stack: once a second for each place, since what is broken may be asked for often.
- * What another program wrote where brokers write for each other is no fault of ours.
+ * Counts what the guard caught, and logs it with its stack: once a second for each place, since what is broken may be
+ * asked for often. What another program wrote where brokers write for each other is no fault of ours.
  */
 export function reportingFaults(meters: Meters, log: Logger): FaultListener {
   const loggedMs = new Map<string, number>()
-  const foreign = oncePerMinute((where, { message }: BrokerError) => log.warn({ where, reason: message }, 'what another program wrote was left out'))
+  const foreign = oncePerMinute((where, { message }: BrokerError) =>
+    log.warn({ where, reason: message }, 'what another program wrote was left out'),
+  )
   return (where, error) => {
     if (error instanceof BrokerError && error.code === 'INVALID_RECORD') {
       meters.badRecords++
@@ -23,7 +25,10 @@ export function reportingFaults(meters: Meters, log: Logger): FaultListener {
     const now = Date.now()
     if (now - (loggedMs.get(where) ?? 0) < FAULT_LOG_MS) return
     loggedMs.set(where, now)
-    log.error({ where, reason: error instanceof Error ? (error.stack ?? error.message) : String(error) }, 'a fault that cost nothing else: please report it')
+    log.error(
+      { where, reason: error instanceof Error ? (error.stack ?? error.message) : String(error) },
+      'a fault that cost nothing else: please report it',
+    )
   }
 }
 

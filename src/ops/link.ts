@@ -26,9 +26,13 @@ export class Link {
   constructor(channel: ChildProcess | NodeJS.Process, answering: Answering) {
     this.channel = channel
     this.answering = answering
-    channel.on('message', guarded('message of another process', (packet: unknown) => this.receive(packet)))
+    channel.on(
+      'message',
+      guarded('message of another process', (packet: unknown) => this.receive(packet)),
+    )
     channel.on('disconnect', () => {
-      for (const { reject } of this.pending.values()) reject(new BrokerError('SERVICE_UNAVAILABLE', 'The other process is gone'))
+      for (const { reject } of this.pending.values())
+        reject(new BrokerError('SERVICE_UNAVAILABLE', 'The other process is gone'))
       this.pending.clear()
     })
   }
@@ -52,8 +56,10 @@ export class Link {
 
   private receive(packet: unknown): void {
     // Whatever runs in a worker may send something of its own.
-    if (!isPacket(packet)) return reportFault('message of another process', new Error('it is neither a question nor an answer'))
-    if (packet.kind === 'question') return runGuarded('question of another process', () => this.answer(packet.id, packet.question, packet.detail))
+    if (!isPacket(packet))
+      return reportFault('message of another process', new Error('it is neither a question nor an answer'))
+    if (packet.kind === 'question')
+      return runGuarded('question of another process', () => this.answer(packet.id, packet.question, packet.detail))
     const pending = this.pending.get(packet.id)
     if (packet.kind === 'answer') pending?.resolve(packet.value)
     else pending?.reject(new BrokerError(Object.hasOwn(ERRORS, packet.code) ? packet.code : 'INTERNAL', packet.message))
@@ -63,7 +69,12 @@ export class Link {
     try {
       this.post({ kind: 'answer', id, value: await this.answering(question, detail) })
     } catch (error) {
-      this.post({ kind: 'failure', id, code: error instanceof BrokerError ? error.code : 'INTERNAL', message: reasonOf(error) })
+      this.post({
+        kind: 'failure',
+        id,
+        code: error instanceof BrokerError ? error.code : 'INTERNAL',
+        message: reasonOf(error),
+      })
     }
   }
 

@@ -1,8 +1,9 @@
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
 
 /**
- * Where log lines go. Whoever reads them may stand still, or be gone, and the disk that they go to may be full: then lines are left out, and
- * counted, and nothing else is held up or ends. Written at once, so that the last words of a process are there as well.
+ * Where log lines go. Whoever reads them may stand still, or be gone, and the disk that they go to may be full: then
+ * lines are left out, and counted, and nothing else is held up or ends. Written at once, so that the last words of a
+ * process are there as well.
  */
 export class LogDestination {
   private readonly fd: number
@@ -32,12 +33,19 @@ export class LogDestination {
 }
 
 function missing(lines: number): string {
-  return JSON.stringify({ level: 40, time: new Date().toISOString(), pid: process.pid, lines, msg: 'log lines are missing here: nobody took them' })
+  return JSON.stringify({
+    level: 40,
+    time: new Date().toISOString(),
+    pid: process.pid,
+    lines,
+    msg: 'log lines are missing here: nobody took them',
+  })
 }
 
 /**
- * Where writing never waits: a pipe or a terminal opened once more, for this process alone, since the mode of the one that there is would change for all
- * who have it. A socket cannot be opened again, nor another user's pipe: their mode is changed, as Node does with its own `stderr`. A file makes nobody wait.
+ * Where writing never waits: a pipe or a terminal opened once more, for this process alone, since the mode of the one
+ * that there is would change for all who have it. A socket cannot be opened again, nor another user's pipe: their mode
+ * is changed, as Node does with its own `stderr`. A file makes nobody wait.
  */
 function unblocked(fd: number): number {
   const stat = fstatSync(fd)

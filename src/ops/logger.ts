@@ -3,7 +3,18 @@ import { LogDestination } from './log-destination.ts'
 
 export type { Logger }
 
-/** Structured logs, JSON lines on stderr; stdout is for what programs read. @param worker number of this one of several workers */
+/**
+ * Structured logs, JSON lines on stderr; stdout is for what programs read.
+ * @param worker number of this one of several workers
+ */
 export function makeLogger(level: string, worker?: number): Logger {
-  return pino({ level, base: { pid: process.pid, ...(worker === undefined ? undefined : { worker }) }, timestamp: pino.stdTimeFunctions.isoTime, redact: ['token', '*.token', 'authorization', '*.authorization'] }, new LogDestination(2))
+  return pino(
+    {
+      level,
+      base: { pid: process.pid, ...(worker === undefined ? undefined : { worker }) },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      redact: ['token', '*.token', 'authorization', '*.authorization'],
+    },
+    new LogDestination(2),
+  )
 }

@@ -10,7 +10,11 @@ export interface MetricValues {
   readonly help: string
   readonly type: 'counter' | 'gauge' | 'histogram' | 'summary'
   readonly aggregator: Aggregator
-  readonly values: readonly { readonly labels: Readonly<Record<string, string | number>>; readonly value: number; readonly metricName?: string }[]
+  readonly values: readonly {
+    readonly labels: Readonly<Record<string, string | number>>
+    readonly value: number
+    readonly metricName?: string
+  }[]
 }
 
 export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
@@ -39,27 +43,62 @@ export class Metrics {
     this.gauge('connections', 'Open connections', () => meters.connections)
     this.gauge('rooms', 'Rooms with members; several workers count each their own', () => figures.roomCount())
     this.gauge('source_connected', '1 while the source of events is in reach', () => (source.connected ? 1 : 0), 'min')
-    this.gauge('sessions_behind', 'Sessions fed from the log because their socket is slow or they came back', () => hub.catchUp.behind)
+    this.gauge(
+      'sessions_behind',
+      'Sessions fed from the log because their socket is slow or they came back',
+      () => hub.catchUp.behind,
+    )
     this.gauge('lag_events', 'Events that the furthest session is behind', () => lag().events, 'max')
     this.gauge('lag_seconds', 'Age of the next event of the furthest session behind', () => lag().seconds, 'max')
-    this.gauge('live_backlog_events', 'Events read from the source and not yet delivered live', () => log.ring.backlog, 'max')
+    this.gauge(
+      'live_backlog_events',
+      'Events read from the source and not yet delivered live',
+      () => log.ring.backlog,
+      'max',
+    )
     this.gauge('ring_events', 'Events in the ring', () => log.ring.size, 'max')
     this.gauge('ring_bytes', 'Memory of the ring, frames included', () => log.ring.bytes)
     this.counter('connections_opened_total', 'Connections since start', () => meters.connectionsOpened)
     this.counter('events_total', 'Events read; each of several workers reads all', () => meters.events)
-    this.counter('event_bytes_total', 'Bytes of events read; each of several workers reads all', () => meters.eventBytes)
+    this.counter(
+      'event_bytes_total',
+      'Bytes of events read; each of several workers reads all',
+      () => meters.eventBytes,
+    )
     this.counter('bad_events_total', 'Bodies that were no events', () => meters.badEvents)
     this.counter('unknown_events_total', 'Events that no contract knows', () => meters.unknownEvents)
-    this.counter('bad_records_total', 'Records and messages of other programs where brokers write for each other; they were left out', () => meters.badRecords)
-    this.counter('lost_events_total', 'Events that the stream forgot before they were read; clients were told', () => meters.lostEvents)
-    this.counter('drops_total', 'Frames that full sockets dropped; each was sent again from the log', () => meters.drops)
+    this.counter(
+      'bad_records_total',
+      'Records and messages of other programs where brokers write for each other; they were left out',
+      () => meters.badRecords,
+    )
+    this.counter(
+      'lost_events_total',
+      'Events that the stream forgot before they were read; clients were told',
+      () => meters.lostEvents,
+    )
+    this.counter(
+      'drops_total',
+      'Frames that full sockets dropped; each was sent again from the log',
+      () => meters.drops,
+    )
     this.counter('sessions_fallen_total', 'Times that a slow session left live delivery', () => meters.fallen)
     this.labelled('deliveries_total', 'Events delivered live', ['format'], () => meters.deliveries)
-    this.labelled('catch_up_deliveries_total', 'Events delivered from the log', ['format'], () => meters.catchUpDeliveries)
+    this.labelled(
+      'catch_up_deliveries_total',
+      'Events delivered from the log',
+      ['format'],
+      () => meters.catchUpDeliveries,
+    )
     this.labelled('delivered_bytes_total', 'Bytes of delivered events', ['format'], () => meters.deliveredBytes)
     this.labelled('commands_total', 'Commands', ['app', 'command'], () => meters.commands)
     this.registry.registerMetric({ name: this.latency().name, get: () => this.latency() } as unknown as Metric)
-    this.labelled('faults_total', 'Faults that the guard caught: nobody was harmed, and each is a defect; the log has its stack', ['where'], () => meters.faults)
+    this.labelled(
+      'faults_total',
+      'Faults that the guard caught: nobody was harmed, and each is a defect; the log has its stack',
+      ['where'],
+      () => meters.faults,
+    )
     this.labelled('errors_total', 'Errors that clients were told', ['code'], () => meters.errors)
   }
 
@@ -79,15 +118,35 @@ export class Metrics {
     const buckets = latency.map((n, i) => {
       count += n
       const bound = LATENCY_BUCKETS_MS[i]
-      return { metricName: `${name}_bucket`, labels: { le: bound === undefined ? '+Inf' : String(bound / 1000) }, value: count }
+      return {
+        metricName: `${name}_bucket`,
+        labels: { le: bound === undefined ? '+Inf' : String(bound / 1000) },
+        value: count,
+      }
     })
-    const values = [...buckets, { metricName: `${name}_sum`, labels: {}, value: latencySumMs / 1000 }, { metricName: `${name}_count`, labels: {}, value: count }]
-    return { name, help: 'Time from an event\'s storage to its publication to sockets', type: 'histogram', aggregator: 'sum', values }
+    const values = [
+      ...buckets,
+      { metricName: `${name}_sum`, labels: {}, value: latencySumMs / 1000 },
+      { metricName: `${name}_count`, labels: {}, value: count },
+    ]
+    return {
+      name,
+      help: "Time from an event's storage to its publication to sockets",
+      type: 'histogram',
+      aggregator: 'sum',
+      values,
+    }
   }
 
   /** @param aggregator how those of several workers become one */
   private gauge(name: string, help: string, read: () => number, aggregator: Aggregator = 'sum'): void {
-    const gauge: Gauge = new Gauge({ name: `roomcast_${name}`, help, aggregator, registers: [this.registry], collect: () => gauge.set(read()) })
+    const gauge: Gauge = new Gauge({
+      name: `roomcast_${name}`,
+      help,
+      aggregator,
+      registers: [this.registry],
+      collect: () => gauge.set(read()),
+    })
   }
 
   private counter(name: string, help: string, read: () => number): void {
@@ -110,7 +169,13 @@ export class Metrics {
       registers: [this.registry],
       collect: () => {
         counter.reset()
-        for (const [key, n] of read()) counter.inc(Object.fromEntries((labelNames.length === 1 ? [key] : key.split(' ')).map((value, i) => [labelNames[i] as string, value])), n)
+        for (const [key, n] of read())
+          counter.inc(
+            Object.fromEntries(
+              (labelNames.length === 1 ? [key] : key.split(' ')).map((value, i) => [labelNames[i] as string, value]),
+            ),
+            n,
+          )
       },
     })
   }

@@ -22,8 +22,8 @@ interface Asker {
 }
 
 /**
- * `/healthz`, `/readyz`, `/metrics` and the page. Whoever reaches the port may ask for counts. Names of rooms are for tokens of role
- * admin, names of event types for any good token.
+ * `/healthz`, `/readyz`, `/metrics` and the page. Whoever reaches the port may ask for counts. Names of rooms are for
+ * tokens of role admin, names of event types for any good token.
  * @param allows whether a `Host` may be asked by; the first two answer any, as they tell nothing else
  */
 export function mountOps(app: TemplatedApp, view: OpsView, allows: (host: string) => boolean): void {
@@ -35,30 +35,51 @@ export function mountOps(app: TemplatedApp, view: OpsView, allows: (host: string
     })
   app.get('/healthz', (res) => end(res, json('200 OK', { status: 'ok' })))
   app.get('/readyz', (res) =>
-    answer(res, async () => {
-      const { ready, reasons } = await view.readiness()
-      return json(ready ? '200 OK' : '503 Service Unavailable', { status: ready ? 'ready' : 'not ready', reasons })
-    }, NOBODY),
+    answer(
+      res,
+      async () => {
+        const { ready, reasons } = await view.readiness()
+        return json(ready ? '200 OK' : '503 Service Unavailable', { status: ready ? 'ready' : 'not ready', reasons })
+      },
+      NOBODY,
+    ),
   )
   get('/metrics', async () => ({ status: '200 OK', type: METRICS_TYPE, body: await view.metrics() }))
   get('/figures', async ({ token }) => {
     const access = await accessOf(view, token)
     const { rooms, ...counts } = await view.figures()
-    return json('200 OK', { ...counts, room_count: Object.keys(rooms).length, ...(access === 'admin' ? { rooms } : undefined) })
+    return json('200 OK', {
+      ...counts,
+      room_count: Object.keys(rooms).length,
+      ...(access === 'admin' ? { rooms } : undefined),
+    })
   })
   get('/settings', async ({ token, local }) => {
     const access = await accessOf(view, token)
     const { token: developmentToken, apps, ...settings } = await view.pageSettings()
     const given = local ? developmentToken : undefined
-    return json('200 OK', { ...settings, apps: access === 'nobody' && given === undefined ? apps.map(({ app: name, path }) => ({ app: name, path })) : apps, ...(given === undefined ? undefined : { token: given }) })
+    return json('200 OK', {
+      ...settings,
+      apps:
+        access === 'nobody' && given === undefined ? apps.map(({ app: name, path }) => ({ app: name, path })) : apps,
+      ...(given === undefined ? undefined : { token: given }),
+    })
   })
   get('/', () => ({ status: '200 OK', type: 'text/html; charset=utf-8', body: PAGE }))
-  app.any('/*', (res) => end(res, json('404 Not Found', { error_code: 'NOT_FOUND', message: 'There are /, /healthz, /readyz and /metrics' })))
+  app.any('/*', (res) =>
+    end(
+      res,
+      json('404 Not Found', { error_code: 'NOT_FOUND', message: 'There are /, /healthz, /readyz and /metrics' }),
+    ),
+  )
 }
 
 const NOBODY: Asker = { token: undefined, local: false }
 
-const MISDIRECTED = json('403 Forbidden', { error_code: 'ACCESS_DENIED', message: 'OPS_PORT is not asked by this name: use an IP address, or put the name into OPS_ALLOWED_HOSTS' })
+const MISDIRECTED = json('403 Forbidden', {
+  error_code: 'ACCESS_DENIED',
+  message: 'OPS_PORT is not asked by this name: use an IP address, or put the name into OPS_ALLOWED_HOSTS',
+})
 
 /** @throws BrokerError AUTH_FAILED where there is a token that is none */
 async function accessOf(view: OpsView, token: string | undefined): Promise<Access> {
@@ -77,14 +98,15 @@ function answer(res: HttpResponse, make: (asker: Asker) => Promise<Answer> | Ans
   res.onAborted(() => {
     aborted = true
   })
-  // Not in the turn in which it is asked: of hundreds of requests in one piece uWS would have all answered in that turn. As it is, it
-  // ends a connection that asks again before it was answered.
+  // Not in the turn in which it is asked: of hundreds of requests in one piece uWS would have all answered in that
+  // turn. As it is, it ends a connection that asks again before it was answered.
   soon('ops port', async () => {
     if (aborted) return
     const answered = await Promise.resolve(asker)
       .then(make)
       .catch((error: unknown): Answer => {
-        if (error instanceof BrokerError && error.code === 'AUTH_FAILED') return json('401 Unauthorized', { error_code: error.code, message: error.message })
+        if (error instanceof BrokerError && error.code === 'AUTH_FAILED')
+          return json('401 Unauthorized', { error_code: error.code, message: error.message })
         return json('503 Service Unavailable', { error_code: 'SERVICE_UNAVAILABLE', message: 'No process answers' })
       })
     if (!aborted) res.cork(() => end(res, answered))
@@ -103,7 +125,12 @@ function hashOf(script: string): string {
 }
 
 function end(res: HttpResponse, { status, type, body }: Answer): void {
-  res.writeStatus(status).writeHeader('Content-Type', type).writeHeader('Cache-Control', 'no-store').writeHeader('X-Content-Type-Options', 'nosniff').writeHeader('Cross-Origin-Resource-Policy', 'same-origin')
+  res
+    .writeStatus(status)
+    .writeHeader('Content-Type', type)
+    .writeHeader('Cache-Control', 'no-store')
+    .writeHeader('X-Content-Type-Options', 'nosniff')
+    .writeHeader('Cross-Origin-Resource-Policy', 'same-origin')
   if (type.startsWith('text/html')) res.writeHeader('Content-Security-Policy', POLICY)
   res.end(body)
 }

@@ -18,7 +18,8 @@ export function remembered(before: readonly MetricValues[], last: readonly Metri
 
 export function totalStats(processes: readonly Stats[]): Stats {
   const rooms = new Map<string, number>()
-  for (const stats of processes) for (const [room, members] of Object.entries(stats.rooms)) rooms.set(room, (rooms.get(room) ?? 0) + members)
+  for (const stats of processes)
+    for (const [room, members] of Object.entries(stats.rooms)) rooms.set(room, (rooms.get(room) ?? 0) + members)
   return { connections: sum(processes.map(({ connections }) => connections)), rooms: Object.fromEntries(rooms) }
 }
 
@@ -26,7 +27,9 @@ export function totalStats(processes: readonly Stats[]): Stats {
 export function totalFigures(processes: readonly Figures[]): Figures {
   const [first] = processes
   if (first === undefined) throw new Error('no process, no figures')
-  const of = (name: 'events' | 'bad_events' | 'deliveries' | 'behind' | 'lag_events' | 'ring_events' | 'ring_bytes' | 'rss_bytes') => processes.map((figures) => figures[name])
+  const of = (
+    name: 'events' | 'bad_events' | 'deliveries' | 'behind' | 'lag_events' | 'ring_events' | 'ring_bytes' | 'rss_bytes',
+  ) => processes.map((figures) => figures[name])
   return {
     ...first,
     ...totalStats(processes),

@@ -32,7 +32,12 @@ export interface PageSettings {
   readonly port: number | undefined
   readonly tls: boolean
   /** Applications with a raw WebSocket endpoint: what can be subscribed to, and which kinds of rooms there are. */
-  readonly apps: readonly { readonly app: string; readonly path: string | undefined; readonly names: readonly string[]; readonly rooms: readonly string[] }[]
+  readonly apps: readonly {
+    readonly app: string
+    readonly path: string | undefined
+    readonly names: readonly string[]
+    readonly rooms: readonly string[]
+  }[]
   /** In development alone. */
   readonly token: string | undefined
 }

@@ -71,7 +71,13 @@ t.test('numbers are read off msgpack, of every width', async (t) => {
   const numbers = new MsgpackNumbers()
   for (const n of [1, 127, 128, 255, 256, 65_535, 65_536, 4_000_000]) {
     for (const k of [undefined, 3, 300, 70_000]) {
-      const data = { id: 'bench', n, t: 1_234_567_890_123, ...(k === undefined ? undefined : { k }), pad: 'xxxxxxxxxxxx' }
+      const data = {
+        id: 'bench',
+        n,
+        t: 1_234_567_890_123,
+        ...(k === undefined ? undefined : { k }),
+        pad: 'xxxxxxxxxxxx',
+      }
       const frame = Buffer.from(packr.pack({ type: 'x', data }))
       t.ok(numbers.read(frame, 0, frame.length))
       t.same({ n: numbers.n, t: numbers.t, k: numbers.k }, { n, t: 1_234_567_890_123, k: k ?? 0 })

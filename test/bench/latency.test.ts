@@ -10,7 +10,10 @@ t.test('percentiles are right to three digits', async (t) => {
   values.sort((a, b) => a - b)
   for (const percentile of [1, 50, 90, 99, 99.9]) {
     const exactMs = (values[Math.ceil((percentile / 100) * values.length) - 1] as number) / 1000
-    t.ok(Math.abs(latencies.ms(percentile) - exactMs) <= exactMs / 500, `${percentile}: ${latencies.ms(percentile)} for ${exactMs}`)
+    t.ok(
+      Math.abs(latencies.ms(percentile) - exactMs) <= exactMs / 500,
+      `${percentile}: ${latencies.ms(percentile)} for ${exactMs}`,
+    )
   }
   t.equal(latencies.count, values.length)
 })

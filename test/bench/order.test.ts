@@ -5,21 +5,30 @@ import { seeded } from '../../bench/random.ts'
 t.test('events in order are no fault', async (t) => {
   const order = new Order(2)
   for (let n = 1; n <= 100; n++) for (const place of [0, 1]) order.saw(place, n)
-  t.same(order.end(() => 100), { missing: 0, twice: 0, disordered: 0 })
+  t.same(
+    order.end(() => 100),
+    { missing: 0, twice: 0, disordered: 0 },
+  )
 })
 
 t.test('what is missing in the middle, at the end, and altogether is counted', async (t) => {
   const order = new Order(3)
   for (const n of [1, 2, 5, 6]) order.saw(0, n)
   for (const n of [1, 2, 3]) order.saw(1, n)
-  t.same(order.end(() => 6), { missing: 2 + 3 + 6, twice: 0, disordered: 0 })
+  t.same(
+    order.end(() => 6),
+    { missing: 2 + 3 + 6, twice: 0, disordered: 0 },
+  )
 })
 
 t.test('places have numbers of their own', async (t) => {
   const order = new Order(2)
   order.saw(0, 1)
   for (let n = 1; n <= 5; n++) order.saw(1, n)
-  t.same(order.end((place) => (place === 0 ? 1 : 5)), { missing: 0, twice: 0, disordered: 0 })
+  t.same(
+    order.end((place) => (place === 0 ? 1 : 5)),
+    { missing: 0, twice: 0, disordered: 0 },
+  )
 })
 
 t.test('somebody new at a place begins with whatever comes first, and misses only what comes after that', async (t) => {
@@ -30,7 +39,10 @@ t.test('somebody new at a place begins with whatever comes first, and misses onl
   for (const n of [40, 41]) order.saw(0, n)
   t.equal(order.outstanding(0, 50), 9)
   order.restart(1)
-  t.same(order.end(() => 42), { missing: 1 + 1, twice: 0, disordered: 0 })
+  t.same(
+    order.end(() => 42),
+    { missing: 1 + 1, twice: 0, disordered: 0 },
+  )
 })
 
 t.test('seeded faults are found, each as what it is', async (t) => {
@@ -58,6 +70,10 @@ t.test('seeded faults are found, each as what it is', async (t) => {
     planned.missing += late.length
     const order = new Order(1)
     for (const n of stream) order.saw(0, n)
-    t.same(order.end(() => 500), planned, `seed ${seed}`)
+    t.same(
+      order.end(() => 500),
+      planned,
+      `seed ${seed}`,
+    )
   }
 })

@@ -6,7 +6,20 @@ import { PUBLISH_KEY, TestBroker, token } from '../support/broker.ts'
 const executablePath = process.env.CHROMIUM
 
 /** Without a browser on the machine there is nothing to run here; `npm test` says so. */
-const browser = executablePath === undefined ? undefined : await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'] })
+const browser =
+  executablePath === undefined
+    ? undefined
+    : await chromium.launch({
+        executablePath,
+        args: [
+          '--no-sandbox',
+          '--disable-gpu',
+          '--disable-background-networking',
+          '--disable-component-update',
+          '--disable-sync',
+          '--no-first-run',
+        ],
+      })
 t.teardown(() => browser?.close())
 
 if (browser !== undefined) {
@@ -24,7 +37,10 @@ if (browser !== undefined) {
     await broker.publish('game-djinn', 'sync_progress', { data: { operation_id: 'op-1', progress_percentage: 45 } })
     await page.getByText('"progress_percentage":45').waitFor()
     await page.locator('dl div', { hasText: 'Connections' }).getByText('1', { exact: true }).waitFor()
-    await page.locator('dl div', { hasText: /^Events\d/ }).getByText('1', { exact: true }).waitFor()
+    await page
+      .locator('dl div', { hasText: /^Events\d/ })
+      .getByText('1', { exact: true })
+      .waitFor()
     t.same(faults, [])
     await page.locator('#token').fill('not a token')
     await page.getByRole('button', { name: 'Connect' }).click()
@@ -32,7 +48,7 @@ if (browser !== undefined) {
     await page.close()
   })
 
-  t.test('the document\'s client class runs unchanged in a browser', async (t) => {
+  t.test("the document's client class runs unchanged in a browser", async (t) => {
     const broker = await TestBroker.start()
     t.teardown(() => broker.stop())
     const page = await browser.newPage()
@@ -47,18 +63,30 @@ if (browser !== undefined) {
       }
     }, broker.port)
     await page.goto(`http://127.0.0.1:${broker.opsPort}/healthz`)
-    await page.addScriptTag({ content: `${readFileSync(new URL('../integration/game-djinn-websocket.js', import.meta.url), 'utf8')}
+    await page.addScriptTag({
+      content: `${readFileSync(new URL('../integration/game-djinn-websocket.js', import.meta.url), 'utf8')}
       window.got = []
       const client = new GameDjinnWebSocket(${JSON.stringify(token('browser'))})
       for (const type of ['subscribed', 'sync_progress', 'pong', 'ai_error']) client.on(type, (data) => window.got.push([type, data]))
       client.connect()
-      window.client = client` })
-    const has = (type: string) => page.waitForFunction((wanted) => (window as unknown as { got: [string][] }).got.some(([type]) => type === wanted), type)
+      window.client = client`,
+    })
+    const has = (type: string) =>
+      page.waitForFunction(
+        (wanted) => (window as unknown as { got: [string][] }).got.some(([type]) => type === wanted),
+        type,
+      )
     await has('subscribed')
-    await fetch(`http://127.0.0.1:${broker.port}/api/v1/events/game-djinn/sync_progress`, { method: 'POST', headers: { Authorization: `Bearer ${PUBLISH_KEY}` }, body: JSON.stringify({ data: { operation_id: 'o', progress_percentage: 7 } }) })
+    await fetch(`http://127.0.0.1:${broker.port}/api/v1/events/game-djinn/sync_progress`, {
+      method: 'POST',
+      headers: { Authorization: `Bearer ${PUBLISH_KEY}` },
+      body: JSON.stringify({ data: { operation_id: 'o', progress_percentage: 7 } }),
+    })
     await has('sync_progress')
     await page.evaluate(() => {
-      const { client } = window as unknown as { client: { sendAIMessage(message: string): void; send(message: object): void } }
+      const { client } = window as unknown as {
+        client: { sendAIMessage(message: string): void; send(message: object): void }
+      }
       client.sendAIMessage('hello')
       client.send({ type: 'ping', data: {}, id: 'p' })
     })

@@ -80,11 +80,13 @@ const ACTIONS: Readonly<Record<Kind, Action>> = {
     for (const proxy of some(clientProxies, fault)) proxy.cut()
   },
   'stall-clients': (fault, { clientProxies }) => during(fault, some(clientProxies, fault), (proxy) => proxy.stall()),
-  'throttle-clients': (fault, { clientProxies }) => during(fault, some(clientProxies, fault), (proxy) => proxy.throttle(LITTLE_BYTES_PER_SECOND)),
-  'refuse-clients': (fault, { clientProxies }) => during(fault, some(clientProxies, fault), (proxy) => {
-    proxy.refuse()
-    proxy.cut()
-  }),
+  'throttle-clients': (fault, { clientProxies }) =>
+    during(fault, some(clientProxies, fault), (proxy) => proxy.throttle(LITTLE_BYTES_PER_SECOND)),
+  'refuse-clients': (fault, { clientProxies }) =>
+    during(fault, some(clientProxies, fault), (proxy) => {
+      proxy.refuse()
+      proxy.cut()
+    }),
   async 'half-open-clients'(fault, { clientProxies }) {
     for (const proxy of some(clientProxies, fault)) proxy.halfOpen(sideOf(fault))
     await pause(fault.lastsMs)
@@ -93,7 +95,8 @@ const ACTIONS: Readonly<Record<Kind, Action>> = {
     for (const proxy of some(natsProxies, fault)) proxy.cut()
   },
   'stall-nats': (fault, { natsProxies }) => during(fault, some(natsProxies, fault), (proxy) => proxy.stall()),
-  'throttle-nats': (fault, { natsProxies }) => during(fault, some(natsProxies, fault), (proxy) => proxy.throttle(LITTLE_NATS_BYTES_PER_SECOND)),
+  'throttle-nats': (fault, { natsProxies }) =>
+    during(fault, some(natsProxies, fault), (proxy) => proxy.throttle(LITTLE_NATS_BYTES_PER_SECOND)),
   async 'half-open-nats'(fault, { natsProxies }) {
     for (const proxy of some(natsProxies, fault)) proxy.halfOpen(sideOf(fault))
     await pause(fault.lastsMs)
@@ -103,7 +106,15 @@ const ACTIONS: Readonly<Record<Kind, Action>> = {
   },
   async 'follower-kill'({ which, lastsMs }, { nats }) {
     const leader = await nats.leader().catch(() => undefined)
-    await restartNode(pick(nats.nodes.filter((node) => node !== leader), which), lastsMs, nats, 'SIGKILL')
+    await restartNode(
+      pick(
+        nats.nodes.filter((node) => node !== leader),
+        which,
+      ),
+      lastsMs,
+      nats,
+      'SIGKILL',
+    )
   },
   async 'quorum-loss'({ which, lastsMs }, { nats }) {
     const spared = pick(nats.nodes, which)
@@ -126,7 +137,10 @@ async function endBroker({ which, lastsMs }: Fault, { brokers }: Stage, how: Nod
   await Promise.race([broker.start().catch(() => {}), pause(STARTS_MS)])
 }
 
-/** Before something is done to NATS, brokers hear nothing from it for a while: what is published meanwhile they have not read. */
+/**
+ * Before something is done to NATS, brokers hear nothing from it for a while: what is published meanwhile they have not
+ * read.
+ */
 async function behindBy(lagMs: number, proxies: readonly FaultProxy[], act: () => Promise<void>): Promise<void> {
   if (lagMs > 0) for (const proxy of proxies) proxy.stall()
   await pause(lagMs)
@@ -134,7 +148,11 @@ async function behindBy(lagMs: number, proxies: readonly FaultProxy[], act: () =
   for (const proxy of proxies) proxy.heal()
 }
 
-async function during({ lastsMs }: Fault, proxies: readonly FaultProxy[], act: (proxy: FaultProxy) => void): Promise<void> {
+async function during(
+  { lastsMs }: Fault,
+  proxies: readonly FaultProxy[],
+  act: (proxy: FaultProxy) => void,
+): Promise<void> {
   for (const proxy of proxies) act(proxy)
   await pause(lastsMs)
   for (const proxy of proxies) proxy.heal()
@@ -143,7 +161,10 @@ async function during({ lastsMs }: Fault, proxies: readonly FaultProxy[], act: (
 /** A share of them, at least one: those from a random one on. */
 function some<T>(all: readonly T[], { which, share }: Fault): T[] {
   const from = Math.floor(which * all.length)
-  return Array.from({ length: Math.max(1, Math.round(share * all.length)) }, (_, i) => all[(from + i) % all.length] as T)
+  return Array.from(
+    { length: Math.max(1, Math.round(share * all.length)) },
+    (_, i) => all[(from + i) % all.length] as T,
+  )
 }
 
 function sideOf({ which }: Fault): Side {
@@ -157,7 +178,12 @@ function stageNode(leader: Cluster['nodes'][number] | undefined, { nodes }: Clus
 }
 
 /** The next fault waits until the cluster has it back: otherwise two of three could be gone. */
-async function restartNode(node: Cluster['nodes'][number], lastsMs: number, nats: Cluster, how: NodeJS.Signals): Promise<void> {
+async function restartNode(
+  node: Cluster['nodes'][number],
+  lastsMs: number,
+  nats: Cluster,
+  how: NodeJS.Signals,
+): Promise<void> {
   await node.end(how)
   await pause(lastsMs)
   await node.start()

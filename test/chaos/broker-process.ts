@@ -10,7 +10,9 @@ const RETRY_MS = 300
 /** A supervisor that was killed takes its workers along; those that it left are ended then. */
 const ORPHANS_MS = 2_000
 
-/** The broker as a service manager keeps it: started again whenever it ends. Ends that are not our doing are counted. */
+/**
+ * The broker as a service manager keeps it: started again whenever it ends. Ends that are not our doing are counted.
+ */
 export class BrokerProcess {
   /** How it ended by itself, each time. */
   readonly exits: string[] = []
@@ -78,7 +80,9 @@ export class BrokerProcess {
 
   /** Log lines of workers that ended by themselves. */
   get workerDeaths(): string[] {
-    return this.broker.log.split('\n').filter((line) => /a worker hangs|a worker died/.test(line) && !line.includes('"signal":"SIGKILL"'))
+    return this.broker.log
+      .split('\n')
+      .filter((line) => /a worker hangs|a worker died/.test(line) && !line.includes('"signal":"SIGKILL"'))
   }
 
   async stop(): Promise<void> {

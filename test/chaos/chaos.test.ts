@@ -13,10 +13,13 @@ t.test('a seed is a plan: the same each time, another one for each seed and lane
   }
 })
 
-t.test('two brokers, their clients and NATS under six seconds of mixed faults: every client has every event once, in order', async (t) => {
-  const schedule = SCHEDULES.find(({ name }) => name === 'mixed') as Schedule
-  const nats = process.env.NATS_SERVER ?? 'nats-server'
-  const result = await run({ schedule, nats, seed: 3, seconds: 6, clients: 10, rate: 60 })
-  t.ok(result.passed, result.passed ? 'passed' : explain(result))
-  t.ok(result.actions.length > 2 && result.published > 50 && result.verdicts.length === 10)
-})
+t.test(
+  'two brokers, their clients and NATS under six seconds of mixed faults: every client has every event once, in order',
+  async (t) => {
+    const schedule = SCHEDULES.find(({ name }) => name === 'mixed') as Schedule
+    const nats = process.env.NATS_SERVER ?? 'nats-server'
+    const result = await run({ schedule, nats, seed: 3, seconds: 6, clients: 10, rate: 60 })
+    t.ok(result.passed, result.passed ? 'passed' : explain(result))
+    t.ok(result.actions.length > 2 && result.published > 50 && result.verdicts.length === 10)
+  },
+)

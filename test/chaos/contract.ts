@@ -9,6 +9,12 @@ export default {
   events: { numbered: { rooms: ({ data }: { data: { room: string } }) => [data.room] } },
   rooms: { all: {}, bulk: {}, 'room:{id}': {} },
   commands: {
-    join: { effect: { use: 'join', room: (data: { room: string }) => data.room, acknowledgement: (room: string) => [{ room }] } },
+    join: {
+      effect: {
+        use: 'join',
+        room: (data: { room: string }) => data.room,
+        acknowledgement: (room: string) => [{ room }],
+      },
+    },
   },
 }

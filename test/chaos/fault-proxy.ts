@@ -4,8 +4,8 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 export type Side = 'client' | 'server'
 
 /**
- * A TCP proxy that does what networks do: cuts, stalls, throttles, refuses, and half-open connections. Connections go to the
- * current one of its targets; where that refuses them, to the next.
+ * A TCP proxy that does what networks do: cuts, stalls, throttles, refuses, and half-open connections. Connections go
+ * to the current one of its targets; where that refuses them, to the next.
  */
 export class FaultProxy {
   stalled = false
@@ -56,7 +56,9 @@ export class FaultProxy {
     this.bytesPerSecond = bytesPerSecond
   }
 
-  /** Of each connection one end is gone; the other stays open, nothing comes from there, and what it says goes nowhere. */
+  /**
+   * Of each connection one end is gone; the other stays open, nothing comes from there, and what it says goes nowhere.
+   */
   halfOpen(gone: Side): void {
     for (const link of this.links) link.halfOpen(gone)
   }
@@ -159,10 +161,13 @@ class Flow {
       this.full = !to.write(chunk)
       if (proxy.bytesPerSecond > 0) {
         this.waiting = true
-        setTimeout(() => {
-          this.waiting = false
-          this.update()
-        }, (chunk.length / proxy.bytesPerSecond) * 1_000)
+        setTimeout(
+          () => {
+            this.waiting = false
+            this.update()
+          },
+          (chunk.length / proxy.bytesPerSecond) * 1_000,
+        )
       }
       this.update()
     })

@@ -1,7 +1,10 @@
 /** What one client saw, in order: the oracle's evidence. */
 export type Mark = { readonly atMs: number } & (
   | { readonly what: 'event'; readonly room: string; readonly n: number; readonly epoch: string; readonly seq: number }
-  /** In its rooms. `recovered`: Socket.IO says that nothing is missing; undefined where the protocol does not say so, or at the first time. */
+  /**
+   * In its rooms. `recovered`: Socket.IO says that nothing is missing; undefined where the protocol does not say so, or
+   * at the first time.
+   */
   | { readonly what: 'connected'; readonly recovered?: boolean }
   | { readonly what: 'disconnected'; readonly reason: string }
   /** `events_missed`. */
@@ -26,7 +29,14 @@ export class Recorder {
 
   event(room: string, n: number, position: string): void {
     const dash = position.lastIndexOf('-')
-    this.marks.push({ atMs: Date.now(), what: 'event', room, n, epoch: position.slice(0, dash), seq: Number(position.slice(dash + 1)) })
+    this.marks.push({
+      atMs: Date.now(),
+      what: 'event',
+      room,
+      n,
+      epoch: position.slice(0, dash),
+      seq: Number(position.slice(dash + 1)),
+    })
     this.newest.set(room, Math.max(n, this.newest.get(room) ?? -1))
   }
 

@@ -21,7 +21,15 @@ interface Options {
 /** Faults of the command line end with this code, failed schedules with 1. */
 const USAGE = 2
 const WIDTH = Math.max(...SCHEDULES.map(({ name }) => name.length))
-const LIST = ['', 'Schedules:', ...SCHEDULES.map(({ name, about, nodes, destroys }) => `  ${name.padEnd(WIDTH)}  ${about}${nodes ? ' (nats-server 2.10 or newer)' : ''}${destroys ? '; being told is allowed' : ''}`), `  ${'all'.padEnd(WIDTH)}  each of them`].join('\n')
+const LIST = [
+  '',
+  'Schedules:',
+  ...SCHEDULES.map(
+    ({ name, about, nodes, destroys }) =>
+      `  ${name.padEnd(WIDTH)}  ${about}${nodes ? ' (nats-server 2.10 or newer)' : ''}${destroys ? '; being told is allowed' : ''}`,
+  ),
+  `  ${'all'.padEnd(WIDTH)}  each of them`,
+].join('\n')
 
 const whole = (text: string) => {
   const value = Number(text)
@@ -30,14 +38,26 @@ const whole = (text: string) => {
 }
 
 const program = new Command('npm run chaos --')
-  .description('breaks things around the broker while clients record what they get, and judges each of them: in order, once, nothing missing unless told')
+  .description(
+    'breaks things around the broker while clients record what they get, and judges each of them: in order, once, nothing missing unless told',
+  )
   .argument('<schedule...>', 'what is broken; several, or all')
   .option('--seed <n>', 'what is broken when: the same for the same seed', whole, 1)
   .option('--seeds <n>', 'so many seeds, from --seed on', whole, 1)
   .option('--seconds <s>', 'how long things are broken', whole, 15)
   .option('--rate <n>', 'events a second', whole, 150)
-  .option('--clients <n>', 'raw ones (JSON, msgpack) and Socket.IO ones (WebSocket, polling, both) in turn; every fifth is slow', whole, 20)
-  .option('--nats <path>', 'a nats-server; several times: each of them. Otherwise NATS_SERVER, or that of PATH', (path: string, paths: string[]) => [...paths, path], [] as string[])
+  .option(
+    '--clients <n>',
+    'raw ones (JSON, msgpack) and Socket.IO ones (WebSocket, polling, both) in turn; every fifth is slow',
+    whole,
+    20,
+  )
+  .option(
+    '--nats <path>',
+    'a nats-server; several times: each of them. Otherwise NATS_SERVER, or that of PATH',
+    (path: string, paths: string[]) => [...paths, path],
+    [] as string[],
+  )
   .option('--keep', 'keeps timelines and logs of what passed, too')
   .option('--json', 'the results as JSON on stdout')
   .addHelpText('after', LIST)
@@ -58,7 +78,14 @@ for (const nats of serversOf(options)) {
     }
     for (let seed = options.seed; seed < options.seed + options.seeds; seed++) {
       progress(`${schedule.name}, seed ${seed}, nats-server ${version}`, options.seconds)
-      const result = await run({ schedule, nats, seed, seconds: options.seconds, clients: options.clients, rate: options.rate })
+      const result = await run({
+        schedule,
+        nats,
+        seed,
+        seconds: options.seconds,
+        clients: options.clients,
+        rate: options.rate,
+      })
       endProgress()
       rows.push(rowOf(result))
       if (!result.passed) {
@@ -73,19 +100,29 @@ for (const nats of serversOf(options)) {
 if (options.json) console.log(JSON.stringify(results, null, 2))
 else {
   console.log(tableOf(rows))
-  console.log(failures.length === 0 ? `\nAll ${rows.length} passed.` : `\n${failures.length} of ${rows.length} failed:\n${failures.join('\n')}`)
+  console.log(
+    failures.length === 0
+      ? `\nAll ${rows.length} passed.`
+      : `\n${failures.length} of ${rows.length} failed:\n${failures.join('\n')}`,
+  )
 }
 process.exit(failures.length === 0 && rows.length > 0 ? 0 : 1)
 
 function schedulesOf(names: readonly string[]): readonly Schedule[] {
   if (names.includes('all')) return SCHEDULES
-  return names.map((name) => SCHEDULES.find((schedule) => schedule.name === name) ?? program.error(`no schedule ${name}`, { exitCode: USAGE }))
+  return names.map(
+    (name) =>
+      SCHEDULES.find((schedule) => schedule.name === name) ?? program.error(`no schedule ${name}`, { exitCode: USAGE }),
+  )
 }
 
 function serversOf({ nats }: Options): string[] {
   if (nats.length > 0) return nats.map((path) => resolve(path))
   const named = process.env.NATS_SERVER
   if (named) return [named]
-  const found = (process.env.PATH ?? '').split(delimiter).map((folder) => `${folder}/nats-server`).find(existsSync)
+  const found = (process.env.PATH ?? '')
+    .split(delimiter)
+    .map((folder) => `${folder}/nats-server`)
+    .find(existsSync)
   return [found ?? program.error('no nats-server on PATH', { exitCode: USAGE })]
 }

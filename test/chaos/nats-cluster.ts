@@ -43,12 +43,31 @@ export class NatsCluster {
     removeAtExit(this.folder)
     const count = ports.length / 2
     const routes = ports.slice(count)
-    this.nodes = ports.slice(0, count).map((port, i) => new NatsNode(program, `n${i}`, port, this.folder, count > 1 ? { port: routes[i] as number, routes } : undefined))
+    this.nodes = ports
+      .slice(0, count)
+      .map(
+        (port, i) =>
+          new NatsNode(
+            program,
+            `n${i}`,
+            port,
+            this.folder,
+            count > 1 ? { port: routes[i] as number, routes } : undefined,
+          ),
+      )
   }
 
   /** A connection of our own, past all proxies. */
   async client(): Promise<NatsConnection> {
-    this.nc ??= await connect({ servers: this.nodes.map(({ port }) => `127.0.0.1:${port}`), maxReconnectAttempts: -1, reconnectTimeWait: 100, reconnectJitter: 50, pingInterval: 1_000, maxPingOut: 2, waitOnFirstConnect: true })
+    this.nc ??= await connect({
+      servers: this.nodes.map(({ port }) => `127.0.0.1:${port}`),
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: 100,
+      reconnectJitter: 50,
+      pingInterval: 1_000,
+      maxPingOut: 2,
+      waitOnFirstConnect: true,
+    })
     return this.nc
   }
 
@@ -69,7 +88,10 @@ export class NatsCluster {
     if (this.nodes.length === 1) return
     await eventually(async () => {
       const info = await (await this.manager()).streams.info(STREAM).catch(() => undefined)
-      return info?.cluster?.leader !== undefined && (info.cluster.replicas ?? []).every(({ current, offline }) => current && !offline)
+      return (
+        info?.cluster?.leader !== undefined &&
+        (info.cluster.replicas ?? []).every(({ current, offline }) => current && !offline)
+      )
     }, timeoutMs)
   }
 
@@ -89,7 +111,14 @@ export class NatsCluster {
   private async makeStream(replicas: number): Promise<void> {
     const jsm = await this.manager()
     // The nodes elect a leader first.
-    await eventually(() => jsm.streams.add({ name: STREAM, subjects: ['events.>'], num_replicas: replicas }).then(() => true, () => false), START_MS)
+    await eventually(
+      () =>
+        jsm.streams.add({ name: STREAM, subjects: ['events.>'], num_replicas: replicas }).then(
+          () => true,
+          () => false,
+        ),
+      START_MS,
+    )
   }
 }
 
@@ -103,7 +132,13 @@ export class NatsNode {
   private readonly configuration: string
   private process: ChildProcess | undefined
 
-  constructor(program: string, name: string, port: number, folder: string, cluster?: { readonly port: number; readonly routes: readonly number[] }) {
+  constructor(
+    program: string,
+    name: string,
+    port: number,
+    folder: string,
+    cluster?: { readonly port: number; readonly routes: readonly number[] },
+  ) {
     this.program = program
     this.name = name
     this.port = port
@@ -111,12 +146,17 @@ export class NatsNode {
     this.configuration = join(folder, `${name}.conf`)
     // Without `no_advertise` clients would learn the other nodes' addresses, and go past the proxies.
     const routes = cluster?.routes.map((route) => `nats://127.0.0.1:${route}`).join(', ')
-    writeFileSync(this.configuration, [
-      `server_name: ${name}`,
-      `listen: 127.0.0.1:${port}`,
-      `jetstream { store_dir: "${this.store}" }`,
-      ...(cluster ? [`cluster { name: chaos, listen: 127.0.0.1:${cluster.port}, no_advertise: true, routes: [${routes}] }`] : []),
-    ].join('\n'))
+    writeFileSync(
+      this.configuration,
+      [
+        `server_name: ${name}`,
+        `listen: 127.0.0.1:${port}`,
+        `jetstream { store_dir: "${this.store}" }`,
+        ...(cluster
+          ? [`cluster { name: chaos, listen: 127.0.0.1:${cluster.port}, no_advertise: true, routes: [${routes}] }`]
+          : []),
+      ].join('\n'),
+    )
   }
 
   get runs(): boolean {

@@ -37,7 +37,10 @@ export interface Verdict {
 type EventMark = Extract<Mark, { what: 'event' }>
 const FAULTS_NAMED = 12
 
-/** Judges one client. It was in all its rooms, and had event 0 of each, before the first fault; its last room's last event ends the run. */
+/**
+ * Judges one client. It was in all its rooms, and had event 0 of each, before the first fault; its last room's last
+ * event ends the run.
+ */
 export function judge(history: History, truth: Truth): Verdict {
   const faults: string[] = []
   const say = (fault: string) => {
@@ -48,7 +51,17 @@ export function judge(history: History, truth: Truth): Verdict {
   const told = history.marks.filter(isTold).length
   if (told > 0 && !truth.destroys) say(`was told ${told} times that events are missing, though none were destroyed`)
   const passed = doubled + disordered + missing.lost + missing.untold === 0 && (told === 0 || truth.destroys)
-  return { client: history.client, ...missing, doubled, disordered, told, longestSilenceMs: longestSilenceOf(history), reconnectsMs: reconnectsOf(history), passed, faults }
+  return {
+    client: history.client,
+    ...missing,
+    doubled,
+    disordered,
+    told,
+    longestSilenceMs: longestSilenceOf(history),
+    reconnectsMs: reconnectsOf(history),
+    passed,
+    faults,
+  }
 }
 
 /** Whether a mark says that events may be missing from here on. */
@@ -56,7 +69,11 @@ function isTold(mark: Mark): boolean {
   return mark.what === 'told' || (mark.what === 'connected' && mark.recovered === false)
 }
 
-function judgeOrder({ marks }: History, { stored, repeated, destroys }: Truth, say: (fault: string) => void): { doubled: number; disordered: number } {
+function judgeOrder(
+  { marks }: History,
+  { stored, repeated, destroys }: Truth,
+  say: (fault: string) => void,
+): { doubled: number; disordered: number } {
   let doubled = 0
   let disordered = 0
   const newestSeq = new Map<string, number>()
@@ -70,10 +87,21 @@ function judgeOrder({ marks }: History, { stored, repeated, destroys }: Truth, s
     if (before !== undefined) {
       before.push(mark)
       // What was published again is stored twice where the stream was another one by then, or forgot the first.
-      const mayBe = before.slice(0, -1).every((other) => (other.epoch !== mark.epoch ? destroys && repeated.has(key) : other.seq !== mark.seq && (stored.get(key)?.length ?? 0) > 1))
+      const mayBe = before
+        .slice(0, -1)
+        .every((other) =>
+          other.epoch !== mark.epoch
+            ? destroys && repeated.has(key)
+            : other.seq !== mark.seq && (stored.get(key)?.length ?? 0) > 1,
+        )
       if (!mayBe) {
         doubled++
-        say(`${key} came again, as ${mark.epoch}-${mark.seq} after ${before.slice(0, -1).map((other) => `${other.epoch}-${other.seq}`).join(', ')}`)
+        say(
+          `${key} came again, as ${mark.epoch}-${mark.seq} after ${before
+            .slice(0, -1)
+            .map((other) => `${other.epoch}-${other.seq}`)
+            .join(', ')}`,
+        )
       }
       continue
     }
@@ -82,7 +110,9 @@ function judgeOrder({ marks }: History, { stored, repeated, destroys }: Truth, s
     const late = mark.seq <= (newestSeq.get(mark.epoch) ?? 0) || mark.n < (newestN.get(mark.room) ?? -1)
     if (returned || late) {
       disordered++
-      say(`${key} (${mark.epoch}-${mark.seq}) came behind ${returned ? `events of ${epoch}` : `${mark.epoch}-${newestSeq.get(mark.epoch)}, ${mark.room}#${newestN.get(mark.room)}`}`)
+      say(
+        `${key} (${mark.epoch}-${mark.seq}) came behind ${returned ? `events of ${epoch}` : `${mark.epoch}-${newestSeq.get(mark.epoch)}, ${mark.room}#${newestN.get(mark.room)}`}`,
+      )
     }
     epoch = mark.epoch
     newestSeq.set(mark.epoch, Math.max(mark.seq, newestSeq.get(mark.epoch) ?? 0))
@@ -91,10 +121,16 @@ function judgeOrder({ marks }: History, { stored, repeated, destroys }: Truth, s
   return { doubled, disordered }
 }
 
-function judgeMissing({ marks, rooms, kind }: History, { published, stored, destroys }: Truth, say: (fault: string) => void): { lost: number; untold: number; missed: number } {
+function judgeMissing(
+  { marks, rooms, kind }: History,
+  { published, stored, destroys }: Truth,
+  say: (fault: string) => void,
+): { lost: number; untold: number; missed: number } {
   const sum = { lost: 0, untold: 0, missed: 0 }
   for (const room of rooms) {
-    const events = marks.flatMap((mark, index) => (mark.what === 'event' && mark.room === room ? [{ n: mark.n, index }] : []))
+    const events = marks.flatMap((mark, index) =>
+      mark.what === 'event' && mark.room === room ? [{ n: mark.n, index }] : [],
+    )
     const came = new Set(events.map(({ n }) => n))
     for (let n = 0; n < (published.get(room) ?? 0); n++) {
       if (came.has(n)) continue

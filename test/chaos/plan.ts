@@ -54,7 +54,14 @@ function faultsOf({ kinds, pauseMs }: Lane, random: () => number, seconds: numbe
   const faults: Fault[] = []
   for (let ms = 0; ms < seconds * 1_000; ) {
     const kind = kinds[Math.floor(random() * kinds.length)] as Kind
-    const fault = { kind, pauseMs: faults.length === 0 ? FIRST_MS : between(pauseMs), lastsMs: between(LASTS_MS[kind]), lagMs: random() < 0.25 ? 0 : between([200, 1_500]), which: random(), share: 0.3 + random() * 0.7 }
+    const fault = {
+      kind,
+      pauseMs: faults.length === 0 ? FIRST_MS : between(pauseMs),
+      lastsMs: between(LASTS_MS[kind]),
+      lagMs: random() < 0.25 ? 0 : between([200, 1_500]),
+      which: random(),
+      share: 0.3 + random() * 0.7,
+    }
     faults.push(fault)
     ms += fault.pauseMs + fault.lastsMs
   }

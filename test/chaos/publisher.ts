@@ -12,8 +12,8 @@ export interface RoomLoad {
 }
 
 /**
- * Publishes numbers from 0 on to each room, the next one once the last is acknowledged: what counts as published is known, and stored
- * in order. A number is tried until NATS has it, always under the same message id.
+ * Publishes numbers from 0 on to each room, the next one once the last is acknowledged: what counts as published is
+ * known, and stored in order. A number is tried until NATS has it, always under the same message id.
  */
 export class ChaosPublisher {
   /** By room: how many numbers are surely stored. */

@@ -56,7 +56,12 @@ export class RawChaosClient implements History {
     this.socket = socket
     this.heardMs = Date.now()
     socket.on('error', () => {})
-    socket.on('open', () => this.send({ type: 'subscribe', data: { rooms: this.rooms, events: [], ...(this.since === undefined ? undefined : { since: this.since }) } }))
+    socket.on('open', () =>
+      this.send({
+        type: 'subscribe',
+        data: { rooms: this.rooms, events: [], ...(this.since === undefined ? undefined : { since: this.since }) },
+      }),
+    )
     socket.on('message', (bytes: Buffer) => {
       this.heardMs = Date.now()
       const frame: Frame = this.binary ? packr.unpack(bytes) : JSON.parse(bytes.toString())

@@ -6,7 +6,25 @@ import type { Verdict } from './oracle.ts'
 import type { Result } from './run.ts'
 
 const FOLDER = join(tmpdir(), 'roomcast-chaos')
-const COLUMNS = ['schedule', 'nats', 'seed', 'events', 'clients', 'lost', 'doubled', 'disordered', 'untold', 'told', 'silence s', 'reconnects', 'p50 s', 'max s', 'faults', 'exits', 'verdict'] as const
+const COLUMNS = [
+  'schedule',
+  'nats',
+  'seed',
+  'events',
+  'clients',
+  'lost',
+  'doubled',
+  'disordered',
+  'untold',
+  'told',
+  'silence s',
+  'reconnects',
+  'p50 s',
+  'max s',
+  'faults',
+  'exits',
+  'verdict',
+] as const
 
 export type Row = Readonly<Record<(typeof COLUMNS)[number], string | number>>
 
@@ -15,17 +33,35 @@ export function rowOf({ schedule, natsVersion, seed, published, verdicts, action
   const reconnects = verdicts.flatMap(({ reconnectsMs }) => reconnectsMs).sort((a, b) => a - b)
   const sum = (figure: (verdict: Verdict) => number) => verdicts.reduce((total, verdict) => total + figure(verdict), 0)
   return {
-    schedule, nats: natsVersion, seed, events: published, clients: verdicts.length,
-    lost: sum(({ lost }) => lost), doubled: sum(({ doubled }) => doubled), disordered: sum(({ disordered }) => disordered), untold: sum(({ untold }) => untold), told: sum(({ told }) => told),
+    schedule,
+    nats: natsVersion,
+    seed,
+    events: published,
+    clients: verdicts.length,
+    lost: sum(({ lost }) => lost),
+    doubled: sum(({ doubled }) => doubled),
+    disordered: sum(({ disordered }) => disordered),
+    untold: sum(({ untold }) => untold),
+    told: sum(({ told }) => told),
     'silence s': seconds(Math.max(0, ...verdicts.map(({ longestSilenceMs }) => longestSilenceMs))),
-    reconnects: reconnects.length, 'p50 s': seconds(reconnects[Math.floor(reconnects.length / 2)]), 'max s': seconds(reconnects.at(-1)),
-    faults: actions.length, exits: exits.length, verdict: passed ? 'passed' : 'FAILED',
+    reconnects: reconnects.length,
+    'p50 s': seconds(reconnects[Math.floor(reconnects.length / 2)]),
+    'max s': seconds(reconnects.at(-1)),
+    faults: actions.length,
+    exits: exits.length,
+    verdict: passed ? 'passed' : 'FAILED',
   }
 }
 
 export function tableOf(rows: readonly Row[]): string {
   const widths = COLUMNS.map((column) => Math.max(column.length, ...rows.map((row) => String(row[column]).length)))
-  const line = (cells: readonly (string | number)[]) => cells.map((cell, i) => (typeof cell === 'number' ? String(cell).padStart(widths[i] as number) : cell.padEnd(widths[i] as number))).join('  ').trimEnd()
+  const line = (cells: readonly (string | number)[]) =>
+    cells
+      .map((cell, i) =>
+        typeof cell === 'number' ? String(cell).padStart(widths[i] as number) : cell.padEnd(widths[i] as number),
+      )
+      .join('  ')
+      .trimEnd()
   return [line(COLUMNS), ...rows.map((row) => line(COLUMNS.map((column) => row[column])))].join('\n')
 }
 
@@ -36,20 +72,44 @@ export function explain(result: Result): string {
     `${result.schedule}, seed ${result.seed}, nats-server ${result.natsVersion}:`,
     ...result.exits.map((exit) => `  ended by itself: ${exit.slice(0, 600)}`),
     ...result.faults.map((fault) => `  ${fault}`),
-    ...failed.slice(0, 3).flatMap(({ client, faults }) => [`  ${client}:`, ...faults.slice(0, 4).map((fault) => `    ${fault}`)]),
+    ...failed
+      .slice(0, 3)
+      .flatMap(({ client, faults }) => [`  ${client}:`, ...faults.slice(0, 4).map((fault) => `    ${fault}`)]),
     ...(failed.length > 3 ? [`  and ${failed.length - 3} more clients`] : []),
     `  timelines and logs: ${writeEvidence(result)}`,
   ].join('\n')
 }
 
-/** Writes what is known of a run: of its clients those that failed, or where all passed all of them. @returns the folder */
-export function writeEvidence({ schedule, seed, natsVersion, verdicts, actions, exits, faults, evidence }: Result): string {
+/**
+ * Writes what is known of a run: of its clients those that failed, or where all passed all of them.
+ * @returns the folder
+ */
+export function writeEvidence({
+  schedule,
+  seed,
+  natsVersion,
+  verdicts,
+  actions,
+  exits,
+  faults,
+  evidence,
+}: Result): string {
   const folder = join(FOLDER, `${schedule}-${seed}-nats-${natsVersion}`)
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   const since = (atMs: number) => `+${String(atMs - evidence.startMs).padStart(6)} ms`
-  const acts = actions.flatMap(({ atMs, endedMs, fault }) => [{ atMs, text: `=== ${fault.kind} ${JSON.stringify(fault)}` }, { atMs: endedMs, text: `=== ${fault.kind} is over` }])
-  writeFileSync(join(folder, 'verdicts.json'), JSON.stringify({ schedule, seed, natsVersion, startedAt: new Date(evidence.startMs).toISOString(), exits, faults, verdicts }, null, 2))
+  const acts = actions.flatMap(({ atMs, endedMs, fault }) => [
+    { atMs, text: `=== ${fault.kind} ${JSON.stringify(fault)}` },
+    { atMs: endedMs, text: `=== ${fault.kind} is over` },
+  ])
+  writeFileSync(
+    join(folder, 'verdicts.json'),
+    JSON.stringify(
+      { schedule, seed, natsVersion, startedAt: new Date(evidence.startMs).toISOString(), exits, faults, verdicts },
+      null,
+      2,
+    ),
+  )
   for (const [i, { passed, client }] of verdicts.entries()) {
     if (passed && verdicts.some((verdict) => !verdict.passed)) continue
     const marks = (evidence.clients[i]?.marks ?? []).map((mark) => ({ atMs: mark.atMs, text: describe(mark) }))

@@ -52,7 +52,10 @@ const AUDIT_BATCH = 500
 const READS_IN_VAIN_MAX = 10
 const codec = JSONCodec<{ data: { room: string; n: number } }>()
 
-/** One schedule, once: sets the stage, breaks things for a while, heals everything, waits until everybody has the last event, and judges. */
+/**
+ * One schedule, once: sets the stage, breaks things for a while, heals everything, waits until everybody has the last
+ * event, and judges.
+ */
 export async function run(options: RunOptions): Promise<Result> {
   const { schedule, seed, seconds } = options
   const stage = await Stage.set(options)
@@ -61,7 +64,10 @@ export async function run(options: RunOptions): Promise<Result> {
     const { publisher, clients, brokers } = stage
     await eventually(() => clients.every(({ recorder }) => recorder.connects > 0), READY_MS)
     await publisher.once()
-    await eventually(() => clients.every((client) => client.rooms.every((room) => client.recorder.newest.has(room))), READY_MS)
+    await eventually(
+      () => clients.every((client) => client.rooms.every((room) => client.recorder.newest.has(room))),
+      READY_MS,
+    )
     publisher.start()
     const endMs = Date.now() + seconds * 1_000
     const actions: ActionDone[] = []
@@ -71,20 +77,43 @@ export async function run(options: RunOptions): Promise<Result> {
     const note = (error: Error) => void faults.push(error.message.slice(0, 300))
     await publisher.finish(HEALED_MS).catch(note)
     await everybodyHasTheLast(stage)
-    await Promise.all(brokers.map((broker, i) => eventually(async () => (await broker.whyNotReady()) === undefined, HEALED_MS / 4).catch(async () => void faults.push(`broker ${i} is not ready: ${await broker.whyNotReady()}`))))
+    await Promise.all(
+      brokers.map((broker, i) =>
+        eventually(async () => (await broker.whyNotReady()) === undefined, HEALED_MS / 4).catch(
+          async () => void faults.push(`broker ${i} is not ready: ${await broker.whyNotReady()}`),
+        ),
+      ),
+    )
     await new Promise((resolve) => setTimeout(resolve, AFTERGLOW_MS))
-    const truth = { published: publisher.published, repeated: publisher.repeated, destroys: schedule.destroys ?? false, stored: await readStored(stage).catch((error: Error) => {
-      note(error)
-      return new Map<string, number[]>()
-    }) }
+    const truth = {
+      published: publisher.published,
+      repeated: publisher.repeated,
+      destroys: schedule.destroys ?? false,
+      stored: await readStored(stage).catch((error: Error) => {
+        note(error)
+        return new Map<string, number[]>()
+      }),
+    }
     for (const client of clients) client.end()
     if (!truth.destroys) faults.push(...lostByNats(truth))
     const verdicts = clients.map((client) => judge(client, truth))
     const exits = brokers.flatMap((broker) => [...broker.exits, ...broker.workerDeaths])
     return {
-      schedule: schedule.name, seed, natsVersion: versionOf(options.nats), published: publisher.total, verdicts, actions, exits, faults,
+      schedule: schedule.name,
+      seed,
+      natsVersion: versionOf(options.nats),
+      published: publisher.total,
+      verdicts,
+      actions,
+      exits,
+      faults,
       passed: verdicts.every(({ passed }) => passed) && exits.length === 0 && faults.length === 0,
-      evidence: { startMs, clients, brokerLogs: brokers.map(({ broker }) => broker.log), natsLogs: stage.nats.nodes.map(({ log }) => log) },
+      evidence: {
+        startMs,
+        clients,
+        brokerLogs: brokers.map(({ broker }) => broker.log),
+        natsLogs: stage.nats.nodes.map(({ log }) => log),
+      },
     }
   } finally {
     await stage.clear()
@@ -111,8 +140,8 @@ async function heal({ nats, brokers, natsProxies, clientProxies }: Stage): Promi
 }
 
 /**
- * Who comes back anew has nothing to wait for: there is another event for each room every while. A slow client may take its
- * time, as long as it gets on.
+ * Who comes back anew has nothing to wait for: there is another event for each room every while. A slow client may take
+ * its time, as long as it gets on.
  */
 async function everybodyHasTheLast(stage: Stage): Promise<void> {
   const { clients, publisher } = stage
@@ -120,7 +149,12 @@ async function everybodyHasTheLast(stage: Stage): Promise<void> {
   const stepOf = () => late().reduce((sum, { marks }) => sum + marks.length, 0)
   const capMs = Date.now() + CATCH_UP_MS
   let [step, sinceMs] = [stepOf(), Date.now()]
-  while (!(await eventually(() => late().length === 0, ROUND_MS).then(() => true, () => false))) {
+  while (
+    !(await eventually(() => late().length === 0, ROUND_MS).then(
+      () => true,
+      () => false,
+    ))
+  ) {
     if (stepOf() !== step) [step, sinceMs] = [stepOf(), Date.now()]
     if (Date.now() > Math.min(capMs, sinceMs + HEALED_MS)) return
     await publisher.once()
@@ -154,6 +188,10 @@ async function readStored({ nats }: Stage): Promise<Map<string, number[]>> {
 }
 
 function lostByNats({ published, stored }: Truth): string[] {
-  const missing = [...published].flatMap(([room, count]) => Array.from({ length: count }, (_, n) => `${room}#${n}`)).filter((key) => !stored.has(key))
-  return missing.length === 0 ? [] : [`NATS acknowledged ${missing.length} events that it does not have: ${missing.slice(0, 5).join(', ')}`]
+  const missing = [...published]
+    .flatMap(([room, count]) => Array.from({ length: count }, (_, n) => `${room}#${n}`))
+    .filter((key) => !stored.has(key))
+  return missing.length === 0
+    ? []
+    : [`NATS acknowledged ${missing.length} events that it does not have: ${missing.slice(0, 5).join(', ')}`]
 }

@@ -7,7 +7,10 @@ const CONNECT_MS = 3_000
 const ANSWER_MS = 3_000
 const BACK_MS = 300
 
-/** The real `socket.io-client`: comes back by itself, recovers where it can, joins its rooms anew where it could not, and records what it gets. */
+/**
+ * The real `socket.io-client`: comes back by itself, recovers where it can, joins its rooms anew where it could not,
+ * and records what it gets.
+ */
 export class SocketIoChaosClient implements History {
   readonly client: string
   readonly kind = 'socket.io'
@@ -23,7 +26,14 @@ export class SocketIoChaosClient implements History {
   constructor(name: string, transport: keyof typeof TRANSPORTS, port: number, rooms: readonly string[]) {
     this.client = `${name} Socket.IO ${transport}`
     this.rooms = rooms
-    this.socket = io(`http://127.0.0.1:${port}/chaos`, { auth: { token: token(name) }, transports: [...TRANSPORTS[transport]], forceNew: true, timeout: CONNECT_MS, reconnectionDelay: 50, reconnectionDelayMax: 500 })
+    this.socket = io(`http://127.0.0.1:${port}/chaos`, {
+      auth: { token: token(name) },
+      transports: [...TRANSPORTS[transport]],
+      forceNew: true,
+      timeout: CONNECT_MS,
+      reconnectionDelay: 50,
+      reconnectionDelayMax: 500,
+    })
     this.socket.on('connect', () => void this.arrive())
     this.socket.on('disconnect', (reason) => {
       this.recorder.disconnected(reason)
@@ -34,7 +44,9 @@ export class SocketIoChaosClient implements History {
       this.recorder.note(`refused: ${error.message} ${JSON.stringify((error as { data?: unknown }).data)}`)
       this.comeBack()
     })
-    this.socket.on('numbered', ({ room, n }: { room: string; n: number }, position: string) => this.recorder.event(room, n, position))
+    this.socket.on('numbered', ({ room, n }: { room: string; n: number }, position: string) =>
+      this.recorder.event(room, n, position),
+    )
   }
 
   get marks(): History['marks'] {
@@ -52,7 +64,10 @@ export class SocketIoChaosClient implements History {
     if (!this.first) this.recorder.connected(recovered)
     for (const room of this.rooms) {
       while (this.socket.connected && this.socket.id === id && !this.joined.has(room)) {
-        const answer = await this.socket.timeout(ANSWER_MS).emitWithAck('join', { room }).catch(() => 'no answer')
+        const answer = await this.socket
+          .timeout(ANSWER_MS)
+          .emitWithAck('join', { room })
+          .catch(() => 'no answer')
         if (answer.room === room) this.joined.add(room)
         else {
           this.recorder.note(`join ${room}: ${JSON.stringify(answer)}`)

@@ -19,7 +19,12 @@ const NODES: Readonly<Record<string, (t: Test) => Promise<[Source, Source]>>> = 
     const nats = await TestNats.start()
     t.teardown(() => nats.stop())
     const open = async () => {
-      const source = await NatsSource.open({ url: nats.url, creds: '', stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 }, log: makeLogger('silent') })
+      const source = await NatsSource.open({
+        url: nats.url,
+        creds: '',
+        stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 },
+        log: makeLogger('silent'),
+      })
       t.teardown(() => source.close())
       return source
     }
@@ -45,20 +50,29 @@ for (const [name, open] of Object.entries(NODES)) {
     const [a, b] = [await node(t, one), await node(t, two)]
     const users = range(1, 20).map((n) => `user-${n}`)
     const want = (mode: 'exclusive' | 'shared', file: string) =>
-      Promise.all(users.map((user, i) => {
-        const { locks, here } = i % 2 ? a : b
-        here.add(user)
-        return locks.acquire('app', { file }, user, mode, 100)
-      }))
+      Promise.all(
+        users.map((user, i) => {
+          const { locks, here } = i % 2 ? a : b
+          here.add(user)
+          return locks.acquire('app', { file }, user, mode, 100)
+        }),
+      )
     const outcomes = await want('exclusive', 'x')
     const winner = users[outcomes.findIndex(({ granted }) => granted)]
     t.equal(outcomes.filter(({ granted }) => granted).length, 1)
-    t.ok(outcomes.every((outcome) => outcome.granted || outcome.holder.userId === winner), 'all others hear who it is')
+    t.ok(
+      outcomes.every((outcome) => outcome.granted || outcome.holder.userId === winner),
+      'all others hear who it is',
+    )
     t.ok((await want('shared', 'y')).every(({ granted }) => granted))
     const { lock, others } = await a.locks.release('app', { file: 'y' }, 'user-1')
     t.same([lock, others.length], [{ resource: { file: 'y' }, userId: 'user-1', mode: 'shared' }, 19])
     t.same((await a.locks.release('app', { file: 'z' }, 'user-1')).lock, undefined)
-    t.same(await a.locks.acquire('other', { file: 'x' }, 'user-1', 'exclusive', 100).then(({ granted }) => granted), true, 'another application has its own')
+    t.same(
+      await a.locks.acquire('other', { file: 'x' }, 'user-1', 'exclusive', 100).then(({ granted }) => granted),
+      true,
+      'another application has its own',
+    )
   })
 
   t.test(`${name}: who is nowhere loses their locks, once over all nodes; who shares them stays`, async (t) => {
@@ -66,7 +80,8 @@ for (const [name, open] of Object.entries(NODES)) {
     const [a, b] = [await node(t, one), await node(t, two)]
     a.here.add('ann')
     b.here.add('bob')
-    const take = ({ locks }: typeof a, user: string, file: string, mode: 'exclusive' | 'shared') => locks.acquire('app', { file }, user, mode, 100)
+    const take = ({ locks }: typeof a, user: string, file: string, mode: 'exclusive' | 'shared') =>
+      locks.acquire('app', { file }, user, mode, 100)
     for (const file of ['s', 't']) await take(a, 'ann', file, 'shared')
     await take(b, 'bob', 's', 'shared')
     await take(a, 'ann', 'x', 'exclusive')
@@ -79,16 +94,19 @@ for (const [name, open] of Object.entries(NODES)) {
     t.match(await take(b, 'bob', 'x', 'exclusive'), { granted: true })
   })
 
-  t.test(`${name}: a node without an application's contract took its locks away and told nobody: it leaves them to those that have it`, async (t) => {
-    const [one, two] = await open(t)
-    const [a, b] = [await node(t, one), await node(t, two)]
-    b.locks.serves = () => false
-    a.here.add('ann')
-    const files = range(1, 20).map((n) => `f${n}`)
-    for (const file of files) await a.locks.acquire('app', { file }, 'ann', 'exclusive', 100)
-    a.here.delete('ann')
-    a.locks.left('app', 'ann')
-    await eventually(() => a.freed.length + b.freed.length >= files.length)
-    t.equal(b.freed.length, 0)
-  })
+  t.test(
+    `${name}: a node without an application's contract took its locks away and told nobody: it leaves them to those that have it`,
+    async (t) => {
+      const [one, two] = await open(t)
+      const [a, b] = [await node(t, one), await node(t, two)]
+      b.locks.serves = () => false
+      a.here.add('ann')
+      const files = range(1, 20).map((n) => `f${n}`)
+      for (const file of files) await a.locks.acquire('app', { file }, 'ann', 'exclusive', 100)
+      a.here.delete('ann')
+      a.locks.left('app', 'ann')
+      await eventually(() => a.freed.length + b.freed.length >= files.length)
+      t.equal(b.freed.length, 0)
+    },
+  )
 }

@@ -6,7 +6,11 @@ const encoded = (text: string) => Buffer.from(text).toString('base64url')
 
 t.test('a process that stood still for a minute told everybody that users of other nodes had left', async (t) => {
   let changed: Changed = () => {}
-  const kv = { watch: async (listener: Changed) => void (changed = listener), put: async () => 1, delete: async () => true } as unknown as KeyValue
+  const kv = {
+    watch: async (listener: Changed) => void (changed = listener),
+    put: async () => 1,
+    delete: async () => true,
+  } as unknown as KeyValue
   const presence = await Presence.open({ connected: true, keyValue: async () => kv } as unknown as Source, 'here')
   t.teardown(() => presence.close())
   const told: string[] = []

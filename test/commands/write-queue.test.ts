@@ -19,20 +19,28 @@ function counting() {
   return { kv: bucket as KeyValue, seen }
 }
 
-t.test('thousands of writes at once held the event loop for seconds: a few are begun in each turn, and all are written', async (t) => {
-  const { kv, seen } = counting()
-  const queue = new WriteQueue(kv)
-  await Promise.all(Array.from({ length: 1_000 }, (_, n) => queue.write(`k${n}`, Buffer.from(String(n)))))
-  t.equal(seen.puts, 1_000)
-  t.ok(seen.most <= 64, `${seen.most} in a turn`)
-  t.equal(Buffer.from((await kv.get('k999'))?.value ?? []).toString(), '999')
-})
+t.test(
+  'thousands of writes at once held the event loop for seconds: a few are begun in each turn, and all are written',
+  async (t) => {
+    const { kv, seen } = counting()
+    const queue = new WriteQueue(kv)
+    await Promise.all(Array.from({ length: 1_000 }, (_, n) => queue.write(`k${n}`, Buffer.from(String(n)))))
+    t.equal(seen.puts, 1_000)
+    t.ok(seen.most <= 64, `${seen.most} in a turn`)
+    t.equal(Buffer.from((await kv.get('k999'))?.value ?? []).toString(), '999')
+  },
+)
 
 t.test('of a key that changes while it waits only the newest value is written', async (t) => {
   const { kv, seen } = counting()
   const queue = new WriteQueue(kv)
   const first = queue.write('k', Buffer.from('1'))
-  await Promise.all([first, queue.write('gone', Buffer.from('1')), queue.write('k', Buffer.from('2')), queue.write('gone', undefined)])
+  await Promise.all([
+    first,
+    queue.write('gone', Buffer.from('1')),
+    queue.write('k', Buffer.from('2')),
+    queue.write('gone', undefined),
+  ])
   t.equal(Buffer.from((await kv.get('k'))?.value ?? []).toString(), '2')
   t.equal(await kv.get('gone'), undefined)
   t.equal(seen.puts, 1)

@@ -13,7 +13,8 @@ t.test('MAX_CONNECTIONS that fits stays as it is, and nothing is said', async (t
 t.test('MAX_CONNECTIONS that does not fit becomes what does, and it is said why and what to do', async (t) => {
   const { config: fitted, warning = '' } = withinFileLimit(config(50_000), 20_000)
   t.equal(fitted.maxConnections, 19_800)
-  for (const part of ['MAX_CONNECTIONS=50000', '20000 files', '19800 connections', 'ulimit -n', 'LimitNOFILE']) t.match(warning, part)
+  for (const part of ['MAX_CONNECTIONS=50000', '20000 files', '19800 connections', 'ulimit -n', 'LimitNOFILE'])
+    t.match(warning, part)
 })
 
 t.test('the limit of this very process is read', async (t) => {

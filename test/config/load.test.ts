@@ -34,11 +34,18 @@ t.test('every default is within its own limits', async (t) => {
 })
 
 t.test('values that are empty or blank are as values not set', async (t) => {
-  for (const blank of ['', '   ']) t.same(loadConfig(Object.fromEntries(TABLE.map(([, option]) => [option.env, blank]))), loadConfig({}))
+  for (const blank of ['', '   '])
+    t.same(loadConfig(Object.fromEntries(TABLE.map(([, option]) => [option.env, blank]))), loadConfig({}))
 })
 
 t.test('values are read by their type, and blanks around them do not count', async (t) => {
-  const config: Config = loadConfig({ PORT: ' 0 ', CORS_ORIGINS: 'https://a.example, https://b.example ,', CONTRACTS: './a.ts', HOST: ' ::1 ', STREAM_MAX_BYTES: '0' })
+  const config: Config = loadConfig({
+    PORT: ' 0 ',
+    CORS_ORIGINS: 'https://a.example, https://b.example ,',
+    CONTRACTS: './a.ts',
+    HOST: ' ::1 ',
+    STREAM_MAX_BYTES: '0',
+  })
   t.equal(config.port, 0)
   t.same(config.corsOrigins, ['https://a.example', 'https://b.example'])
   t.same(config.contracts, ['./a.ts'])
@@ -49,7 +56,16 @@ t.test('values are read by their type, and blanks around them do not count', asy
 t.test('a number that is none, or out of its range, is named with the range and the unit', async (t) => {
   for (const [, option] of TABLE.filter(([, { type }]) => type === 'integer')) {
     const { env, min = 0, max = Number.MAX_SAFE_INTEGER, unit = '' } = option
-    for (const value of ['x', '1.5', '1,000', '10k', 'NaN', 'Infinity', String(min - 1), ...(max < Number.MAX_SAFE_INTEGER ? [String(max + 1)] : [])]) {
+    for (const value of [
+      'x',
+      '1.5',
+      '1,000',
+      '10k',
+      'NaN',
+      'Infinity',
+      String(min - 1),
+      ...(max < Number.MAX_SAFE_INTEGER ? [String(max + 1)] : []),
+    ]) {
       const [fault = '', ...others] = faults({ [env]: value })
       t.same(others, [])
       t.ok(fault.startsWith(`${env}=${value}: `), fault)
@@ -60,9 +76,22 @@ t.test('a number that is none, or out of its range, is named with the range and 
 })
 
 t.test('all faults are told at once, each by its name', async (t) => {
-  const lines = faults({ PORT: 'x', MAX_CONNECTIONS: '0', LOG_LEVEL: 'loud', TLS_CERT_FILE: '/cert.pem', JWKS_URL: 'nowhere', NATS_CREDS: '/user.creds', NODE_ENV: 'production', JWT_SECRET: '' })
+  const lines = faults({
+    PORT: 'x',
+    MAX_CONNECTIONS: '0',
+    LOG_LEVEL: 'loud',
+    TLS_CERT_FILE: '/cert.pem',
+    JWKS_URL: 'nowhere',
+    NATS_CREDS: '/user.creds',
+    NODE_ENV: 'production',
+    JWT_SECRET: '',
+  })
   t.equal(lines.length, 6)
-  for (const name of ['PORT', 'MAX_CONNECTIONS', 'LOG_LEVEL', 'TLS_CERT_FILE', 'JWKS_URL', 'NATS_CREDS']) t.ok(lines.some((line) => line.startsWith(name)), name)
+  for (const name of ['PORT', 'MAX_CONNECTIONS', 'LOG_LEVEL', 'TLS_CERT_FILE', 'JWKS_URL', 'NATS_CREDS'])
+    t.ok(
+      lines.some((line) => line.startsWith(name)),
+      name,
+    )
 })
 
 t.test('options that only make sense together are checked together', async (t) => {
@@ -76,7 +105,12 @@ t.test('options that only make sense together are checked together', async (t) =
 t.test('production without a key is refused, with each kind of key it starts', async (t) => {
   t.match(faults({ NODE_ENV: 'production' }), [/^NODE_ENV=production: .*JWT_SECRET.*JWT_PUBLIC_KEY.*JWKS_URL/])
   t.equal(faults({ NODE_ENV: 'production', PUBLISH_KEY: 'a-key' }).length, 1, 'a publish key signs no tokens')
-  for (const key of [{ JWT_SECRET: 'a-secret-of-thirty-two-bytes-....' }, { JWT_PUBLIC_KEY: '/key.pem' }, { JWKS_URL: 'https://id.example/jwks.json' }]) t.same(faults({ NODE_ENV: 'production', ...key }), [])
+  for (const key of [
+    { JWT_SECRET: 'a-secret-of-thirty-two-bytes-....' },
+    { JWT_PUBLIC_KEY: '/key.pem' },
+    { JWKS_URL: 'https://id.example/jwks.json' },
+  ])
+    t.same(faults({ NODE_ENV: 'production', ...key }), [])
 })
 
 t.test('a short JWT_SECRET can be found by trying: production refuses it, elsewhere it is warned of', async (t) => {
@@ -102,15 +136,28 @@ t.test('what is secret in an option is not shown, wherever it was put', async (t
     ['jwtPublicKey', '-----BEGIN PRIVATE KEY-----s3cret', '(PEM text)'],
     ['jwtPublicKey', '/etc/key.pem', '/etc/key.pem'],
     ['port', 8000, '8000'],
-  ] as const) t.equal(shown(name, value), expected)
-  for (const url of ['ftp://id.example/s3cret?s3cret', 'https://user:s3cret@id.example/keys']) t.match(faults({ JWKS_URL: url }), [/^JWKS_URL=[^:]*:\/\/(…@)?id\.example/])
+  ] as const)
+    t.equal(shown(name, value), expected)
+  for (const url of ['ftp://id.example/s3cret?s3cret', 'https://user:s3cret@id.example/keys'])
+    t.match(faults({ JWKS_URL: url }), [/^JWKS_URL=[^:]*:\/\/(…@)?id\.example/])
   t.notMatch(faults({ JWKS_URL: 'https://user:s3cret@id.example/keys' }).join(), 's3cret')
 })
 
 t.test('no secret is ever in an error', async (t) => {
-  const secrets = Object.fromEntries(TABLE.filter(([, { secret }]) => secret).map(([, { env }]) => [env, `s3cret-${env}`]))
+  const secrets = Object.fromEntries(
+    TABLE.filter(([, { secret }]) => secret).map(([, { env }]) => [env, `s3cret-${env}`]),
+  )
   t.same(Object.keys(secrets).sort(), ['JWT_SECRET', 'PUBLISH_KEY'])
-  const lines = faults({ ...secrets, NODE_ENV: 'production', PORT: 'x', OPS_PORT: '-1', LOG_LEVEL: 'loud', TLS_CERT_FILE: '/cert.pem', JWKS_URL: 'nowhere', NATS_CREDS: '/user.creds' })
+  const lines = faults({
+    ...secrets,
+    NODE_ENV: 'production',
+    PORT: 'x',
+    OPS_PORT: '-1',
+    LOG_LEVEL: 'loud',
+    TLS_CERT_FILE: '/cert.pem',
+    JWKS_URL: 'nowhere',
+    NATS_CREDS: '/user.creds',
+  })
   t.ok(lines.length >= 6)
   t.notMatch(lines.join('\n'), 's3cret')
 })
@@ -128,7 +175,8 @@ t.test('variables and flags are unique, and say what they are about', async (t) 
 
 t.test('WORKERS is a number, or auto; more than one needs NATS', async (t) => {
   const nats = { NATS_URL: 'nats://127.0.0.1:4222' }
-  for (const value of ['0', '-1', '1.5', 'many', '257', 'NaN']) t.match(faults({ WORKERS: value, ...nats }), [`WORKERS=${value}: wants a whole number from 1 to 256, or auto`])
+  for (const value of ['0', '-1', '1.5', 'many', '257', 'NaN'])
+    t.match(faults({ WORKERS: value, ...nats }), [`WORKERS=${value}: wants a whole number from 1 to 256, or auto`])
   t.match(faults({ WORKERS: '2' }), [/^WORKERS=2: more than one process needs NATS/])
   t.same(faults({ WORKERS: '2', ...nats }), [])
   t.equal(workersOf(loadConfig({})), 1)

@@ -22,7 +22,12 @@ const SOURCES: Readonly<Record<string, (t: Test) => Promise<Source>>> = {
   },
   nats: async (t) => {
     const nats = await TestNats.start()
-    const source = await NatsSource.open({ url: nats.url, creds: '', stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 }, log: makeLogger('silent') })
+    const source = await NatsSource.open({
+      url: nats.url,
+      creds: '',
+      stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 },
+      log: makeLogger('silent'),
+    })
     urls.set(source, nats.url)
     t.teardown(async () => {
       await source.close()
@@ -36,7 +41,12 @@ const SOURCES: Readonly<Record<string, (t: Test) => Promise<Source>>> = {
 async function beside(t: Test, source: Source): Promise<Source> {
   const url = urls.get(source)
   if (url === undefined) return source
-  const other = await NatsSource.open({ url, creds: '', stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 }, log: makeLogger('silent') })
+  const other = await NatsSource.open({
+    url,
+    creds: '',
+    stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 },
+    log: makeLogger('silent'),
+  })
   t.teardown(() => other.close())
   return other
 }
@@ -102,7 +112,10 @@ for (const [name, open] of Object.entries(SOURCES)) {
     source.consume(0, collector)
     await collector.has(2)
     for (const messages of [collector.messages, await source.read(0, 2)]) {
-      t.same(messages.map(({ msgpack }) => msgpack), [true, false])
+      t.same(
+        messages.map(({ msgpack }) => msgpack),
+        [true, false],
+      )
       t.same(Buffer.from(messages[0]?.body as Uint8Array), body)
     }
   })
@@ -118,7 +131,11 @@ for (const [name, open] of Object.entries(SOURCES)) {
     source.consume(50, fromEnd)
     await fromStart.has(50)
     await fill(source, 51, 80)
-    for (const [collector, first] of [[fromStart, 1], [fromMiddle, 21], [fromEnd, 51]] as const) {
+    for (const [collector, first] of [
+      [fromStart, 1],
+      [fromMiddle, 21],
+      [fromEnd, 51],
+    ] as const) {
       await collector.has(81 - first)
       t.same(collector.seqs, range(first, 80))
       t.same(collector.texts, range(first, 80).map(String))
@@ -178,18 +195,29 @@ for (const [name, open] of Object.entries(SOURCES)) {
 
   t.test(`${name}: what is read may be of one subject, of all that begin alike, and end at a sequence`, async (t) => {
     const source = await open(t)
-    for (const n of range(1, 400)) await source.publish(n % 100 === 0 ? 'events.app.rare:thing' : n % 4 === 0 ? 'events.another.thing' : 'events.app.thing', bytes(`${n}`))
-    const read = async (afterSeq: number, limit: number, part: Parameters<Source['read']>[2]) => (await source.read(afterSeq, limit, part)).map(({ seq }) => seq)
+    for (const n of range(1, 400))
+      await source.publish(
+        n % 100 === 0 ? 'events.app.rare:thing' : n % 4 === 0 ? 'events.another.thing' : 'events.app.thing',
+        bytes(`${n}`),
+      )
+    const read = async (afterSeq: number, limit: number, part: Parameters<Source['read']>[2]) =>
+      (await source.read(afterSeq, limit, part)).map(({ seq }) => seq)
     t.same(await read(0, 10, { subject: 'events.app.rare:thing' }), [100, 200, 300, 400])
     t.same(await read(100, 2, { subject: 'events.app.rare:thing' }), [200, 300])
     t.same(await read(100, 10, { subject: 'events.app.rare:thing', upToSeq: 300 }), [200, 300])
     t.same(await read(100, 10, { subject: 'events.app.rare:thing', upToSeq: 199 }), [])
     t.same(await read(400, 10, { subject: 'events.app.rare:thing' }), [])
     t.same(await read(0, 10, { subject: 'events.nobody.thing' }), [])
-    t.same(await read(0, 1_000, { subject: 'events.app.>' }), range(1, 400).filter((n) => n % 100 === 0 || n % 4 !== 0))
+    t.same(
+      await read(0, 1_000, { subject: 'events.app.>' }),
+      range(1, 400).filter((n) => n % 100 === 0 || n % 4 !== 0),
+    )
     t.same(await read(7, 1_000, { upToSeq: 290 }), range(8, 290))
     t.same(await read(7, 100, { upToSeq: 290 }), range(8, 107))
-    t.same(await read(7, 1_000, { subject: 'events.another.>', upToSeq: 390 }), range(8, 390).filter((n) => n % 4 === 0 && n % 100 !== 0))
+    t.same(
+      await read(7, 1_000, { subject: 'events.another.>', upToSeq: 390 }),
+      range(8, 390).filter((n) => n % 4 === 0 && n % 100 !== 0),
+    )
     t.same(await read(300, 10, { upToSeq: 300 }), [])
     const some = await read(0, 1_000, { bytes: 300 })
     t.same(some, range(1, some.length))
@@ -217,7 +245,10 @@ for (const [name, open] of Object.entries(SOURCES)) {
     t.equal(await request('ask.app', 'first'), '1: first')
     t.equal(await request('ask.app', ''), '2: ')
     t.same(heard, ['first', ''])
-    for (const [subject, code] of [['ask.app.silent', 'TIMEOUT'], ['ask.another', 'SERVICE_UNAVAILABLE']] as const) {
+    for (const [subject, code] of [
+      ['ask.app.silent', 'TIMEOUT'],
+      ['ask.another', 'SERVICE_UNAVAILABLE'],
+    ] as const) {
       const error = await other.request(subject, bytes(''), 200).catch((thrown: unknown) => thrown)
       t.equal((error as BrokerError).code, code, subject)
     }
@@ -251,8 +282,16 @@ for (const [name, open] of Object.entries(SOURCES)) {
     const [longest, longer] = ['k'.repeat(2_048), 'k'.repeat(7_000)]
     const seen: string[] = []
     await kv.watch((key) => seen.push(key))
-    for (const act of [(): Promise<unknown> => kv.put(longer, bytes('1')), () => kv.create(longer, bytes('1')), () => kv.update(longer, bytes('1'), 1), () => kv.get(longer), () => kv.delete(longer)]) await t.rejects(act() as Promise<void>, { code: 'INVALID_MESSAGE' })
-    for (const key of ['', 'a b', '.a', 'a.', 'a..b', 'a*', 'ä']) await t.rejects(kv.get(key), { code: 'INVALID_MESSAGE' }, `no key: ${key}`)
+    for (const act of [
+      (): Promise<unknown> => kv.put(longer, bytes('1')),
+      () => kv.create(longer, bytes('1')),
+      () => kv.update(longer, bytes('1'), 1),
+      () => kv.get(longer),
+      () => kv.delete(longer),
+    ])
+      await t.rejects(act() as Promise<void>, { code: 'INVALID_MESSAGE' })
+    for (const key of ['', 'a b', '.a', 'a.', 'a..b', 'a*', 'ä'])
+      await t.rejects(kv.get(key), { code: 'INVALID_MESSAGE' }, `no key: ${key}`)
     await kv.put(longest, bytes('1'))
     t.equal(await text(kv, longest), '1')
     await eventually(() => seen.includes(longest))
@@ -289,7 +328,11 @@ for (const [name, open] of Object.entries(SOURCES)) {
 
   t.test(`${name}: buckets of the same name are the same, others are not`, async (t) => {
     const source = await open(t)
-    const [one, same, other] = [await source.keyValue('one', 60_000), await source.keyValue('one', 60_000), await source.keyValue('other', 60_000)]
+    const [one, same, other] = [
+      await source.keyValue('one', 60_000),
+      await source.keyValue('one', 60_000),
+      await source.keyValue('other', 60_000),
+    ]
     await one.put('a', bytes('1'))
     t.equal(await text(same, 'a'), '1')
     t.equal(await other.get('a'), undefined)
@@ -302,12 +345,23 @@ for (const [name, open] of Object.entries(SOURCES)) {
     await kv.put('b', bytes('3'))
     const seen: (string | undefined)[][] = []
     await kv.watch((key, value) => seen.push([key, value && Buffer.from(value).toString()]))
-    t.same([...seen].sort(), [['a', '1'], ['b', '3']], 'seen by the time that watch resolves')
+    t.same(
+      [...seen].sort(),
+      [
+        ['a', '1'],
+        ['b', '3'],
+      ],
+      'seen by the time that watch resolves',
+    )
     await kv.put('c', bytes('4'))
     await kv.put('a', bytes('5'))
     await kv.delete('b')
     await eventually(() => seen.length >= 5)
-    t.same(seen.slice(2), [['c', '4'], ['a', '5'], ['b', undefined]])
+    t.same(seen.slice(2), [
+      ['c', '4'],
+      ['a', '5'],
+      ['b', undefined],
+    ])
   })
 
   t.test(`${name}: a watch of an empty bucket resolves, and tells what comes`, async (t) => {

@@ -17,7 +17,11 @@ const SHOP: Contract = {
     typed: event(Type.Object({ n: Type.Number(), name: Type.Optional(Type.String()) })),
   },
   groups: { orders: ['order_seen'], everything: ['order_*', 'price'] },
-  rooms: { 'store:{id}': { allows: (claims, id) => claims.project_access?.includes(id) ?? false }, 'lobby': {}, 'a.b:{id}': {} },
+  rooms: {
+    'store:{id}': { allows: (claims, id) => claims.project_access?.includes(id) ?? false },
+    lobby: {},
+    'a.b:{id}': {},
+  },
   filters: { item: { of: (data) => data.item }, tag: { of: (data) => data.tags } },
   access: [
     { claim: 'library_access', absent: 'all', of: (data) => data.library },
@@ -26,10 +30,16 @@ const SHOP: Contract = {
 }
 
 const alice = (claims: Partial<Claims> = {}): Claims => ({ sub: 'alice', exp: 9_999_999_999, ...claims })
-const compile = (contract: Contract = SHOP, participantsOf: ParticipantsOf = () => []) => new CompiledContract(contract, {}, participantsOf)
+const compile = (contract: Contract = SHOP, participantsOf: ParticipantsOf = () => []) =>
+  new CompiledContract(contract, {}, participantsOf)
 const shop = compile()
 
-function route(type: string, data: Record<string, unknown>, more: { user_id?: string; rooms?: string[] } = {}, contract = shop) {
+function route(
+  type: string,
+  data: Record<string, unknown>,
+  more: { user_id?: string; rooms?: string[] } = {},
+  contract = shop,
+) {
   const found = contract.route({ type, data, timestamp: '', ...more }, 1)
   if (found === undefined) throw new Error(`there is no event ${type}`)
   return found
@@ -45,26 +55,40 @@ t.test('a name in subscribe is an event without rooms, or a group of them', asyn
   t.same(shop.typesOf('order_seen'), ['order_seen'])
   t.same(shop.typesOf('orders'), ['order_seen'])
   t.same(shop.typesOf('everything'), ['order_placed', 'order_seen', 'price'])
-  for (const name of ['order_placed', 'nothing', '', 'constructor', '__proto__', 'order_*']) t.throws(() => shop.typesOf(name), { code: 'UNKNOWN_EVENT' }, name)
-  t.throws(() => shop.typesOf('x'.repeat(10_000)), { message: /^.{0,200}$/ }, 'the answer is not as long as the question')
+  for (const name of ['order_placed', 'nothing', '', 'constructor', '__proto__', 'order_*'])
+    t.throws(() => shop.typesOf(name), { code: 'UNKNOWN_EVENT' }, name)
+  t.throws(
+    () => shop.typesOf('x'.repeat(10_000)),
+    { message: /^.{0,200}$/ },
+    'the answer is not as long as the question',
+  )
 })
 
 t.test('a group of the Game Djinn contract is all events whose names start so', async (t) => {
   const compiled = compile(gameDjinn)
   const types = Object.keys(gameDjinn.events)
-  t.same(compiled.typesOf('ai_chat'), types.filter((type) => type.startsWith('ai_')))
+  t.same(
+    compiled.typesOf('ai_chat'),
+    types.filter((type) => type.startsWith('ai_')),
+  )
   t.ok(compiled.typesOf('sync_progress').length > 3, 'the group, and not the event of that name alone')
 })
 
 t.test('one room may show every event, under a name without braces', async (t) => {
   const shows = () => undefined
   t.equal(compile({ ...SHOP, rooms: { watch: { shows } } }).audience.view?.room, 'watch')
-  for (const rooms of [{ watch: { shows }, look: { shows } }, { 'watch:{id}': { shows } }] as NonNullable<Contract['rooms']>[]) t.throws(() => compile({ ...SHOP, rooms }), { code: 'CONTRACT_INVALID' })
+  for (const rooms of [{ watch: { shows }, look: { shows } }, { 'watch:{id}': { shows } }] as NonNullable<
+    Contract['rooms']
+  >[])
+    t.throws(() => compile({ ...SHOP, rooms }), { code: 'CONTRACT_INVALID' })
 })
 
 t.test('a group that names no event is a fault of the contract', async (t) => {
   for (const pattern of ['order_plced', 'nothing_*']) {
-    t.throws(() => compile({ ...SHOP, groups: { orders: ['order_seen', pattern] } }), { code: 'CONTRACT_INVALID', message: new RegExp(`shop.*orders.*${pattern.replace('*', '\\*')}`) })
+    t.throws(() => compile({ ...SHOP, groups: { orders: ['order_seen', pattern] } }), {
+      code: 'CONTRACT_INVALID',
+      message: new RegExp(`shop.*orders.*${pattern.replace('*', '\\*')}`),
+    })
   }
 })
 
@@ -73,10 +97,11 @@ t.test('an event goes to the rooms that the contract derives, or else to those o
   t.same(route('order_seen', {}).rooms, ['order_seen'])
   t.equal(route('order_seen', {}).users, undefined)
   t.equal(route('order_seen', {}).audience, shop.audience)
-  for (const type of ['nothing', 'constructor', '__proto__', 'toString']) t.equal(shop.route({ type, data: {}, timestamp: '' }, 1), undefined, type)
+  for (const type of ['nothing', 'constructor', '__proto__', 'toString'])
+    t.equal(shop.route({ type, data: {}, timestamp: '' }, 1), undefined, type)
 })
 
-t.test('the producer\'s rooms override those of the contract', async (t) => {
+t.test("the producer's rooms override those of the contract", async (t) => {
   t.same(route('order_placed', { store: 7 }, { rooms: ['lobby'] }).rooms, ['lobby'])
   t.same(route('order_seen', {}, { rooms: [] }).rooms, [])
 })
@@ -91,10 +116,21 @@ t.test('an event of a conversation is for those who took part in it', async (t) 
     asked.push([app, conversation])
     return ['bob', 'carol']
   })
-  t.same(contract.audience.participantsIn(route('chat', { conversation: 'c1' }, {}, contract).conversation as string), ['bob', 'carol'])
+  t.same(contract.audience.participantsIn(route('chat', { conversation: 'c1' }, {}, contract).conversation as string), [
+    'bob',
+    'carol',
+  ])
   t.same(asked, [['shop', 'c1']])
-  t.same(route('chat', { conversation: 'c1' }, { user_id: 'dave' }, contract).users, ['dave'], 'a user named by the producer comes first')
-  t.same([route('chat', {}, {}, contract).users, route('chat', {}, {}, contract).conversation], [undefined, undefined], 'no conversation: everybody')
+  t.same(
+    route('chat', { conversation: 'c1' }, { user_id: 'dave' }, contract).users,
+    ['dave'],
+    'a user named by the producer comes first',
+  )
+  t.same(
+    [route('chat', {}, {}, contract).users, route('chat', {}, {}, contract).conversation],
+    [undefined, undefined],
+    'no conversation: everybody',
+  )
   t.same(compile().audience.participantsIn('c1'), [], 'nobody took part: nobody gets it')
 })
 
@@ -110,7 +146,8 @@ t.test('a filter lets through what carries one of its values, or none at all', a
   t.equal(sees({}, { tag: 'x' }, facets({ tags: ['z', 'y'] })), false)
   t.equal(sees({}, { item: 'a', tag: 'x' }, facets({ item: 'a', tags: ['y'] })), false, 'every filter counts')
   t.equal(sees({}, { item: null }, facets({ item: 'a' })), true, 'a filter without a value is none')
-  for (const name of ['nothing', 'constructor', '__proto__', 'library']) t.throws(() => shop.predicate(alice(), Object.fromEntries([[name, 'a']])), { code: 'UNKNOWN_FILTER' }, name)
+  for (const name of ['nothing', 'constructor', '__proto__', 'library'])
+    t.throws(() => shop.predicate(alice(), Object.fromEntries([[name, 'a']])), { code: 'UNKNOWN_FILTER' }, name)
 })
 
 t.test('what the token allows guards every event, whatever is filtered', async (t) => {
@@ -124,7 +161,11 @@ t.test('what the token allows guards every event, whatever is filtered', async (
   t.equal(sees({}, {}, facets({ session: 's1' })), false, 'absent: none')
   t.equal(sees({ session_access: ['s1'] }, {}, facets({ session: 's1' })), true)
   t.equal(sees({ session_access: ['*'] }, {}, facets({ session: 's1' })), true)
-  t.equal(sees({ roles: ['admin'], library_access: ['l1'] }, {}, facets({ library: 'l2', session: 's1' })), true, 'an admin sees all')
+  t.equal(
+    sees({ roles: ['admin'], library_access: ['l1'] }, {}, facets({ library: 'l2', session: 's1' })),
+    true,
+    'an admin sees all',
+  )
   t.equal(sees({ roles: ['engineer'] }, {}, facets({ session: 's1' })), false)
   t.equal(sees({ library_access: ['l1'] }, { item: 'a' }, facets({ library: 'l2', item: 'a' })), false)
   t.equal(sees({ library_access: ['l1'] }, { item: 'a' }, facets({ library: 'l1', item: 'b' })), false)
@@ -152,7 +193,21 @@ t.test('rooms may be joined where a pattern fits and the token allows it', async
   t.equal(check('store:7', { roles: ['admin'] }), 'joined')
   t.equal(check('lobby'), 'joined')
   t.equal(check('a.b:x'), 'joined')
-  for (const room of ['', 'nothing', 'order_seen', 'store:', 'store', 'xstore:7', 'store:7:8', 'store:7\n', 'store:*', 'store:a/b', 'lobby2', 'axb:x', `store:${'x'.repeat(129)}`]) {
+  for (const room of [
+    '',
+    'nothing',
+    'order_seen',
+    'store:',
+    'store',
+    'xstore:7',
+    'store:7:8',
+    'store:7\n',
+    'store:*',
+    'store:a/b',
+    'lobby2',
+    'axb:x',
+    `store:${'x'.repeat(129)}`,
+  ]) {
     t.equal(check(room, { project_access: ['*', '7'] }), 'INVALID_ROOM', JSON.stringify(room.slice(0, 20)))
   }
 })

@@ -23,5 +23,9 @@ t.test('a megabyte of wrong values was looked at whole, for seconds: the first o
   t.ok(faults.length > 1 && faults.length <= 8)
   t.match(faults[0], /^\/list\/0\/n: /)
   t.ok(looks < 10_000, `${looks} of 100,000 were looked at`)
-  t.match(check({ list: Array(100_000).fill({ n: 1 }), id: 7 }), [/behind its first 2000 values/], 'what was cut off is not said to be missing')
+  t.match(
+    check({ list: Array(100_000).fill({ n: 1 }), id: 7 }),
+    [/behind its first 2000 values/],
+    'what was cut off is not said to be missing',
+  )
 })

@@ -20,14 +20,17 @@ function write(name: string, text: string): string {
 
 async function fault(file: string): Promise<string> {
   const error = await loadContract(file).catch((thrown: unknown) => thrown)
-  if (!(error instanceof BrokerError) || error.code !== 'CONTRACT_INVALID') throw new Error(`it was no CONTRACT_INVALID: ${error}`)
+  if (!(error instanceof BrokerError) || error.code !== 'CONTRACT_INVALID')
+    throw new Error(`it was no CONTRACT_INVALID: ${error}`)
   return error.message
 }
 
 t.test('a TypeScript contract anywhere on the machine loads, with what it imports', async (t) => {
   mkdirSync(join(folder, 'parts'), { recursive: true })
   write('parts/rooms.ts', `export const roomOf = (store: number): string => \`store:\${store}\``)
-  const file = write('shop.ts', `
+  const file = write(
+    'shop.ts',
+    `
 import { defineContract, event, Type } from 'roomcast'
 import { roomOf } from './parts/rooms.ts'
 
@@ -39,7 +42,8 @@ export default defineContract({
     order: event(Type.Object({ store: Type.Number() }), { rooms: ({ data }: { data: Order }) => [roomOf(data.store)] }),
   },
 })
-`)
+`,
+  )
   const contract = await loadContract(file)
   t.equal(contract.app, 'shop')
   t.same(contract.events.order?.rooms?.({ type: 'order', data: { store: 7 }, timestamp: '' }), ['store:7'])
@@ -47,13 +51,19 @@ export default defineContract({
 
 for (const name of ['plain.js', 'module.mjs']) {
   t.test(`a JavaScript contract loads (${name})`, async (t) => {
-    const file = write(name, `import { defineContract } from 'roomcast'\nexport default defineContract({ app: 'plain', endpoints: [{ transport: 'websocket', path: '/plain' }], events: { thing: {} } })`)
+    const file = write(
+      name,
+      `import { defineContract } from 'roomcast'\nexport default defineContract({ app: 'plain', endpoints: [{ transport: 'websocket', path: '/plain' }], events: { thing: {} } })`,
+    )
     t.match(await loadContract(file), { app: 'plain', endpoints: [{ path: '/plain' }], events: { thing: {} } })
   })
 }
 
 t.test('a contract may be named relative to the working folder', async (t) => {
-  const file = write('relative.mjs', `export default { app: 'relative', endpoints: [{ transport: 'websocket', path: '/' }], events: { thing: {} } }`)
+  const file = write(
+    'relative.mjs',
+    `export default { app: 'relative', endpoints: [{ transport: 'websocket', path: '/' }], events: { thing: {} } }`,
+  )
   const before = process.cwd()
   process.chdir(folder)
   t.teardown(() => process.chdir(before))
@@ -64,7 +74,10 @@ t.test('a contract may be named relative to the working folder', async (t) => {
 t.test('a file that is missing or cannot be read as a module is named, with the place', async (t) => {
   const missing = join(folder, 'missing.ts')
   t.ok((await fault(missing)).startsWith(missing))
-  const broken = write('broken.ts', `import { defineContract } from 'roomcast'\nexport default defineContract({ app: 'x',, })`)
+  const broken = write(
+    'broken.ts',
+    `import { defineContract } from 'roomcast'\nexport default defineContract({ app: 'x',, })`,
+  )
   const message = await fault(broken)
   t.ok(message.startsWith(broken))
   t.match(message, /broken\.ts:2:4\d/, 'line and column')
@@ -83,7 +96,7 @@ t.test('a module without a contract in it is told what to write', async (t) => {
   t.match(message, /no default export.*export default defineContract/)
 })
 
-t.test('a contract of the wrong shape is refused by the file\'s name and the part that is wrong', async (t) => {
+t.test("a contract of the wrong shape is refused by the file's name and the part that is wrong", async (t) => {
   const endpoints = `endpoints: [{ transport: 'websocket', path: '/x' }]`
   const events = 'events: { thing: {} }'
   const wrong: readonly (readonly [string, RegExp])[] = [
@@ -107,7 +120,14 @@ t.test('a contract of the wrong shape is refused by the file\'s name and the par
   }
 })
 
-const SHOP = { app: 'shop', endpoints: [{ transport: 'websocket', path: '/shop' }, { transport: 'socketio', namespace: '/shop' }], events: { thing: {} } }
+const SHOP = {
+  app: 'shop',
+  endpoints: [
+    { transport: 'websocket', path: '/shop' },
+    { transport: 'socketio', namespace: '/shop' },
+  ],
+  events: { thing: {} },
+}
 
 /** What is wrong with a contract; empty: nothing. */
 function faultsOf(contract: object): string {
@@ -126,7 +146,18 @@ t.test('a name with a typing error loaded, and left the door open: `allow`, `roo
     [{ event: {} }, /`event` .*did you mean `events`/],
     [{ endpoints: [{ transport: 'websocket', path: '/shop', feature: [] }] }, /`endpoints\[0\].feature` .*`features`/],
     [{ endpoints: [{ transport: 'socketio', namespace: '/shop', allow: fn }] }, /`endpoints\[0\].allow` .*`allows`/],
-    [{ endpoints: [{ transport: 'socketio', namespace: '/shop', lateAuthentication: { command: 'a', timeoutMs: 1, succeeded: fn, failed: fn, refused: fn, session: true } }] }, /lateAuthentication.session` .*`sessions`/],
+    [
+      {
+        endpoints: [
+          {
+            transport: 'socketio',
+            namespace: '/shop',
+            lateAuthentication: { command: 'a', timeoutMs: 1, succeeded: fn, failed: fn, refused: fn, session: true },
+          },
+        ],
+      },
+      /lateAuthentication.session` .*`sessions`/,
+    ],
     [{ events: { thing: { room: fn } } }, /`events\["thing"\].room` .*`rooms`/],
     [{ rooms: { 'store:{id}': { allow: fn } } }, /`rooms\["store:\{id\}"\].allow` .*`allows`/],
     [{ rooms: { 'store:{id}': { record: { bucket: 'b', allow: fn } } } }, /record.allow` .*`allows`/],
@@ -134,13 +165,26 @@ t.test('a name with a typing error loaded, and left the door open: `allow`, `roo
     [{ access: [{ claims: 'project_access', absent: 'all', of: fn }] }, /`access\[0\].claims` .*`claim`/],
     [{ commands: { buy: { effect: { use: 'echo' }, allow: fn } } }, /`commands\["buy"\].allow` .*`allows`/],
     [{ commands: { buy: { effect: { use: 'store', event: fn, withing: fn } } } }, /effect.withing` .*`within`/],
-    [{ commands: { buy: { effect: { use: 'echo', participates: fn } } } }, /effect.participates` .*there are use, reply, acknowledgement/],
-    [{ commands: { buy: { effect: { use: 'recall', digest: { make: fn, add: fn, spam: 1 }, answer: fn } } } }, /digest.spam` .*`span`/],
+    [
+      { commands: { buy: { effect: { use: 'echo', participates: fn } } } },
+      /effect.participates` .*there are use, reply, acknowledgement/,
+    ],
+    [
+      { commands: { buy: { effect: { use: 'recall', digest: { make: fn, add: fn, spam: 1 }, answer: fn } } } },
+      /digest.spam` .*`span`/,
+    ],
     [{ presence: { join: fn, joined: fn, left: fn } }, /`presence.join` .*`joined`/],
     [{ locks: { lock: fn, locked: fn, unlocked: fn } }, /`locks.lock` .*`locked`/],
     [{ figures: { room: 'r', everyMS: 5, everyMs: 1_000, message: fn } }, /`figures.everyMS` .*`everyMs`/],
     [{ limits: { commandPerMinute: 5 } }, /`limits.commandPerMinute` .*`commandsPerMinute`/],
-    [{ limits: { burst: { perSecond: 1, perMinute: 1, strikes: 1, banMs: 1, connectionsPerUser: 1, refused: fn, perHour: 1 } } }, /`limits.burst.perHour`/],
+    [
+      {
+        limits: {
+          burst: { perSecond: 1, perMinute: 1, strikes: 1, banMs: 1, connectionsPerUser: 1, refused: fn, perHour: 1 },
+        },
+      },
+      /`limits.burst.perHour`/,
+    ],
     [{ questions: { sure: { scheme: {} } } }, /`questions\["sure"\].scheme` .*`schema`/],
   ]
   for (const [contract, reason] of wrong) t.match(faultsOf(contract), reason)
@@ -161,7 +205,10 @@ t.test('a function where none is wanted, and a list, a number, a text in the pla
     [{ access: [{ claim: 'projects', absent: 'all', of: () => 1 }] }, /claim` is "projects"; there are project_access/],
     [{ access: [{ claim: 'project_access', of: () => 1 }] }, /absent` is missing/],
     [{ commands: { buy: {} } }, /effect` is missing/],
-    [{ commands: { buy: { effect: { use: 'stor', event: () => 1 } } } }, /use` is "stor"; did you mean "store"\? there are subscribe, .*batch/],
+    [
+      { commands: { buy: { effect: { use: 'stor', event: () => 1 } } } },
+      /use` is "stor"; did you mean "store"\? there are subscribe, .*batch/,
+    ],
     [{ commands: { buy: { effect: { use: 'constructor' } } } }, /use` is "constructor"; there are/],
     [{ commands: { buy: { effect: { use: 'store' } } } }, /event` is missing/],
     [{ commands: { buy: { effect: { use: 'echo' }, schema: 'text' } } }, /schema` wants a schema/],
@@ -178,37 +225,67 @@ t.test('a function where none is wanted, and a list, a number, a text in the pla
 t.test('a path, a namespace, a room, an event that could never work is refused', async (t) => {
   const fn = () => true
   const wrong: readonly (readonly [object, RegExp])[] = [
-    ...['shop', '/a b', '/a?b', '/a#b', '/:id', '/*', '/a/{id}'].map((path) => [{ endpoints: [{ transport: 'websocket', path }] }, /`path`/] as const),
+    ...['shop', '/a b', '/a?b', '/a#b', '/:id', '/*', '/a/{id}'].map(
+      (path) => [{ endpoints: [{ transport: 'websocket', path }] }, /`path`/] as const,
+    ),
     [{ endpoints: [{ transport: 'websocket', path: '/socket.io/x' }] }, /Socket\.IO/],
     [{ endpoints: [{ transport: 'websocket', path: '/api/v1' }] }, /HTTP API/],
-    ...['shop', '/a,b', '/a?b', '/a b', '/{a}/{b}', '/{a', '/a}', '/{}'].map((namespace) => [{ endpoints: [{ transport: 'socketio', namespace }] }, /`namespace`/] as const),
+    ...['shop', '/a,b', '/a?b', '/a b', '/{a}/{b}', '/{a', '/a}', '/{}'].map(
+      (namespace) => [{ endpoints: [{ transport: 'socketio', namespace }] }, /`namespace`/] as const,
+    ),
     ...['store:{id', 'store:id}', 'store:{}', ''].map((name) => [{ rooms: { [name]: {} } }, /is no pattern/] as const),
-    [{ rooms: { '{any}': {}, 'user:{id}': { allows: fn } }, idPattern: '.{1,10}' }, /`rooms\["user:\{id\}"\]` comes after "\{any\}"/],
+    [
+      { rooms: { '{any}': {}, 'user:{id}': { allows: fn } }, idPattern: '.{1,10}' },
+      /`rooms\["user:\{id\}"\]` comes after "\{any\}"/,
+    ],
     [{ rooms: { lobby: { record: { bucket: 'b', allows: fn } } } }, /record` is found by the id/],
     [{ idPattern: '[' }, /`idPattern` is no regular expression/],
-    ...['a b', '', 'a..b', '.a', 'a.', 'a.*', '>'].map((type) => [{ events: { [type]: {} } }, /is no name for an event/] as const),
-    ...['connect', 'disconnect', 'connect_error', 'newListener'].map((type) => [{ events: { [type]: {} } }, /is a name of Socket.IO itself/] as const),
-    [{ events: { 'store:1': {} }, rooms: { 'store:{id}': { allows: fn } } }, /`events\["store:1"\]` is the name of a room of "store:\{id\}" too/],
+    ...['a b', '', 'a..b', '.a', 'a.', 'a.*', '>'].map(
+      (type) => [{ events: { [type]: {} } }, /is no name for an event/] as const,
+    ),
+    ...['connect', 'disconnect', 'connect_error', 'newListener'].map(
+      (type) => [{ events: { [type]: {} } }, /is a name of Socket.IO itself/] as const,
+    ),
+    [
+      { events: { 'store:1': {} }, rooms: { 'store:{id}': { allows: fn } } },
+      /`events\["store:1"\]` is the name of a room of "store:\{id\}" too/,
+    ],
     [{ events: { all: {} }, rooms: { all: { shows: fn } } }, /`events\["all"\]` is the name of a room/],
     [{ commands: { 'a b': { effect: { use: 'forward' } } } }, /is no name for a command with a service/],
     [{ commands: { buy: { effect: { use: 'echo' }, namespaces: ['/shp'] } } }, /names \/shp, and no endpoint has it/],
-    [{ commands: { back: { effect: { use: 'recall', events: ['thinq'], digest: { make: fn, add: fn }, answer: fn } } } }, /names "thinq"/],
+    [
+      {
+        commands: { back: { effect: { use: 'recall', events: ['thinq'], digest: { make: fn, add: fn }, answer: fn } } },
+      },
+      /names "thinq"/,
+    ],
     [{ commands: { join: { effect: { use: 'join' } } } }, /wants `room` or `rooms`/],
   ]
   for (const [contract, reason] of wrong) t.match(faultsOf(contract), reason, JSON.stringify(contract))
   t.equal(faultsOf({ rooms: { 'user:{id}': { allows: fn }, '{any}': {} } }), '', 'the special one first')
-  t.equal(faultsOf({ events: { 'store:1': { rooms: fn }, 'shop:1': {} }, rooms: { 'store:{id}': { allows: fn }, 'shop:{id}': {} } }), '', 'an event with rooms of its own has no room by its name; a room for everybody may be an event\'s')
+  t.equal(
+    faultsOf({
+      events: { 'store:1': { rooms: fn }, 'shop:1': {} },
+      rooms: { 'store:{id}': { allows: fn }, 'shop:{id}': {} },
+    }),
+    '',
+    "an event with rooms of its own has no room by its name; a room for everybody may be an event's",
+  )
 })
 
 t.test('two contracts, or two endpoints of one, cannot want the same place', async (t) => {
-  const other = (more: object): Contract => ({ ...SHOP, app: 'other', endpoints: [{ transport: 'websocket', path: '/other' }], ...more }) as Contract
+  const other = (more: object): Contract =>
+    ({ ...SHOP, app: 'other', endpoints: [{ transport: 'websocket', path: '/other' }], ...more }) as Contract
   const together = (...contracts: object[]) => checkTogether([SHOP as unknown as Contract, ...contracts.map(other)])
   const both = (namespace: string) => ({ transport: 'socketio', namespace })
   t.doesNotThrow(() => together({}))
   t.doesNotThrow(() => together({ endpoints: SHOP.endpoints, port: 'GEMINI_SESSIONS_PORT' }), 'on another port')
   t.throws(() => together({ app: 'shop' }), /application "shop" is there twice/)
   t.throws(() => together({ endpoints: [SHOP.endpoints[0]] }), /the path \/shop on PORT is taken by the contract shop/)
-  t.throws(() => together({ endpoints: [SHOP.endpoints[1]] }), /the namespace \/shop on PORT is taken by the contract shop/)
+  t.throws(
+    () => together({ endpoints: [SHOP.endpoints[1]] }),
+    /the namespace \/shop on PORT is taken by the contract shop/,
+  )
   t.throws(() => together({ endpoints: [both('/a/{x}'), both('/a/{y}')] }), /there twice/)
   t.throws(() => together({ endpoints: [both('/a/{x}'), both('/a/b')] }), /comes after \/a\/\{x\}/)
   t.doesNotThrow(() => together({ endpoints: [both('/a/b'), both('/a/{x}')] }))
@@ -217,7 +294,10 @@ t.test('two contracts, or two endpoints of one, cannot want the same place', asy
 
 t.test('loading leaves nothing behind in the temporary folder', async (t) => {
   const mine = () => readdirSync(folder).sort()
-  const file = write('tidy.mjs', `export default { app: 'tidy', endpoints: [{ transport: 'websocket', path: '/' }], events: { thing: {} } }`)
+  const file = write(
+    'tidy.mjs',
+    `export default { app: 'tidy', endpoints: [{ transport: 'websocket', path: '/' }], events: { thing: {} } }`,
+  )
   const before = mine()
   const { TMPDIR } = process.env
   process.env.TMPDIR = folder

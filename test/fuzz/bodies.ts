@@ -15,7 +15,10 @@ export function jsonText(value: unknown, random: Random): string {
     () => text + random.pick(['x', '\u0000', '}', ']', ' ', '\n', text]),
     () => `${random.pick(['\ufeff', ' ', '\t\r\n', '\u0000'])}${text}`,
     () => text.replace('{', `{"${random.pick(ODD_KEYS)}":1,"${random.pick(ODD_KEYS)}":{},`),
-    () => text.replace(/"[^"]*"|\d+/, () => random.pick(['1e999', '-0', '1E-999', '00', '0x1', '"\\ud800"', '"\\u0000"', 'NaN', '-', `${'9'.repeat(400)}`])),
+    () =>
+      text.replace(/"[^"]*"|\d+/, () =>
+        random.pick(['1e999', '-0', '1E-999', '00', '0x1', '"\\ud800"', '"\\u0000"', 'NaN', '-', `${'9'.repeat(400)}`]),
+      ),
     () => text.replace(/\d+|null|"[^"]*"(?!:)/, () => deep(random)),
     () => text.slice(0, at) + String.fromCharCode(random.int(0x10000)) + text.slice(at + random.int(2)),
   )
@@ -55,8 +58,38 @@ function pack(value: unknown, random: Random): Buffer {
 
 /** Lengths that lie, types that nobody uses, timestamps, extensions of msgpackr's own. */
 const ODD_PIECES = [
-  'dd7fffffff', 'ddffffffff', 'dfffffffff', 'dcffff', 'deffff', 'dbffffffff', 'c6ffffffff', 'c9ffffffff00', 'c1', 'd6ff00000000', 'd7ffffffffffffffffff', 'c70cffffffffffffffffffffffffff', 'd46900', 'd66900000000', 'd47000', 'd57200a0', 'd47201', 'd56540', 'd462aa',
-  'c70100aa', 'd40000', 'd47801', 'c7057801020304', 'd9ff', 'a3ff00fe', 'a2eda0', 'cf8000000000000000', 'd38000000000000000', 'cb7ff8000000000000', 'cb7ff0000000000000', 'ca7fc00000', 'cb8000000000000000',
+  'dd7fffffff',
+  'ddffffffff',
+  'dfffffffff',
+  'dcffff',
+  'deffff',
+  'dbffffffff',
+  'c6ffffffff',
+  'c9ffffffff00',
+  'c1',
+  'd6ff00000000',
+  'd7ffffffffffffffffff',
+  'c70cffffffffffffffffffffffffff',
+  'd46900',
+  'd66900000000',
+  'd47000',
+  'd57200a0',
+  'd47201',
+  'd56540',
+  'd462aa',
+  'c70100aa',
+  'd40000',
+  'd47801',
+  'c7057801020304',
+  'd9ff',
+  'a3ff00fe',
+  'a2eda0',
+  'cf8000000000000000',
+  'd38000000000000000',
+  'cb7ff8000000000000',
+  'cb7ff0000000000000',
+  'ca7fc00000',
+  'cb8000000000000000',
 ].map((hex) => Buffer.from(hex, 'hex'))
 
 function spliced(body: Buffer, piece: Buffer, random: Random): Buffer {
@@ -67,6 +100,7 @@ function spliced(body: Buffer, piece: Buffer, random: Random): Buffer {
 /** A few bytes are others. */
 export function damaged(body: Buffer, random: Random): Buffer {
   const changed = Buffer.from(body)
-  for (let i = 0; i <= random.int(4) && changed.length > 0; i++) changed[random.int(changed.length)] = random.pick([0, 0xff, 0xc0, 0x80, 0x1e, random.int(256)])
+  for (let i = 0; i <= random.int(4) && changed.length > 0; i++)
+    changed[random.int(changed.length)] = random.pick([0, 0xff, 0xc0, 0x80, 0x1e, random.int(256)])
   return changed
 }

@@ -29,7 +29,13 @@ export class Canary {
   private closing = false
 
   /** A raw WebSocket client. */
-  static async raw(name: string, url: string, format: 'json' | 'msgpack', subscribe: unknown, mark: string): Promise<Canary> {
+  static async raw(
+    name: string,
+    url: string,
+    format: 'json' | 'msgpack',
+    subscribe: unknown,
+    mark: string,
+  ): Promise<Canary> {
     const socket = new WebSocket(`${url}&format=${format}`, { perMessageDeflate: false })
     const canary = new Canary(name, mark, () => socket.terminate())
     await new Promise<void>((resolve, reject) => {
@@ -39,7 +45,9 @@ export class Canary {
         reject(new Error(`${name}: closed with ${code} ${reason}`))
       })
       socket.on('message', (frame: Buffer, binary) => {
-        const read = canary.read(() => (binary ? packr.unpack(frame) : JSON.parse(frame.toString())) as { type: string; data: unknown })
+        const read = canary.read(
+          () => (binary ? packr.unpack(frame) : JSON.parse(frame.toString())) as { type: string; data: unknown },
+        )
         if (read?.type === 'subscribed') resolve()
         else canary.saw(read?.data)
       })
@@ -49,7 +57,13 @@ export class Canary {
   }
 
   /** The real Socket.IO client. @param command what it sends to be in its room */
-  static async socketIo(name: string, url: string, token: string, command: readonly [string, ...unknown[]] | undefined, mark: string): Promise<Canary> {
+  static async socketIo(
+    name: string,
+    url: string,
+    token: string,
+    command: readonly [string, ...unknown[]] | undefined,
+    mark: string,
+  ): Promise<Canary> {
     const socket: Socket = io(url, { auth: { token }, transports: ['websocket'], forceNew: true, reconnection: false })
     const canary = new Canary(name, mark, () => socket.disconnect())
     socket.onAny((_event, ...args) => {

@@ -25,7 +25,11 @@ t.test('a broker stands what nobody should send, and clients that behave well no
   for (const surface of BROKER_SURFACES) {
     await t.test(`${surface.name}: ${surface.about}`, async (t) => {
       const outcome = outcomeOf(surface.name, SEED)
-      await reach(surface, world, outcome, Date.now() + SECONDS * 1_000, watch, { seed: SEED, seconds: SECONDS, casesMax: CASES_MAX })
+      await reach(surface, world, outcome, Date.now() + SECONDS * 1_000, watch, {
+        seed: SEED,
+        seconds: SECONDS,
+        casesMax: CASES_MAX,
+      })
       t.notOk(world.broker.gone, `the broker lives: ${world.broker.log.slice(-3_000)}`)
       t.same(faultsIn(outcome), [])
     })

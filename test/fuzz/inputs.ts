@@ -23,12 +23,17 @@ export function writeInputs(name: string, surface: string, inputs: readonly unkn
   const folder = join(tmpdir(), 'roomcast-fuzz')
   mkdirSync(folder, { recursive: true })
   const path = join(folder, `${name}.json`)
-  writeFileSync(path, `${JSON.stringify({ surface, inputs }, (_, value) => (isBytesJson(value) ? { $base64: Buffer.from(value.data).toString('base64') } : value))}\n`)
+  writeFileSync(
+    path,
+    `${JSON.stringify({ surface, inputs }, (_, value) => (isBytesJson(value) ? { $base64: Buffer.from(value.data).toString('base64') } : value))}\n`,
+  )
   return path
 }
 
 export function readInputs(path: string): { surface: string; inputs: unknown[] } {
-  return JSON.parse(readFileSync(path, 'utf8'), (_, value) => (typeof value?.$base64 === 'string' ? Buffer.from(value.$base64, 'base64') : value))
+  return JSON.parse(readFileSync(path, 'utf8'), (_, value) =>
+    typeof value?.$base64 === 'string' ? Buffer.from(value.$base64, 'base64') : value,
+  )
 }
 
 /** How JSON sees a `Buffer`. */

@@ -31,7 +31,10 @@ const program = new Command('npm run fuzz --')
   .option('--defaults', 'with the limits of a broker that nobody configured; otherwise as many commands as come')
   .option('--replay <file>', 'send the inputs of a file once, and say what came of it')
   .option('--no-minimise', 'do not look for the smallest failing input')
-  .addHelpText('after', `\n${SURFACES}\n\nExit code 1: the broker ended, hung, lost an event of a client that behaves well, grew, or its guard caught something.`)
+  .addHelpText(
+    'after',
+    `\n${SURFACES}\n\nExit code 1: the broker ended, hung, lost an event of a client that behaves well, grew, or its guard caught something.`,
+  )
   .showHelpAfterError('--help lists the surfaces')
   .action(run)
 program.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
@@ -46,18 +49,33 @@ async function run(name: string | undefined, flags: Flags): Promise<void> {
   const options = optionsOf(flags)
   const stopping = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopping.abort())
-  const outcome = await runSurface(surface, { ...options, seed: flags.seed, seconds: flags.minutes * 60, progress: showProgress, stop: stopping.signal })
+  const outcome = await runSurface(surface, {
+    ...options,
+    seed: flags.seed,
+    seconds: flags.minutes * 60,
+    progress: showProgress,
+    stop: stopping.signal,
+  })
   endProgress()
-  for (const { reason, file } of flags.minimise === false || stopping.signal.aborted ? [] : firstOfEach(outcome.crashes)) {
+  for (const { reason, file } of flags.minimise === false || stopping.signal.aborted
+    ? []
+    : firstOfEach(outcome.crashes)) {
     console.error(`looking for the smallest input of: ${reason}`)
     const smallest = await minimised(surface, file, options, Date.now() + MINIMISE_MS)
-    console.error(smallest === undefined ? '  a fresh broker stands the inputs of the file' : `  ${smallest.length} inputs: ${writeInputs(`${surface.name}-${flags.seed}-smallest-${Date.now()}`, surface.name, smallest)}`)
+    console.error(
+      smallest === undefined
+        ? '  a fresh broker stands the inputs of the file'
+        : `  ${smallest.length} inputs: ${writeInputs(`${surface.name}-${flags.seed}-smallest-${Date.now()}`, surface.name, smallest)}`,
+    )
   }
   finish(outcome)
 }
 
 function surfaceOf(name: string | undefined): BrokerSurface {
-  return BROKER_SURFACES.find((surface) => surface.name === name) ?? program.error(name === undefined ? `Which surface?\n${SURFACES}` : `There is no surface "${name}".\n${SURFACES}`)
+  return (
+    BROKER_SURFACES.find((surface) => surface.name === name) ??
+    program.error(name === undefined ? `Which surface?\n${SURFACES}` : `There is no surface "${name}".\n${SURFACES}`)
+  )
 }
 
 function optionsOf({ workers, defaults }: Flags): WorldOptions {
@@ -80,18 +98,30 @@ function firstOfEach(crashes: Outcome['crashes']): Outcome['crashes'] {
 function finish(outcome: Outcome): void {
   const { surface, seed, cases, seconds, crashes, hangs, faults, canaries, memoryMb, silenceMs, restartMs } = outcome
   const wrong = faultsIn(outcome)
-  console.log(`${surface}, seed ${seed}: ${cases} cases in ${Math.round(seconds)} s (${Math.round(cases / Math.max(1, seconds))}/s)`)
+  console.log(
+    `${surface}, seed ${seed}: ${cases} cases in ${Math.round(seconds)} s (${Math.round(cases / Math.max(1, seconds))}/s)`,
+  )
   if (canaries.length > 0 || crashes.length > 0) {
-    console.log(`  crashes ${crashes.length}, hangs ${hangs}, guard faults ${[...faults.values()].reduce((sum, count) => sum + count, 0)}, longest silence ${silenceMs} ms`)
-    console.log(`  canary events received ${canaries.reduce((sum, { received }) => sum + received, 0)}, lost ${canaries.reduce((sum, { lost }) => sum + lost, 0)}`)
-    console.log(`  memory ${memoryMb.start} MB at the start, ${memoryMb.max} at most, ${memoryMb.end} at the end${restartMs === undefined ? '' : `; another start took ${restartMs} ms`}`)
+    console.log(
+      `  crashes ${crashes.length}, hangs ${hangs}, guard faults ${[...faults.values()].reduce((sum, count) => sum + count, 0)}, longest silence ${silenceMs} ms`,
+    )
+    console.log(
+      `  canary events received ${canaries.reduce((sum, { received }) => sum + received, 0)}, lost ${canaries.reduce((sum, { lost }) => sum + lost, 0)}`,
+    )
+    console.log(
+      `  memory ${memoryMb.start} MB at the start, ${memoryMb.max} at most, ${memoryMb.end} at the end${restartMs === undefined ? '' : `; another start took ${restartMs} ms`}`,
+    )
   }
   for (const line of wrong) console.log(`  ${line}`)
   console.log(wrong.length === 0 ? '  stood all of it' : '  FAILED')
   if (wrong.length > 0) process.exitCode = 1
 }
 
-function showProgress({ surface, cases, crashes, faults, seconds }: Outcome, startedMs: number, memoryMb: number): void {
+function showProgress(
+  { surface, cases, crashes, faults, seconds }: Outcome,
+  startedMs: number,
+  memoryMb: number,
+): void {
   const running = seconds + (Date.now() - startedMs) / 1_000
   const line = `${surface}: ${cases} cases, ${Math.round(cases / Math.max(1, running))}/s, ${memoryMb} MB, ${crashes.length} crashes, ${faults.size} kinds of faults`
   if (SHOWN) process.stderr.write(`\r\x1b[K${line}`)

@@ -18,13 +18,21 @@ export class RawNats {
   private closed = false
 
   /** @param heard gets what comes on `subjects` */
-  static async connect(port: number, subjects: readonly string[] = [], heard?: (subject: string, reply: string, body: Buffer) => void): Promise<RawNats> {
+  static async connect(
+    port: number,
+    subjects: readonly string[] = [],
+    heard?: (subject: string, reply: string, body: Buffer) => void,
+  ): Promise<RawNats> {
     const nats = new RawNats(port, subjects, heard)
     await nats.open()
     return nats
   }
 
-  private constructor(port: number, subjects: readonly string[], heard: ((subject: string, reply: string, body: Buffer) => void) | undefined) {
+  private constructor(
+    port: number,
+    subjects: readonly string[],
+    heard: ((subject: string, reply: string, body: Buffer) => void) | undefined,
+  ) {
     this.port = port
     this.subjects = subjects
     this.heard = heard
@@ -33,9 +41,13 @@ export class RawNats {
   /** @param headers a header block, well formed or not, without its length */
   async publish(subject: string, body: Uint8Array, headers?: Uint8Array, reply = ''): Promise<void> {
     if (this.closed) return
-    if (!this.socket || this.socket.destroyed) await (this.opening ??= this.open().finally(() => (this.opening = undefined)))
+    if (!this.socket || this.socket.destroyed)
+      await (this.opening ??= this.open().finally(() => (this.opening = undefined)))
     const names = `${subject} ${reply === '' ? '' : `${reply} `}`
-    const start = headers === undefined ? `PUB ${names}${body.length}\r\n` : `HPUB ${names}${headers.length} ${headers.length + body.length}\r\n`
+    const start =
+      headers === undefined
+        ? `PUB ${names}${body.length}\r\n`
+        : `HPUB ${names}${headers.length} ${headers.length + body.length}\r\n`
     this.socket?.write(Buffer.concat([Buffer.from(start), headers ?? Buffer.alloc(0), body, Buffer.from('\r\n')]))
     if (++this.unconfirmed >= UNCONFIRMED_MAX) await this.confirm()
   }
@@ -71,7 +83,9 @@ export class RawNats {
       })
     })
     if (socket.destroyed) return
-    socket.write('CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":false,"lang":"fuzz","version":"1"}\r\n')
+    socket.write(
+      'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":false,"lang":"fuzz","version":"1"}\r\n',
+    )
     for (const [index, subject] of this.subjects.entries()) socket.write(`SUB ${subject} ${index + 1}\r\n`)
     await this.confirm()
   }
@@ -92,7 +106,11 @@ export class RawNats {
         const [, subject = '', reply = '', headerLength = '0', length] = message
         const bodyEnd = end + 2 + Number(length)
         if (this.buffered.length < bodyEnd + 2) return
-        this.heard?.(subject, reply, this.buffered.subarray(end + 2 + (line.startsWith('H') ? Number(headerLength) : 0), bodyEnd))
+        this.heard?.(
+          subject,
+          reply,
+          this.buffered.subarray(end + 2 + (line.startsWith('H') ? Number(headerLength) : 0), bodyEnd),
+        )
         this.buffered = this.buffered.subarray(bodyEnd + 2)
         continue
       }

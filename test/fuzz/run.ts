@@ -47,11 +47,35 @@ const SETTLE_MS = 1_200
 const RESTART_MAX_MS = 60_000
 
 export function outcomeOf(surface: string, seed: number): Outcome {
-  return { surface, seed, cases: 0, seconds: 0, crashes: [], hangs: 0, faults: new Map(), stacks: new Map(), canaries: [], silenceMs: 0, memoryMb: { start: 0, max: 0, end: 0 }, ready: true, counterexamples: [] }
+  return {
+    surface,
+    seed,
+    cases: 0,
+    seconds: 0,
+    crashes: [],
+    hangs: 0,
+    faults: new Map(),
+    stacks: new Map(),
+    canaries: [],
+    silenceMs: 0,
+    memoryMb: { start: 0, max: 0, end: 0 },
+    ready: true,
+    counterexamples: [],
+  }
 }
 
 /** What is wrong, one line each. */
-export function faultsIn({ crashes, hangs, faults, stacks, canaries, memoryMb, ready, counterexamples, restartMs }: Outcome): string[] {
+export function faultsIn({
+  crashes,
+  hangs,
+  faults,
+  stacks,
+  canaries,
+  memoryMb,
+  ready,
+  counterexamples,
+  restartMs,
+}: Outcome): string[] {
   return [
     ...crashes.map(({ reason, file }) => `the broker ended: ${reason}\n    inputs before it: ${file}`),
     ...(hangs > 0 ? [`${hangs} times it did not answer`] : []),
@@ -62,9 +86,13 @@ export function faultsIn({ crashes, hangs, faults, stacks, canaries, memoryMb, r
       ...(disconnects.length > 0 ? [`${name}: disconnected (${disconnects.join(', ')})`] : []),
       ...(unreadable > 0 ? [`${name}: ${unreadable} frames that it could not read`] : []),
     ]),
-    ...(memoryMb.end > memoryMb.start + GROWTH_MAX_MB ? [`its memory grew from ${memoryMb.start} to ${memoryMb.end} MB and stays`] : []),
+    ...(memoryMb.end > memoryMb.start + GROWTH_MAX_MB
+      ? [`its memory grew from ${memoryMb.start} to ${memoryMb.end} MB and stays`]
+      : []),
     ...(ready ? [] : ['it is not ready']),
-    ...(restartMs !== undefined && restartMs > RESTART_MAX_MS ? [`another start on what is stored took ${Math.round(restartMs / 1_000)} s`] : []),
+    ...(restartMs !== undefined && restartMs > RESTART_MAX_MS
+      ? [`another start on what is stored took ${Math.round(restartMs / 1_000)} s`]
+      : []),
     ...counterexamples,
   ]
 }
@@ -86,22 +114,42 @@ export async function runSurface(surface: BrokerSurface, options: RunOptions): P
 }
 
 /** Reaches one broker with odd input until the time has come or it falls, while clients that behave well look on. */
-async function fuzzWorld(surface: BrokerSurface, world: World, outcome: Outcome, endMs: number, options: RunOptions): Promise<void> {
+async function fuzzWorld(
+  surface: BrokerSurface,
+  world: World,
+  outcome: Outcome,
+  endMs: number,
+  options: RunOptions,
+): Promise<void> {
   await world.openCanaries()
   const watch = new Watch(world)
   const inputs = await reach(surface, world, outcome, endMs, watch, options)
   if (!world.broker.gone) outcome.canaries.push(...(await world.reportCanaries()))
   await watch.stop()
   outcome.silenceMs = Math.max(outcome.silenceMs, watch.silenceMs)
-  outcome.memoryMb = { start: outcome.memoryMb.start || watch.memoryStartMb, max: Math.max(outcome.memoryMb.max, watch.memoryMaxMb), end: world.broker.gone ? outcome.memoryMb.end : watch.memoryMb() }
+  outcome.memoryMb = {
+    start: outcome.memoryMb.start || watch.memoryStartMb,
+    max: Math.max(outcome.memoryMb.max, watch.memoryMaxMb),
+    end: world.broker.gone ? outcome.memoryMb.end : watch.memoryMb(),
+  }
   if (watch.hangs) outcome.hangs++
   if (world.broker.gone || watch.hangs) {
-    outcome.crashes.push({ reason: world.broker.gone ? reasonIn(world.broker.log) : 'it hangs', file: writeInputs(`${surface.name}-${options.seed}-${outcome.crashes.length + 1}`, surface.name, inputs.last) })
+    outcome.crashes.push({
+      reason: world.broker.gone ? reasonIn(world.broker.log) : 'it hangs',
+      file: writeInputs(`${surface.name}-${options.seed}-${outcome.crashes.length + 1}`, surface.name, inputs.last),
+    })
   } else outcome.ready = (await world.broker.ops('/readyz')).ok
 }
 
 /** Sends input for a while, and counts what the guard caught meanwhile. @returns what was sent last */
-export async function reach(surface: BrokerSurface, world: World, outcome: Outcome, endMs: number, watch: Watch, { seed, casesMax = Number.POSITIVE_INFINITY, progress, stop }: RunOptions): Promise<Inputs> {
+export async function reach(
+  surface: BrokerSurface,
+  world: World,
+  outcome: Outcome,
+  endMs: number,
+  watch: Watch,
+  { seed, casesMax = Number.POSITIVE_INFINITY, progress, stop }: RunOptions,
+): Promise<Inputs> {
   const inputs = new Inputs()
   const before = await faultsOf(world)
   const startMs = Date.now()
@@ -146,13 +194,25 @@ export async function restart(world: World, outcome: Outcome): Promise<void> {
 /** The beginning of the stack that it logged of a fault. */
 function stackIn(log: string, where: string): string {
   const line = log.split('\n').find((one) => one.includes(`"where":${JSON.stringify(where)}`))
-  return /"reason":"(.*?)(?:","msg"|$)/.exec(line ?? '')?.[1]?.split('\\n').slice(0, 4).join('\n    ') ?? 'not logged'
+  return (
+    /"reason":"(.*?)(?:","msg"|$)/
+      .exec(line ?? '')?.[1]
+      ?.split('\\n')
+      .slice(0, 4)
+      .join('\n    ') ?? 'not logged'
+  )
 }
 
 /** What it said last: the error and the first place of its own. */
 function reasonIn(log: string): string {
-  const lines = log.slice(-6_000).split('\n').map((line) => line.trim())
-  const error = lines.findLast((line) => /^(\w*Error|BrokerError)\b|^Uncaught|heap out of memory/.test(line)) ?? lines.findLast((line) => line !== '' && !line.startsWith('Node.js')) ?? 'without a word'
+  const lines = log
+    .slice(-6_000)
+    .split('\n')
+    .map((line) => line.trim())
+  const error =
+    lines.findLast((line) => /^(\w*Error|BrokerError)\b|^Uncaught|heap out of memory/.test(line)) ??
+    lines.findLast((line) => line !== '' && !line.startsWith('Node.js')) ??
+    'without a word'
   const place = lines.find((line) => line.includes('/dist/') && /:\d+:\d+\)?$/.test(line))
   return `${error.slice(0, 300)}${place === undefined ? '' : ` (${place.replace(/.*\/dist\//, '').replace(/\)$/, '')})`}`
 }
@@ -163,9 +223,16 @@ export function checkSurface({ name, properties }: PureSurface, seed: number, se
   const startMs = Date.now()
   const all = Object.entries(properties)
   for (const [what, property] of all) {
-    const details = fc.check(property, { seed, numRuns: Number.MAX_SAFE_INTEGER, interruptAfterTimeLimit: (seconds * 1_000) / all.length })
+    const details = fc.check(property, {
+      seed,
+      numRuns: Number.MAX_SAFE_INTEGER,
+      interruptAfterTimeLimit: (seconds * 1_000) / all.length,
+    })
     outcome.cases += details.numRuns
-    if (details.failed) outcome.counterexamples.push(`not so: ${what}\n    ${fc.stringify(details.counterexample).slice(0, 500)}\n    ${String(details.errorInstance).slice(0, 500)}\n    seed ${details.seed}, path ${details.counterexamplePath}`)
+    if (details.failed)
+      outcome.counterexamples.push(
+        `not so: ${what}\n    ${fc.stringify(details.counterexample).slice(0, 500)}\n    ${String(details.errorInstance).slice(0, 500)}\n    seed ${details.seed}, path ${details.counterexamplePath}`,
+      )
   }
   outcome.seconds = (Date.now() - startMs) / 1_000
   return outcome

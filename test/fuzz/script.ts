@@ -77,7 +77,14 @@ class Playing {
       else socket.resetAndDestroy()
     } else if ('text' in step) socket.write(this.filled(step.text))
     else if ('bytes' in step) socket.write(step.bytes)
-    else socket.write(frameOf(typeof step.frame === 'string' ? this.filled(step.frame) : step.frame, step.first ?? (typeof step.frame === 'string' ? TEXT : BINARY), step.unmasked !== true))
+    else
+      socket.write(
+        frameOf(
+          typeof step.frame === 'string' ? this.filled(step.frame) : step.frame,
+          step.first ?? (typeof step.frame === 'string' ? TEXT : BINARY),
+          step.unmasked !== true,
+        ),
+      )
   }
 
   close(): void {
@@ -120,7 +127,9 @@ class Playing {
   }
 
   private filled(text: string): string {
-    return text.includes('{') ? text.replace(/\{(sid|pid|offset)\}/g, (_, name: keyof typeof this.said) => this.said[name]) : text
+    return text.includes('{')
+      ? text.replace(/\{(sid|pid|offset)\}/g, (_, name: keyof typeof this.said) => this.said[name])
+      : text
   }
 }
 
@@ -128,7 +137,15 @@ class Playing {
 function frameOf(content: string | Uint8Array, first: number, masked: boolean): Buffer {
   const payload = Buffer.from(content as string)
   const { length } = payload
-  const sized = length < 126 ? Buffer.from([length]) : length < 65_536 ? Buffer.from([126, length >> 8, length & 255]) : Buffer.concat([Buffer.from([127, 0, 0, 0, 0]), Buffer.from([length >>> 24, (length >> 16) & 255, (length >> 8) & 255, length & 255])])
+  const sized =
+    length < 126
+      ? Buffer.from([length])
+      : length < 65_536
+        ? Buffer.from([126, length >> 8, length & 255])
+        : Buffer.concat([
+            Buffer.from([127, 0, 0, 0, 0]),
+            Buffer.from([length >>> 24, (length >> 16) & 255, (length >> 8) & 255, length & 255]),
+          ])
   if (!masked) return Buffer.concat([Buffer.from([first]), sized, payload])
   const mask = randomBytes(4)
   for (let i = 0; i < length; i++) payload[i] = (payload[i] as number) ^ (mask[i & 3] as number)
@@ -139,14 +156,25 @@ function frameOf(content: string | Uint8Array, first: number, masked: boolean): 
 /** An HTTP request for a WebSocket. */
 export function upgradeText(path: string, headers: readonly string[] = []): string {
   const key = createHash('md5').update(path).digest('base64')
-  return [`GET ${path} HTTP/1.1`, 'Host: 127.0.0.1', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', `Sec-WebSocket-Key: ${key}`, ...headers, '', ''].join('\r\n')
+  return [
+    `GET ${path} HTTP/1.1`,
+    'Host: 127.0.0.1',
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    `Sec-WebSocket-Key: ${key}`,
+    ...headers,
+    '',
+    '',
+  ].join('\r\n')
 }
 
 /** Breaks a script in the middle, pauses, sends frames that no library sends. */
 export function roughened(steps: readonly Step[], random: Random): Step[] {
   const rough = [...steps]
   if (random.chance(0.25)) rough.splice(1 + random.int(rough.length), rough.length)
-  if (random.chance(0.1)) rough.splice(2 + random.int(rough.length), 0, { frame: random.bytes(random.int(200)), first: random.int(256) })
+  if (random.chance(0.1))
+    rough.splice(2 + random.int(rough.length), 0, { frame: random.bytes(random.int(200)), first: random.int(256) })
   if (random.chance(0.03)) rough.splice(2 + random.int(rough.length), 0, { bytes: random.bytes(random.int(50)) })
   if (random.chance(0.03)) rough.splice(2 + random.int(rough.length), 0, { frame: 'unmasked', unmasked: true })
   if (random.chance(0.1)) rough.push({ waitMs: random.int(50) })

@@ -1,13 +1,116 @@
 import type { Random } from './random.ts'
 
 /** Names that mean something to JavaScript, or to a protocol. */
-export const ODD_KEYS = ['__proto__', 'constructor', 'prototype', 'hasOwnProperty', 'toString', 'valueOf', '__defineGetter__', '__lookupSetter__', 'toJSON', 'then', 'length', '_placeholder', 'num', 'type', 'data', 'id', 'args', 'rooms', 'user_id', '', '0', '-1', ' ', '.', '*', '>'] as const
+export const ODD_KEYS = [
+  '__proto__',
+  'constructor',
+  'prototype',
+  'hasOwnProperty',
+  'toString',
+  'valueOf',
+  '__defineGetter__',
+  '__lookupSetter__',
+  'toJSON',
+  'then',
+  'length',
+  '_placeholder',
+  'num',
+  'type',
+  'data',
+  'id',
+  'args',
+  'rooms',
+  'user_id',
+  '',
+  '0',
+  '-1',
+  ' ',
+  '.',
+  '*',
+  '>',
+] as const
 const ODD_TEXTS = [
-  '', ' ', '.', '..', '*', '>', 'a.b', 'a.*', 'a b', 'a\r\nb', '\u0000', '\u001f', '\u007f', 'é', '\u2028', '\ud800', '\udc00x', '😀', '\u202eabc', '{}', '[]', '{sid}', '{pid}', '{offset}', 'null', 'NaN', '1e999', '%', '%00', '%2e%2e', '%ff', '../../etc/passwd',
-  '/', '//', ':', 'project:', 'project:p1:x', 'user:', 'session:', 'everyone', 'monitoring', 'global', 'a-1', 'abc-0', '-1', '0', '2026-01-01T00:00:00Z', '9999-99-99', 'Bearer x', 'eyJ', 'eyJhbGciOiJub25lIn0.e30.', 'connect', 'disconnect', 'connect_error', 'newListener', 'message', '$SYS', '_INBOX.x',
+  '',
+  ' ',
+  '.',
+  '..',
+  '*',
+  '>',
+  'a.b',
+  'a.*',
+  'a b',
+  'a\r\nb',
+  '\u0000',
+  '\u001f',
+  '\u007f',
+  'é',
+  '\u2028',
+  '\ud800',
+  '\udc00x',
+  '😀',
+  '\u202eabc',
+  '{}',
+  '[]',
+  '{sid}',
+  '{pid}',
+  '{offset}',
+  'null',
+  'NaN',
+  '1e999',
+  '%',
+  '%00',
+  '%2e%2e',
+  '%ff',
+  '../../etc/passwd',
+  '/',
+  '//',
+  ':',
+  'project:',
+  'project:p1:x',
+  'user:',
+  'session:',
+  'everyone',
+  'monitoring',
+  'global',
+  'a-1',
+  'abc-0',
+  '-1',
+  '0',
+  '2026-01-01T00:00:00Z',
+  '9999-99-99',
+  'Bearer x',
+  'eyJ',
+  'eyJhbGciOiJub25lIn0.e30.',
+  'connect',
+  'disconnect',
+  'connect_error',
+  'newListener',
+  'message',
+  '$SYS',
+  '_INBOX.x',
 ] as const
 const LENGTHS = [1, 16, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1_000, 4_095, 4_096, 8_192] as const
-const ODD_NUMBERS = [0, -0, 1, -1, 1.5, 1e308, -1e308, 5e-324, 2 ** 31, -(2 ** 31), 2 ** 32, 2 ** 53, 2 ** 53 + 2, 1e21, 9_999_999_999_999, 8.64e15, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY] as const
+const ODD_NUMBERS = [
+  0,
+  -0,
+  1,
+  -1,
+  1.5,
+  1e308,
+  -1e308,
+  5e-324,
+  2 ** 31,
+  -(2 ** 31),
+  2 ** 32,
+  2 ** 53,
+  2 ** 53 + 2,
+  1e21,
+  9_999_999_999_999,
+  8.64e15,
+  Number.NaN,
+  Number.POSITIVE_INFINITY,
+  Number.NEGATIVE_INFINITY,
+] as const
 
 export function oddText(random: Random): string {
   return random.one(
@@ -20,7 +123,11 @@ export function oddText(random: Random): string {
 }
 
 export function oddNumber(random: Random): number {
-  return random.one(() => random.pick(ODD_NUMBERS), () => random.int(1_000) - 500, () => random.int(2 ** 31) * random.int(2 ** 31))
+  return random.one(
+    () => random.pick(ODD_NUMBERS),
+    () => random.int(1_000) - 500,
+    () => random.int(2 ** 31) * random.int(2 ** 31),
+  )
 }
 
 /** Any value that a decoder may hand over. */
@@ -72,7 +179,9 @@ export function validValue(given: unknown, random: Random, key = ''): unknown {
   if (schema.anyOf) return validValue(random.pick(schema.anyOf), random, key)
   switch (schema.type) {
     case 'object': {
-      const values = Object.entries(schema.properties ?? {}).filter(([name]) => schema.required?.includes(name) || random.chance(0.5)).map(([name, one]) => [name, validValue(one, random, name)])
+      const values = Object.entries(schema.properties ?? {})
+        .filter(([name]) => schema.required?.includes(name) || random.chance(0.5))
+        .map(([name, one]) => [name, validValue(one, random, name)])
       const more = schema.patternProperties ? random.some(3, () => [random.pick(ODD_KEYS), oddValue(random, 2)]) : []
       return Object.fromEntries([...values, ...more])
     }
@@ -94,7 +203,8 @@ export function validValue(given: unknown, random: Random, key = ''): unknown {
 
 function validText({ pattern, maxLength = 100_000 }: Schema, random: Random, key: string): string {
   if (pattern?.includes('{8}')) return '01234567-89ab-cdef-0123-456789abcdef'
-  if (key === 'room' || key === 'rooms') return `${random.pick(['project', 'user', 'agent', 'session', 'store', 'library'])}:${anyId(random)}`
+  if (key === 'room' || key === 'rooms')
+    return `${random.pick(['project', 'user', 'agent', 'session', 'store', 'library'])}:${anyId(random)}`
   if (key === 'timestamp') return random.pick(['2026-01-01T00:00:00.000Z', 'yesterday'])
   return (random.chance(0.1) ? oddText(random) : anyId(random)).slice(0, maxLength)
 }

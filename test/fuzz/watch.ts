@@ -39,8 +39,14 @@ export class Watch {
     while (!this.stopped && !this.world.broker.gone) {
       this.memoryMaxMb = Math.max(this.memoryMaxMb, this.memoryMb())
       const askedMs = Date.now()
-      const answered = await fetch(`http://127.0.0.1:${this.world.ports.OPS_PORT}/healthz`, { signal: AbortSignal.timeout(HANG_MS) }).then((answer) => answer.ok, () => false)
-      if (!this.stopped && !this.world.broker.gone && answered) this.silenceMs = Math.max(this.silenceMs, Date.now() - askedMs)
+      const answered = await fetch(`http://127.0.0.1:${this.world.ports.OPS_PORT}/healthz`, {
+        signal: AbortSignal.timeout(HANG_MS),
+      }).then(
+        (answer) => answer.ok,
+        () => false,
+      )
+      if (!this.stopped && !this.world.broker.gone && answered)
+        this.silenceMs = Math.max(this.silenceMs, Date.now() - askedMs)
       else if (Date.now() - askedMs >= HANG_MS) this.silenceMs = HANG_MS
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
     }
@@ -50,7 +56,10 @@ export class Watch {
 function memoryOf(pid: number): number {
   try {
     const resident = Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter((child) => child !== '')
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+      .trim()
+      .split(' ')
+      .filter((child) => child !== '')
     return Math.round(resident) + children.reduce((sum, child) => sum + memoryOf(Number(child)), 0)
   } catch {
     // It ended just now, or this is no Linux.
@@ -60,6 +69,14 @@ function memoryOf(pid: number): number {
 
 /** What its guard caught so far, by place. */
 export async function faultsOf(world: World): Promise<Map<string, number>> {
-  const text = await world.broker.ops('/metrics').then((answer) => answer.text(), () => '')
-  return new Map([...text.matchAll(/^roomcast_faults_total\{where="([^"]*)"[^}]*\} (\d+)/gm)].map(([, where = '', count]) => [where, Number(count)]))
+  const text = await world.broker.ops('/metrics').then(
+    (answer) => answer.text(),
+    () => '',
+  )
+  return new Map(
+    [...text.matchAll(/^roomcast_faults_total\{where="([^"]*)"[^}]*\} (\d+)/gm)].map(([, where = '', count]) => [
+      where,
+      Number(count),
+    ]),
+  )
 }

@@ -56,13 +56,27 @@ export class World {
 
   get ports(): Readonly<Record<PortName, number>> {
     const { port, codingAssistantPort, geminiSessionsPort, opsPort } = this.broker
-    return { PORT: port, CODING_ASSISTANT_PORT: codingAssistantPort, GEMINI_SESSIONS_PORT: geminiSessionsPort, OPS_PORT: opsPort }
+    return {
+      PORT: port,
+      CODING_ASSISTANT_PORT: codingAssistantPort,
+      GEMINI_SESSIONS_PORT: geminiSessionsPort,
+      OPS_PORT: opsPort,
+    }
   }
 
   /** A client that behaves well on each gateway, and events for them from now on. */
   async openCanaries(): Promise<void> {
     const { mark } = this
-    const token = signed(JSON.stringify({ sub: mark, exp: 4_000_000_000, project_access: [mark], session_access: [mark], roles: [], permissions: [] }))
+    const token = signed(
+      JSON.stringify({
+        sub: mark,
+        exp: 4_000_000_000,
+        project_access: [mark],
+        session_access: [mark],
+        roles: [],
+        permissions: [],
+      }),
+    )
     const address = (port: number, path: string) => `http://127.0.0.1:${port}${path}`
     const raw = `ws://127.0.0.1:${this.ports.PORT}/ws?token=${token}`
     const subscribe = { type: 'subscribe', data: { events: ['sync_started', 'sync_progress', 'ai_chat'] } }
@@ -70,10 +84,28 @@ export class World {
       ...(await Promise.all([
         Canary.raw('raw JSON', raw, 'json', subscribe, mark),
         Canary.raw('raw msgpack', raw, 'msgpack', subscribe, mark),
-        Canary.socketIo('swe-agent', address(this.ports.PORT, '/ws'), token, ['subscribe', { room: `project:${mark}` }], mark),
+        Canary.socketIo(
+          'swe-agent',
+          address(this.ports.PORT, '/ws'),
+          token,
+          ['subscribe', { room: `project:${mark}` }],
+          mark,
+        ),
         Canary.socketIo('orchestrator-portal', address(this.ports.PORT, `/project/${mark}`), token, undefined, mark),
-        Canary.socketIo('coding-assistant', address(this.ports.CODING_ASSISTANT_PORT, '/'), token, ['project:join', { projectId: mark }], mark),
-        Canary.socketIo('gemini-sessions', address(this.ports.GEMINI_SESSIONS_PORT, '/'), token, ['join-session', { sessionId: mark }], mark),
+        Canary.socketIo(
+          'coding-assistant',
+          address(this.ports.CODING_ASSISTANT_PORT, '/'),
+          token,
+          ['project:join', { projectId: mark }],
+          mark,
+        ),
+        Canary.socketIo(
+          'gemini-sessions',
+          address(this.ports.GEMINI_SESSIONS_PORT, '/'),
+          token,
+          ['join-session', { sessionId: mark }],
+          mark,
+        ),
       ])),
     )
     this.publishing = this.publish(await this.nats.jetstream())
@@ -84,7 +116,8 @@ export class World {
     this.stopped = true
     await this.publishing
     const endMs = Date.now() + patienceMs
-    while (Date.now() < endMs && this.canaries.some(({ last }) => last < this.published)) await new Promise((resolve) => setTimeout(resolve, 50))
+    while (Date.now() < endMs && this.canaries.some(({ last }) => last < this.published))
+      await new Promise((resolve) => setTimeout(resolve, 50))
     return this.canaries.map((canary) => {
       const report = canary.report()
       return { ...report, lost: report.lost + Math.max(0, this.published - canary.last) }
@@ -107,7 +140,13 @@ export class World {
     const { mark } = this
     while (!this.stopped) {
       const n = this.published + 1
-      const store = (subject: string, data: object) => stored(js, `events.${subject}`, Buffer.from(JSON.stringify({ data: { ...data, canary: mark, n } })), `${mark} ${subject} ${n}`)
+      const store = (subject: string, data: object) =>
+        stored(
+          js,
+          `events.${subject}`,
+          Buffer.from(JSON.stringify({ data: { ...data, canary: mark, n } })),
+          `${mark} ${subject} ${n}`,
+        )
       await Promise.all([
         store('game-djinn.sync_started', { operation_id: 'canary' }),
         store('swe-agent.project.updated', { project_id: mark }),

@@ -1,5 +1,21 @@
 import t, { type Test } from 'tap'
-import { type Answer, address, alive, call, code, Frames, gone, type Handshake, openSession, type Packet, Polling, payload, sleep, split, TRANSPORTS } from './protocol-clients.ts'
+import {
+  type Answer,
+  address,
+  alive,
+  call,
+  code,
+  Frames,
+  gone,
+  type Handshake,
+  openSession,
+  type Packet,
+  Polling,
+  payload,
+  sleep,
+  split,
+  TRANSPORTS,
+} from './protocol-clients.ts'
 import { startServer } from './protocol-server.ts'
 
 /**
@@ -108,11 +124,16 @@ t.test('handshake: a WebSocket connection opens a session', async (t) => {
 })
 
 t.test('handshake: it tells the settings that hold', async (t) => {
-  const server = await startServer({ SOCKETIO_PING_INTERVAL_MS: 300, SOCKETIO_PING_TIMEOUT_MS: 200, MAX_PAYLOAD_BYTES: 100_000 })
+  const server = await startServer({
+    SOCKETIO_PING_INTERVAL_MS: 300,
+    SOCKETIO_PING_TIMEOUT_MS: 200,
+    MAX_PAYLOAD_BYTES: 100_000,
+  })
   t.teardown(() => server.stop())
   const { frames, opened } = await Frames.open(server.url)
   t.teardown(() => frames.end())
-  for (const { pingInterval, pingTimeout, maxPayload } of [opened, (await Polling.open(server.url)).opened]) t.same({ pingInterval, pingTimeout, maxPayload }, { pingInterval: 300, pingTimeout: 200, maxPayload: 100_000 })
+  for (const { pingInterval, pingTimeout, maxPayload } of [opened, (await Polling.open(server.url)).opened])
+    t.same({ pingInterval, pingTimeout, maxPayload }, { pingInterval: 300, pingTimeout: 200, maxPayload: 100_000 })
 })
 
 t.test('handshake: every session has an id of its own', async (t) => {
@@ -126,7 +147,14 @@ t.test('query: order and further parameters do not matter', async (t) => {
   t.equal((await call(address(url, { t: 'N8hyd6w', transport: 'polling', b64: '1', EIO: '4' }))).status, 200)
 })
 
-for (const [what, EIO] of [['missing', undefined], ['empty', ''], ['no number', 'abc'], ['of an older revision', '3'], ['of a newer revision', '5'], ['a prefix only', '44']] as const) {
+for (const [what, EIO] of [
+  ['missing', undefined],
+  ['empty', ''],
+  ['no number', 'abc'],
+  ['of an older revision', '3'],
+  ['of a newer revision', '5'],
+  ['a prefix only', '44'],
+] as const) {
   // "If a mandatory query parameter is missing, then the server MUST respond with an HTTP 400 error status."
   t.test(`query: EIO that is ${what} is refused over polling`, async (t) => {
     refusal(t, await call(address(url, { EIO, transport: 'polling' })), 5)
@@ -138,7 +166,14 @@ for (const [what, EIO] of [['missing', undefined], ['empty', ''], ['no number', 
   })
 }
 
-for (const [what, transport] of [['missing', undefined], ['empty', ''], ['unknown', 'abc'], ['in capitals', 'POLLING'], ['a name that every object has', 'constructor'], ['one that this server lacks', 'webtransport']] as const) {
+for (const [what, transport] of [
+  ['missing', undefined],
+  ['empty', ''],
+  ['unknown', 'abc'],
+  ['in capitals', 'POLLING'],
+  ['a name that every object has', 'constructor'],
+  ['one that this server lacks', 'webtransport'],
+] as const) {
   t.test(`query: a transport that is ${what} is refused`, async (t) => {
     refusal(t, await call(address(url, { EIO: '4', transport })), 0)
     await refused({ EIO: '4', transport })
@@ -147,7 +182,8 @@ for (const [what, transport] of [['missing', undefined], ['empty', ''], ['unknow
 
 t.test('query: a session cannot be used with another revision', async (t) => {
   const session = await polling()
-  for (const EIO of ['3', undefined]) t.equal((await call(address(url, { EIO, transport: 'polling', sid: session.sid }))).status, 400)
+  for (const EIO of ['3', undefined])
+    t.equal((await call(address(url, { EIO, transport: 'polling', sid: session.sid }))).status, 400)
   await worksOver(t, session)
 })
 
@@ -172,11 +208,14 @@ t.test('handshake: a GET for websocket without an Upgrade header is refused', as
   refusal(t, await call(address(url, { EIO: '4', transport: 'websocket' })), 3)
 })
 
-t.test('upgrade: a GET for websocket with the sid of a polling session, without an Upgrade header, is refused and changes nothing', async (t) => {
-  const session = await polling()
-  refusal(t, await call(address(url, { EIO: '4', transport: 'websocket', sid: session.sid })), 3)
-  await worksOver(t, session)
-})
+t.test(
+  'upgrade: a GET for websocket with the sid of a polling session, without an Upgrade header, is refused and changes nothing',
+  async (t) => {
+    const session = await polling()
+    refusal(t, await call(address(url, { EIO: '4', transport: 'websocket', sid: session.sid })), 3)
+    await worksOver(t, session)
+  },
+)
 
 // Engine.IO 4, "Heartbeat"
 
@@ -368,7 +407,10 @@ t.test('polling: text is UTF-8, wherever the network cuts it', async (t) => {
     await sleep(100)
     yield bytes.subarray(cut)
   })()
-  t.equal((await call(session.address, { method: 'POST', headers: { 'Content-Length': bytes.length }, body })).body, 'ok')
+  t.equal(
+    (await call(session.address, { method: 'POST', headers: { 'Content-Length': bytes.length }, body })).body,
+    'ok',
+  )
   t.equal((await session.poll()).body, '42["message-back","€😀"]')
 })
 
@@ -402,7 +444,10 @@ t.test('polling: a second POST at the same time is refused, and closes the sessi
     await released
     yield bytes.subarray(5)
   })()
-  const first = call(session.address, { method: 'POST', headers: { 'Content-Length': bytes.length }, body }).then(({ status }) => status, () => 'closed')
+  const first = call(session.address, { method: 'POST', headers: { 'Content-Length': bytes.length }, body }).then(
+    ({ status }) => status,
+    () => 'closed',
+  )
   await sleep(200)
   t.equal((await session.post('42["message","fast"]')).status, 400)
   release()
@@ -422,7 +467,13 @@ t.test('polling: a GET that the client gives up closes the session', async () =>
   await gone(url, session.sid, 'polling')
 })
 
-for (const [what, body] of Object.entries({ 'an unknown type': 'abc', 'the type after the last': '7', 'no type': '', 'an unknown type after a good packet': '42["message"]\x1eabc', 'an empty packet between good ones': '42["message"]\x1e\x1e42["message"]' })) {
+for (const [what, body] of Object.entries({
+  'an unknown type': 'abc',
+  'the type after the last': '7',
+  'no type': '',
+  'an unknown type after a good packet': '42["message"]\x1eabc',
+  'an empty packet between good ones': '42["message"]\x1e\x1e42["message"]',
+})) {
   // In the test-suite of the text: "closes the session upon invalid packet format"
   t.test(`polling: a packet with ${what} closes the session`, async (t) => {
     const bystander = await polling()
@@ -441,8 +492,13 @@ t.test('payload: more than maxPayload is refused', async (t) => {
   t.teardown(() => server.stop())
 
   /** A message of so many bytes; of a few more if the character has several. */
-  const message = (bytes: number, character = 'x') => `42["message","${character.repeat(Math.ceil((bytes - 16) / Buffer.byteLength(character)))}"]`
-  const status = (session: Polling, body: string | AsyncIterable<Buffer>) => call(session.address, { method: 'POST', body }).then(({ status }) => status, () => 'closed')
+  const message = (bytes: number, character = 'x') =>
+    `42["message","${character.repeat(Math.ceil((bytes - 16) / Buffer.byteLength(character)))}"]`
+  const status = (session: Polling, body: string | AsyncIterable<Buffer>) =>
+    call(session.address, { method: 'POST', body }).then(
+      ({ status }) => status,
+      () => 'closed',
+    )
 
   t.test('over polling, as much as that is taken', async (t) => {
     const session = await polling(server.url)
@@ -454,7 +510,8 @@ t.test('payload: more than maxPayload is refused', async (t) => {
 
   t.test('over polling, more is answered 413 or the connection closed', async (t) => {
     const bystander = await polling(server.url)
-    for (const body of [message(MAX + 1), message(MAX * 20), payload([message(MAX - 100), message(MAX - 100)])]) t.match(String(await status(await polling(server.url), body)), /^(413|closed)$/)
+    for (const body of [message(MAX + 1), message(MAX * 20), payload([message(MAX - 100), message(MAX - 100)])])
+      t.match(String(await status(await polling(server.url), body)), /^(413|closed)$/)
     await worksOver(t, bystander)
   })
 
@@ -506,7 +563,11 @@ t.test('websocket: binary goes as it is, in both directions', async (t) => {
   t.same(await frames.take(3), [`451-["message-back",${PLACEHOLDER}]`, BYTES, '42["message-back","after"]'])
 })
 
-for (const [what, packet] of Object.entries({ 'an unknown type': 'abc', 'the type after the last': '7', 'no type': '' })) {
+for (const [what, packet] of Object.entries({
+  'an unknown type': 'abc',
+  'the type after the last': '7',
+  'no type': '',
+})) {
   t.test(`websocket: a packet with ${what} closes the connection`, async (t) => {
     const bystander = await websocket(t)
     const { frames, opened } = await websocket(t)
@@ -526,13 +587,16 @@ t.test('websocket: a second connection for a session that began over websocket i
 })
 
 // Engine.IO 4, "Query parameters": a session has one transport. The reference: 400, code 3.
-t.test('websocket: HTTP requests for a session that began over websocket are refused, and change nothing', async (t) => {
-  const { frames, opened } = await websocket(t)
-  const at = address(url, { EIO: '4', transport: 'polling', sid: opened.sid })
-  refusal(t, await call(at), 3)
-  refusal(t, await call(at, { method: 'POST', body: '42["message","stray"]' }), 3)
-  await worksOver(t, frames)
-})
+t.test(
+  'websocket: HTTP requests for a session that began over websocket are refused, and change nothing',
+  async (t) => {
+    const { frames, opened } = await websocket(t)
+    const at = address(url, { EIO: '4', transport: 'polling', sid: opened.sid })
+    refusal(t, await call(at), 3)
+    refusal(t, await call(at, { method: 'POST', body: '42["message","stray"]' }), 3)
+    await worksOver(t, frames)
+  },
+)
 
 // Engine.IO 4, "Upgrade"
 
@@ -628,15 +692,24 @@ t.test('upgrade: until it is complete, packets go over polling', async (t) => {
   await worksOver(t, frames)
 })
 
-for (const [what, packet] of Object.entries({ 'a ping without "probe"': '2', 'a ping with other text': '2other', 'a message': '42["message"]', 'an unknown packet': 'abc', 'a close packet': '1' })) {
-  t.test(`upgrade: ${what} in place of the probe closes that connection; polling goes on, and may upgrade later`, async (t) => {
-    const session = await polling()
-    const frames = await Frames.join(url, session.sid)
-    frames.send(packet)
-    await frames.closed()
-    await worksOver(t, session)
-    await worksOver(t, await upgraded(t, session))
-  })
+for (const [what, packet] of Object.entries({
+  'a ping without "probe"': '2',
+  'a ping with other text': '2other',
+  'a message': '42["message"]',
+  'an unknown packet': 'abc',
+  'a close packet': '1',
+})) {
+  t.test(
+    `upgrade: ${what} in place of the probe closes that connection; polling goes on, and may upgrade later`,
+    async (t) => {
+      const session = await polling()
+      const frames = await Frames.join(url, session.sid)
+      frames.send(packet)
+      await frames.closed()
+      await worksOver(t, session)
+      await worksOver(t, await upgraded(t, session))
+    },
+  )
 }
 
 t.test('upgrade: abandoned before the probe, polling goes on, and may upgrade later', async (t) => {
@@ -732,14 +805,22 @@ t.test('CORS: polling from a page', async (t) => {
   t.teardown(() => server.stop())
   const at = address(server.url, { EIO: '4', transport: 'polling' })
   const allowed = (answer: Answer) => answer.headers['access-control-allow-origin']
-  const headers = { Origin: ORIGIN, 'Access-Control-Request-Method': 'POST', 'Access-Control-Request-Headers': 'content-type' }
+  const headers = {
+    Origin: ORIGIN,
+    'Access-Control-Request-Method': 'POST',
+    'Access-Control-Request-Headers': 'content-type',
+  }
 
   t.test('of an allowed origin may be read: the handshake, GET, POST and errors', async (t) => {
     const opened = await call(at, { headers: { Origin: ORIGIN } })
     t.equal(opened.status, 200)
     t.equal(allowed(opened), ORIGIN)
     const session = new Polling(server.url, JSON.parse(opened.body.slice(1)))
-    const posted = await call(session.address, { method: 'POST', headers: { Origin: ORIGIN, 'Content-Type': 'text/plain;charset=UTF-8' }, body: '40' })
+    const posted = await call(session.address, {
+      method: 'POST',
+      headers: { Origin: ORIGIN, 'Content-Type': 'text/plain;charset=UTF-8' },
+      body: '40',
+    })
     t.equal(posted.body, 'ok')
     t.equal(allowed(posted), ORIGIN)
     const polled = await call(session.address, { headers: { Origin: ORIGIN } })
@@ -762,7 +843,10 @@ t.test('CORS: polling from a page', async (t) => {
 
   t.test('of another origin may not be read', async (t) => {
     const origin = 'https://elsewhere.example'
-    for (const answer of [await call(at, { headers: { Origin: origin } }), await call(at, { method: 'OPTIONS', headers: { ...headers, Origin: origin } })]) {
+    for (const answer of [
+      await call(at, { headers: { Origin: origin } }),
+      await call(at, { method: 'OPTIONS', headers: { ...headers, Origin: origin } }),
+    ]) {
       t.not(allowed(answer), origin)
       t.not(allowed(answer), '*')
     }

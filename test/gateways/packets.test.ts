@@ -36,13 +36,30 @@ t.test('packets are written as socket.io-parser writes them', async (t) => {
     { type: PacketType.ACK, nsp: '/', data: [], id: 12 },
     { type: PacketType.CONNECT_ERROR, nsp: '/admin', data: { message: 'no', data: { code: 1 } } },
   ]
-  for (const packet of packets) t.equal(encodePacket(packet.type, packet.nsp, packet.data, packet.id), `4${encoder.encode(packet)[0]}`)
+  for (const packet of packets)
+    t.equal(encodePacket(packet.type, packet.nsp, packet.data, packet.id), `4${encoder.encode(packet)[0]}`)
 })
 
 t.test('packets are read as socket.io-parser reads them', async (t) => {
   const texts = [
-    '0', '0{}', '0{"token":"a"}', '0/admin', '0/admin,', '0/admin,{"token":"a,b"}', '1', '1/admin,', '2["a"]', '2["a",1,{"b":[null]}]', '2/admin,["a"]', '2/admin,17["a"]', '212["a"]', '30[]', '3/admin,456["x"]', '29007199254740991["a"]',
-    '2/a-b_c/1,0["☃"]', '2["a"]  ',
+    '0',
+    '0{}',
+    '0{"token":"a"}',
+    '0/admin',
+    '0/admin,',
+    '0/admin,{"token":"a,b"}',
+    '1',
+    '1/admin,',
+    '2["a"]',
+    '2["a",1,{"b":[null]}]',
+    '2/admin,["a"]',
+    '2/admin,17["a"]',
+    '212["a"]',
+    '30[]',
+    '3/admin,456["x"]',
+    '29007199254740991["a"]',
+    '2/a-b_c/1,0["☃"]',
+    '2["a"]  ',
   ]
   for (const text of texts) {
     const expected = reference(text)
@@ -52,7 +69,23 @@ t.test('packets are read as socket.io-parser reads them', async (t) => {
 })
 
 t.test('what socket.io-parser refuses is refused', async (t) => {
-  for (const text of ['x', '7', '9["a"]', '0[]', '0"a"', '0null', '1{}', '2{}', '2[]', '2"a"', '2["a"', '3{}', '3null', '2["a"]x', '2nonsense']) {
+  for (const text of [
+    'x',
+    '7',
+    '9["a"]',
+    '0[]',
+    '0"a"',
+    '0null',
+    '1{}',
+    '2{}',
+    '2[]',
+    '2"a"',
+    '2["a"',
+    '3{}',
+    '3null',
+    '2["a"]x',
+    '2nonsense',
+  ]) {
     t.equal(reference(text), undefined, `reference: ${text}`)
     t.equal(decoded(text), undefined, text)
   }
@@ -70,7 +103,8 @@ t.test('an id without an end is refused without being read to it', async (t) => 
 })
 
 t.test('packets with attachments are not these', async (t) => {
-  for (const text of ['51-["a",{"_placeholder":true,"num":0}]', '61-1[{"_placeholder":true,"num":0}]']) t.equal(decoded(text), undefined)
+  for (const text of ['51-["a",{"_placeholder":true,"num":0}]', '61-1[{"_placeholder":true,"num":0}]'])
+    t.equal(decoded(text), undefined)
   for (const value of [Buffer.from('a'), new ArrayBuffer(1), ['a', { b: [new Uint8Array(1)] }]]) t.ok(hasBinary(value))
   for (const value of [undefined, null, 1, 'a', [], {}, ['a', { b: [null, { c: 'd' }] }]]) t.notOk(hasBinary(value))
 })

@@ -49,7 +49,10 @@ export function address(url: string, query: Readonly<Record<string, string | und
 }
 
 /** An HTTP request on a connection of its own. Rejects if the server closes it without an answer. */
-export function call(url: string, { method = 'GET', headers = {}, body, signal, patienceMs = PATIENCE_MS }: Call = {}): Promise<Answer> {
+export function call(
+  url: string,
+  { method = 'GET', headers = {}, body, signal, patienceMs = PATIENCE_MS }: Call = {},
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const req = request(url, { method, headers, agent: false, ...(signal ? { signal } : undefined) })
     req.once('error', reject)
@@ -58,7 +61,9 @@ export function call(url: string, { method = 'GET', headers = {}, body, signal, 
       const parts: Buffer[] = []
       res.on('data', (part: Buffer) => parts.push(part))
       res.once('error', reject)
-      res.once('end', () => resolve({ status: res.statusCode as number, headers: res.headers, body: Buffer.concat(parts).toString() }))
+      res.once('end', () =>
+        resolve({ status: res.statusCode as number, headers: res.headers, body: Buffer.concat(parts).toString() }),
+      )
     })
     if (typeof body === 'string' || body === undefined) {
       req.end(body)
@@ -77,7 +82,10 @@ export function code(answer: Answer): unknown {
   return JSON.parse(answer.body).code
 }
 
-/** Whether the server knows a session over websocket: asked by the transport that it does not have, which does nothing to it. */
+/**
+ * Whether the server knows a session over websocket: asked by the transport that it does not have, which does nothing
+ * to it.
+ */
 export async function alive(url: string, sid: string): Promise<boolean> {
   return code(await call(address(url, { EIO: '4', transport: 'polling', sid }))) !== 1
 }
@@ -88,7 +96,8 @@ export async function gone(url: string, sid: string, transport: Transport): Prom
   return eventually(async () => {
     const answer = await call(address(url, { EIO: '4', transport: 'polling', sid }))
     if (answer.status === 200) return false
-    if (answer.status !== 400 || code(answer) !== 1) throw new Error(`neither gone nor well: ${answer.status} ${answer.body}`)
+    if (answer.status !== 400 || code(answer) !== 1)
+      throw new Error(`neither gone nor well: ${answer.status} ${answer.body}`)
     return true
   }, PATIENCE_MS)
 }
@@ -200,11 +209,15 @@ export class Frames {
 
 /** The packets of a payload. */
 export function split(payload: string): Packet[] {
-  return payload.split(SEPARATOR).map((packet) => (packet.startsWith('b') ? Buffer.from(packet.slice(1), 'base64') : packet))
+  return payload
+    .split(SEPARATOR)
+    .map((packet) => (packet.startsWith('b') ? Buffer.from(packet.slice(1), 'base64') : packet))
 }
 
 export function payload(packets: readonly Packet[]): string {
-  return packets.map((packet) => (typeof packet === 'string' ? packet : `b${packet.toString('base64')}`)).join(SEPARATOR)
+  return packets
+    .map((packet) => (typeof packet === 'string' ? packet : `b${packet.toString('base64')}`))
+    .join(SEPARATOR)
 }
 
 /** A session over HTTP, request by request. */

@@ -23,7 +23,9 @@ class Bucket implements KeyValue {
   async get(key: string): Promise<KeyValueEntry | undefined> {
     if (!this.reachable) throw new Error('out of reach')
     const entry = this.kept.get(key)
-    return entry && entry.expiresMs > this.nowMs ? { key, value: entry.value, revision: 1, expiresMs: entry.expiresMs } : undefined
+    return entry && entry.expiresMs > this.nowMs
+      ? { key, value: entry.value, revision: 1, expiresMs: entry.expiresMs }
+      : undefined
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
@@ -52,7 +54,13 @@ async function setUp() {
     backfillBytes: 1e6,
     route: (message, position) => {
       const envelope = { type: 'thing', data: {}, timestamp: '' }
-      return new LogEntry({ ...message, timeMs: bucket.nowMs }, position, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, envelope, () => envelope)
+      return new LogEntry(
+        { ...message, timeMs: bucket.nowMs },
+        position,
+        { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined },
+        envelope,
+        () => envelope,
+      )
     },
   })
   await log.start()
@@ -90,22 +98,28 @@ t.test('a session that got an event of late would still be kept, however long ag
   t.equal((await recovery.find(pid, log.position(seq), 'ann'))?.sinceSeq, seq)
 })
 
-t.test('connected sessions are due again within a quarter of the time for which they are kept, not all at once', async (t) => {
-  const { bucket, recovery } = await setUp()
-  t.equal(recovery.renewalMs(0), bucket.nowMs + 6 * HOUR_MS)
-  t.equal(recovery.renewalMs(1), bucket.nowMs + 4.5 * HOUR_MS)
-})
+t.test(
+  'connected sessions are due again within a quarter of the time for which they are kept, not all at once',
+  async (t) => {
+    const { bucket, recovery } = await setUp()
+    t.equal(recovery.renewalMs(0), bucket.nowMs + 6 * HOUR_MS)
+    t.equal(recovery.renewalMs(1), bucket.nowMs + 4.5 * HOUR_MS)
+  },
+)
 
-t.test('a store that lost what it had is noticed: who was there before is not claimed recovered, and the others write again', async (t) => {
-  const { bucket, recovery, pid, find } = await setUp()
-  await recovery.keep(pid, STATE)
-  bucket.kept.clear()
-  bucket.nowMs += 60_000
-  t.equal(recovery.losses, 0)
-  recovery.sweep()
-  await eventually(() => recovery.losses === 1)
-  t.equal(await find(), undefined)
-})
+t.test(
+  'a store that lost what it had is noticed: who was there before is not claimed recovered, and the others write again',
+  async (t) => {
+    const { bucket, recovery, pid, find } = await setUp()
+    await recovery.keep(pid, STATE)
+    bucket.kept.clear()
+    bucket.nowMs += 60_000
+    t.equal(recovery.losses, 0)
+    recovery.sweep()
+    await eventually(() => recovery.losses === 1)
+    t.equal(await find(), undefined)
+  },
+)
 
 t.test('a session that lost events does not recover', async (t) => {
   const { recovery, pid, find } = await setUp()
@@ -116,24 +130,39 @@ t.test('a session that lost events does not recover', async (t) => {
 
 t.test('what is no state of a session recovers nothing', async (t) => {
   const { bucket, pid, find } = await setUp()
-  for (const text of ['', 'null', '5', '{}', '{"userId":"ann","rooms":5}', '{"userId":"ann","rooms":[5]}', '{"userId":7,"rooms":[]}']) {
+  for (const text of [
+    '',
+    'null',
+    '5',
+    '{}',
+    '{"userId":"ann","rooms":5}',
+    '{"userId":"ann","rooms":[5]}',
+    '{"userId":7,"rooms":[]}',
+  ]) {
     await bucket.put(pid, Buffer.from(text))
     t.equal(await find(), undefined, text)
   }
 })
 
-t.test('a state that no store takes was tried again every second for ever: it is given up, and its client is not recovered', async (t) => {
-  const { recovery, bucket, pid } = await setUp()
-  const { put } = bucket
-  let tried = 0
-  bucket.put = async (key, value) => {
-    if (value.length > 1_048_576) tried++
-    if (value.length > 1_048_576) throw new Error('maximum payload exceeded')
-    return put.call(bucket, key, value)
-  }
-  await recovery.keep(pid, { userId: 'ann', rooms: Array.from({ length: 1_000 }, (_, n) => `${n}${'\ud800'.repeat(250)}`), places: undefined })
-  recovery.sweep()
-  await eventually(() => bucket.kept.has(pid))
-  t.equal(tried, 0)
-  t.equal(await recovery.find(pid, undefined, 'ann'), undefined)
-})
+t.test(
+  'a state that no store takes was tried again every second for ever: it is given up, and its client is not recovered',
+  async (t) => {
+    const { recovery, bucket, pid } = await setUp()
+    const { put } = bucket
+    let tried = 0
+    bucket.put = async (key, value) => {
+      if (value.length > 1_048_576) tried++
+      if (value.length > 1_048_576) throw new Error('maximum payload exceeded')
+      return put.call(bucket, key, value)
+    }
+    await recovery.keep(pid, {
+      userId: 'ann',
+      rooms: Array.from({ length: 1_000 }, (_, n) => `${n}${'\ud800'.repeat(250)}`),
+      places: undefined,
+    })
+    recovery.sweep()
+    await eventually(() => bucket.kept.has(pid))
+    t.equal(tried, 0)
+    t.equal(await recovery.find(pid, undefined, 'ann'), undefined)
+  },
+)

@@ -26,7 +26,8 @@ async function join(session: Session, namespace = ''): Promise<string> {
   await session.send(`40${namespace}`)
   const [connected, auth] = await session.take(2)
   const prefix = `40${namespace}`
-  if (!String(connected).startsWith(prefix) || !String(auth).startsWith(`42${namespace}["auth",{}`)) throw new Error(`not connected: ${connected} ${auth}`)
+  if (!String(connected).startsWith(prefix) || !String(auth).startsWith(`42${namespace}["auth",{}`))
+    throw new Error(`not connected: ${connected} ${auth}`)
   return JSON.parse(String(connected).slice(prefix.length)).sid
 }
 
@@ -105,24 +106,37 @@ for (const transport of TRANSPORTS) {
     t.equal(await session.next(), '42/custom,["message-back","custom"]')
   })
 
-  t.test(`${transport}: the session ids of namespaces differ from each other, from the connection's and from other clients'`, async (t) => {
-    const session = await open(t, transport)
-    const other = await open(t, transport)
-    const sids = [session.sid, await join(session), await join(session, '/custom,'), other.sid, await join(other)]
-    t.equal(new Set(sids).size, sids.length, sids.join(' '))
-  })
+  t.test(
+    `${transport}: the session ids of namespaces differ from each other, from the connection's and from other clients'`,
+    async (t) => {
+      const session = await open(t, transport)
+      const other = await open(t, transport)
+      const sids = [session.sid, await join(session), await join(session, '/custom,'), other.sid, await join(other)]
+      t.equal(new Set(sids).size, sids.length, sids.join(' '))
+    },
+  )
 
-  t.test(`${transport}: CONNECT to a namespace that does not exist is answered by CONNECT_ERROR, and no more than that`, async (t) => {
-    const session = await open(t, transport)
-    await session.send('40/random,')
-    t.equal(await session.next(), '44/random,{"message":"Invalid namespace"}')
-    await session.send('40/random,{"token":"123"}')
-    t.equal(await session.next(), '44/random,{"message":"Invalid namespace"}')
-    await join(session)
-    await works(t, session)
-  })
+  t.test(
+    `${transport}: CONNECT to a namespace that does not exist is answered by CONNECT_ERROR, and no more than that`,
+    async (t) => {
+      const session = await open(t, transport)
+      await session.send('40/random,')
+      t.equal(await session.next(), '44/random,{"message":"Invalid namespace"}')
+      await session.send('40/random,{"token":"123"}')
+      t.equal(await session.next(), '44/random,{"message":"Invalid namespace"}')
+      await join(session)
+      await works(t, session)
+    },
+  )
 
-  for (const namespace of ['/random/custom,', '/Custom,', '/custom/,', '/__proto__,', '/constructor,', '/custom?token=1,']) {
+  for (const namespace of [
+    '/random/custom,',
+    '/Custom,',
+    '/custom/,',
+    '/__proto__,',
+    '/constructor,',
+    '/custom?token=1,',
+  ]) {
     t.test(`${transport}: the namespace ${namespace} is none that exists`, async (t) => {
       const session = await open(t, transport)
       await session.send(`40${namespace}`)
@@ -131,7 +145,13 @@ for (const transport of TRANSPORTS) {
   }
 
   // "If the server does not receive a CONNECT packet first, then it MUST close the connection immediately."
-  for (const [what, packet] of Object.entries({ EVENT: '42["message"]', 'EVENT with an ack id': '421["message-with-ack"]', DISCONNECT: '41', ACK: '431[]', CONNECT_ERROR: '44{"message":"no"}' })) {
+  for (const [what, packet] of Object.entries({
+    EVENT: '42["message"]',
+    'EVENT with an ack id': '421["message-with-ack"]',
+    DISCONNECT: '41',
+    ACK: '431[]',
+    CONNECT_ERROR: '44{"message":"no"}',
+  })) {
     t.test(`${transport}: ${what} before CONNECT closes the connection`, async (t) => {
       const session = await open(t, transport)
       await session.send(packet)
@@ -196,13 +216,21 @@ for (const transport of TRANSPORTS) {
     const session = await joined(t, transport)
     const numbers = Array.from({ length: 100 }, (_, n) => n)
     await session.send(...numbers.map((n) => `42["message",${n}]`))
-    t.same(await session.take(100), numbers.map((n) => `42["message-back",${n}]`))
+    t.same(
+      await session.take(100),
+      numbers.map((n) => `42["message-back",${n}]`),
+    )
   })
 
   t.test(`${transport}: EVENTs of two namespaces do not mix`, async (t) => {
     const session = await joined(t, transport, '', '/custom,')
     await session.send('42["message",1]', '42/custom,["message",2]', '42["message",3]', '42/custom,["message",4]')
-    t.same(await session.take(4), ['42["message-back",1]', '42/custom,["message-back",2]', '42["message-back",3]', '42/custom,["message-back",4]'])
+    t.same(await session.take(4), [
+      '42["message-back",1]',
+      '42/custom,["message-back",2]',
+      '42["message-back",3]',
+      '42/custom,["message-back",4]',
+    ])
   })
 
   t.test(`${transport}: EVENT of one client goes to no other`, async (t) => {
@@ -243,7 +271,11 @@ for (const transport of TRANSPORTS) {
 
   t.test(`${transport}: attachments of every byte, of none, and of many`, async (t) => {
     const session = await joined(t, transport)
-    for (const bytes of [Buffer.from(Array.from({ length: 256 }, (_, n) => n)), Buffer.alloc(0), Buffer.alloc(50_000, 0xff)]) {
+    for (const bytes of [
+      Buffer.from(Array.from({ length: 256 }, (_, n) => n)),
+      Buffer.alloc(0),
+      Buffer.alloc(50_000, 0xff),
+    ]) {
       await session.send(`451-["message",${ONE}]`, bytes)
       t.same(await session.take(2), [`451-["message-back",${ONE}]`, bytes])
     }
@@ -251,8 +283,20 @@ for (const transport of TRANSPORTS) {
 
   t.test(`${transport}: BINARY_EVENTs one after the other keep their own attachments`, async (t) => {
     const session = await joined(t, transport, '', '/custom,')
-    await session.send(`451-["message",${ONE}]`, FIRST, '42["message","text"]', `451-/custom,["message",${ONE}]`, SECOND)
-    t.same(await session.take(5), [`451-["message-back",${ONE}]`, FIRST, '42["message-back","text"]', `451-/custom,["message-back",${ONE}]`, SECOND])
+    await session.send(
+      `451-["message",${ONE}]`,
+      FIRST,
+      '42["message","text"]',
+      `451-/custom,["message",${ONE}]`,
+      SECOND,
+    )
+    t.same(await session.take(5), [
+      `451-["message-back",${ONE}]`,
+      FIRST,
+      '42["message-back","text"]',
+      `451-/custom,["message-back",${ONE}]`,
+      SECOND,
+    ])
   })
 
   // Socket.IO 5, "Acknowledgement"
@@ -291,13 +335,16 @@ for (const transport of TRANSPORTS) {
   })
 
   for (const namespace of ['', '/custom,']) {
-    t.test(`${transport}: BINARY_EVENT with an id is answered by BINARY_ACK with the same id, in ${namespace || '/'}`, async (t) => {
-      const session = await joined(t, transport, namespace)
-      await session.send(`452-${namespace}789["message-with-ack",${ONE},${TWO}]`, FIRST, SECOND)
-      t.same(await session.take(3), [`462-${namespace}789[${ONE},${TWO}]`, FIRST, SECOND])
-      await session.send(`451-${namespace}0["message-with-ack",${ONE}]`, FIRST)
-      t.same(await session.take(2), [`461-${namespace}0[${ONE}]`, FIRST])
-    })
+    t.test(
+      `${transport}: BINARY_EVENT with an id is answered by BINARY_ACK with the same id, in ${namespace || '/'}`,
+      async (t) => {
+        const session = await joined(t, transport, namespace)
+        await session.send(`452-${namespace}789["message-with-ack",${ONE},${TWO}]`, FIRST, SECOND)
+        t.same(await session.take(3), [`462-${namespace}789[${ONE},${TWO}]`, FIRST, SECOND])
+        await session.send(`451-${namespace}0["message-with-ack",${ONE}]`, FIRST)
+        t.same(await session.take(2), [`461-${namespace}0[${ONE}]`, FIRST])
+      },
+    )
   }
 
   // Not in the text: as the reference does.
@@ -309,12 +356,18 @@ for (const transport of TRANSPORTS) {
 
   // Socket.IO 5, "Disconnection from a namespace"
 
-  for (const [left, kept] of [['/custom,', ''], ['', '/custom,']] as const) {
-    t.test(`${transport}: DISCONNECT from ${left || '/'} is not answered and leaves ${kept || '/'} connected`, async (t) => {
-      const session = await joined(t, transport, left, kept)
-      await session.send(`41${left}`)
-      await works(t, session, kept)
-    })
+  for (const [left, kept] of [
+    ['/custom,', ''],
+    ['', '/custom,'],
+  ] as const) {
+    t.test(
+      `${transport}: DISCONNECT from ${left || '/'} is not answered and leaves ${kept || '/'} connected`,
+      async (t) => {
+        const session = await joined(t, transport, left, kept)
+        await session.send(`41${left}`)
+        await works(t, session, kept)
+      },
+    )
 
     t.test(`${transport}: after DISCONNECT from ${left || '/'} its events are those of a stranger`, async (t) => {
       const session = await joined(t, transport, left, kept)
@@ -324,15 +377,18 @@ for (const transport of TRANSPORTS) {
       await session.closed()
     })
 
-    t.test(`${transport}: after DISCONNECT from ${left || '/'} a client may CONNECT again, with another session id`, async (t) => {
-      const session = await open(t, transport)
-      await join(session, kept)
-      const before = await join(session, left)
-      await session.send(`41${left}`)
-      await works(t, session, kept)
-      t.not(await join(session, left), before)
-      await works(t, session, left)
-    })
+    t.test(
+      `${transport}: after DISCONNECT from ${left || '/'} a client may CONNECT again, with another session id`,
+      async (t) => {
+        const session = await open(t, transport)
+        await join(session, kept)
+        const before = await join(session, left)
+        await session.send(`41${left}`)
+        await works(t, session, kept)
+        t.not(await join(session, left), before)
+        await works(t, session, left)
+      },
+    )
   }
 
   t.test(`${transport}: the comma of DISCONNECT may be missing`, async (t) => {
@@ -342,8 +398,8 @@ for (const transport of TRANSPORTS) {
     t.not(await join(session, '/custom,'), '')
   })
 
-  // Socket.IO 5, "Packet encoding": what is not of that format closes the connection, and nobody else's.
-  // "The payload is mandatory and MUST be a non-empty array. If that's not the case, then the receiver MUST close the connection."
+  // Socket.IO 5, "Packet encoding": what is not of that format closes the connection, and nobody else's. "The payload
+  // is mandatory and MUST be a non-empty array. If that's not the case, then the receiver MUST close the connection."
 
   const invalid: Readonly<Record<string, readonly Packet[]>> = {
     'no packet type': ['4'],
@@ -392,7 +448,12 @@ for (const transport of TRANSPORTS) {
     'BINARY_EVENT with a million attachments': [`451000000-["message",${ONE}]`, FIRST],
     'BINARY_EVENT with a reserved name': [`451-["connect_error",${ONE}]`, FIRST],
     'an attachment where none is expected': [FIRST],
-    ...Object.fromEntries(['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener'].map((name) => [`EVENT with the reserved name ${name}`, [`42["${name}"]`]])),
+    ...Object.fromEntries(
+      ['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener'].map((name) => [
+        `EVENT with the reserved name ${name}`,
+        [`42["${name}"]`],
+      ]),
+    ),
   }
 
   t.test(`${transport}: invalid packets`, async (t) => {
@@ -419,7 +480,8 @@ for (const transport of TRANSPORTS) {
   })
 }
 
-// Socket.IO 5, "Connection to a namespace": "At the beginning of a Socket.IO session, the client MUST send a CONNECT packet"
+// Socket.IO 5, "Connection to a namespace": "At the beginning of a Socket.IO session, the client MUST send a CONNECT
+// packet"
 t.test('a client that does not CONNECT in time is closed, one that does is not', async (t) => {
   const server = await startServer({ SOCKETIO_CONNECT_TIMEOUT_MS: 1_000 })
   t.teardown(() => server.stop())

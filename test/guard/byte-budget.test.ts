@@ -8,7 +8,11 @@ t.test('a user may store so many bytes a minute, and others as many', async (t) 
   const budget = new ByteBudget(100)
   budget.take('ann', 60, START_MS)
   budget.take('ann', 40, START_MS + 1)
-  t.throws(() => budget.take('ann', 1, START_MS + 45_000), { code: 'RATE_LIMITED', message: /STORED_BYTES_PER_MINUTE_PER_USER/, details: { retry_after_seconds: 15 } })
+  t.throws(() => budget.take('ann', 1, START_MS + 45_000), {
+    code: 'RATE_LIMITED',
+    message: /STORED_BYTES_PER_MINUTE_PER_USER/,
+    details: { retry_after_seconds: 15 },
+  })
   budget.take('ben', 100, START_MS + 2)
 })
 

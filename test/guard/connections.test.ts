@@ -1,13 +1,22 @@
 import t from 'tap'
 import { Connections, type ConnectionLimits, type Counted } from '../../src/guard/connections.ts'
 
-const LIMITS: ConnectionLimits = { connectionsMax: 4, unauthenticatedMax: 3, unauthenticatedTimeoutMs: 1_000, perAddressMax: 0, perUserMax: 0 }
+const LIMITS: ConnectionLimits = {
+  connectionsMax: 4,
+  unauthenticatedMax: 3,
+  unauthenticatedTimeoutMs: 1_000,
+  perAddressMax: 0,
+  perUserMax: 0,
+}
 
 function counting(limits: Partial<ConnectionLimits> = {}) {
   const figures = { connections: 0, connectionsOpened: 0 }
   const connections = new Connections({ ...LIMITS, ...limits }, figures)
   const closed: string[] = []
-  const come = (name: string, { address, nobody = true, nowMs = 0 }: { address?: string; nobody?: boolean; nowMs?: number } = {}): Counted => {
+  const come = (
+    name: string,
+    { address, nobody = true, nowMs = 0 }: { address?: string; nobody?: boolean; nowMs?: number } = {},
+  ): Counted => {
     connections.admit(address)
     const connection: Counted = {
       discard: () => {
@@ -24,7 +33,7 @@ function counting(limits: Partial<ConnectionLimits> = {}) {
 
 const code = { code: 'TOO_MANY_CONNECTIONS' }
 
-t.test('past the limit of those that are nobody\'s, the oldest of them is closed for the one that comes', async (t) => {
+t.test("past the limit of those that are nobody's, the oldest of them is closed for the one that comes", async (t) => {
   const { connections, figures, closed, come } = counting({ connectionsMax: 10 })
   for (const name of ['a', 'b', 'c', 'd']) come(name)
   t.same(closed, ['a'])
@@ -34,7 +43,7 @@ t.test('past the limit of those that are nobody\'s, the oldest of them is closed
   t.same(closed, ['a', 'b'], 'e said who it is, and counts no more')
 })
 
-t.test('in a full process whoever is nobody\'s gives way; where nobody is, the one that comes is refused', async (t) => {
+t.test("in a full process whoever is nobody's gives way; where nobody is, the one that comes is refused", async (t) => {
   const { figures, closed, come } = counting()
   come('known', { nobody: false })
   for (const name of ['a', 'b', 'c']) come(name)
@@ -47,7 +56,7 @@ t.test('in a full process whoever is nobody\'s gives way; where nobody is, the o
   t.equal(figures.connectionsOpened, 7)
 })
 
-t.test('whoever is nobody\'s for too long is closed; who becomes nobody again has as long anew', async (t) => {
+t.test("whoever is nobody's for too long is closed; who becomes nobody again has as long anew", async (t) => {
   const { connections, closed, come } = counting()
   come('a', { nowMs: 0 })
   const b = come('b', { nowMs: 500 })
@@ -88,17 +97,20 @@ t.test('a user has so many connections, and one more once one of them is closed'
   connections.admitUser('ann')
 })
 
-t.test('what waits for connections that are nobody\'s had a bound for each alone: all together it has one, and those with the most of it end', (t) => {
-  const { connections, closed, come } = counting({ connectionsMax: 100, unauthenticatedMax: 50 })
-  const holding = (name: string, heldBytes: number) => Object.assign(come(name), { heldBytes })
-  const known = holding('known', 1e9)
-  connections.waitsNoLonger(known)
-  for (let n = 0; n < 7; n++) holding(`large ${n}`, 8e6)
-  holding('small', 1_000)
-  connections.sweep(0)
-  t.same(closed, [])
-  holding('largest', 30e6)
-  connections.sweep(0)
-  t.same(closed, ['largest'])
-  t.end()
-})
+t.test(
+  "what waits for connections that are nobody's had a bound for each alone: all together it has one, and those with the most of it end",
+  (t) => {
+    const { connections, closed, come } = counting({ connectionsMax: 100, unauthenticatedMax: 50 })
+    const holding = (name: string, heldBytes: number) => Object.assign(come(name), { heldBytes })
+    const known = holding('known', 1e9)
+    connections.waitsNoLonger(known)
+    for (let n = 0; n < 7; n++) holding(`large ${n}`, 8e6)
+    holding('small', 1_000)
+    connections.sweep(0)
+    t.same(closed, [])
+    holding('largest', 30e6)
+    connections.sweep(0)
+    t.same(closed, ['largest'])
+    t.end()
+  },
+)

@@ -25,7 +25,11 @@ const ed = pem(generateKeyPairSync('ed25519'))
 const inAnHour = () => Math.floor(Date.now() / 1000) + 3600
 
 function sign(algorithm: Algorithm, key: string, claims: object = {}, kid?: string): string {
-  return createSigner({ key, algorithm, ...(kid === undefined ? undefined : { kid }) })({ sub: 'alice', exp: inAnHour(), ...claims })
+  return createSigner({ key, algorithm, ...(kid === undefined ? undefined : { kid }) })({
+    sub: 'alice',
+    exp: inAnHour(),
+    ...claims,
+  })
 }
 
 /** A token as an attacker writes it: any header, any signature. */
@@ -35,7 +39,21 @@ function forge(header: object, claims: object, signature: (signed: string) => st
 }
 
 async function open(t: { teardown(end: () => void): void }, options: Partial<JwtOptions>): Promise<TokenVerifier> {
-  const verifier = await TokenVerifier.open({ secret: '', publicKey: '', jwksUrl: '', issuer: '', audience: '', tokenBytesMax: 8_192, userIdBytesMax: 256, keySetBytesMax: 262_144, keySetKeysMax: 100, ...options }, makeLogger('silent'))
+  const verifier = await TokenVerifier.open(
+    {
+      secret: '',
+      publicKey: '',
+      jwksUrl: '',
+      issuer: '',
+      audience: '',
+      tokenBytesMax: 8_192,
+      userIdBytesMax: 256,
+      keySetBytesMax: 262_144,
+      keySetKeysMax: 100,
+      ...options,
+    },
+    makeLogger('silent'),
+  )
   t.teardown(() => verifier.close())
   return verifier
 }
@@ -47,7 +65,9 @@ function refusal(verifier: TokenVerifier, token: string | undefined): ErrorCode 
     return undefined
   } catch (error) {
     if (!(error instanceof BrokerError)) throw error
-    for (const part of token?.split('.') ?? []) if (part.length > 10 && `${error.message} ${JSON.stringify(error.details ?? '')}`.includes(part)) throw new Error('the error holds a part of the token')
+    for (const part of token?.split('.') ?? [])
+      if (part.length > 10 && `${error.message} ${JSON.stringify(error.details ?? '')}`.includes(part))
+        throw new Error('the error holds a part of the token')
     return error.code
   }
 }
@@ -64,7 +84,10 @@ for (const [algorithm, keys, options] of [
     const token = sign(algorithm, keys.private, claims)
     t.match(verifier.verify(token), { sub: 'alice', ...claims })
     t.match(verifier.verify(token), { sub: 'alice' }, 'and again')
-    t.equal(refusal(verifier, sign(algorithm, keys.private, { exp: Math.floor(Date.now() / 1000) - 10 })), 'AUTH_EXPIRED')
+    t.equal(
+      refusal(verifier, sign(algorithm, keys.private, { exp: Math.floor(Date.now() / 1000) - 10 })),
+      'AUTH_EXPIRED',
+    )
     const [header, , signature] = token.split('.')
     const altered = Buffer.from(JSON.stringify({ sub: 'mallory', exp: inAnHour() })).toString('base64url')
     t.equal(refusal(verifier, [header, altered, signature].join('.')), 'AUTH_FAILED')
@@ -83,23 +106,38 @@ t.test('no token, and what is none, have codes of their own', async (t) => {
   const verifier = await open(t, { secret: SECRET })
   t.equal(refusal(verifier, undefined), 'AUTH_MISSING')
   t.equal(refusal(verifier, ''), 'AUTH_MISSING')
-  for (const token of ['x', 'a.b.c', '..', 'null', `${'a'.repeat(10_000)}.b.c`, `${sign('HS256', SECRET)}.more`]) t.equal(refusal(verifier, token), 'AUTH_FAILED', token.slice(0, 20))
+  for (const token of ['x', 'a.b.c', '..', 'null', `${'a'.repeat(10_000)}.b.c`, `${sign('HS256', SECRET)}.more`])
+    t.equal(refusal(verifier, token), 'AUTH_FAILED', token.slice(0, 20))
 })
 
 t.test('an unsigned token is refused, however its header writes it', async (t) => {
   const claims = { sub: 'alice', exp: inAnHour() }
   for (const verifier of [await open(t, { secret: SECRET }), await open(t, { publicKey: rsa.public })]) {
     for (const alg of ['none', 'None', 'NONE', '', undefined, null, 0, ['HS256'], 'toString', '__proto__']) {
-      t.equal(refusal(verifier, forge({ alg, typ: 'JWT' }, claims, () => '')), 'AUTH_FAILED', String(alg))
+      t.equal(
+        refusal(
+          verifier,
+          forge({ alg, typ: 'JWT' }, claims, () => ''),
+        ),
+        'AUTH_FAILED',
+        String(alg),
+      )
     }
   }
 })
 
 t.test('a token signed with another key is refused', async (t) => {
-  t.equal(refusal(await open(t, { secret: SECRET }), sign('HS256', 'another-secret-that-is-long-enough')), 'AUTH_FAILED')
+  t.equal(
+    refusal(await open(t, { secret: SECRET }), sign('HS256', 'another-secret-that-is-long-enough')),
+    'AUTH_FAILED',
+  )
   const verifier = await open(t, { publicKey: rsa.public })
   t.equal(refusal(verifier, sign('RS256', otherRsa.private)), 'AUTH_FAILED')
-  for (const [algorithm, key] of [['ES256', ec], ['EdDSA', ed]] as const) t.equal(refusal(verifier, sign(algorithm, key.private)), 'AUTH_FAILED')
+  for (const [algorithm, key] of [
+    ['ES256', ec],
+    ['EdDSA', ed],
+  ] as const)
+    t.equal(refusal(verifier, sign(algorithm, key.private)), 'AUTH_FAILED')
 })
 
 t.test('the public key, which everybody has, is no HMAC secret', async (t) => {
@@ -108,7 +146,9 @@ t.test('the public key, which everybody has, is no HMAC secret', async (t) => {
     const verifier = await open(t, options)
     const der = createPublicKey(rsa.public).export({ type: 'spki', format: 'der' })
     for (const key of [rsa.public, rsa.public.trim(), rsa.public.replaceAll('\n', '\\n'), der]) {
-      const token = forge({ alg: 'HS256', typ: 'JWT' }, claims, (signed) => createHmac('sha256', key).update(signed).digest('base64url'))
+      const token = forge({ alg: 'HS256', typ: 'JWT' }, claims, (signed) =>
+        createHmac('sha256', key).update(signed).digest('base64url'),
+      )
       t.equal(refusal(verifier, token), 'AUTH_FAILED')
     }
   }
@@ -123,19 +163,46 @@ t.test('a secret and a public key at once accept the tokens of both', async (t) 
 t.test('claims that are missing or of the wrong type are refused', async (t) => {
   const verifier = await open(t, { secret: SECRET })
   for (const claims of [
-    { sub: undefined }, { sub: '' }, { sub: 5 }, { sub: null }, { sub: ['alice'] },
-    { exp: undefined }, { exp: '9999999999' }, { exp: null }, { exp: {} },
-    { roles: 'admin' }, { roles: { 0: 'admin' } }, { roles: [1] }, { permissions: 'x' }, { project_access: '*' }, { library_access: [null] }, { agent_access: true }, { session_access: 5 },
+    { sub: undefined },
+    { sub: '' },
+    { sub: 5 },
+    { sub: null },
+    { sub: ['alice'] },
+    { exp: undefined },
+    { exp: '9999999999' },
+    { exp: null },
+    { exp: {} },
+    { roles: 'admin' },
+    { roles: { 0: 'admin' } },
+    { roles: [1] },
+    { permissions: 'x' },
+    { project_access: '*' },
+    { library_access: [null] },
+    { agent_access: true },
+    { session_access: 5 },
   ]) {
-    const token = forge({ alg: 'HS256', typ: 'JWT' }, { sub: 'alice', exp: inAnHour(), ...claims }, (signed) => createHmac('sha256', SECRET).update(signed).digest('base64url'))
+    const token = forge({ alg: 'HS256', typ: 'JWT' }, { sub: 'alice', exp: inAnHour(), ...claims }, (signed) =>
+      createHmac('sha256', SECRET).update(signed).digest('base64url'),
+    )
     t.equal(refusal(verifier, token), 'AUTH_FAILED', JSON.stringify(claims))
   }
   t.equal(refusal(verifier, sign('HS256', SECRET, { nbf: inAnHour() })), 'AUTH_FAILED', 'not yet valid')
 })
 
 t.test('a token whose header is no object is refused like any other that is none', async (t) => {
-  for (const verifier of [await open(t, { secret: SECRET }), await open(t, { secret: SECRET, publicKey: rsa.public })]) {
-    for (const header of [null, 5, 'x', [], true]) t.equal(refusal(verifier, forge(header as object, { sub: 'alice', exp: inAnHour() }, () => 'c2ln')), 'AUTH_FAILED', JSON.stringify(header))
+  for (const verifier of [
+    await open(t, { secret: SECRET }),
+    await open(t, { secret: SECRET, publicKey: rsa.public }),
+  ]) {
+    for (const header of [null, 5, 'x', [], true])
+      t.equal(
+        refusal(
+          verifier,
+          forge(header as object, { sub: 'alice', exp: inAnHour() }, () => 'c2ln'),
+        ),
+        'AUTH_FAILED',
+        JSON.stringify(header),
+      )
   }
 })
 
@@ -150,8 +217,20 @@ t.test('a token longer than MAX_TOKEN_BYTES is refused, and the message says so'
 
 t.test('a user id of 7 KB cut the broker off NATS: what is longer than MAX_USER_ID_BYTES is refused', async (t) => {
   const verifier = await open(t, { secret: SECRET })
-  for (const sub of ['7f0e8a52-6d0b-4f0e-9a83-3c1f8f3c5a10', 'somebody@example.com', 'https://id.example.com/users/4711', 'auth0|5f7c8ec7c33c6c004bbafe82', 'x'.repeat(256), 'ü'.repeat(128)]) t.equal((verifier.verify(sign('HS256', SECRET, { sub })) as { sub: string }).sub, sub)
-  for (const sub of ['x'.repeat(257), 'ü'.repeat(129), 'x'.repeat(5_000)]) t.throws(() => verifier.verify(sign('HS256', SECRET, { sub })), { code: 'AUTH_FAILED', message: /sub \(string of at most 256 bytes\)/ })
+  for (const sub of [
+    '7f0e8a52-6d0b-4f0e-9a83-3c1f8f3c5a10',
+    'somebody@example.com',
+    'https://id.example.com/users/4711',
+    'auth0|5f7c8ec7c33c6c004bbafe82',
+    'x'.repeat(256),
+    'ü'.repeat(128),
+  ])
+    t.equal((verifier.verify(sign('HS256', SECRET, { sub })) as { sub: string }).sub, sub)
+  for (const sub of ['x'.repeat(257), 'ü'.repeat(129), 'x'.repeat(5_000)])
+    t.throws(() => verifier.verify(sign('HS256', SECRET, { sub })), {
+      code: 'AUTH_FAILED',
+      message: /sub \(string of at most 256 bytes\)/,
+    })
 })
 
 t.test('issuer and audience are required where they are configured', async (t) => {
@@ -159,7 +238,15 @@ t.test('issuer and audience are required where they are configured', async (t) =
   const good = { iss: 'https://id.example', aud: 'roomcast' }
   t.match(verifier.verify(sign('HS256', SECRET, good)), { sub: 'alice' })
   t.match(verifier.verify(sign('HS256', SECRET, { ...good, aud: ['other', 'roomcast'] })), { sub: 'alice' })
-  for (const claims of [{}, { iss: good.iss }, { aud: good.aud }, { ...good, iss: 'https://evil.example' }, { ...good, aud: 'other' }, { ...good, iss: 'https://id.example.evil' }, { ...good, aud: [] }]) {
+  for (const claims of [
+    {},
+    { iss: good.iss },
+    { aud: good.aud },
+    { ...good, iss: 'https://evil.example' },
+    { ...good, aud: 'other' },
+    { ...good, iss: 'https://id.example.evil' },
+    { ...good, aud: [] },
+  ]) {
     t.equal(refusal(verifier, sign('HS256', SECRET, claims)), 'AUTH_FAILED', JSON.stringify(claims))
   }
 })
@@ -176,13 +263,23 @@ t.test('a public key is given as text, as text in one line, or as a file', async
 
 t.test('a public key that cannot be used is a fault of the configuration', async (t) => {
   const p384 = pem(generateKeyPairSync('ec', { namedCurve: 'P-384' }))
-  for (const publicKey of ['/nowhere/key.pem', '-----BEGIN PUBLIC KEY-----\nnonsense\n-----END PUBLIC KEY-----', p384.public]) {
+  for (const publicKey of [
+    '/nowhere/key.pem',
+    '-----BEGIN PUBLIC KEY-----\nnonsense\n-----END PUBLIC KEY-----',
+    p384.public,
+  ]) {
     await t.rejects(open(t, { publicKey }), { code: 'CONFIG_INVALID', message: /^JWT_PUBLIC_KEY: / })
   }
 })
 
 t.test('keys of a key set are found by their id, and a rotated set is read again', async (t) => {
-  const keys = [jwk(rsa.public, 'one'), jwk(ec.public, 'two'), jwk(ed.public, 'three'), { kty: 'oct', k: 'c2VjcmV0', kid: 'four' }, jwk(otherRsa.public, undefined)]
+  const keys = [
+    jwk(rsa.public, 'one'),
+    jwk(ec.public, 'two'),
+    jwk(ed.public, 'three'),
+    { kty: 'oct', k: 'c2VjcmV0', kid: 'four' },
+    jwk(otherRsa.public, undefined),
+  ]
   const set = await KeySet.start(t, keys)
   const verifier = await open(t, { jwksUrl: set.url })
   t.match(verifier.verify(sign('RS256', rsa.private, {}, 'one')), { sub: 'alice' })
@@ -205,26 +302,30 @@ t.test('keys of a key set are found by their id, and a rotated set is read again
 t.test('unknown key ids do not make the broker ask for the set each time', async (t) => {
   const set = await KeySet.start(t, [jwk(rsa.public, 'one')])
   const verifier = await open(t, { jwksUrl: set.url })
-  for (let n = 0; n < 100; n++) t.equal(refusal(verifier, sign('RS256', otherRsa.private, {}, `made-up-${n}`)), 'AUTH_FAILED')
+  for (let n = 0; n < 100; n++)
+    t.equal(refusal(verifier, sign('RS256', otherRsa.private, {}, `made-up-${n}`)), 'AUTH_FAILED')
   t.equal(set.requests, 1)
 })
 
-t.test('a key set that fails later leaves the keys of before; one that is not there yet is asked for again', async (t) => {
-  const set = await KeySet.start(t, [jwk(rsa.public, 'one')])
-  set.broken = true
-  const verifier = await open(t, { jwksUrl: set.url })
-  const token = sign('RS256', rsa.private, {}, 'one')
-  t.equal(refusal(verifier, token), 'AUTH_FAILED')
-  set.broken = false
-  setClock(t, 6_000)
-  await eventually(() => refusal(verifier, token) === undefined)
-  set.broken = true
-  setClock(t, 12_000)
-  const { requests } = set
-  t.equal(refusal(verifier, sign('RS256', rsa.private, {}, 'unknown')), 'AUTH_FAILED')
-  await eventually(() => set.requests > requests)
-  t.equal(refusal(verifier, token), undefined)
-})
+t.test(
+  'a key set that fails later leaves the keys of before; one that is not there yet is asked for again',
+  async (t) => {
+    const set = await KeySet.start(t, [jwk(rsa.public, 'one')])
+    set.broken = true
+    const verifier = await open(t, { jwksUrl: set.url })
+    const token = sign('RS256', rsa.private, {}, 'one')
+    t.equal(refusal(verifier, token), 'AUTH_FAILED')
+    set.broken = false
+    setClock(t, 6_000)
+    await eventually(() => refusal(verifier, token) === undefined)
+    set.broken = true
+    setClock(t, 12_000)
+    const { requests } = set
+    t.equal(refusal(verifier, sign('RS256', rsa.private, {}, 'unknown')), 'AUTH_FAILED')
+    await eventually(() => set.requests > requests)
+    t.equal(refusal(verifier, token), undefined)
+  },
+)
 
 function jwk(publicKey: string, kid: string | undefined): JsonWebKey & { kid?: string } {
   return { ...createPublicKey(publicKey).export({ format: 'jwk' }), ...(kid === undefined ? undefined : { kid }) }
@@ -251,7 +352,9 @@ class KeySet {
     this.keys = keys
     this.server = createServer((_, response) => {
       this.requests++
-      response.writeHead(this.broken ? 503 : 200, { 'Content-Type': 'application/json' }).end(this.broken ? 'out of order' : JSON.stringify({ keys: this.keys }))
+      response
+        .writeHead(this.broken ? 503 : 200, { 'Content-Type': 'application/json' })
+        .end(this.broken ? 'out of order' : JSON.stringify({ keys: this.keys }))
     })
   }
 

@@ -3,7 +3,12 @@ import { countCommand, countPacket, type RateState, WINDOW_MS } from '../../src/
 
 const START_MS = 1_700_000_000_000
 
-function verdicts(state: RateState, limits: { perMinute: number; warnAt: number }, count: number, nowMs = START_MS): string[] {
+function verdicts(
+  state: RateState,
+  limits: { perMinute: number; warnAt: number },
+  count: number,
+  nowMs = START_MS,
+): string[] {
   return Array.from({ length: count }, () => countCommand(state, limits, nowMs))
 }
 
@@ -18,7 +23,11 @@ t.test('the warning comes once, when so many are left', async (t) => {
 })
 
 t.test('a limit below its warning never warns', async (t) => {
-  t.same(verdicts({ windowStartMs: 0, used: 0, packets: 0 }, { perMinute: 2, warnAt: 20 }, 3), ['pass', 'pass', 'refuse'])
+  t.same(verdicts({ windowStartMs: 0, used: 0, packets: 0 }, { perMinute: 2, warnAt: 20 }, 3), [
+    'pass',
+    'pass',
+    'refuse',
+  ])
 })
 
 t.test('the next minute begins anew, warning included', async (t) => {
@@ -40,7 +49,10 @@ t.test('refused commands do not lengthen the wait', async (t) => {
 
 t.test('packets and commands have limits of their own, in one window', async (t) => {
   const state = { windowStartMs: 0, used: 0, packets: 0 }
-  t.same([1, 2, 3].map(() => countPacket(state, 2, START_MS)), [true, true, false])
+  t.same(
+    [1, 2, 3].map(() => countPacket(state, 2, START_MS)),
+    [true, true, false],
+  )
   t.equal(countCommand(state, { perMinute: 1, warnAt: 0 }, START_MS), 'pass')
   t.equal(countCommand(state, { perMinute: 1, warnAt: 0 }, START_MS), 'refuse')
   t.equal(countPacket(state, 2, START_MS + WINDOW_MS), true)

@@ -42,7 +42,13 @@ class Bench {
   }
 
   private constructor(ringEvents: number) {
-    this.log = new EventLog({ source: this.source, ringEvents, ringBytes: 10_000_000, backfillBytes: 1_000_000, route: (message, position) => this.route(message, position) })
+    this.log = new EventLog({
+      source: this.source,
+      ringEvents,
+      ringBytes: 10_000_000,
+      backfillBytes: 1_000_000,
+      route: (message, position) => this.route(message, position),
+    })
     this.hub = new Hub(this.log, this.meters, { bufferBytes: LIMIT_BYTES / 4, stallMs: 1_000 })
   }
 
@@ -51,7 +57,8 @@ class Bench {
       id,
       format: 'json',
       binary: false,
-      encodeEvent: ({ data }, position) => Buffer.from(`[${'x'.repeat((data.pad as number | undefined) ?? 1)},"${position}"]`),
+      encodeEvent: ({ data }, position) =>
+        Buffer.from(`[${'x'.repeat((data.pad as number | undefined) ?? 1)},"${position}"]`),
       encodeMessage: ({ type }) => Buffer.from(type),
       publish: (topic, frame) => this.app.publish(topic, frame),
     }
@@ -86,7 +93,21 @@ class Bench {
     const data = JSON.parse(Buffer.from(message.body).toString()) as Body & Record<string, unknown>
     const envelope = { type: 'thing', data, timestamp: '' }
     const { rooms, conversation } = data
-    return new LogEntry(message, position, { audience: this.audience, type: 'thing', rooms, users: undefined, conversation, facets: [['blue']], latestKey: undefined }, envelope, () => envelope)
+    return new LogEntry(
+      message,
+      position,
+      {
+        audience: this.audience,
+        type: 'thing',
+        rooms,
+        users: undefined,
+        conversation,
+        facets: [['blue']],
+        latestKey: undefined,
+      },
+      envelope,
+      () => envelope,
+    )
   }
 }
 
@@ -102,7 +123,8 @@ class Client extends Session {
       {
         dropped: (frame) => bench.hub.dropped(this, frame),
         drained: () => bench.hub.drained(this),
-        received: (frame) => void this.got.push(/"([^"]+)"\]$/.exec(Buffer.from(frame).toString())?.[1] ?? Buffer.from(frame).toString()),
+        received: (frame) =>
+          void this.got.push(/"([^"]+)"\]$/.exec(Buffer.from(frame).toString())?.[1] ?? Buffer.from(frame).toString()),
       },
       LIMIT_BYTES,
     )
@@ -168,25 +190,28 @@ t.test('a stream that was cut short is not delivered once more from its first ev
   t.same(late.got, positions('e1', 7, 12))
 })
 
-t.test('of sessions that share a socket all are told of a cut, although the first that is told ends the socket', async (t) => {
-  const bench = await Bench.open()
-  const clients = [bench.client(), bench.client()]
-  const told: number[] = []
-  for (const [index, client] of clients.entries()) {
-    bench.hub.join(client, ['a'])
-    client.missed = () => {
-      told.push(index)
-      for (const each of clients) bench.hub.close(each, true)
+t.test(
+  'of sessions that share a socket all are told of a cut, although the first that is told ends the socket',
+  async (t) => {
+    const bench = await Bench.open()
+    const clients = [bench.client(), bench.client()]
+    const told: number[] = []
+    for (const [index, client] of clients.entries()) {
+      bench.hub.join(client, ['a'])
+      client.missed = () => {
+        told.push(index)
+        for (const each of clients) bench.hub.close(each, true)
+      }
     }
-  }
-  bench.tell({ rooms: ['a'] }, 5)
-  await bench.turns()
-  bench.source.cut(3)
-  bench.source.deliver()
-  t.same(told.sort(), [0, 1])
-  await bench.turns()
-  t.equal(bench.hub.catchUp.sessions.size, 0)
-})
+    bench.tell({ rooms: ['a'] }, 5)
+    await bench.turns()
+    bench.source.cut(3)
+    bench.source.deliver()
+    t.same(told.sort(), [0, 1])
+    await bench.turns()
+    t.equal(bench.hub.catchUp.sessions.size, 0)
+  },
+)
 
 t.test('a session that is closed joins no room: nobody would take it out again', async (t) => {
   const bench = await Bench.open()
@@ -213,45 +238,51 @@ t.test('an event whose frame came before a reset does not keep back the one of t
   t.same(client.got, ['e1-1', 'e2-1'])
 })
 
-t.test('frames that uWS still holds when a client joins rooms since, and drops then, are not taken for delivered', async (t) => {
-  const bench = await Bench.open()
-  const client = bench.client()
-  bench.hub.join(client, ['a'])
-  client.socket.stalled = true
-  bench.tell({ rooms: ['a'], pad: LIMIT_BYTES + 1 })
-  await bench.turns()
-  // Published in this turn, and dropped at its end.
-  bench.tell({ rooms: ['a'] }, 6)
-  t.equal(client.state, LIVE)
-  bench.hub.joinSince(client, ['b'], undefined, 1)
-  await bench.turns()
-  client.socket.stalled = false
-  client.socket.take(2 * LIMIT_BYTES)
-  await bench.turns()
-  t.same(client.got, positions('e1', 1, 7))
-})
-
-t.test('a session that leaves its topics is fed only once uWS has written or dropped what it holds for it', async (t) => {
-  const bench = await Bench.open()
-  const client = bench.client()
-  bench.hub.join(client, ['a'])
-  bench.tell({ rooms: ['a'] }, 2)
-  await bench.turns()
-  client.socket.stalled = true
-  bench.tell({ rooms: ['a'], pad: 900 }, 8)
-  bench.tell({ rooms: ['b'] })
-  for (let n = 0; n < 2; n++) await new Promise((resolve) => setImmediate(resolve))
-  bench.hub.joinSince(client, ['b'], undefined, 2)
-  // In the same turn, before anything of it is written.
-  await new Promise((resolve) => setImmediate(resolve))
-  await bench.turns()
-  client.socket.stalled = false
-  for (let n = 0; n < 4; n++) {
-    client.socket.take(LIMIT_BYTES)
+t.test(
+  'frames that uWS still holds when a client joins rooms since, and drops then, are not taken for delivered',
+  async (t) => {
+    const bench = await Bench.open()
+    const client = bench.client()
+    bench.hub.join(client, ['a'])
+    client.socket.stalled = true
+    bench.tell({ rooms: ['a'], pad: LIMIT_BYTES + 1 })
     await bench.turns()
-  }
-  t.same(client.got, positions('e1', 1, 11))
-})
+    // Published in this turn, and dropped at its end.
+    bench.tell({ rooms: ['a'] }, 6)
+    t.equal(client.state, LIVE)
+    bench.hub.joinSince(client, ['b'], undefined, 1)
+    await bench.turns()
+    client.socket.stalled = false
+    client.socket.take(2 * LIMIT_BYTES)
+    await bench.turns()
+    t.same(client.got, positions('e1', 1, 7))
+  },
+)
+
+t.test(
+  'a session that leaves its topics is fed only once uWS has written or dropped what it holds for it',
+  async (t) => {
+    const bench = await Bench.open()
+    const client = bench.client()
+    bench.hub.join(client, ['a'])
+    bench.tell({ rooms: ['a'] }, 2)
+    await bench.turns()
+    client.socket.stalled = true
+    bench.tell({ rooms: ['a'], pad: 900 }, 8)
+    bench.tell({ rooms: ['b'] })
+    for (let n = 0; n < 2; n++) await new Promise((resolve) => setImmediate(resolve))
+    bench.hub.joinSince(client, ['b'], undefined, 2)
+    // In the same turn, before anything of it is written.
+    await new Promise((resolve) => setImmediate(resolve))
+    await bench.turns()
+    client.socket.stalled = false
+    for (let n = 0; n < 4; n++) {
+      client.socket.take(LIMIT_BYTES)
+      await bench.turns()
+    }
+    t.same(client.got, positions('e1', 1, 11))
+  },
+)
 
 t.test('an event of a room that a client was in does not come again by one that it joins since', async (t) => {
   const bench = await Bench.open()
@@ -265,7 +296,11 @@ t.test('an event of a room that a client was in does not come again by one that 
   t.same(client.got, ['e1-1', 'e1-3', 'e1-2'])
   bench.hub.joinSince(client, ['a'], undefined, 0)
   await bench.turns()
-  t.same(client.got, ['e1-1', 'e1-3', 'e1-2', 'e1-1'], 'asked for once more, it comes once more, but for what another room brought')
+  t.same(
+    client.got,
+    ['e1-1', 'e1-3', 'e1-2', 'e1-1'],
+    'asked for once more, it comes once more, but for what another room brought',
+  )
 })
 
 t.test('a heartbeat that is dropped does not put back a session that is fed from the log', async (t) => {
@@ -295,7 +330,10 @@ t.test('an event in two rooms comes once after a wire was made again', async (t)
   for (const each of second) bench.hub.join(each, ['a', 'b'])
   bench.tell({ rooms: ['a', 'b'] })
   await bench.turns()
-  t.same([other, ...others, ...second].map(({ got }) => got), Array.from({ length: 5 }, () => ['e1-1']))
+  t.same(
+    [other, ...others, ...second].map(({ got }) => got),
+    Array.from({ length: 5 }, () => ['e1-1']),
+  )
 })
 
 t.test('who comes to a conversation late gets what went by since, and nothing twice', async (t) => {
@@ -331,17 +369,27 @@ t.test('a filter changed while behind counts from the cursor on', async (t) => {
   t.same(client.got, ['e1-2', 'e1-3'])
 })
 
-t.test('an event in three rooms, two of which share no wire, comes once to who is in one of them and the third', async (t) => {
-  const bench = await Bench.open()
-  const [one, two, both] = [bench.wire('one'), bench.wire('two'), [bench.client(bench.wire('one')), bench.client(bench.wire('two'))]]
-  const [x, y] = [bench.client(one), bench.client(two)]
-  bench.hub.join(x, ['b'])
-  bench.hub.join(y, ['c', 'd'])
-  for (const client of both) bench.hub.join(client, ['d'])
-  bench.tell({ rooms: ['b', 'c', 'd'] })
-  await bench.turns()
-  t.same([x, y, ...both].map(({ got }) => got), Array.from({ length: 4 }, () => ['e1-1']))
-})
+t.test(
+  'an event in three rooms, two of which share no wire, comes once to who is in one of them and the third',
+  async (t) => {
+    const bench = await Bench.open()
+    const [one, two, both] = [
+      bench.wire('one'),
+      bench.wire('two'),
+      [bench.client(bench.wire('one')), bench.client(bench.wire('two'))],
+    ]
+    const [x, y] = [bench.client(one), bench.client(two)]
+    bench.hub.join(x, ['b'])
+    bench.hub.join(y, ['c', 'd'])
+    for (const client of both) bench.hub.join(client, ['d'])
+    bench.tell({ rooms: ['b', 'c', 'd'] })
+    await bench.turns()
+    t.same(
+      [x, y, ...both].map(({ got }) => got),
+      Array.from({ length: 4 }, () => ['e1-1']),
+    )
+  },
+)
 
 t.test('what the stream forgets while it is read for a client that is behind, the client is told', async (t) => {
   const bench = await Bench.open(4)
@@ -405,17 +453,20 @@ t.test('a filter that was changed is not applied to events of before when a clie
   t.same(client.got, ['e1-3', 'e1-4'])
 })
 
-t.test('a position that no stream has, taken while the source was out of reach, keeps nothing back for ever', async (t) => {
-  const bench = await Bench.open()
-  const client = bench.client()
-  bench.tell({ rooms: ['a'] }, 2)
-  bench.hub.joinSince(client, ['a'], undefined, 9)
-  await bench.turns()
-  t.same(client.told, ['e1-9 → e1-3'])
-  bench.tell({ rooms: ['a'] }, 2)
-  await bench.turns()
-  t.same(client.got, positions('e1', 3, 4))
-})
+t.test(
+  'a position that no stream has, taken while the source was out of reach, keeps nothing back for ever',
+  async (t) => {
+    const bench = await Bench.open()
+    const client = bench.client()
+    bench.tell({ rooms: ['a'] }, 2)
+    bench.hub.joinSince(client, ['a'], undefined, 9)
+    await bench.turns()
+    t.same(client.told, ['e1-9 → e1-3'])
+    bench.tell({ rooms: ['a'] }, 2)
+    await bench.turns()
+    t.same(client.got, positions('e1', 3, 4))
+  },
+)
 
 t.test('who comes to two conversations late, while behind, gets what went by of both', async (t) => {
   const bench = await Bench.open()
@@ -459,7 +510,10 @@ t.test('a filter that is changed while behind does not bring what came before th
   t.same(client.got, ['e1-3', 'e1-4'])
 })
 
-/** A client in these rooms sees every event, too; its socket fills up between an event's own frame and that of its view, and then it joins room a since. */
+/**
+ * A client in these rooms sees every event, too; its socket fills up between an event's own frame and that of its view,
+ * and then it joins room a since.
+ */
 async function joinsWhileFull(rooms: readonly string[]): Promise<readonly string[]> {
   const bench = await Bench.open()
   bench.audience.view = new View('all', (event) => ({ type: 'view', data: event.data }))
@@ -479,13 +533,19 @@ async function joinsWhileFull(rooms: readonly string[]): Promise<readonly string
   return client.got
 }
 
-t.test('an event whose view waits for the socket, of a room that the client is in, comes once by a room that it joins since', async (t) => {
-  t.same(await joinsWhileFull(['b']), ['e1-1', 'e1-1', 'e1-2', 'e1-2'], 'each by its room, and by its view')
-})
+t.test(
+  'an event whose view waits for the socket, of a room that the client is in, comes once by a room that it joins since',
+  async (t) => {
+    t.same(await joinsWhileFull(['b']), ['e1-1', 'e1-1', 'e1-2', 'e1-2'], 'each by its room, and by its view')
+  },
+)
 
-t.test('an event whose view waited for the socket was lost by a room that the client joined since: it comes by both', async (t) => {
-  t.same(await joinsWhileFull([]), ['e1-1', 'e1-1', 'e1-2', 'e1-2'], 'each by its room, and by its view')
-})
+t.test(
+  'an event whose view waited for the socket was lost by a room that the client joined since: it comes by both',
+  async (t) => {
+    t.same(await joinsWhileFull([]), ['e1-1', 'e1-1', 'e1-2', 'e1-2'], 'each by its room, and by its view')
+  },
+)
 
 t.test('what a client had by a filter that it changed after going back does not come again', async (t) => {
   const bench = await Bench.open()
@@ -510,7 +570,14 @@ t.test('200,000 sessions that fall behind at once all get their turn', async (t)
     fed++
     return 1
   }
-  const peer = { send, getBufferedAmount: () => 0, subscribe: () => true, unsubscribe: () => true, cork: (callback: () => void) => callback(), close: () => {} }
+  const peer = {
+    send,
+    getBufferedAmount: () => 0,
+    subscribe: () => true,
+    unsubscribe: () => true,
+    cork: (callback: () => void) => callback(),
+    close: () => {},
+  }
   const wire = bench.wire()
   bench.tell({ rooms: ['a'] })
   await bench.turns()
@@ -523,32 +590,42 @@ t.test('200,000 sessions that fall behind at once all get their turn', async (t)
   t.equal(fed, sessions.length)
 })
 
-t.test('all who came back at one position, older than the ring, were fed in one turn, and nobody else heard anything meanwhile', async (t) => {
-  const bench = await Bench.open(10)
-  for (let n = 0; n < 12; n++) {
-    bench.tell({ rooms: ['a'] }, 50)
-    await bench.turns()
-  }
-  let fed = 0
-  const send = () => {
-    fed++
-    return 1
-  }
-  const peer = { send, getBufferedAmount: () => 0, subscribe: () => true, unsubscribe: () => true, cork: (callback: () => void) => callback(), close: () => {} }
-  const sessions = Array.from({ length: 200 }, (_, n) => new Session(bench.audience, bench.wire(), `user-${n}`, peer))
-  for (const session of sessions) {
-    bench.hub.open(session)
-    bench.hub.joinSince(session, ['a'], undefined, 0)
-  }
-  let most = 0
-  for (let before = 0, turns = 0; fed < sessions.length * 600 && turns < 100_000; turns++) {
-    await new Promise((resolve) => setImmediate(resolve))
-    most = Math.max(most, fed - before)
-    before = fed
-  }
-  t.equal(fed, sessions.length * 600)
-  t.ok(most < 20_000, `${most} events in a turn`)
-})
+t.test(
+  'all who came back at one position, older than the ring, were fed in one turn, and nobody else heard anything meanwhile',
+  async (t) => {
+    const bench = await Bench.open(10)
+    for (let n = 0; n < 12; n++) {
+      bench.tell({ rooms: ['a'] }, 50)
+      await bench.turns()
+    }
+    let fed = 0
+    const send = () => {
+      fed++
+      return 1
+    }
+    const peer = {
+      send,
+      getBufferedAmount: () => 0,
+      subscribe: () => true,
+      unsubscribe: () => true,
+      cork: (callback: () => void) => callback(),
+      close: () => {},
+    }
+    const sessions = Array.from({ length: 200 }, (_, n) => new Session(bench.audience, bench.wire(), `user-${n}`, peer))
+    for (const session of sessions) {
+      bench.hub.open(session)
+      bench.hub.joinSince(session, ['a'], undefined, 0)
+    }
+    let most = 0
+    for (let before = 0, turns = 0; fed < sessions.length * 600 && turns < 100_000; turns++) {
+      await new Promise((resolve) => setImmediate(resolve))
+      most = Math.max(most, fed - before)
+      before = fed
+    }
+    t.equal(fed, sessions.length * 600)
+    t.ok(most < 20_000, `${most} events in a turn`)
+  },
+)
 
 t.test('a fault in a turn of live delivery, or of catching up, costs that turn, and is reported', async (t: Test) => {
   const bench = await Bench.open()

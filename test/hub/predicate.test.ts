@@ -1,8 +1,16 @@
 import t from 'tap'
-import { accepts, type Clause, compilePredicate, facetValues, type Facets, type Predicate } from '../../src/hub/predicate.ts'
+import {
+  accepts,
+  type Clause,
+  compilePredicate,
+  facetValues,
+  type Facets,
+  type Predicate,
+} from '../../src/hub/predicate.ts'
 
 const clause = (facet: number, ...allowed: string[]): Clause => ({ facet, allowed: new Set(allowed) })
-const compiled = (access: readonly Clause[], filters: readonly Clause[]) => compilePredicate(access, filters) as Predicate
+const compiled = (access: readonly Clause[], filters: readonly Clause[]) =>
+  compilePredicate(access, filters) as Predicate
 
 t.test('who asks for nothing in particular gets everything, without a predicate', async (t) => {
   t.equal(compilePredicate([], []), undefined)

@@ -11,14 +11,17 @@ import { SocketIoClient, type SocketIoOptions, TRANSPORTS } from '../support/soc
 
 const folder = mkdtempSync(join(tmpdir(), 'roomcast-ask-'))
 const CONTRACT = join(folder, 'survey.mjs')
-writeFileSync(CONTRACT, `import { defineContract, Type } from 'roomcast'
+writeFileSync(
+  CONTRACT,
+  `import { defineContract, Type } from 'roomcast'
 export default defineContract({
   app: 'survey',
   endpoints: [{ transport: 'socketio', namespace: '/survey' }, { transport: 'socketio', namespace: '/second' }, { transport: 'websocket', path: '/survey' }],
   events: { noted: {} },
   commands: { start: { effect: { use: 'forward', failed: ({ code }) => ({ type: 'failed', data: code }) } } },
   questions: { confirm: { schema: Type.Object({ text: Type.String() }) }, anything: {} },
-})`)
+})`,
+)
 
 const codec = JSONCodec()
 const nats = await TestNats.start()
@@ -43,10 +46,19 @@ async function request(body: unknown, timeout = 30_000): Promise<Reply> {
   return codec.decode((await nc.request('ask.survey', codec.encode(body), { timeout })).data) as Reply
 }
 
-const ask = (client: SocketIoClient, type: string, data?: unknown, timeout_ms?: number) => request({ connection_id: client.socket.id, type, data, timeout_ms })
+const ask = (client: SocketIoClient, type: string, data?: unknown, timeout_ms?: number) =>
+  request({ connection_id: client.socket.id, type, data, timeout_ms })
 
-async function connect(t: Test, at: { port: number }, options: SocketIoOptions = {}, namespace = '/survey'): Promise<SocketIoClient> {
-  const client = await SocketIoClient.connect(`http://127.0.0.1:${at.port}${namespace}`, { token: token('ann'), ...options })
+async function connect(
+  t: Test,
+  at: { port: number },
+  options: SocketIoOptions = {},
+  namespace = '/survey',
+): Promise<SocketIoClient> {
+  const client = await SocketIoClient.connect(`http://127.0.0.1:${at.port}${namespace}`, {
+    token: token('ann'),
+    ...options,
+  })
   t.teardown(() => client.close())
   return client
 }
@@ -57,7 +69,9 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
       callback: (_, message) => {
         const { connection_id, data } = message.json<{ connection_id: string; data: { n: number } }>()
         message.respond(codec.encode({ ok: true }))
-        void request({ connection_id, type: 'confirm', data: { text: `Sure of ${data.n}?` } }).then((reply) => replies.push([data.n, reply]))
+        void request({ connection_id, type: 'confirm', data: { text: `Sure of ${data.n}?` } }).then((reply) =>
+          replies.push([data.n, reply]),
+        )
       },
     })
     const replies: [n: number, reply: Reply][] = []
@@ -65,13 +79,21 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     await nc.flush()
     const clients = await Promise.all([one, two].map((at) => connect(t, at, { transports })))
     for (const [i, { socket }] of clients.entries()) {
-      socket.on('confirm', (question: { text: string }, answer: (...values: unknown[]) => void) => setTimeout(() => answer('yes', { i, question }), (i * 7) % 5))
+      socket.on('confirm', (question: { text: string }, answer: (...values: unknown[]) => void) =>
+        setTimeout(() => answer('yes', { i, question }), (i * 7) % 5),
+      )
     }
     // Whichever broker takes a question, the one that has the client asks it; many at once are not mixed up.
     for (let n = 0; n < 20; n++) clients[n % 2]?.socket.emit('start', { n })
     await eventually(() => replies.length === 20)
     replies.sort(([a], [b]) => a - b)
-    t.same(replies, Array.from({ length: 20 }, (_, n) => [n, { ok: true, data: ['yes', { i: n % 2, question: { text: `Sure of ${n}?` } }] }]))
+    t.same(
+      replies,
+      Array.from({ length: 20 }, (_, n) => [
+        n,
+        { ok: true, data: ['yes', { i: n % 2, question: { text: `Sure of ${n}?` } }] },
+      ]),
+    )
   })
 
   t.test(`no values, binary ones, and no data (${name})`, async (t) => {
@@ -83,7 +105,8 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
       asked.push(args)
       answer(...(answers[asked.length - 1] as unknown[]))
     })
-    for (let i = 0; i < 3; i++) t.same((await ask(client, 'anything', i === 0 ? undefined : i)).data, JSON.parse(JSON.stringify(answers[i])))
+    for (let i = 0; i < 3; i++)
+      t.same((await ask(client, 'anything', i === 0 ? undefined : i)).data, JSON.parse(JSON.stringify(answers[i])))
     t.same(asked, [[], [1], [2]])
   })
 
@@ -97,7 +120,8 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     const second = ask(client, 'anything', 2)
     await eventually(() => late.length === 2)
     const { engine } = client.socket.io as unknown as { engine: { write(packet: string): void } }
-    for (const packet of ['43/survey,0["again"]', '43/survey,77["unasked"]', '43/survey,["without an id"]']) engine.write(packet.slice(1))
+    for (const packet of ['43/survey,0["again"]', '43/survey,77["unasked"]', '43/survey,["without an id"]'])
+      engine.write(packet.slice(1))
     late[1]?.('in time')
     t.same(await second, { ok: true, data: ['in time'] })
     engine.write('3/survey,1["again"]')
@@ -114,8 +138,12 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     const open = [ask(client, 'anything'), ask(client, 'anything'), ask(client, 'anything')]
     await eventually(() => asked === 3)
     client.close()
-    for (const reply of await Promise.all(open)) t.match(reply, { ok: false, error: { code: 'NOT_CONNECTED', message: /ended/ } })
-    for (const reply of await Promise.all([id, 'nobody', '', 'x'.repeat(5_000)].map((connection_id) => request({ connection_id, type: 'anything' })))) t.match(reply, { ok: false, error: { code: 'NOT_CONNECTED' } })
+    for (const reply of await Promise.all(open))
+      t.match(reply, { ok: false, error: { code: 'NOT_CONNECTED', message: /ended/ } })
+    for (const reply of await Promise.all(
+      [id, 'nobody', '', 'x'.repeat(5_000)].map((connection_id) => request({ connection_id, type: 'anything' })),
+    ))
+      t.match(reply, { ok: false, error: { code: 'NOT_CONNECTED' } })
   })
 }
 
@@ -126,7 +154,15 @@ t.test('each namespace of a connection is asked by its own id', async (t) => {
   await eventually(() => second.connected)
   client.socket.on('anything', (_: unknown, answer: (value: string) => void) => answer('survey'))
   second.on('anything', (_: unknown, answer: (value: string) => void) => answer('second'))
-  t.same(await Promise.all([client.socket.id, second.id].map((connection_id) => request({ connection_id, type: 'anything', data: 1 }))), [{ ok: true, data: ['survey'] }, { ok: true, data: ['second'] }])
+  t.same(
+    await Promise.all(
+      [client.socket.id, second.id].map((connection_id) => request({ connection_id, type: 'anything', data: 1 })),
+    ),
+    [
+      { ok: true, data: ['survey'] },
+      { ok: true, data: ['second'] },
+    ],
+  )
 })
 
 t.test('a question that the contract does not have, or that is none, is refused by name', async (t) => {
@@ -140,12 +176,19 @@ t.test('a question that the contract does not have, or that is none, is refused 
     ['INVALID_MESSAGE', { connection_id, type: 5 }],
     ['INVALID_MESSAGE', { type: 'anything' }],
     ['INVALID_MESSAGE', ['anything']],
-    ...[0, -1, 60_001, '5', null].map((timeout_ms) => ['INVALID_MESSAGE', { connection_id, type: 'anything', timeout_ms }] as const),
-  ] as const) t.match(await request(body), { ok: false, error: { code, message: String } }, JSON.stringify(body))
+    ...[0, -1, 60_001, '5', null].map(
+      (timeout_ms) => ['INVALID_MESSAGE', { connection_id, type: 'anything', timeout_ms }] as const,
+    ),
+  ] as const)
+    t.match(await request(body), { ok: false, error: { code, message: String } }, JSON.stringify(body))
   const reply = await nc.request('ask.survey', Buffer.from('no JSON'), { timeout: 30_000 })
   t.match(codec.decode(reply.data), { ok: false, error: { code: 'INVALID_MESSAGE' } })
   t.equal(client.arrivals.length, 0)
-  await t.rejects(nc.request('ask.swe-agent', codec.encode({}), { timeout: 5_000 }), { code: '503' }, 'nobody answers for a contract without questions')
+  await t.rejects(
+    nc.request('ask.swe-agent', codec.encode({}), { timeout: 5_000 }),
+    { code: '503' },
+    'nobody answers for a contract without questions',
+  )
 })
 
 t.test('what a client has to answer is bounded, and so is its answer', async (t) => {
@@ -157,7 +200,9 @@ t.test('what a client has to answer is bounded, and so is its answer', async (t)
   t.match(await ask(client, 'anything', 64), { ok: false, error: { code: 'RATE_LIMITED' } })
   for (const answer of waiting) answer()
   for (const reply of await Promise.all(open)) t.same(reply, { ok: true, data: [] })
-  client.socket.off('anything').on('anything', (_: unknown, answer: (value: string) => void) => answer('x'.repeat(1_000_000)))
+  client.socket
+    .off('anything')
+    .on('anything', (_: unknown, answer: (value: string) => void) => answer('x'.repeat(1_000_000)))
   t.match(await ask(client, 'anything', 0), { ok: false, error: { code: 'PAYLOAD_TOO_LARGE' } })
 })
 
@@ -175,29 +220,46 @@ t.test('a connection keeps its id where it recovers on another broker, and is as
   for (let n = 0; n < 10; n++) t.same(await ask(client, 'anything', n), { ok: true, data: ['here'] })
 })
 
-t.test('a client that made up a private id took another\'s connection id, and answered its questions: nobody can choose an id', async (t) => {
-  const victim = await connect(t, one)
-  victim.socket.on('anything', (_: unknown, answer: (value: string) => void) => answer('victim'))
-  const id = victim.socket.id as string
-  const { _pid: own } = (await connect(t, one, { token: token('eve') })).socket as unknown as { _pid: string }
-  const { _pid: theirs } = victim.socket as unknown as { _pid: string }
-  t.notOk(theirs.includes(id), 'a connection id, which others may know, tells nothing of the private one')
-  for (const pid of [Buffer.from(id).toString('hex').slice(0, 32).padEnd(32, '0') + own.slice(32), theirs.slice(0, 32) + own.slice(32), id.slice(0, 20).padEnd(32, 'f') + own.slice(32)]) {
-    const eve = await connect(t, one, { token: token('eve'), auth: { pid } })
-    eve.socket.on('anything', (_: unknown, answer: (value: string) => void) => answer('eve'))
-    t.not(eve.socket.id, id)
-    t.same(await ask(victim, 'anything', 1), { ok: true, data: ['victim'] })
-  }
-})
+t.test(
+  "a client that made up a private id took another's connection id, and answered its questions: nobody can choose an id",
+  async (t) => {
+    const victim = await connect(t, one)
+    victim.socket.on('anything', (_: unknown, answer: (value: string) => void) => answer('victim'))
+    const id = victim.socket.id as string
+    const { _pid: own } = (await connect(t, one, { token: token('eve') })).socket as unknown as { _pid: string }
+    const { _pid: theirs } = victim.socket as unknown as { _pid: string }
+    t.notOk(theirs.includes(id), 'a connection id, which others may know, tells nothing of the private one')
+    for (const pid of [
+      Buffer.from(id).toString('hex').slice(0, 32).padEnd(32, '0') + own.slice(32),
+      theirs.slice(0, 32) + own.slice(32),
+      id.slice(0, 20).padEnd(32, 'f') + own.slice(32),
+    ]) {
+      const eve = await connect(t, one, { token: token('eve'), auth: { pid } })
+      eve.socket.on('anything', (_: unknown, answer: (value: string) => void) => answer('eve'))
+      t.not(eve.socket.id, id)
+      t.same(await ask(victim, 'anything', 1), { ok: true, data: ['victim'] })
+    }
+  },
+)
 
 t.test('a broker that is killed leaves no question without an end', async (t) => {
   const client = await connect(t, two, { options: { reconnection: false } })
   let asked = 0
   client.socket.on('anything', () => asked++)
   // Some were taken by the other broker, which tells; those that this one took itself end by the service's own timeout.
-  const ends = Promise.all([1, 2, 3, 4].map((n) => request({ connection_id: client.socket.id, type: 'anything', data: n, timeout_ms: 1_000 }, 4_000).catch((error: { code: string }) => error.code)))
+  const ends = Promise.all(
+    [1, 2, 3, 4].map((n) =>
+      request({ connection_id: client.socket.id, type: 'anything', data: n, timeout_ms: 1_000 }, 4_000).catch(
+        (error: { code: string }) => error.code,
+      ),
+    ),
+  )
   await eventually(() => asked === 4)
   await two.kill()
-  for (const end of await ends) t.ok(end === 'TIMEOUT' || (typeof end === 'object' && (end as Reply).error?.code === 'NOT_CONNECTED'), JSON.stringify(end))
+  for (const end of await ends)
+    t.ok(
+      end === 'TIMEOUT' || (typeof end === 'object' && (end as Reply).error?.code === 'NOT_CONNECTED'),
+      JSON.stringify(end),
+    )
   await two.run()
 })

@@ -29,29 +29,48 @@ const PYTHON = process.env.PYTHON ?? 'python3'
 const python = spawnSync(PYTHON, ['-c', 'import nats']).status === 0
 
 const services: [name: string, command: string, file: string, source: string, here: boolean][] = [
-  ['TypeScript', process.execPath, 'service.mjs', transformSync(documented('ts'), { loader: 'ts', format: 'esm' }).code, true],
+  [
+    'TypeScript',
+    process.execPath,
+    'service.mjs',
+    transformSync(documented('ts'), { loader: 'ts', format: 'esm' }).code,
+    true,
+  ],
   ['Python', PYTHON, 'service.py', documented('python'), python],
 ]
 
 for (const [name, command, file, source, here] of services) {
-  t.test(`the documented service in ${name} answers a command and streams its answer`, { skip: here ? false : 'no python3 with nats-py here' }, async (t) => {
-    writeFileSync(join(folder, file), source)
-    const service: ChildProcess = spawn(command, [join(folder, file)], { env: { PATH: process.env.PATH, NATS_URL: nats.url }, stdio: ['ignore', 'pipe', 'inherit'] })
-    const ended = new Promise((resolve) => service.once('exit', resolve))
-    t.teardown(async () => {
-      service.kill('SIGKILL')
-      await ended
-    })
-    await new Promise((resolve, reject) => {
-      service.stdout?.once('data', resolve)
-      ended.then(() => reject(new Error('the service ended')))
-    })
-    const client = await connect(broker)
-    t.teardown(() => client.close())
-    await joinSession(client, `session-${name}`)
-    t.match(await ask(client, 'gemini:done', 'chat:message', { content: 'hello out there' }), { fullResponse: 'You said: hello out there', timestamp: String })
-    t.same(client.of('gemini:content').map(([{ text }]) => text), ['You ', 'said: ', 'hello ', 'out ', 'there'])
-    t.equal(client.of('gemini:content').at(-1)?.[0].accumulated, 'You said: hello out there')
-    t.same(client.of('gemini:error'), [])
-  })
+  t.test(
+    `the documented service in ${name} answers a command and streams its answer`,
+    { skip: here ? false : 'no python3 with nats-py here' },
+    async (t) => {
+      writeFileSync(join(folder, file), source)
+      const service: ChildProcess = spawn(command, [join(folder, file)], {
+        env: { PATH: process.env.PATH, NATS_URL: nats.url },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      const ended = new Promise((resolve) => service.once('exit', resolve))
+      t.teardown(async () => {
+        service.kill('SIGKILL')
+        await ended
+      })
+      await new Promise((resolve, reject) => {
+        service.stdout?.once('data', resolve)
+        ended.then(() => reject(new Error('the service ended')))
+      })
+      const client = await connect(broker)
+      t.teardown(() => client.close())
+      await joinSession(client, `session-${name}`)
+      t.match(await ask(client, 'gemini:done', 'chat:message', { content: 'hello out there' }), {
+        fullResponse: 'You said: hello out there',
+        timestamp: String,
+      })
+      t.same(
+        client.of('gemini:content').map(([{ text }]) => text),
+        ['You ', 'said: ', 'hello ', 'out ', 'there'],
+      )
+      t.equal(client.of('gemini:content').at(-1)?.[0].accumulated, 'You said: hello out there')
+      t.same(client.of('gemini:error'), [])
+    },
+  )
 }

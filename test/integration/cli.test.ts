@@ -12,7 +12,11 @@ const folder = mkdtempSync(join(tmpdir(), 'roomcast-cli-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
 function start(args: string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [ENTRY, ...args], { cwd: folder, env: { PATH: process.env.PATH, HOME: folder, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [ENTRY, ...args], {
+    cwd: folder,
+    env: { PATH: process.env.PATH, HOME: folder, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   const said = { out: '', err: '' }
   child.stdout.on('data', (chunk: Buffer) => {
     said.out += chunk
@@ -57,29 +61,40 @@ t.test('default-config is a file that check-config and serve take', async (t) =>
   t.match(flagged.out, 'PORT=9', 'a flag comes before the environment, that before the file')
 })
 
-t.test('check-config called a contract with `allow` for `allows` valid, and a room for everybody went without a word', async (t) => {
-  const contract = (room: string, path = '/shop') => {
-    const file = join(folder, `contract-${Math.random()}.mjs`)
-    writeFileSync(file, `export default { app: 'shop', endpoints: [{ transport: 'websocket', path: '${path}' }], events: { thing: {} }, rooms: { lobby: {}, 'store:{id}': ${room} } }`)
-    return file
-  }
-  const guarded = await roomcast(['check-config', '--contracts', contract('{ allows: () => false }')])
-  t.equal(guarded.code, 0)
-  t.match(guarded.out, '#   room lobby: anybody with a token may join it')
-  t.notMatch(guarded.out, 'room store:{id}')
-  for (const file of [contract('{ allow: () => false }')]) {
-    const { code, err } = await roomcast(['check-config', '--contracts', file])
-    t.equal(code, 1)
-    t.match(err, /store:\{id\}"\]\.allow` .*did you mean `allows`/)
-    t.equal((await roomcast(['serve', '--contracts', file], { PORT: '0' })).code, 1, 'nor does it start')
-  }
-  const taken = await roomcast(['check-config', '--contracts', contract('{}', '/ws')])
-  t.equal(taken.code, 1)
-  t.match(taken.err, 'the path /ws on PORT is taken by the contract game-djinn')
-})
+t.test(
+  'check-config called a contract with `allow` for `allows` valid, and a room for everybody went without a word',
+  async (t) => {
+    const contract = (room: string, path = '/shop') => {
+      const file = join(folder, `contract-${Math.random()}.mjs`)
+      writeFileSync(
+        file,
+        `export default { app: 'shop', endpoints: [{ transport: 'websocket', path: '${path}' }], events: { thing: {} }, rooms: { lobby: {}, 'store:{id}': ${room} } }`,
+      )
+      return file
+    }
+    const guarded = await roomcast(['check-config', '--contracts', contract('{ allows: () => false }')])
+    t.equal(guarded.code, 0)
+    t.match(guarded.out, '#   room lobby: anybody with a token may join it')
+    t.notMatch(guarded.out, 'room store:{id}')
+    for (const file of [contract('{ allow: () => false }')]) {
+      const { code, err } = await roomcast(['check-config', '--contracts', file])
+      t.equal(code, 1)
+      t.match(err, /store:\{id\}"\]\.allow` .*did you mean `allows`/)
+      t.equal((await roomcast(['serve', '--contracts', file], { PORT: '0' })).code, 1, 'nor does it start')
+    }
+    const taken = await roomcast(['check-config', '--contracts', contract('{}', '/ws')])
+    t.equal(taken.code, 1)
+    t.match(taken.err, 'the path /ws on PORT is taken by the contract game-djinn')
+  },
+)
 
 t.test('what is wrong is said, all of it, before anything starts', async (t) => {
-  const { code, err } = await roomcast(['serve'], { PORT: 'eighty', IDLE_TIMEOUT_S: '5', TLS_CERT_FILE: 'x', LOG_LEVEL: 'loud' })
+  const { code, err } = await roomcast(['serve'], {
+    PORT: 'eighty',
+    IDLE_TIMEOUT_S: '5',
+    TLS_CERT_FILE: 'x',
+    LOG_LEVEL: 'loud',
+  })
   t.equal(code, 1)
   for (const part of ['PORT=eighty', 'IDLE_TIMEOUT_S=5', 'TLS_CERT_FILE', 'LOG_LEVEL=loud']) t.match(err, part)
   const keyless = await roomcast(['serve'], { NODE_ENV: 'production' })
@@ -108,14 +123,29 @@ t.test('a start without NATS in reach, with wrong credentials, or without JetStr
 t.test('a second broker on the same port fails loudly', async (t) => {
   const broker = await TestBroker.start()
   t.teardown(() => broker.stop())
-  const { code, err } = await roomcast(['serve'], { JWT_SECRET: SECRET, HOST: '127.0.0.1', PORT: String(broker.port), OPS_PORT: '0' })
+  const { code, err } = await roomcast(['serve'], {
+    JWT_SECRET: SECRET,
+    HOST: '127.0.0.1',
+    PORT: String(broker.port),
+    OPS_PORT: '0',
+  })
   t.equal(code, 1)
   t.match(err, 'another program uses it')
 })
 
 t.test('without a key: development mode, and token, publish and tail just work in the same folder', async (t) => {
   const [port, opsPort] = [await freePort(), await freePort()]
-  const server = start(['serve', '--port', String(port), '--coding-assistant-port', '0', '--gemini-sessions-port', '0', '--ops-port', String(opsPort)])
+  const server = start([
+    'serve',
+    '--port',
+    String(port),
+    '--coding-assistant-port',
+    '0',
+    '--gemini-sessions-port',
+    '0',
+    '--ops-port',
+    String(opsPort),
+  ])
   t.teardown(async () => {
     server.child.kill('SIGKILL')
     await server.ended
@@ -135,7 +165,14 @@ t.test('without a key: development mode, and token, publish and tail just work i
     await tail.ended
   })
   await eventually(() => tail.said.out.includes('subscribed'))
-  const published = await roomcast(['publish', 'game-djinn', 'sync_progress', '{"operation_id":"op-1","progress_percentage":45}', '--url', `http://127.0.0.1:${port}`])
+  const published = await roomcast([
+    'publish',
+    'game-djinn',
+    'sync_progress',
+    '{"operation_id":"op-1","progress_percentage":45}',
+    '--url',
+    `http://127.0.0.1:${port}`,
+  ])
   t.equal(published.code, 0)
   t.match(JSON.parse(published.out), { id: String })
   await eventually(() => tail.said.out.includes('"progress_percentage":45'))
@@ -155,7 +192,16 @@ t.test('publish says what is wrong', async (t) => {
   t.match((await roomcast(['publish', 'a', 'b', '{nope'])).err, 'not JSON')
   const broker = await TestBroker.start()
   t.teardown(() => broker.stop())
-  const refused = await roomcast(['publish', 'game-djinn', 'nope', '{}', '--url', `http://127.0.0.1:${broker.port}`, '--key', PUBLISH_KEY])
+  const refused = await roomcast([
+    'publish',
+    'game-djinn',
+    'nope',
+    '{}',
+    '--url',
+    `http://127.0.0.1:${broker.port}`,
+    '--key',
+    PUBLISH_KEY,
+  ])
   t.equal(refused.code, 1)
   t.match(refused.err, 'UNKNOWN_EVENT')
 })

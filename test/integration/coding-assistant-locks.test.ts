@@ -7,13 +7,21 @@ import type { SocketIoClient } from '../support/socketio-client.ts'
 
 const all = await CodingAssistant.start()
 /** A lock goes this long after its holder. Tests wait for it, and look only at the order of things. */
-const lockOf = (filePath: string, lockType?: string) => ({ projectId: 'p', filePath, ...(lockType ? { lockType } : {}) })
-const lock = (client: SocketIoClient, filePath: string, lockType?: string) => client.ask('file:lock', lockOf(filePath, lockType))
+const lockOf = (filePath: string, lockType?: string) => ({
+  projectId: 'p',
+  filePath,
+  ...(lockType ? { lockType } : {}),
+})
+const lock = (client: SocketIoClient, filePath: string, lockType?: string) =>
+  client.ask('file:lock', lockOf(filePath, lockType))
 const unlock = (client: SocketIoClient, filePath: string) => client.ask('file:unlock', lockOf(filePath))
 
 t.test('two clients on two brokers race for one exclusive lock 200 times: exactly one wins each time', async (t) => {
   const names = [someone('ann'), someone('bob')]
-  const [ann, bob] = await Promise.all([all.login(0, names[0] as string, ['project:p']), all.login(1, names[1] as string, ['project:p'])])
+  const [ann, bob] = await Promise.all([
+    all.login(0, names[0] as string, ['project:p']),
+    all.login(1, names[1] as string, ['project:p']),
+  ])
   const watcher = await all.login(1, someone('watcher'), ['project:p'])
   const wins = [0, 0]
   for (let round = 0; round < 200; round++) {
@@ -22,9 +30,11 @@ t.test('two clients on two brokers race for one exclusive lock 200 times: exactl
     const winner = winners[0] as number
     if (winners.length !== 1) t.fail(`round ${round}: ${JSON.stringify(outcomes)}`)
     const loser = outcomes[1 - winner]
-    if (loser.code !== 'FILE_LOCKED' || loser.holder !== names[winner]) t.fail(`round ${round}: ${JSON.stringify(loser)}`)
+    if (loser.code !== 'FILE_LOCKED' || loser.holder !== names[winner])
+      t.fail(`round ${round}: ${JSON.stringify(loser)}`)
     wins[winner] = (wins[winner] as number) + 1
-    if ((await unlock(winner === 0 ? ann : bob, 'raced')).status !== 'success') t.fail(`round ${round}: the winner could not unlock`)
+    if ((await unlock(winner === 0 ? ann : bob, 'raced')).status !== 'success')
+      t.fail(`round ${round}: the winner could not unlock`)
   }
   t.equal((wins[0] as number) + (wins[1] as number), 200)
   await watcher.until(() => watcher.of('file:unlocked').length === 200)
@@ -46,12 +56,20 @@ t.test('ten clients race at once, and again when it is freed', async (t) => {
 
 t.test('exclusive and shared, over two brokers', async (t) => {
   const [ann, bob, cy] = [someone('ann'), someone('bob'), someone('cy')]
-  const [a, b, c] = await Promise.all([all.login(0, ann, ['project:p']), all.login(1, bob, ['project:p']), all.login(1, cy)])
+  const [a, b, c] = await Promise.all([
+    all.login(0, ann, ['project:p']),
+    all.login(1, bob, ['project:p']),
+    all.login(1, cy),
+  ])
   t.match(await lock(a, 'f', 'shared'), { status: 'success' })
   t.match(await lock(b, 'f', 'shared'), { status: 'success' }, 'shared locks coexist')
   t.match(await lock(c, 'f', 'exclusive'), { status: 'error', code: 'FILE_LOCKED', holder: ann })
   t.match(await first(c, 'error'), { code: 'FILE_LOCKED', message: String, holder: ann, filePath: 'f', projectId: 'p' })
-  t.match(await lock(a, 'f'), { status: 'error', code: 'FILE_LOCKED', holder: bob }, 'no upgrade while another holds it')
+  t.match(
+    await lock(a, 'f'),
+    { status: 'error', code: 'FILE_LOCKED', holder: bob },
+    'no upgrade while another holds it',
+  )
   await unlock(b, 'f')
   t.match(await lock(a, 'f'), { status: 'success' }, 'exclusive is the default, and the only holder may change over')
   t.match(await lock(b, 'f', 'shared'), { code: 'FILE_LOCKED', holder: ann })
@@ -62,11 +80,26 @@ t.test('exclusive and shared, over two brokers', async (t) => {
   t.match(await lock(c, 'f'), { status: 'success' })
   await first(c, 'file:locked')
   t.match(c.of('file:locked')[0]?.[1], { timestamp: String, userId: cy, projectId: 'p' })
-  t.same(await first(c, 'file:locked'), { projectId: 'p', filePath: 'f', lockType: 'exclusive', userId: cy }, 'who is not in the project is told alone')
+  t.same(
+    await first(c, 'file:locked'),
+    { projectId: 'p', filePath: 'f', lockType: 'exclusive', userId: cy },
+    'who is not in the project is told alone',
+  )
   await settle(a, b, c)
   await a.until(() => a.of('file:locked').filter(([{ filePath }]) => filePath === 'f').length === 5)
-  const seen = (client: SocketIoClient) => client.arrivals.filter(({ event, args: [data] }) => event.startsWith('file:') && data.filePath === 'f').map(({ event, args: [data] }) => `${event} ${data.lockType} ${data.userId}`)
-  const told = [`file:locked shared ${ann}`, `file:locked shared ${bob}`, `file:unlocked shared ${bob}`, `file:locked exclusive ${ann}`, `file:locked exclusive ${ann}`, `file:unlocked exclusive ${ann}`, `file:locked exclusive ${cy}`]
+  const seen = (client: SocketIoClient) =>
+    client.arrivals
+      .filter(({ event, args: [data] }) => event.startsWith('file:') && data.filePath === 'f')
+      .map(({ event, args: [data] }) => `${event} ${data.lockType} ${data.userId}`)
+  const told = [
+    `file:locked shared ${ann}`,
+    `file:locked shared ${bob}`,
+    `file:unlocked shared ${bob}`,
+    `file:locked exclusive ${ann}`,
+    `file:locked exclusive ${ann}`,
+    `file:unlocked exclusive ${ann}`,
+    `file:locked exclusive ${cy}`,
+  ]
   t.same(seen(a), told)
   t.same(seen(b), told.toSpliced(4, 1), 'what changes nothing is told to who asked')
 })
@@ -80,7 +113,7 @@ t.test('a file of a long name, and the same path in another project, are resourc
   t.match(await lock(b, `${long}x`), { status: 'success' })
 })
 
-t.test('a lock outlives one of its holder\'s connections, and goes with the last; once told, wherever', async (t) => {
+t.test("a lock outlives one of its holder's connections, and goes with the last; once told, wherever", async (t) => {
   const [ann, bob] = [someone('ann'), someone('bob')]
   const [a1, a2] = await Promise.all([all.login(0, ann), all.login(1, ann)])
   const watchers = await Promise.all([all.login(0, bob, ['project:p']), all.login(1, someone('cy'), ['project:p'])])
@@ -88,10 +121,17 @@ t.test('a lock outlives one of its holder\'s connections, and goes with the last
   await lock(a1, 'g')
   a1.close()
   await new Promise((resolve) => setTimeout(resolve, 13_000))
-  t.match(await lock(b, 'g'), { code: 'FILE_LOCKED', holder: ann }, 'another connection of the holder, on another broker')
+  t.match(
+    await lock(b, 'g'),
+    { code: 'FILE_LOCKED', holder: ann },
+    'another connection of the holder, on another broker',
+  )
   a2.close()
   await eventually(async () => (await lock(b, 'g')).status === 'success')
-  const mine = (client: SocketIoClient) => client.arrivals.filter(({ event, args: [data] }) => event.startsWith('file:') && data.filePath === 'g').map(({ event, args: [data] }) => `${event} ${data.userId}`)
+  const mine = (client: SocketIoClient) =>
+    client.arrivals
+      .filter(({ event, args: [data] }) => event.startsWith('file:') && data.filePath === 'g')
+      .map(({ event, args: [data] }) => `${event} ${data.userId}`)
   for (const client of watchers) {
     await client.until(() => mine(client).length === 3)
     t.same(mine(client), [`file:locked ${ann}`, `file:unlocked ${ann}`, `file:locked ${bob}`])
@@ -101,7 +141,10 @@ t.test('a lock outlives one of its holder\'s connections, and goes with the last
 t.test('nobody asking, a lock that ran out is told as unlocked, once', async (t) => {
   const ann = someone('ann')
   const a = await all.login(0, ann)
-  const watchers = await Promise.all([all.login(0, someone('x'), ['project:p']), all.login(1, someone('y'), ['project:p'])])
+  const watchers = await Promise.all([
+    all.login(0, someone('x'), ['project:p']),
+    all.login(1, someone('y'), ['project:p']),
+  ])
   await Promise.all([lock(a, 'h1'), lock(a, 'h2', 'shared')])
   a.close()
   for (const client of watchers) await client.until(() => client.of('file:unlocked').length === 2)
@@ -134,22 +177,27 @@ async function holder(port: number, user: string, filePath: string): Promise<Chi
     socket.emit('file:lock', ${JSON.stringify(lockOf(filePath))}, ({ status }) => console.log(status))`
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => child.kill('SIGKILL'))
-  const said = await new Promise((resolve) => child.stdout?.once('data', (chunk: Buffer) => resolve(chunk.toString().trim())))
+  const said = await new Promise((resolve) =>
+    child.stdout?.once('data', (chunk: Buffer) => resolve(chunk.toString().trim())),
+  )
   if (said !== 'success') throw new Error(`the holder was answered ${said}`)
   return child
 }
 
-t.test('the holder\'s process is killed with kill -9: its lock is free within its lease', async (t) => {
+t.test("the holder's process is killed with kill -9: its lock is free within its lease", async (t) => {
   const ann = someone('ann')
   const child = await holder(all.brokers[0].codingAssistantPort, ann, 'j')
   const b = await all.login(1, someone('bob'), ['project:p'])
   t.match(await lock(b, 'j'), { code: 'FILE_LOCKED', holder: ann })
   child.kill('SIGKILL')
   await eventually(async () => (await lock(b, 'j')).status === 'success')
-  t.same(b.of('file:unlocked').map(([{ userId }]) => userId), [ann])
+  t.same(
+    b.of('file:unlocked').map(([{ userId }]) => userId),
+    [ann],
+  )
 })
 
-t.test('the holder\'s broker is killed with kill -9: its locks are free within its lease, and it says so', async (t) => {
+t.test("the holder's broker is killed with kill -9: its locks are free within its lease, and it says so", async (t) => {
   const third = await TestBroker.start({ NATS_URL: all.nats.url })
   t.teardown(() => third.stop())
   const ann = someone('ann')
@@ -161,7 +209,16 @@ t.test('the holder\'s broker is killed with kill -9: its locks are free within i
   await third.kill('SIGKILL')
   await eventually(async () => (await lock(b, 'k1')).status === 'success')
   await b.until(() => b.of('file:unlocked').length === 2)
-  t.same(b.of('file:unlocked').map(([{ filePath, userId }]) => [filePath, userId]).sort(), [['k1', ann], ['k2', ann]])
+  t.same(
+    b
+      .of('file:unlocked')
+      .map(([{ filePath, userId }]) => [filePath, userId])
+      .sort(),
+    [
+      ['k1', ann],
+      ['k2', ann],
+    ],
+  )
 })
 
 t.test('a user may hold so many locks, and no more', async (t) => {

@@ -7,7 +7,9 @@ import { eventually, TestClient } from '../support/client.ts'
 import { SocketIoClient } from '../support/socketio-client.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'roomcast-contract-faults-'))
-writeFileSync(join(folder, 'faulty.mjs'), `
+writeFileSync(
+  join(folder, 'faulty.mjs'),
+  `
 const boom = () => { throw new Error('secret inner words') }
 const later = async () => { throw new Error('secret inner words') }
 const circle = {}
@@ -77,11 +79,35 @@ export default {
     select: { effect: { use: 'select', events: () => 'ok', place: () => undefined, room: () => undefined } },
     works: { effect: { use: 'echo', reply: () => message, acknowledgement: () => ['works'] } },
   },
-}`)
+}`,
+)
 /** Commands, and what they fail with. */
 const COMMANDS: readonly (readonly [string, string])[] = [
-  ...['echo', 'nothing', 'typeless', 'bigint', 'circle', 'promise', 'join-boom', 'join-late', 'join-reply', 'store', 'store-later', 'store-nothing', 'store-rooms', 'store-circle', 'store-bigint', 'store-within', 'store-forward', 'say', 'say-rooms', 'say-message'].map((name) => [name, 'INTERNAL'] as const),
-  ...['forward', 'recall', 'recall-look', 'recall-reply', 'lock', 'lock-event', 'batch', 'enter', 'select'].map((name) => [name, 'INTERNAL'] as const),
+  ...[
+    'echo',
+    'nothing',
+    'typeless',
+    'bigint',
+    'circle',
+    'promise',
+    'join-boom',
+    'join-late',
+    'join-reply',
+    'store',
+    'store-later',
+    'store-nothing',
+    'store-rooms',
+    'store-circle',
+    'store-bigint',
+    'store-within',
+    'store-forward',
+    'say',
+    'say-rooms',
+    'say-message',
+  ].map((name) => [name, 'INTERNAL'] as const),
+  ...['forward', 'recall', 'recall-look', 'recall-reply', 'lock', 'lock-event', 'batch', 'enter', 'select'].map(
+    (name) => [name, 'INTERNAL'] as const,
+  ),
   ['allows', 'ACCESS_DENIED'],
   ['enter-allows', 'ROOM_ACCESS_DENIED'],
   ['forward-failed', 'SERVICE_UNAVAILABLE'],
@@ -98,25 +124,32 @@ t.afterEach(async () => {
   if ((await broker.ops('/healthz')).status !== 200) throw new Error(`the broker is gone: ${broker.log}`)
 })
 
-async function connect(namespace: string, options: ConstructorParameters<typeof SocketIoClient>[1] = {}): Promise<SocketIoClient> {
+async function connect(
+  namespace: string,
+  options: ConstructorParameters<typeof SocketIoClient>[1] = {},
+): Promise<SocketIoClient> {
   const client = new SocketIoClient(`http://127.0.0.1:${broker.port}${namespace}`, options)
   clients.push(client)
   return client.connected()
 }
 
-t.test('a command whose functions throw, or return what they may not, fails alone, by name, without inner words: Socket.IO', async (t) => {
-  // Something to recall.
-  t.equal((await broker.publish('faulty', 'ok', { data: {} })).status, 202)
-  const client = await connect('/faulty')
-  for (const [command, code] of [...COMMANDS, ['listless', 'INTERNAL'] as const]) {
-    const answer = await client.ask(command, {})
-    t.match(answer, { status: 'error', code }, command)
-    t.notMatch(JSON.stringify(answer), /secret|BigInt|circular/, command)
-  }
-  for (const room of ['shut:1', 'later:1']) t.match(await client.ask('join', { room }), { code: 'ROOM_ACCESS_DENIED' }, 'who cannot be asked about may not')
-  t.equal(await client.ask('works', {}), 'works')
-  t.equal(client.disconnects.length, 0)
-})
+t.test(
+  'a command whose functions throw, or return what they may not, fails alone, by name, without inner words: Socket.IO',
+  async (t) => {
+    // Something to recall.
+    t.equal((await broker.publish('faulty', 'ok', { data: {} })).status, 202)
+    const client = await connect('/faulty')
+    for (const [command, code] of [...COMMANDS, ['listless', 'INTERNAL'] as const]) {
+      const answer = await client.ask(command, {})
+      t.match(answer, { status: 'error', code }, command)
+      t.notMatch(JSON.stringify(answer), /secret|BigInt|circular/, command)
+    }
+    for (const room of ['shut:1', 'later:1'])
+      t.match(await client.ask('join', { room }), { code: 'ROOM_ACCESS_DENIED' }, 'who cannot be asked about may not')
+    t.equal(await client.ask('works', {}), 'works')
+    t.equal(client.disconnects.length, 0)
+  },
+)
 
 t.test('the same on a raw WebSocket', async (t) => {
   const client = await TestClient.connect(broker.url('/faulty'))
@@ -147,40 +180,62 @@ t.test('an event whose functions fail is left out and counted; those before and 
   await broker.publish('faulty', 'fine', { data: { after: 'all' } })
   await client.until(() => client.of('fine').some(([data]) => data.after === 'all'))
   await raw.next(({ data }) => data.after === 'all')
-  t.same(client.of('fine').map(([data]) => data.after), [...bad, 'all'])
-  t.same(raw.events.map(({ data }) => data.after), [...bad, 'all'])
+  t.same(
+    client.of('fine').map(([data]) => data.after),
+    [...bad, 'all'],
+  )
+  t.same(
+    raw.events.map(({ data }) => data.after),
+    [...bad, 'all'],
+  )
   t.equal(await broker.metric('bad_events_total'), before + bad.length + 1)
   await raw.close()
 })
 
-t.test('what an endpoint says as clients come and fail: its functions throw, and clients come, and are told', async (t) => {
-  const client = await connect('/broken')
-  t.match(await client.ask('echo', {}), { status: 'error', error_code: 'INTERNAL' }, 'a failure is told in plain words')
-  t.match(await client.ask('join', { room: 'lobby' }), { status: 'success' })
-  const before = await broker.metric('bad_events_total')
-  await broker.publish('faulty', 'args', { data: { args: true } })
-  await broker.publish('faulty', 'fine', { data: { n: 1 } })
-  await client.until(() => client.of('fine').length === 1)
-  t.equal(client.of('args').length, 0)
-  t.equal(await broker.metric('bad_events_total'), before + 1)
-  const refused = new SocketIoClient(`http://127.0.0.1:${broker.port}/closed`)
-  clients.push(refused)
-  await eventually(() => refused.refusals.length > 0)
-  t.match(refused.refusals[0]?.message, 'Access denied')
-  const late = await connect('/late', { token: null })
-  late.socket.emit('login', { token: 'x' })
-  late.socket.emit('works', {})
-  await late.until(() => late.of('error').length === 2)
-  t.same(late.of('error').map(([{ code }]) => code).sort(), ['AUTH_MISSING', 'INTERNAL'])
-})
+t.test(
+  'what an endpoint says as clients come and fail: its functions throw, and clients come, and are told',
+  async (t) => {
+    const client = await connect('/broken')
+    t.match(
+      await client.ask('echo', {}),
+      { status: 'error', error_code: 'INTERNAL' },
+      'a failure is told in plain words',
+    )
+    t.match(await client.ask('join', { room: 'lobby' }), { status: 'success' })
+    const before = await broker.metric('bad_events_total')
+    await broker.publish('faulty', 'args', { data: { args: true } })
+    await broker.publish('faulty', 'fine', { data: { n: 1 } })
+    await client.until(() => client.of('fine').length === 1)
+    t.equal(client.of('args').length, 0)
+    t.equal(await broker.metric('bad_events_total'), before + 1)
+    const refused = new SocketIoClient(`http://127.0.0.1:${broker.port}/closed`)
+    clients.push(refused)
+    await eventually(() => refused.refusals.length > 0)
+    t.match(refused.refusals[0]?.message, 'Access denied')
+    const late = await connect('/late', { token: null })
+    late.socket.emit('login', { token: 'x' })
+    late.socket.emit('works', {})
+    await late.until(() => late.of('error').length === 2)
+    t.same(
+      late
+        .of('error')
+        .map(([{ code }]) => code)
+        .sort(),
+      ['AUTH_MISSING', 'INTERNAL'],
+    )
+  },
+)
 
-t.test('functions that nobody waits for, in timers and as others come and go, are reported, each by its name', async (t) => {
-  const [one, two] = [await connect('/faulty'), await connect('/faulty')]
-  await one.ask('join', { room: 'told' })
-  await two.ask('join', { room: 'told' })
-  two.close()
-  await eventually(async () => (await broker.metric('faults_total')) > 100)
-  t.match(await (await broker.ops('/metrics')).text(), /faults_total\{where="contract function"\} [1-9]/)
-  t.match(broker.log, /contract faulty: .*secret inner words/, 'whoever runs it learns what it was')
-  t.equal(await one.ask('works', {}), 'works')
-})
+t.test(
+  'functions that nobody waits for, in timers and as others come and go, are reported, each by its name',
+  async (t) => {
+    const [one, two] = [await connect('/faulty'), await connect('/faulty')]
+    await one.ask('join', { room: 'told' })
+    await two.ask('join', { room: 'told' })
+    two.close()
+    await eventually(async () => (await broker.metric('faults_total')) > 100)
+    t.match(await (await broker.ops('/metrics')).text(), /faults_total\{where="contract function"\} [1-9]/)
+    t.match(broker.log, /contract faulty: .*secret inner words/, 'whoever runs it learns what it was')
+    t.equal(await one.ask('works', {}), 'works')
+  },
+)

@@ -9,7 +9,16 @@ const SCRIPT = new URL('../../scripts/demo.mjs', import.meta.url).pathname
 const MOVING_MS = 5_000
 
 const demo: ChildProcess = spawn(process.execPath, [SCRIPT, '--print-ports', '--no-build'], {
-  env: { PATH: process.env.PATH, HOME: process.env.HOME, JWT_SECRET: SECRET, PUBLISH_KEY: 'a-publish-key', PORT: '0', CODING_ASSISTANT_PORT: '0', GEMINI_SESSIONS_PORT: '0', OPS_PORT: '0' },
+  env: {
+    PATH: process.env.PATH,
+    HOME: process.env.HOME,
+    JWT_SECRET: SECRET,
+    PUBLISH_KEY: 'a-publish-key',
+    PORT: '0',
+    CODING_ASSISTANT_PORT: '0',
+    GEMINI_SESSIONS_PORT: '0',
+    OPS_PORT: '0',
+  },
   stdio: ['ignore', 'pipe', 'pipe'],
 })
 let said = ''
@@ -52,14 +61,20 @@ t.teardown(() => {
 
 /** Moving: more than one of each, and not the same. */
 const moves = (client: SocketIoClient, ...events: string[]) =>
-  client.until(() => events.every((event) => new Set(client.of(event).map(([data]) => JSON.stringify(data))).size > 1), Math.max(1, readyAt + MOVING_MS - Date.now()))
+  client.until(
+    () => events.every((event) => new Set(client.of(event).map(([data]) => JSON.stringify(data))).size > 1),
+    Math.max(1, readyAt + MOVING_MS - Date.now()),
+  )
 
-t.test('each application\'s own client sees moving data within five seconds of the ready line', async (t) => {
+t.test("each application's own client sees moving data within five seconds of the ready line", async (t) => {
   await Promise.all([
     (async () => {
       for (const type of ['sync_progress', 'ai_chat_response_chunk']) await raw.type(type)
       const from = raw.frames.length
-      t.not((await raw.type('sync_progress', from)).data.games_processed, raw.frames.find(({ type }) => type === 'sync_progress')?.data.games_processed)
+      t.not(
+        (await raw.type('sync_progress', from)).data.games_processed,
+        raw.frames.find(({ type }) => type === 'sync_progress')?.data.games_processed,
+      )
       t.ok(Date.now() - readyAt < MOVING_MS, 'Game Djinn')
     })(),
     moves(agents, 'agent.status_changed', 'workflow.progress'),
@@ -73,8 +88,12 @@ t.test('each application\'s own client sees moving data within five seconds of t
   t.ok(holders.includes('demo-ann') && holders.includes('demo-bob'), 'locks move')
 })
 
-t.test('the demo\'s services answer commands', async (t) => {
-  raw.send({ type: 'ai_chat_message', data: { message: 'What now?', context: { conversation_id: 'of-the-test' } }, id: 'm1' })
+t.test("the demo's services answer commands", async (t) => {
+  raw.send({
+    type: 'ai_chat_message',
+    data: { message: 'What now?', context: { conversation_id: 'of-the-test' } },
+    id: 'm1',
+  })
   const complete = await raw.next(({ type, data }) => type === 'ai_chat_response_complete' && data.message_id === 'm1')
   t.match(complete.data, { conversation_id: 'of-the-test', full_message: /What now\?/ })
 
@@ -83,15 +102,22 @@ t.test('the demo\'s services answer commands', async (t) => {
   t.match(chat.of('command_result')[0]?.[0], { command: '/sprint start', success: true })
 
   coding.socket.emit('ai:message', { message: 'from the test', projectId: 'demo' })
-  await coding.until(() => coding.of('ai:response').some(([{ response }]) => response.content.includes('from the test')))
+  await coding.until(() =>
+    coding.of('ai:response').some(([{ response }]) => response.content.includes('from the test')),
+  )
 
   t.match(await gemini.ask('tool:list'), { status: 'success', data: { tools: [{ name: 'readFile' }] } })
   t.match(await gemini.ask('tool:execute', { name: 'nothing' }), { status: 'error', error_code: 'DEMO_REFUSED' })
   gemini.socket.emit('chat:message', { content: 'A question of the test' })
-  await gemini.until(() => gemini.of('gemini:done').some(([{ fullResponse }]) => fullResponse.includes('A question of the test')))
+  await gemini.until(() =>
+    gemini.of('gemini:done').some(([{ fullResponse }]) => fullResponse.includes('A question of the test')),
+  )
   // Chunks of an answer come in order: each says what was said so far.
   let accumulated = ''
-  for (const { event, args: [data] } of gemini.arrivals.slice(gemini.arrivals.findIndex(({ event }) => event === 'gemini:thought'))) {
+  for (const {
+    event,
+    args: [data],
+  } of gemini.arrivals.slice(gemini.arrivals.findIndex(({ event }) => event === 'gemini:thought'))) {
     if (event === 'gemini:thought') accumulated = ''
     if (event === 'gemini:content') t.equal(data.accumulated, (accumulated += data.text))
     if (event === 'gemini:done') t.equal(data.fullResponse, accumulated)

@@ -13,16 +13,21 @@ const COPY = readFileSync(new URL('gemini-sessions.md', import.meta.url), 'utf8'
 const ORIGINAL = new URL('../../../shared/specs/gemini-sessions.md', import.meta.url)
 
 /** Its examples of code, each under the heading nearest above it. */
-const BLOCKS = [...COPY.matchAll(/^#{2,4} `?(.*?)`?$|^```javascript\n([\s\S]*?)^```$/gm)].reduce<{ heading: string; code: string }[]>((found, [, heading, code]) => {
-  if (code !== undefined) (found[found.length - 1] as { code: string }).code += code
-  else found.push({ heading: heading as string, code: '' })
-  return found
-}, []).filter(({ code }) => code !== '')
+const BLOCKS = [...COPY.matchAll(/^#{2,4} `?(.*?)`?$|^```javascript\n([\s\S]*?)^```$/gm)]
+  .reduce<{ heading: string; code: string }[]>((found, [, heading, code]) => {
+    if (code !== undefined) (found[found.length - 1] as { code: string }).code += code
+    else found.push({ heading: heading as string, code: '' })
+    return found
+  }, [])
+  .filter(({ code }) => code !== '')
 
 const codeOf = (heading: string) => BLOCKS.find((block) => block.heading === heading)?.code as string
 
 const nats = await TestNats.start()
-const brokers = [await TestBroker.start({ NATS_URL: nats.url }), await TestBroker.start({ NATS_URL: nats.url })] as const
+const brokers = [
+  await TestBroker.start({ NATS_URL: nats.url }),
+  await TestBroker.start({ NATS_URL: nats.url }),
+] as const
 t.teardown(async () => {
   for (const broker of brokers) await broker.stop()
   await nats.stop()
@@ -36,10 +41,16 @@ interface Page {
   has(...words: unknown[]): Promise<void>
 }
 
-/** Runs code of the document with our port in the place of its own, and a token of ours in the place of its placeholder. */
+/**
+ * Runs code of the document with our port in the place of its own, and a token of ours in the place of its placeholder.
+ */
 function page(t: Test, broker: TestBroker, jwtToken: string, globals: Record<string, unknown> = {}): Page {
   const sockets: Socket[] = []
-  t.teardown(() => sockets.forEach((socket) => { socket.disconnect() }))
+  t.teardown(() =>
+    sockets.forEach((socket) => {
+      socket.disconnect()
+    }),
+  )
   const said: unknown[][] = []
   const say = (...words: unknown[]) => said.push(words)
   const context = vm.createContext({
@@ -48,7 +59,11 @@ function page(t: Test, broker: TestBroker, jwtToken: string, globals: Record<str
     ...globals,
     io: (url: string, options: { auth: { token: string } }) => {
       const auth = options.auth.token === 'your-jwt-token' ? { token: jwtToken } : options.auth
-      const socket = io(url.replace('localhost:3000', `127.0.0.1:${broker.geminiSessionsPort}`), { forceNew: true, ...options, auth })
+      const socket = io(url.replace('localhost:3000', `127.0.0.1:${broker.geminiSessionsPort}`), {
+        forceNew: true,
+        ...options,
+        auth,
+      })
       sockets.push(socket)
       return socket
     },
@@ -58,7 +73,9 @@ function page(t: Test, broker: TestBroker, jwtToken: string, globals: Record<str
     said,
     run: (heading) => void vm.runInContext(codeOf(heading).replace(/^const socket = /m, 'var socket = '), context),
     has: async (...words) => {
-      await eventually(() => said.some((line) => words.every((word, i) => JSON.stringify(line[i]) === JSON.stringify(word)))).catch(() => {
+      await eventually(() =>
+        said.some((line) => words.every((word, i) => JSON.stringify(line[i]) === JSON.stringify(word))),
+      ).catch(() => {
         throw new Error(`"${words}" was never said, but ${JSON.stringify(said)}`)
       })
     },
@@ -67,16 +84,29 @@ function page(t: Test, broker: TestBroker, jwtToken: string, globals: Record<str
 
 t.test('the copy is the document', async (t) => {
   if (existsSync(ORIGINAL)) t.equal(COPY, readFileSync(ORIGINAL, 'utf8'))
-  t.same(BLOCKS.map(({ heading }) => heading).filter((heading, i, all) => all.indexOf(heading) !== i), [], 'each example has a heading of its own')
-  t.equal(BLOCKS.map(({ code }) => code).join(''), [...COPY.matchAll(/^```javascript\n([\s\S]*?)^```$/gm)].map(([, code]) => code).join(''), 'and none is left out')
+  t.same(
+    BLOCKS.map(({ heading }) => heading).filter((heading, i, all) => all.indexOf(heading) !== i),
+    [],
+    'each example has a heading of its own',
+  )
+  t.equal(
+    BLOCKS.map(({ code }) => code).join(''),
+    [...COPY.matchAll(/^```javascript\n([\s\S]*?)^```$/gm)].map(([, code]) => code).join(''),
+    'and none is left out',
+  )
 })
 
 t.test('Basic Chat Flow', async (t) => {
   const sessionId = someone('session')
   const service = await serve(nats, 'chat:message', ({ session_id }) => {
     void (async () => {
-      for (const text of ['Hello, ', 'you.']) await publish(nats, 'gemini:content', { text, accumulated: text, sessionId: session_id })
-      await publish(nats, 'gemini:done', { fullResponse: 'Hello, you.', timestamp: new Date().toISOString(), sessionId: session_id })
+      for (const text of ['Hello, ', 'you.'])
+        await publish(nats, 'gemini:content', { text, accumulated: text, sessionId: session_id })
+      await publish(nats, 'gemini:done', {
+        fullResponse: 'Hello, you.',
+        timestamp: new Date().toISOString(),
+        sessionId: session_id,
+      })
     })()
     return { ok: true }
   })
@@ -84,16 +114,33 @@ t.test('Basic Chat Flow', async (t) => {
   const pages = brokers.map((broker) => page(t, broker, token('ann', { session_access: [sessionId] }), { sessionId }))
   pages[0]?.run('Basic Chat Flow')
   await pages[0]?.has('Full response:', 'Hello, you.')
-  t.same(pages[0]?.said, [['Partial response:', 'Hello, '], ['Partial response:', 'you.'], ['Full response:', 'Hello, you.']])
-  t.same(service.requests.map(({ data, user_id, session_id }) => [data, user_id, session_id]), [[{ content: 'Hello, Gemini!' }, 'ann', sessionId]])
+  t.same(pages[0]?.said, [
+    ['Partial response:', 'Hello, '],
+    ['Partial response:', 'you.'],
+    ['Full response:', 'Hello, you.'],
+  ])
+  t.same(
+    service.requests.map(({ data, user_id, session_id }) => [data, user_id, session_id]),
+    [[{ content: 'Hello, Gemini!' }, 'ann', sessionId]],
+  )
 })
 
 t.test('Tool Execution Flow', async (t) => {
   const sessionId = someone('session')
   const approvals = await serve(nats, 'tool:approve', ({ data, session_id }) => {
     void (async () => {
-      await publish(nats, 'tool:execution-start', { name: 'readFile', args: {}, callId: data.callId, sessionId: session_id })
-      await publish(nats, 'tool:execution-complete', { name: 'readFile', result: 'text', callId: data.callId, sessionId: session_id })
+      await publish(nats, 'tool:execution-start', {
+        name: 'readFile',
+        args: {},
+        callId: data.callId,
+        sessionId: session_id,
+      })
+      await publish(nats, 'tool:execution-complete', {
+        name: 'readFile',
+        result: 'text',
+        callId: data.callId,
+        sessionId: session_id,
+      })
     })()
     return { ok: true }
   })
@@ -106,7 +153,10 @@ t.test('Tool Execution Flow', async (t) => {
   await publish(nats, 'gemini:tool-request', { tool: 'readFile', args: {}, callId: 'call_123_456', sessionId })
   await has('Tool completed:', 'text')
   t.same(said, [['Gemini wants to use readFile'], ['Tool starting:', 'readFile'], ['Tool completed:', 'text']])
-  t.same(approvals.requests.map(({ data }) => data), [{ callId: 'call_123_456' }])
+  t.same(
+    approvals.requests.map(({ data }) => data),
+    [{ callId: 'call_123_456' }],
+  )
 })
 
 t.test('Monitoring Flow (Admin)', async (t) => {
@@ -115,7 +165,10 @@ t.test('Monitoring Flow (Admin)', async (t) => {
   admin.run('Establishing Connection')
   admin.run('Monitoring Flow (Admin)')
   await eventually(() => admin.said.some(([words]) => words === 'Activity summary:'))
-  t.match(admin.said.find(([words]) => words === 'Activity summary:'), ['Activity summary:', { totalEvents: Number, byType: Object, byUser: Object, toolUsage: Object }])
+  t.match(
+    admin.said.find(([words]) => words === 'Activity summary:'),
+    ['Activity summary:', { totalEvents: Number, byType: Object, byUser: Object, toolUsage: Object }],
+  )
   const user = page(t, brokers[1], token('cy', { session_access: ['*'] }), { sessionId })
   user.run('Basic Chat Flow')
   await admin.has('User cy sent: Hello, Gemini!')
@@ -129,18 +182,48 @@ t.test('every example of its own, unchanged, on one page', async (t) => {
   const { run, has, sockets, said } = page(t, brokers[0], token('root', { roles: ['admin'] }))
   const flows = new Set(['Basic Chat Flow', 'Tool Execution Flow', 'Monitoring Flow (Admin)', 'Error Handling'])
   const own = BLOCKS.filter(({ heading }) => !flows.has(heading))
-  const commands = ['join-session', 'chat:message', 'chat:cancel', 'chat:get-history', 'tool:execute', 'tool:approve', 'tool:reject', 'tool:list', 'monitoring:subscribe', 'monitoring:get-events', 'monitoring:get-stats', 'monitoring:broadcast', 'monitoring:unsubscribe', 'chat:clear']
+  const commands = [
+    'join-session',
+    'chat:message',
+    'chat:cancel',
+    'chat:get-history',
+    'tool:execute',
+    'tool:approve',
+    'tool:reject',
+    'tool:list',
+    'monitoring:subscribe',
+    'monitoring:get-events',
+    'monitoring:get-stats',
+    'monitoring:broadcast',
+    'monitoring:unsubscribe',
+    'chat:clear',
+  ]
   run('Establishing Connection')
   for (const { heading } of own) if (!commands.includes(heading) && heading !== 'Establishing Connection') run(heading)
   run('Error Handling')
-  t.same(own.map(({ heading }) => heading).filter((heading) => codeOf(heading).includes('.emit(')).sort(), [...commands].sort(), 'all commands of the document')
+  t.same(
+    own
+      .map(({ heading }) => heading)
+      .filter((heading) => codeOf(heading).includes('.emit('))
+      .sort(),
+    [...commands].sort(),
+    'all commands of the document',
+  )
   const [socket] = sockets as [Socket]
   await has('Connected to server')
   const answered = (event: string) => new Promise((resolve) => socket.once(event, resolve))
   const joined = answered('session-joined')
   run('join-session')
   t.same(await joined, { sessionId })
-  const answers: Record<string, string> = { 'chat:get-history': 'chat:history', 'tool:list': 'tool:list-response', 'monitoring:get-events': 'monitoring:events', 'monitoring:get-stats': 'monitoring:stats', 'chat:clear': 'chat:cleared', 'tool:approve': 'tool:approved', 'tool:reject': 'tool:rejected' }
+  const answers: Record<string, string> = {
+    'chat:get-history': 'chat:history',
+    'tool:list': 'tool:list-response',
+    'monitoring:get-events': 'monitoring:events',
+    'monitoring:get-stats': 'monitoring:stats',
+    'chat:clear': 'chat:cleared',
+    'tool:approve': 'tool:approved',
+    'tool:reject': 'tool:rejected',
+  }
   run('monitoring:subscribe')
   await socket.emitWithAck('chat:cancel')
   for (const command of commands.slice(1)) {
@@ -150,7 +233,13 @@ t.test('every example of its own, unchanged, on one page', async (t) => {
     await answer
   }
   for (const [type, data] of Object.entries(EXAMPLES)) await publish(nats, type, { ...data, sessionId })
-  const { 'gemini:content': content, 'gemini:thought': thought, 'gemini:tool-request': request, 'gemini:tool-result': result, 'gemini:done': done } = EXAMPLES
+  const {
+    'gemini:content': content,
+    'gemini:thought': thought,
+    'gemini:tool-request': request,
+    'gemini:tool-result': result,
+    'gemini:done': done,
+  } = EXAMPLES
   await has('Received:', content?.text)
   await has('Accumulated:', content?.accumulated)
   await has('Thought:', thought?.thought)
@@ -165,7 +254,12 @@ t.test('every example of its own, unchanged, on one page', async (t) => {
   await has('Gemini error:', EXAMPLES['gemini:error']?.error)
   await has('User someone is typing: true')
   await has('Conversation cleared at:', EXAMPLES['chat:cleared']?.timestamp)
-  await eventually(() => said.some(([words, history]) => words === 'History:' && JSON.stringify(history).includes('Hello, Gemini! How can you help me today?')))
+  await eventually(() =>
+    said.some(
+      ([words, history]) =>
+        words === 'History:' && JSON.stringify(history).includes('Hello, Gemini! How can you help me today?'),
+    ),
+  )
   await has('Executing tool:', 'readFile')
   await has('Display:', '3 lines')
   await has('Execution time:', '12ms')
@@ -182,7 +276,10 @@ t.test('every example of its own, unchanged, on one page', async (t) => {
   await eventually(() => said.some(([words]) => words === 'Total events:'))
   await has('System message:', 'System maintenance in 10 minutes')
   await has('From:', 'root')
-  t.notOk(said.some(([words]) => words === 'WebSocket error:'), 'nothing went wrong')
+  t.notOk(
+    said.some(([words]) => words === 'WebSocket error:'),
+    'nothing went wrong',
+  )
   run('monitoring:unsubscribe')
   socket.emit('join-session', { sessionId: 7 })
   await has('WebSocket error:', 'Invalid message format')

@@ -47,7 +47,10 @@ async function fill(nats: TestNats, sessions: readonly string[], turns: number, 
   await Promise.all(acks)
 }
 
-const said = (turns: number, from = 0) => upTo(turns).slice(from).flatMap((n) => [`question ${n}`, `answer ${n}`])
+const said = (turns: number, from = 0) =>
+  upTo(turns)
+    .slice(from)
+    .flatMap((n) => [`question ${n}`, `answer ${n}`])
 
 t.test('history is right with what is far older than the ring, on a broker that was not there', async (t) => {
   const { nats, start, broker } = await setUp(t)
@@ -96,10 +99,14 @@ t.test('it looks back so far, and says when that was not all', async (t) => {
 
 t.test('an answer is bounded: the newest of a very long conversation', async (t) => {
   const { nats, broker } = await setUp(t)
-  for (const n of upTo(60)) await publish(nats, 'chat:message', { content: `${n}${'x'.repeat(100_000)}`, sessionId: 's0' })
+  for (const n of upTo(60))
+    await publish(nats, 'chat:message', { content: `${n}${'x'.repeat(100_000)}`, sessionId: 's0' })
   const answer = await historyOf(await member(t, broker, 's0'))
   t.equal(answer.truncated, true)
-  t.same(texts(answer).map((content) => Number.parseInt(content, 10)), upTo(60).slice(-answer.history.length))
+  t.same(
+    texts(answer).map((content) => Number.parseInt(content, 10)),
+    upTo(60).slice(-answer.history.length),
+  )
   t.ok(answer.history.length > 30 && answer.history.length < 45, `${answer.history.length}`)
 })
 
@@ -144,14 +151,19 @@ t.test('on the embedded source: sessions, chat, history, monitoring', async (t) 
   t.match(await ask(stranger, 'error', 'join-session', { sessionId: session }), { message: 'Session not found' })
   await admin.ask('monitoring:subscribe')
   t.match(await ask(client, 'gemini:error', 'chat:message', { content: 'hello' }), { code: 'SERVICE_UNAVAILABLE' })
-  await broker.publish('gemini-sessions', 'gemini:content', { data: { text: 'hi', accumulated: 'hi', sessionId: session } })
+  await broker.publish('gemini-sessions', 'gemini:content', {
+    data: { text: 'hi', accumulated: 'hi', sessionId: session },
+  })
   await broker.publish('gemini-sessions', 'gemini:done', { data: { fullResponse: 'hi', sessionId: session } })
   t.match(await nth(client, 'gemini:done'), { fullResponse: 'hi' })
   t.same(texts(await historyOf(client)), ['hello', 'hi'])
   await admin.until(() => admin.of('monitoring:event').some(([{ data }]) => data.event === 'chat:get-history'))
   t.equal((await ask(admin, 'monitoring:stats', 'monitoring:get-stats')).byType.gemini, 2)
   const { events } = await ask(admin, 'monitoring:events', 'monitoring:get-events', { sessionId: session })
-  t.same(events.map(({ data }: { data: { event: string } }) => data.event), ['join-session', 'join-session', 'chat:message', 'gemini:content', 'gemini:done', 'chat:get-history'])
+  t.same(
+    events.map(({ data }: { data: { event: string } }) => data.event),
+    ['join-session', 'join-session', 'chat:message', 'gemini:content', 'gemini:done', 'chat:get-history'],
+  )
   await client.ask('chat:clear')
   t.same(texts(await historyOf(client)), [])
 })

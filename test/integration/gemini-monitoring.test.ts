@@ -2,7 +2,17 @@ import t, { type Test } from 'tap'
 import { Balancer } from '../support/balancer.ts'
 import { TestBroker, token } from '../support/broker.ts'
 import { eventually } from '../support/client.ts'
-import { addressOf, ask, connect as open, join, nth, type Options, publish as publishTo, serve, someone } from '../support/gemini.ts'
+import {
+  addressOf,
+  ask,
+  connect as open,
+  join,
+  nth,
+  type Options,
+  publish as publishTo,
+  serve,
+  someone,
+} from '../support/gemini.ts'
 import { TestNats } from '../support/nats.ts'
 import { SocketIoClient, TRANSPORTS } from '../support/socketio-client.ts'
 
@@ -35,11 +45,21 @@ async function monitor(t: Test, at: { geminiSessionsPort: number }, options: Opt
 }
 
 /** What a monitor saw of one session. */
-const seen = (client: SocketIoClient, sessionId: string) => client.of('monitoring:event').map(([activity]) => activity).filter((activity) => activity.sessionId === sessionId)
+const seen = (client: SocketIoClient, sessionId: string) =>
+  client
+    .of('monitoring:event')
+    .map(([activity]) => activity)
+    .filter((activity) => activity.sessionId === sessionId)
 
 t.test('monitoring is for admins', async (t) => {
   const client = await connect(t, broker, { claims: { roles: ['engineer'], session_access: ['*'] } })
-  for (const [command, data] of [['monitoring:subscribe'], ['monitoring:unsubscribe'], ['monitoring:get-events', {}], ['monitoring:get-stats', {}], ['monitoring:broadcast', { message: 'hello' }]] as const) {
+  for (const [command, data] of [
+    ['monitoring:subscribe'],
+    ['monitoring:unsubscribe'],
+    ['monitoring:get-events', {}],
+    ['monitoring:get-stats', {}],
+    ['monitoring:broadcast', { message: 'hello' }],
+  ] as const) {
     t.match(await ask(client, 'error', command, data), { message: 'Access denied', event: command })
     t.match(await client.ask(command, data), { status: 'error', error_message: 'Access denied' })
   }
@@ -52,12 +72,23 @@ t.test('monitoring is for admins', async (t) => {
 for (const [name, transports] of Object.entries(TRANSPORTS)) {
   t.test(`by ${name}: a monitor sees every command and event of the application, on all nodes, in order`, async (t) => {
     const [session, user] = [someone('session'), someone('user')]
-    const services = [await serve(nats, 'chat:message', () => ({ ok: true })), await serve(nats, 'tool:*', () => ({ ok: true })), await serve(nats, 'tool:>', () => ({ ok: true }))]
-    t.teardown(() => services.forEach((service) => { service.stop() }))
+    const services = [
+      await serve(nats, 'chat:message', () => ({ ok: true })),
+      await serve(nats, 'tool:*', () => ({ ok: true })),
+      await serve(nats, 'tool:>', () => ({ ok: true })),
+    ]
+    t.teardown(() =>
+      services.forEach((service) => {
+        service.stop()
+      }),
+    )
     const monitors = await Promise.all([broker, other].map((at) => monitor(t, at, { transports })))
     const client = await connect(t, other, { user, transports })
     // Commands are stored without anybody waiting for it: what others publish next may come before.
-    const stored = (event: string) => Promise.all(monitors.map((watcher) => watcher.until(() => seen(watcher, session).some(({ data }) => data.event === event))))
+    const stored = (event: string) =>
+      Promise.all(
+        monitors.map((watcher) => watcher.until(() => seen(watcher, session).some(({ data }) => data.event === event))),
+      )
     await join(client, session)
     t.same(await client.ask('chat:message', { content: 'What is there?' }), { status: 'success' })
     t.same(await client.ask('chat:typing', { typing: true }), { status: 'success' })
@@ -82,7 +113,10 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
         ['gemini', user, { event: 'gemini:done', fullResponse: 'A file.', sessionId: session, userId: user }],
         ['chat', user, { event: 'chat:clear' }],
       ]
-      t.same(seen(watcher, session).map(({ timestamp, ...activity }) => [iso.test(timestamp), activity]), expected.map(([type, userId, data]) => [true, { type, userId, sessionId: session, data }]))
+      t.same(
+        seen(watcher, session).map(({ timestamp, ...activity }) => [iso.test(timestamp), activity]),
+        expected.map(([type, userId, data]) => [true, { type, userId, sessionId: session, data }]),
+      )
       const broadcast = watcher.of('monitoring:event').find(([{ data }]) => data.message === session)?.[0]
       t.match(broadcast, { type: 'system', userId: 'ops', sessionId: null, data: { event: 'system:broadcast' } })
       t.equal(watcher.of('gemini:content').length, 0, 'a monitor is in no session')
@@ -105,10 +139,23 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     await join(client, session)
     for (const n of upTo(300)) await publish('gemini:content', { text: `${n}`, sessionId: session })
     await client.until(() => client.of('gemini:content').length === 300 && seen(client, session).length === 301)
-    t.same(client.of('gemini:content').map(([{ text }]) => Number(text)), upTo(300))
-    t.same(seen(client, session).slice(1).map(({ data }) => Number(data.text)), upTo(300))
-    const positions = client.arrivals.filter(({ args }) => typeof args[args.length - 1] === 'string').map(({ args }) => Number(args[args.length - 1].split('-').pop()))
-    t.same(positions, [...positions].sort((a, b) => a - b))
+    t.same(
+      client.of('gemini:content').map(([{ text }]) => Number(text)),
+      upTo(300),
+    )
+    t.same(
+      seen(client, session)
+        .slice(1)
+        .map(({ data }) => Number(data.text)),
+      upTo(300),
+    )
+    const positions = client.arrivals
+      .filter(({ args }) => typeof args[args.length - 1] === 'string')
+      .map(({ args }) => Number(args[args.length - 1].split('-').pop()))
+    t.same(
+      positions,
+      [...positions].sort((a, b) => a - b),
+    )
   })
 }
 
@@ -123,14 +170,28 @@ t.test('a monitor that stalls gets everything later, in both forms, once and in 
     if (count > 60_000) throw new Error('it never fell behind')
     const js = await nats.jetstream()
     const acks: Promise<unknown>[] = []
-    for (let i = 0; i < 3_000; i++) acks.push(js.publish('events.gemini-sessions.gemini:content', Buffer.from(JSON.stringify({ data: { text: `${count++}`, accumulated: PAD, sessionId: session } }))))
+    for (let i = 0; i < 3_000; i++)
+      acks.push(
+        js.publish(
+          'events.gemini-sessions.gemini:content',
+          Buffer.from(JSON.stringify({ data: { text: `${count++}`, accumulated: PAD, sessionId: session } })),
+        ),
+      )
     await Promise.all(acks)
   }
   await healthy.until(() => seen(healthy, session).length === count + 1)
   client.resume()
   await client.until(() => client.of('gemini:content').length >= count && seen(client, session).length >= count + 1)
-  t.same(client.of('gemini:content').map(([{ text }]) => Number(text)), upTo(count))
-  t.same(seen(client, session).slice(1).map(({ data }) => Number(data.text)), upTo(count))
+  t.same(
+    client.of('gemini:content').map(([{ text }]) => Number(text)),
+    upTo(count),
+  )
+  t.same(
+    seen(client, session)
+      .slice(1)
+      .map(({ data }) => Number(data.text)),
+    upTo(count),
+  )
   t.equal(client.connects.length, 1)
 })
 
@@ -150,7 +211,10 @@ t.test('a monitor whose broker is killed goes on where it was, on another one', 
   await publish('gemini:content', { text: '4', sessionId: session })
   await client.until(() => seen(client, session).length >= 5)
   t.equal(client.connects[1]?.recovered, true)
-  t.same(seen(client, session).map(({ data }) => Number(data.text)), upTo(5))
+  t.same(
+    seen(client, session).map(({ data }) => Number(data.text)),
+    upTo(5),
+  )
 })
 
 t.test('what happened, from the stored log: the newest, oldest first, of a user or a session', async (t) => {
@@ -165,17 +229,29 @@ t.test('what happened, from the stored log: the newest, oldest first, of a user 
   }
   // Commands are stored without anybody waiting for it.
   const watcher = await admin(t, broker)
-  await eventually(async () => (await ask(watcher, 'monitoring:events', 'monitoring:get-events', { limit: 10_000 })).events.filter(({ userId }: { userId: string }) => userId === ann || userId === bob).length === 145)
+  await eventually(
+    async () =>
+      (await ask(watcher, 'monitoring:events', 'monitoring:get-events', { limit: 10_000 })).events.filter(
+        ({ userId }: { userId: string }) => userId === ann || userId === bob,
+      ).length === 145,
+  )
   await publish('gemini:content', { text: '130', sessionId: elsewhere })
   for (const at of [broker, other]) {
     const client = await admin(t, at)
-    const events = async (query?: object) => (await ask(client, 'monitoring:events', 'monitoring:get-events', ...(query ? [query] : []))).events
+    const events = async (query?: object) =>
+      (await ask(client, 'monitoring:events', 'monitoring:get-events', ...(query ? [query] : []))).events
     const all = await events()
     t.equal(all.length, 100)
     t.same(all[99].data, { event: 'gemini:content', text: '130', sessionId: elsewhere })
-    const texts = all.filter(({ type }: { type: string }) => type === 'gemini').map(({ data }: { data: { text: string } }) => Number(data.text))
-    t.same(texts, [...texts].sort((a, b) => a - b), 'oldest first')
-    t.same((await events({ limit: 3 })), all.slice(-3))
+    const texts = all
+      .filter(({ type }: { type: string }) => type === 'gemini')
+      .map(({ data }: { data: { text: string } }) => Number(data.text))
+    t.same(
+      texts,
+      [...texts].sort((a, b) => a - b),
+      'oldest first',
+    )
+    t.same(await events({ limit: 3 }), all.slice(-3))
     t.same((await events({ userId: bob })).length, 14)
     t.equal((await events({ userId: ann, limit: 1_000 })).length, 131)
     const ofSession = await events({ sessionId: session, limit: 1_000 })
@@ -183,13 +259,17 @@ t.test('what happened, from the stored log: the newest, oldest first, of a user 
     t.same([ofSession[0].type, ofSession[0].data], ['session', { event: 'join-session', sessionId: session }])
     t.same(await events({ userId: bob, sessionId: session }), [])
     t.same(await events({ userId: 'nobody' }), [])
-    for (const query of [{ limit: 0 }, { limit: 'many' }, { limit: 1.5 }, { userId: 5 }]) t.match(await ask(client, 'error', 'monitoring:get-events', query), { message: 'Invalid message format' })
+    for (const query of [{ limit: 0 }, { limit: 'many' }, { limit: 1.5 }, { userId: 5 }])
+      t.match(await ask(client, 'error', 'monitoring:get-events', query), { message: 'Invalid message format' })
   }
 })
 
 t.test('statistics, of everybody and of one user', async (t) => {
   const statsNats = await TestNats.start()
-  const [first, second] = [await TestBroker.start({ NATS_URL: statsNats.url }), await TestBroker.start({ NATS_URL: statsNats.url, LOG_RING_EVENTS: 16 })]
+  const [first, second] = [
+    await TestBroker.start({ NATS_URL: statsNats.url }),
+    await TestBroker.start({ NATS_URL: statsNats.url, LOG_RING_EVENTS: 16 }),
+  ]
   t.teardown(async () => {
     await first.stop()
     await second.stop()
@@ -197,15 +277,26 @@ t.test('statistics, of everybody and of one user', async (t) => {
   })
   const [ann, bob] = [await connect(t, first, { user: 'ann' }), await connect(t, second, { user: 'bob' })]
   const watchers = [await admin(t, first), await admin(t, second)]
-  const stats = (client: SocketIoClient, query?: object) => ask(client, 'monitoring:stats', 'monitoring:get-stats', ...(query ? [query] : []))
+  const stats = (client: SocketIoClient, query?: object) =>
+    ask(client, 'monitoring:stats', 'monitoring:get-stats', ...(query ? [query] : []))
   for (const client of watchers) t.same(await stats(client), { totalEvents: 0, byType: {}, byUser: {}, toolUsage: {} })
   const services = [await serve(statsNats, '>', () => ({ ok: true, data: {} }))]
-  t.teardown(() => services.forEach((service) => { service.stop() }))
+  t.teardown(() =>
+    services.forEach((service) => {
+      service.stop()
+    }),
+  )
   await join(ann, 's')
   await join(bob, 's')
   for (const name of ['readFile', 'readFile', '__proto__']) await ann.ask('tool:execute', { name })
   await bob.ask('chat:message', { content: 'hello' })
-  await publishTo(statsNats, 'gemini:tool-request', { callId: 'c', tool: 'writeFile', args: {}, sessionId: 's', userId: 'bob' })
+  await publishTo(statsNats, 'gemini:tool-request', {
+    callId: 'c',
+    tool: 'writeFile',
+    args: {},
+    sessionId: 's',
+    userId: 'bob',
+  })
   await bob.ask('tool:approve', { callId: 'c' })
   await publishTo(statsNats, 'tool:execution-start', { name: 'writeFile', callId: 'c', sessionId: 's' })
   await publishTo(statsNats, 'tool:execution-complete', { name: 'writeFile', callId: 'c', sessionId: 's' })
@@ -221,7 +312,12 @@ t.test('statistics, of everybody and of one user', async (t) => {
       byUser: { ann: 4, bob: 4 },
       toolUsage: { readFile: 2, ['__proto__']: 1, writeFile: 1 },
     })
-    t.same(await stats(client, { userId: 'bob' }), { totalEvents: 4, byType: { session: 1, chat: 1, gemini: 1, tool: 1 }, byUser: { bob: 4 }, toolUsage: { writeFile: 1 } })
+    t.same(await stats(client, { userId: 'bob' }), {
+      totalEvents: 4,
+      byType: { session: 1, chat: 1, gemini: 1, tool: 1 },
+      byUser: { bob: 4 },
+      toolUsage: { writeFile: 1 },
+    })
     t.same(await stats(client, { userId: 'nobody' }), { totalEvents: 0, byType: {}, byUser: {}, toolUsage: {} })
   }
   await ann.ask('tool:execute', { name: 'readFile' })
@@ -229,7 +325,7 @@ t.test('statistics, of everybody and of one user', async (t) => {
   for (const client of watchers) await eventually(async () => (await stats(client)).toolUsage.readFile === 3)
 })
 
-t.test('a client without a token of an admin\'s cannot see more than its sessions by asking for the room', async (t) => {
+t.test("a client without a token of an admin's cannot see more than its sessions by asking for the room", async (t) => {
   const client = await connect(t, broker, { claims: { session_access: ['*'] } })
   t.match(await ask(client, 'error', 'join-session', { sessionId: 'x:monitoring' }), { message: 'Session not found' })
   const refused = new SocketIoClient(addressOf(broker), { token: token('x', { roles: 'admin' }) })

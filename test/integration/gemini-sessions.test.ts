@@ -3,7 +3,19 @@ import t, { type Test } from 'tap'
 import { geminiSessions } from '../../src/contracts/gemini-sessions.ts'
 import { TestBroker, token } from '../support/broker.ts'
 import { eventually } from '../support/client.ts'
-import { addressOf, ask, connect as open, connectAdmin, join, nth, type Options, publish as publishTo, type Request, serve as serveOn, someone } from '../support/gemini.ts'
+import {
+  addressOf,
+  ask,
+  connect as open,
+  connectAdmin,
+  join,
+  nth,
+  type Options,
+  publish as publishTo,
+  type Request,
+  serve as serveOn,
+  someone,
+} from '../support/gemini.ts'
 import { TestNats } from '../support/nats.ts'
 import { SocketIoClient, TRANSPORTS } from '../support/socketio-client.ts'
 import { EXAMPLES } from './gemini-sessions-events.ts'
@@ -41,14 +53,24 @@ async function serve(t: Test, command: string, answer: (request: Request) => unk
 }
 
 t.test('the examples cover every event that goes to a session', async (t) => {
-  t.same(Object.keys(EXAMPLES).sort(), Object.keys(geminiSessions.events).filter((type) => type !== 'system:broadcast' && type !== 'monitoring:event').sort())
+  t.same(
+    Object.keys(EXAMPLES).sort(),
+    Object.keys(geminiSessions.events)
+      .filter((type) => type !== 'system:broadcast' && type !== 'monitoring:event')
+      .sort(),
+  )
 })
 
 for (const [name, transports] of Object.entries(TRANSPORTS)) {
   const scenario = (about: string, run: (t: Test) => Promise<void>) => t.test(`by ${name}: ${about}`, run)
 
   scenario('failed authentication is connect_error "Authentication failed"', async (t) => {
-    for (const bad of [null, 'nonsense', token('x', {}, 'another secret than the one of this broker'), token('x', { exp: 1_000 })]) {
+    for (const bad of [
+      null,
+      'nonsense',
+      token('x', {}, 'another secret than the one of this broker'),
+      token('x', { exp: 1_000 }),
+    ]) {
       const client = new SocketIoClient(addressOf(broker), { token: bad, transports })
       t.teardown(() => client.close())
       await client.until(() => client.refusals.length > 0)
@@ -66,13 +88,26 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     const client = await connect(t, broker, { user, claims: { session_access: ['granted'] }, transports })
     t.same(await join(client, 'granted'), { sessionId: 'granted' })
     t.same(await join(client, own), { sessionId: own })
-    t.match(await ask(client, 'error', 'join-session', { sessionId: someone('unknown') }), { message: 'Session not found' })
+    t.match(await ask(client, 'error', 'join-session', { sessionId: someone('unknown') }), {
+      message: 'Session not found',
+    })
     t.match(await ask(client, 'error', 'join-session', { sessionId: foreign }), { message: 'Access denied' })
     t.match(await ask(client, 'error', 'join-session', { sessionId: `${foreign}-bad` }), { message: 'Access denied' })
-    t.match(await ask(client, 'error', 'join-session', { sessionId: 'no session/id' }), { message: 'Session not found' })
-    for (const data of [undefined, {}, { sessionId: 7 }, 'granted', null]) t.match(await ask(client, 'error', 'join-session', data), { message: 'Invalid message format' }, JSON.stringify(data))
+    t.match(await ask(client, 'error', 'join-session', { sessionId: 'no session/id' }), {
+      message: 'Session not found',
+    })
+    for (const data of [undefined, {}, { sessionId: 7 }, 'granted', null])
+      t.match(
+        await ask(client, 'error', 'join-session', data),
+        { message: 'Invalid message format' },
+        JSON.stringify(data),
+      )
     t.same(await client.ask('join-session', { sessionId: own }), { status: 'success', sessionId: own })
-    t.match(await client.ask('join-session', { sessionId: foreign }), { status: 'error', error_code: 'ROOM_ACCESS_DENIED', error_message: 'Access denied' })
+    t.match(await client.ask('join-session', { sessionId: foreign }), {
+      status: 'error',
+      error_code: 'ROOM_ACCESS_DENIED',
+      error_message: 'Access denied',
+    })
     for (const claims of [{ session_access: ['*'] }, { roles: ['admin'] }]) {
       const trusted = await connect(t, broker, { claims, transports })
       t.same(await join(trusted, foreign), { sessionId: foreign })
@@ -80,7 +115,10 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     await publish('gemini:content', { text: 'secret', sessionId: foreign })
     await publish('gemini:content', { text: 'open', sessionId: own })
     await nth(client, 'gemini:content')
-    t.same(client.of('gemini:content').map(([data]) => data.text), ['open'])
+    t.same(
+      client.of('gemini:content').map(([data]) => data.text),
+      ['open'],
+    )
   })
 
   scenario('every event reaches its session on all nodes, with its bare data and its position', async (t) => {
@@ -97,23 +135,47 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
       await publish(type, data)
     }
     await publish('system:broadcast', { message: 'the end' })
-    const got = (client: SocketIoClient) => client.arrivals.filter(({ event }) => event !== 'session-joined' && event !== 'system:broadcast')
+    const got = (client: SocketIoClient) =>
+      client.arrivals.filter(({ event }) => event !== 'session-joined' && event !== 'system:broadcast')
     for (const client of [...members, outsider, bystander]) await nth(client, 'system:broadcast')
     for (const member of members) {
-      t.same(got(member).map(({ event, args }) => [event, args[0]]), Object.entries(EXAMPLES).flatMap(([type, data]) => [[type, { ...data, sessionId: session }], [type, data]]))
+      t.same(
+        got(member).map(({ event, args }) => [event, args[0]]),
+        Object.entries(EXAMPLES).flatMap(([type, data]) => [
+          [type, { ...data, sessionId: session }],
+          [type, data],
+        ]),
+      )
       for (const { args } of got(member)) t.match(args.slice(1), [/^[A-Za-z0-9]+-\d+$/])
     }
-    t.same(got(outsider).map(({ event, args }) => [event, args[0]]), Object.entries(EXAMPLES).map(([type, data]) => [type, { ...data, sessionId: session }]), 'the producer\'s rooms come before the data')
+    t.same(
+      got(outsider).map(({ event, args }) => [event, args[0]]),
+      Object.entries(EXAMPLES).map(([type, data]) => [type, { ...data, sessionId: session }]),
+      "the producer's rooms come before the data",
+    )
     t.same(got(bystander), [])
   })
 
   scenario('no session joined: an error, and nothing else happens', async (t) => {
     const client = await connect(t, broker, { transports })
     const service = await serve(t, '>', () => ({ ok: true }))
-    for (const [command, data] of [...FORWARDED, ['chat:clear', undefined], ['chat:get-history', undefined], ['chat:typing', { typing: true }]] as const) {
+    for (const [command, data] of [
+      ...FORWARDED,
+      ['chat:clear', undefined],
+      ['chat:get-history', undefined],
+      ['chat:typing', { typing: true }],
+    ] as const) {
       const args = data === undefined ? [] : [data]
-      t.match(await ask(client, 'error', command, ...args), { message: /^No session joined/, code: 'NOT_JOINED', event: command })
-      t.match(await client.ask(command, ...args), { status: 'error', error_code: 'NOT_JOINED', error_message: /^No session joined/ }, command)
+      t.match(await ask(client, 'error', command, ...args), {
+        message: /^No session joined/,
+        code: 'NOT_JOINED',
+        event: command,
+      })
+      t.match(
+        await client.ask(command, ...args),
+        { status: 'error', error_code: 'NOT_JOINED', error_message: /^No session joined/ },
+        command,
+      )
     }
     t.same(service.requests, [])
     t.same(new Set(client.arrivals.map(({ event }) => event)), new Set(['error']))
@@ -131,8 +193,16 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     ]
     for (const [command, cases] of bad) {
       for (const data of cases) {
-        t.match(await ask(client, 'error', command, data), { message: 'Invalid message format', code: 'INVALID_MESSAGE', event: command, details: { faults: [String] } }, `${command} ${JSON.stringify(data)}`)
-        t.match(await client.ask(command, data), { status: 'error', error_code: 'INVALID_MESSAGE', error_message: 'Invalid message format' })
+        t.match(
+          await ask(client, 'error', command, data),
+          { message: 'Invalid message format', code: 'INVALID_MESSAGE', event: command, details: { faults: [String] } },
+          `${command} ${JSON.stringify(data)}`,
+        )
+        t.match(await client.ask(command, data), {
+          status: 'error',
+          error_code: 'INVALID_MESSAGE',
+          error_message: 'Invalid message format',
+        })
       }
     }
     t.match(await ask(client, 'error', 'no:such-command', {}), { code: 'UNKNOWN_TYPE', message: String })
@@ -142,16 +212,28 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     const user = someone('user')
     const [one, two] = [someone('one'), someone('two')]
     const client = await connect(t, other, { user, transports })
-    const service = await serve(t, '>', ({ type }) => ({ ok: true, data: type === 'tool:list' ? { tools: [{ name: 'readFile', description: 'Reads', parameters: {} }] } : { done: type } }))
+    const service = await serve(t, '>', ({ type }) => ({
+      ok: true,
+      data:
+        type === 'tool:list' ? { tools: [{ name: 'readFile', description: 'Reads', parameters: {} }] } : { done: type },
+    }))
     await join(client, one)
     await join(client, two)
     for (const [command, data] of FORWARDED) client.socket.emit(command, ...(data === undefined ? [] : [data]))
-    t.same(await nth(client, 'tool:list-response'), { tools: [{ name: 'readFile', description: 'Reads', parameters: {} }] })
+    t.same(await nth(client, 'tool:list-response'), {
+      tools: [{ name: 'readFile', description: 'Reads', parameters: {} }],
+    })
     await eventually(() => service.requests.length === FORWARDED.length)
     const byType = new Map(service.requests.map((request) => [request.type, request]))
     for (const [command, data] of FORWARDED) {
       const { timestamp, ...request } = byType.get(command) as Request
-      t.same(request, { type: command, data: data ?? {}, user_id: user, connection_id: client.socket.id, session_id: two })
+      t.same(request, {
+        type: command,
+        data: data ?? {},
+        user_id: user,
+        connection_id: client.socket.id,
+        session_id: two,
+      })
       t.match(timestamp, /Z$/)
     }
     await join(client, one)
@@ -162,13 +244,21 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
 
   scenario('a chat: message, streamed answer, history, clear, typing', async (t) => {
     const session = someone('session')
-    const [ann, bob] = [await connect(t, broker, { user: someone('ann'), transports }), await connect(t, other, { user: someone('bob'), transports })]
+    const [ann, bob] = [
+      await connect(t, broker, { user: someone('ann'), transports }),
+      await connect(t, other, { user: someone('bob'), transports }),
+    ]
     for (const client of [ann, bob]) await join(client, session)
     const words = Array.from({ length: 30 }, (_, i) => `word-${i} `)
     await serve(t, 'chat:message', ({ data, session_id }) => {
       void (async () => {
-        for (const [i, text] of words.entries()) await publish('gemini:content', { text, accumulated: words.slice(0, i + 1).join(''), sessionId: session_id })
-        await publish('gemini:done', { fullResponse: `${words.join('')}to ${data.content}`, timestamp: new Date().toISOString(), sessionId: session_id })
+        for (const [i, text] of words.entries())
+          await publish('gemini:content', { text, accumulated: words.slice(0, i + 1).join(''), sessionId: session_id })
+        await publish('gemini:done', {
+          fullResponse: `${words.join('')}to ${data.content}`,
+          timestamp: new Date().toISOString(),
+          sessionId: session_id,
+        })
       })()
       return { ok: true }
     })
@@ -176,7 +266,11 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     ann.socket.emit('chat:message', { content: 'first' })
     for (const client of [ann, bob]) {
       await nth(client, 'gemini:done')
-      t.same(client.of('gemini:content').map(([{ text }]) => text), words, 'in order, whole')
+      t.same(
+        client.of('gemini:content').map(([{ text }]) => text),
+        words,
+        'in order, whole',
+      )
       t.match(await nth(client, 'chat:message'), { content: 'first', userId: /^ann/, timestamp: /Z$/ })
     }
     bob.socket.emit('chat:message', { content: 'second' })
@@ -184,8 +278,17 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     const answers = ['first', 'second'].map((content) => `${words.join('')}to ${content}`)
     for (const client of [ann, bob]) {
       const { history, timestamp, ...rest } = await ask(client, 'chat:history', 'chat:get-history')
-      t.same(history.map(({ role, content }: { role: string; content: string }) => [role, content]), [['user', 'first'], ['assistant', answers[0]], ['user', 'second'], ['assistant', answers[1]]])
-      for (const entry of history) t.same([Object.keys(entry).sort(), /Z$/.test(entry.timestamp)], [['content', 'role', 'timestamp'], true])
+      t.same(
+        history.map(({ role, content }: { role: string; content: string }) => [role, content]),
+        [
+          ['user', 'first'],
+          ['assistant', answers[0]],
+          ['user', 'second'],
+          ['assistant', answers[1]],
+        ],
+      )
+      for (const entry of history)
+        t.same([Object.keys(entry).sort(), /Z$/.test(entry.timestamp)], [['content', 'role', 'timestamp'], true])
       t.match(timestamp, /Z$/)
       t.same(rest, {})
     }
@@ -202,17 +305,41 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     ann.socket.emit('chat:typing', { typing: true })
     ann.socket.emit('chat:typing', { typing: false })
     await nth(bob, 'chat:typing', 1)
-    t.same(bob.of('chat:typing').map(([data]) => data), [true, false].map((typing) => ({ userId: (ann.of('chat:message')[0] as [{ userId: string }])[0].userId, typing })))
+    t.same(
+      bob.of('chat:typing').map(([data]) => data),
+      [true, false].map((typing) => ({
+        userId: (ann.of('chat:message')[0] as [{ userId: string }])[0].userId,
+        typing,
+      })),
+    )
     t.same(ann.of('chat:typing'), [], 'the others, not the one who types')
   })
 
   scenario('without a service each forwarded command gets a clear error', async (t) => {
     const client = await connect(t, broker, { transports })
     await join(client, someone('session'))
-    t.match(await ask(client, 'gemini:error', 'chat:message', { content: 'hello' }), { error: String, code: 'SERVICE_UNAVAILABLE' })
-    t.match(await ask(client, 'tool:execution-error', 'tool:execute', { name: 'readFile', callId: 'c' }), { name: 'readFile', callId: 'c', error: /^Tool execution failed/, code: 'SERVICE_UNAVAILABLE', executionTime: Number })
-    for (const [command, data] of [['chat:cancel', {}], ['tool:list', {}], ['tool:approve', { callId: 'c' }], ['tool:reject', { callId: 'c' }]] as const) {
-      t.match(await ask(client, 'error', command, data), { message: String, code: 'SERVICE_UNAVAILABLE', event: command })
+    t.match(await ask(client, 'gemini:error', 'chat:message', { content: 'hello' }), {
+      error: String,
+      code: 'SERVICE_UNAVAILABLE',
+    })
+    t.match(await ask(client, 'tool:execution-error', 'tool:execute', { name: 'readFile', callId: 'c' }), {
+      name: 'readFile',
+      callId: 'c',
+      error: /^Tool execution failed/,
+      code: 'SERVICE_UNAVAILABLE',
+      executionTime: Number,
+    })
+    for (const [command, data] of [
+      ['chat:cancel', {}],
+      ['tool:list', {}],
+      ['tool:approve', { callId: 'c' }],
+      ['tool:reject', { callId: 'c' }],
+    ] as const) {
+      t.match(await ask(client, 'error', command, data), {
+        message: String,
+        code: 'SERVICE_UNAVAILABLE',
+        event: command,
+      })
     }
     t.match(await client.ask('tool:list'), { status: 'error', error_code: 'SERVICE_UNAVAILABLE' })
     t.match(await client.ask('tool:execute', { name: 'x' }), { status: 'error', error_code: 'SERVICE_UNAVAILABLE' })
@@ -230,7 +357,10 @@ async function client3(t: Test, session: string, transports: readonly string[]) 
 t.test('a service that answers garbage, refuses, or never answers gives a clear error', async (t) => {
   const client = await connect(t, broker)
   await join(client, someone('session'))
-  const errorOf: Readonly<Record<string, string>> = { 'chat:message': 'gemini:error', 'tool:execute': 'tool:execution-error' }
+  const errorOf: Readonly<Record<string, string>> = {
+    'chat:message': 'gemini:error',
+    'tool:execute': 'tool:execution-error',
+  }
   const outcomes: [unknown, string][] = [
     [new Uint8Array(Buffer.from('garbage')), 'BAD_REPLY'],
     [new Uint8Array([0xff, 0x00]), 'BAD_REPLY'],
@@ -274,15 +404,27 @@ t.test('approving and rejecting a tool is told to the session, and to the servic
     t.match(timestamp, /Z$/)
     const rejectedBy = approved.approvedBy
     await nth(client, 'tool:rejected', 1)
-    t.same(client.of('tool:rejected').map(([data]) => data), [{ callId: 'call_2', rejectedBy, reason: 'Security concern' }, { callId: 'call_3', rejectedBy }])
+    t.same(
+      client.of('tool:rejected').map(([data]) => data),
+      [
+        { callId: 'call_2', rejectedBy, reason: 'Security concern' },
+        { callId: 'call_3', rejectedBy },
+      ],
+    )
   }
   await eventually(() => service.requests.length === 3)
-  t.same(service.requests.map(({ type, data, session_id }) => [type, data.callId, session_id]).sort(), [['tool:approve', 'call_1', session], ['tool:reject', 'call_2', session], ['tool:reject', 'call_3', session]])
+  t.same(service.requests.map(({ type, data, session_id }) => [type, data.callId, session_id]).sort(), [
+    ['tool:approve', 'call_1', session],
+    ['tool:reject', 'call_2', session],
+    ['tool:reject', 'call_3', session],
+  ])
   t.same(user.of('error'), [])
 })
 
-t.test('a broadcast reaches every connection of this application, on all nodes, and nobody else\'s', async (t) => {
-  const listeners = await Promise.all([broker, other].flatMap((at) => Object.values(TRANSPORTS).map((transports) => connect(t, at, { transports }))))
+t.test("a broadcast reaches every connection of this application, on all nodes, and nobody else's", async (t) => {
+  const listeners = await Promise.all(
+    [broker, other].flatMap((at) => Object.values(TRANSPORTS).map((transports) => connect(t, at, { transports }))),
+  )
   const stranger = await SocketIoClient.connect(`http://127.0.0.1:${broker.port}/ws`)
   t.teardown(() => stranger.close())
   const admin = await connectAdmin(other)
@@ -292,13 +434,20 @@ t.test('a broadcast reaches every connection of this application, on all nodes, 
   t.same(await admin.ask('monitoring:broadcast', { message: 'Done' }), { status: 'success' })
   for (const client of [...listeners, admin]) {
     await nth(client, 'system:broadcast', from + 1)
-    t.match(client.of('system:broadcast').map(([data]) => data), [{ message: 'System maintenance in 10 minutes', type: 'warning', from: /^admin/, timestamp: /Z$/ }, { message: 'Done', type: 'info' }])
+    t.match(
+      client.of('system:broadcast').map(([data]) => data),
+      [
+        { message: 'System maintenance in 10 minutes', type: 'warning', from: /^admin/, timestamp: /Z$/ },
+        { message: 'Done', type: 'info' },
+      ],
+    )
   }
   t.same(stranger.of('system:broadcast'), [])
-  for (const data of [undefined, {}, { message: '' }, { message: 'x', type: 'shout' }]) t.match(await ask(admin, 'error', 'monitoring:broadcast', data), { message: 'Invalid message format' })
+  for (const data of [undefined, {}, { message: '' }, { message: 'x', type: 'shout' }])
+    t.match(await ask(admin, 'error', 'monitoring:broadcast', data), { message: 'Invalid message format' })
 })
 
-t.test('a token that expires while connected ends the session by the document\'s error', async (t) => {
+t.test("a token that expires while connected ends the session by the document's error", async (t) => {
   const client = await connect(t, broker, { claims: { exp: Math.floor(Date.now() / 1000) + 2 } })
   await client.until(() => client.disconnects.length > 0)
   t.match(client.of('error')[0], [{ message: 'Authentication failed', code: 'AUTH_EXPIRED' }])

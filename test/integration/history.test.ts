@@ -25,7 +25,10 @@ async function setUp(t: { teardown(f: () => unknown): void }, env: Record<string
 const numbers = (client: TestClient) => client.events.map(({ data }) => data.n)
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i)
 
-const rings: [string, Record<string, number>][] = [['a ring that holds more', {}], ['a ring that holds less', { LOG_RING_EVENTS: 16 }]]
+const rings: [string, Record<string, number>][] = [
+  ['a ring that holds more', {}],
+  ['a ring that holds less', { LOG_RING_EVENTS: 16 }],
+]
 for (const [name, env] of rings) {
   t.test(`further back than the stream keeps: events_missed, what is still stored, then live (${name})`, async (t) => {
     const { broker, publish } = await setUp(t, env)
@@ -43,7 +46,13 @@ for (const [name, env] of rings) {
     await back.next(({ data }) => data.n === 119)
     await publish(120, 125)
     await back.next(({ data }) => data.n === 124)
-    t.same(back.frames.slice(1, 3).map(({ type, data }) => [type, data]), [['subscribed', { events: ['game_added'], filters: {} }], ['events_missed', { since, oldest_available: oldest }]])
+    t.same(
+      back.frames.slice(1, 3).map(({ type, data }) => [type, data]),
+      [
+        ['subscribed', { events: ['game_added'], filters: {} }],
+        ['events_missed', { since, oldest_available: oldest }],
+      ],
+    )
     t.same(numbers(back), range(70, 125))
 
     const edge = await TestClient.connect(broker.url())

@@ -3,7 +3,15 @@ import { TestBroker, token } from '../support/broker.ts'
 import { SocketIoClient } from '../support/socketio-client.ts'
 
 /** Names that an object literal has, too, without anybody having put them there. */
-const NAMES = ['__proto__', '__defineGetter__', '__lookupSetter__', 'constructor', 'hasOwnProperty', 'toString', 'valueOf']
+const NAMES = [
+  '__proto__',
+  '__defineGetter__',
+  '__lookupSetter__',
+  'constructor',
+  'hasOwnProperty',
+  'toString',
+  'valueOf',
+]
 
 const broker = await TestBroker.start({ COMMAND_TIMEOUT_MS: 500 })
 const clients: SocketIoClient[] = []
@@ -12,14 +20,18 @@ t.teardown(async () => {
   await broker.stop()
 })
 
-async function connect(port: number, options: ConstructorParameters<typeof SocketIoClient>[1]): Promise<SocketIoClient> {
+async function connect(
+  port: number,
+  options: ConstructorParameters<typeof SocketIoClient>[1],
+): Promise<SocketIoClient> {
   const client = new SocketIoClient(`http://127.0.0.1:${port}`, options)
   clients.push(client)
   return client.connected()
 }
 
 t.afterEach(async () => {
-  if ((await broker.ops('/healthz')).status !== 200 || broker.log.includes('TypeError')) throw new Error(`the broker noticed: ${broker.log}`)
+  if ((await broker.ops('/healthz')).status !== 200 || broker.log.includes('TypeError'))
+    throw new Error(`the broker noticed: ${broker.log}`)
 })
 
 t.test('port 3001 without a token: a command named __proto__ ended the process half a second later', async (t) => {
@@ -36,7 +48,8 @@ t.test('logged in: a command named __proto__, alone, in a batch, with any data, 
   const client = await connect(broker.codingAssistantPort, { token: token('u', { project_access: ['*'] }) })
   client.socket.emit('project:join', { projectId: 'p' })
   for (const name of NAMES) {
-    for (const data of [undefined, null, {}, [name], JSON.parse(`{"${name}": 1}`)]) t.match(await client.ask(name, data), { status: 'error', code: 'UNKNOWN_TYPE' }, name)
+    for (const data of [undefined, null, {}, [name], JSON.parse(`{"${name}": 1}`)])
+      t.match(await client.ask(name, data), { status: 'error', code: 'UNKNOWN_TYPE' }, name)
     const { results } = await client.ask('batch:update', { updates: [{ event: name, data: {} }] })
     t.match(results, [{ code: 'UNKNOWN_TYPE' }], name)
   }
@@ -45,7 +58,9 @@ t.test('logged in: a command named __proto__, alone, in a batch, with any data, 
 t.test('rooms named __proto__ are rooms, counted as any other', async (t) => {
   const client = await connect(broker.codingAssistantPort, { token: token('u', { project_access: ['*'] }) })
   for (const room of NAMES) t.match(await client.ask('room:join', { room }), { status: 'success', room })
-  const answer = await fetch(`http://127.0.0.1:${broker.port}/api/v1/websocket/stats?token=${token('a', { roles: ['admin'] })}`)
+  const answer = await fetch(
+    `http://127.0.0.1:${broker.port}/api/v1/websocket/stats?token=${token('a', { roles: ['admin'] })}`,
+  )
   const { rooms } = (await answer.json()) as { rooms: object }
   for (const room of NAMES) t.equal(Object.getOwnPropertyDescriptor(rooms, room)?.value, 1, room)
 })

@@ -17,10 +17,23 @@ t.test('a published event is stored, answered with its position, and delivered',
   const { id, ...rest } = (await answer.json()) as { id: string }
   t.same(rest, {})
   t.match(await client.type('game_added'), { id, data: { n: 1, game: {} } })
-  const packed = await fetch(`${base}/api/v1/events/game-djinn/game_added`, { method: 'POST', headers: { ...auth, 'Content-Type': 'application/msgpack' }, body: new Packr({ useRecords: false }).pack({ data: { n: 2, game: {} } }) as unknown as BodyInit })
+  const packed = await fetch(`${base}/api/v1/events/game-djinn/game_added`, {
+    method: 'POST',
+    headers: { ...auth, 'Content-Type': 'application/msgpack' },
+    body: new Packr({ useRecords: false }).pack({ data: { n: 2, game: {} } }) as unknown as BodyInit,
+  })
   t.equal(packed.status, 202)
   await client.next(({ data }) => data.n === 2)
-  const twice = async () => ((await (await fetch(`${base}/api/v1/events/game-djinn/game_added`, { method: 'POST', headers: { ...auth, 'Nats-Msg-Id': 'm-1' }, body: '{"data":{"n":3,"game":{}}}' })).json()) as { id: string }).id
+  const twice = async () =>
+    (
+      (await (
+        await fetch(`${base}/api/v1/events/game-djinn/game_added`, {
+          method: 'POST',
+          headers: { ...auth, 'Nats-Msg-Id': 'm-1' },
+          body: '{"data":{"n":3,"game":{}}}',
+        })
+      ).json()) as { id: string }
+    ).id
   t.equal(await twice(), await twice(), 'a message id deduplicates')
   await client.close()
 })
@@ -32,10 +45,16 @@ t.test('data that is not as the contract documents is stored, with warnings', as
 })
 
 t.test('refusals say why, in JSON', async (t) => {
-  const post = (path: string, body: string, headers: Record<string, string> = auth) => fetch(`${base}/api/v1/events/${path}`, { method: 'POST', headers, body })
+  const post = (path: string, body: string, headers: Record<string, string> = auth) =>
+    fetch(`${base}/api/v1/events/${path}`, { method: 'POST', headers, body })
   const cases: [string, Promise<Response>, number, string][] = [
     ['no key', post('game-djinn/game_added', '{"data":{}}', {}), 401, 'AUTH_MISSING'],
-    ['a wrong key', post('game-djinn/game_added', '{"data":{}}', { Authorization: 'Bearer wrong' }), 401, 'AUTH_FAILED'],
+    [
+      'a wrong key',
+      post('game-djinn/game_added', '{"data":{}}', { Authorization: 'Bearer wrong' }),
+      401,
+      'AUTH_FAILED',
+    ],
     ['no JSON', post('game-djinn/game_added', '{"data":'), 400, 'INVALID_EVENT'],
     ['an empty body', post('game-djinn/game_added', ''), 400, 'INVALID_EVENT'],
     ['no data', post('game-djinn/game_added', '{}'), 400, 'INVALID_EVENT'],
@@ -46,7 +65,12 @@ t.test('refusals say why, in JSON', async (t) => {
     ['a type that is no subject', post('game-djinn/a%20b', '{"data":{}}'), 400, 'INVALID_EVENT'],
     ['a wildcard', post('game-djinn/%3E', '{"data":{}}'), 400, 'INVALID_EVENT'],
     ['bad encoding', post('game-djinn/%E0%A4%A', '{"data":{}}'), 400, 'INVALID_EVENT'],
-    ['a body over 1 MB', post('game-djinn/game_added', JSON.stringify({ data: { pad: 'x'.repeat(1_100_000) } })), 413, 'PAYLOAD_TOO_LARGE'],
+    [
+      'a body over 1 MB',
+      post('game-djinn/game_added', JSON.stringify({ data: { pad: 'x'.repeat(1_100_000) } })),
+      413,
+      'PAYLOAD_TOO_LARGE',
+    ],
     ['another address', fetch(`${base}/nowhere`), 404, 'NOT_FOUND'],
   ]
   for (const [name, answer, status, code] of cases) {
@@ -101,7 +125,19 @@ t.test('metrics tell what happened', async (t) => {
   await broker.publish('game-djinn', 'game_added', { data: { n: 9, game: {} } })
   await client.next(({ data }) => data.n === 9)
   const text = await (await broker.ops('/metrics')).text()
-  for (const name of ['connections 1', 'rooms 1', 'events_total ', 'deliveries_total{format="json"} ', 'drops_total 0', 'sessions_behind 0', 'lag_events 0', 'lag_seconds 0', 'publish_to_socket_seconds_bucket{le="+Inf"} ', 'commands_total{app="game-djinn",command="subscribe"} ', 'delivered_bytes_total{format="json"} ']) {
+  for (const name of [
+    'connections 1',
+    'rooms 1',
+    'events_total ',
+    'deliveries_total{format="json"} ',
+    'drops_total 0',
+    'sessions_behind 0',
+    'lag_events 0',
+    'lag_seconds 0',
+    'publish_to_socket_seconds_bucket{le="+Inf"} ',
+    'commands_total{app="game-djinn",command="subscribe"} ',
+    'delivered_bytes_total{format="json"} ',
+  ]) {
     t.ok(text.includes(`roomcast_${name}`), name)
   }
   await client.close()
@@ -110,8 +146,12 @@ t.test('metrics tell what happened', async (t) => {
 t.test('CORS: only the configured origins', async (t) => {
   const strict = await TestBroker.start({ CORS_ORIGINS: 'https://app.example.com' })
   t.teardown(() => strict.stop())
-  const preflight = (origin: string) => fetch(`http://127.0.0.1:${strict.port}/api/v1/websocket/stats`, { method: 'OPTIONS', headers: { Origin: origin } })
-  t.equal((await preflight('https://app.example.com')).headers.get('access-control-allow-origin'), 'https://app.example.com')
+  const preflight = (origin: string) =>
+    fetch(`http://127.0.0.1:${strict.port}/api/v1/websocket/stats`, { method: 'OPTIONS', headers: { Origin: origin } })
+  t.equal(
+    (await preflight('https://app.example.com')).headers.get('access-control-allow-origin'),
+    'https://app.example.com',
+  )
   t.equal((await preflight('https://evil.example.com')).headers.get('access-control-allow-origin'), null)
   await t.rejects(TestClient.connect(strict.url(), { headers: { Origin: 'https://evil.example.com' } }), /403/)
   const client = await TestClient.connect(strict.url(), { headers: { Origin: 'https://app.example.com' } })

@@ -41,7 +41,10 @@ t.test('kill -9 under load: clients that come back with since lose nothing and g
 
 t.test('kill -9 under load: the same when they come back to another broker on the same NATS', async (t) => {
   const nats = await TestNats.start()
-  const brokers = [await TestBroker.start({ NATS_URL: nats.url }), await TestBroker.start({ NATS_URL: nats.url })] as const
+  const brokers = [
+    await TestBroker.start({ NATS_URL: nats.url }),
+    await TestBroker.start({ NATS_URL: nats.url }),
+  ] as const
   const clients = upTo(CLIENTS).map(() => new ReturningClient(() => brokers.map((broker) => broker.url())))
   t.teardown(async () => {
     for (const client of clients) await client.end()
@@ -64,7 +67,13 @@ t.test('SIGTERM tells clients when to come back, spread evenly, closes 1012 and 
   const clients = await Promise.all(upTo(10).map(() => TestClient.connect(broker.url())))
   const code = broker.kill('SIGTERM')
   const told = await Promise.all(clients.map(async (client) => (await client.type('reconnect')).data.after_ms))
-  t.same(told.sort((a, b) => a - b), upTo(10).map((i) => i * 100))
-  t.same(await Promise.all(clients.map((client) => client.closed())), upTo(10).map(() => 1012))
+  t.same(
+    told.sort((a, b) => a - b),
+    upTo(10).map((i) => i * 100),
+  )
+  t.same(
+    await Promise.all(clients.map((client) => client.closed())),
+    upTo(10).map(() => 1012),
+  )
   t.equal(await code, 0)
 })

@@ -14,7 +14,9 @@ t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
 /** One application, two ways in: the same rooms behind both. */
 const CONTRACT = join(folder, 'mixed.mjs')
-writeFileSync(CONTRACT, `import { defineContract } from 'roomcast'
+writeFileSync(
+  CONTRACT,
+  `import { defineContract } from 'roomcast'
 export default defineContract({
   app: 'mixed',
   endpoints: [
@@ -24,7 +26,8 @@ export default defineContract({
   events: { moved: { rooms: ({ data }) => data.to }, stopped: { rooms: ({ data }) => data.to } },
   rooms: { 'room:{id}': {} },
   commands: { join: { effect: { use: 'join', room: ({ room }) => room, acknowledgement: (room) => [{ status: 'success', room }] } } },
-})`)
+})`,
+)
 
 const ROOMS = ['room:a', 'room:b', 'room:c']
 /** Every combination of rooms comes up, in an order that jumps about. */
@@ -52,16 +55,30 @@ async function raw(t: Test, broker: TestBroker, format: 'json' | 'msgpack', room
   t.teardown(() => client.close())
   client.send({ type: 'subscribe', data: { rooms } })
   await client.type('subscribed')
-  return { name: `raw ${format}`, got: () => client.events.map(({ data, id }) => [data.n, id as string]), pause: () => client.pause(), resume: () => client.resume() }
+  return {
+    name: `raw ${format}`,
+    got: () => client.events.map(({ data, id }) => [data.n, id as string]),
+    pause: () => client.pause(),
+    resume: () => client.resume(),
+  }
 }
 
-async function socketIo(t: Test, broker: TestBroker, transports: SocketIoOptions['transports'], rooms: readonly string[]): Promise<Seen> {
+async function socketIo(
+  t: Test,
+  broker: TestBroker,
+  transports: SocketIoOptions['transports'],
+  rooms: readonly string[],
+): Promise<Seen> {
   const client = await SocketIoClient.connect(`http://127.0.0.1:${broker.port}/mixed`, { token: token(), transports })
   t.teardown(() => client.close())
   for (const room of rooms) t.same(await client.ask('join', { room }), { status: 'success', room })
   const polls = transports?.length === 1 && transports[0] === 'polling'
   if (!polls) await eventually(() => client.transport === 'websocket')
-  return { name: `socket.io ${transports}`, got: () => client.events.map(({ data, id }) => [data.n, id]), ...(polls ? undefined : { pause: () => client.pause(), resume: () => client.resume() }) }
+  return {
+    name: `socket.io ${transports}`,
+    got: () => client.events.map(({ data, id }) => [data.n, id]),
+    ...(polls ? undefined : { pause: () => client.pause(), resume: () => client.resume() }),
+  }
 }
 
 async function everyKind(t: Test, broker: TestBroker, rooms: readonly string[]): Promise<Seen[]> {
@@ -80,17 +97,31 @@ async function publish(nats: TestNats, from: number, to: number, perSecond: numb
   const acks: Promise<unknown>[] = []
   for (let n = from; n < to; ) {
     const due = Math.min(to, from + Math.floor(((Date.now() - startMs) / 1000) * perSecond) + 1)
-    for (; n < due; n++) acks.push(js.publish(`events.mixed.${typeOf(n)}`, codec.encode(JSON.stringify({ data: { n, to: toOf(n), pad } }))))
+    for (; n < due; n++)
+      acks.push(
+        js.publish(`events.mixed.${typeOf(n)}`, codec.encode(JSON.stringify({ data: { n, to: toOf(n), pad } }))),
+      )
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
   await Promise.all(acks)
 }
 
-async function allSeeTheSame(t: Test, clients: readonly Seen[], rooms: readonly string[], count: number): Promise<void> {
-  const expected = Array.from({ length: count }, (_, n) => n).filter((n) => toOf(n).some((room) => rooms.includes(room)))
+async function allSeeTheSame(
+  t: Test,
+  clients: readonly Seen[],
+  rooms: readonly string[],
+  count: number,
+): Promise<void> {
+  const expected = Array.from({ length: count }, (_, n) => n).filter((n) =>
+    toOf(n).some((room) => rooms.includes(room)),
+  )
   for (const { name, got } of clients) {
     await eventually(() => got().length >= expected.length, 60_000)
-    t.same(got().map(([n]) => n), expected, `${name} in ${rooms}: every event once, in order`)
+    t.same(
+      got().map(([n]) => n),
+      expected,
+      `${name} in ${rooms}: every event once, in order`,
+    )
     t.same(got(), clients[0]?.got(), 'under the same positions as everybody else')
   }
 }

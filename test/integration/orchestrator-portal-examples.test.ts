@@ -38,7 +38,10 @@ interface Manager {
   disconnect(namespace?: string): void
 }
 
-/** What handlers of the events do with them, in the document: the function of the user interface, and what it is called with. */
+/**
+ * What handlers of the events do with them, in the document: the function of the user interface, and what it is called
+ * with.
+ */
 const SHOWN: Readonly<Record<string, readonly [name: string, ...(string | undefined)[]]>> = {
   state_change: ['updateProjectState', 'project_name', 'new_state'],
   task_update: ['updateTaskProgress', 'task_id', 'progress', 'status'],
@@ -65,7 +68,8 @@ const claims = { project_access: ['*'], permissions: ['monitoring', 'admin'] }
 let users = 0
 /** Each page has a user of its own, so that one test's connections are not counted as another's. */
 const someone = (name: string) => `${name}-${users++}`
-const publish = (type: string, data: object, rooms?: string[]) => js.publish(`events.orchestrator-portal.${type}`, codec.encode({ data, ...(rooms ? { rooms } : undefined) }))
+const publish = (type: string, data: object, rooms?: string[]) =>
+  js.publish(`events.orchestrator-portal.${type}`, codec.encode({ data, ...(rooms ? { rooms } : undefined) }))
 
 /** A page of a user, with the document's manager and what it needs around it. */
 class PortalPage extends Page {
@@ -84,7 +88,9 @@ class PortalPage extends Page {
 
   private constructor(user: string, jwt: string) {
     const react = new TestReact()
-    const ui = Object.fromEntries(Object.values(SHOWN).map(([name]) => [name, (...args: Data[]) => void this.shown.push([name, ...args])]))
+    const ui = Object.fromEntries(
+      Object.values(SHOWN).map(([name]) => [name, (...args: Data[]) => void this.shown.push([name, ...args])]),
+    )
     super(broker.port, { ...ui, ...react.hooks, getAuthToken: () => this.jwt, getCurrentUserId: () => user })
     this.react = react
     this.jwt = jwt
@@ -139,14 +145,22 @@ t.test('every event reaches its handler in the document, and does there what it 
     for (const type of events) page.run(example(type), { socket })
     if (namespace.startsWith('/chat/')) page.run(example('typing_start / typing_stop'), { socket })
   }
-  t.equal(new Set(page.sockets.map((socket) => (socket.io.engine as unknown as { id: string }).id)).size, 1, 'the namespaces share one connection')
+  t.equal(
+    new Set(page.sockets.map((socket) => (socket.io.engine as unknown as { id: string }).id)).size,
+    1,
+    'the namespaces share one connection',
+  )
   for (const [type, [, data, rooms]] of Object.entries(EXAMPLES)) await publish(type, data, rooms)
   const writer = PortalPage.open(t, someone('writer'))
   await writer.enter('/chat/my-project')
   writer.manager.emit('/chat/my-project', 'typing_start', {})
   writer.manager.emit('/chat/my-project', 'typing_stop', {})
   const writing = { user_id: writer.declared('getCurrentUserId')() }
-  const expected = [...Object.entries(EXAMPLES).map(([type, [, data]]) => [type, data] as const), ['typing_start', writing], ['typing_stop', writing]] as const
+  const expected = [
+    ...Object.entries(EXAMPLES).map(([type, [, data]]) => [type, data] as const),
+    ['typing_start', writing],
+    ['typing_stop', writing],
+  ] as const
   const calls = expected.map(([type, data]) => {
     const [name, ...fields] = SHOWN[type] as [string, ...(string | undefined)[]]
     return [name, ...fields.map((field) => (field === undefined ? data : (data as Data)[field]))]
@@ -157,7 +171,10 @@ t.test('every event reaches its handler in the document, and does there what it 
   const sorted = (list: Data[][]) => list.map((call) => JSON.stringify(call)).sort()
   t.same(sorted(shown()), sorted(calls))
   t.equal(calls.length, Object.keys(SHOWN).length)
-  t.same(page.said.filter(([method]) => method === 'error'), [])
+  t.same(
+    page.said.filter(([method]) => method === 'error'),
+    [],
+  )
 })
 
 t.test('projects: joined, who comes and goes, the events chosen, left', async (t) => {
@@ -165,7 +182,9 @@ t.test('projects: joined, who comes and goes, the events chosen, left', async (t
   const page = PortalPage.open(t, user)
   const portal = await page.enter('/portal')
   for (const type of ['joined_project', 'user_joined', 'user_left']) page.run(example(type), { socket: portal })
-  const presence = ['joined_project', 'user_joined', 'user_left', 'state_change', 'task_update', 'agent_activity'].map((type) => page.of('/portal', type))
+  const presence = ['joined_project', 'user_joined', 'user_left', 'state_change', 'task_update', 'agent_activity'].map(
+    (type) => page.of('/portal', type),
+  )
   const [joined, came, left, states, tasks, agents] = presence as [Data[], Data[], Data[], Data[], Data[], Data[]]
   page.run(example('join_project'), { socket: portal })
   await eventually(() => joined.length === 1)
@@ -177,38 +196,52 @@ t.test('projects: joined, who comes and goes, the events chosen, left', async (t
   await eventually(() => came.length === 1)
   t.match(came, [{ user_id: guest, project_name: 'my-project' }])
   page.run(example('subscribe_to_events'), { socket: portal })
-  await portal.timeout(30_000).emitWithAck('subscribe_to_events', { events: ['state_change', 'task_update', 'agent_activity'], project_name: 'my-project' })
-  for (const type of ['state_change', 'sprint_progress', 'task_update', 'agent_activity']) await publish(type, EXAMPLES[type]?.[1] ?? {})
+  await portal.timeout(30_000).emitWithAck('subscribe_to_events', {
+    events: ['state_change', 'task_update', 'agent_activity'],
+    project_name: 'my-project',
+  })
+  for (const type of ['state_change', 'sprint_progress', 'task_update', 'agent_activity'])
+    await publish(type, EXAMPLES[type]?.[1] ?? {})
   await eventually(() => agents.length === 1)
-  t.same([states, tasks, agents], [[EXAMPLES.state_change?.[1]], [EXAMPLES.task_update?.[1]], [EXAMPLES.agent_activity?.[1]]])
+  t.same(
+    [states, tasks, agents],
+    [[EXAMPLES.state_change?.[1]], [EXAMPLES.task_update?.[1]], [EXAMPLES.agent_activity?.[1]]],
+  )
   other.run(example('leave_project'), { socket: visit })
   await eventually(() => left.length === 1)
   t.match(left, [{ user_id: guest, project_name: 'my-project' }])
 })
 
-t.test('chat: the command of the document reaches everybody there, its service, and comes back as a result', async (t) => {
-  const service = nc.subscribe('commands.orchestrator-portal.command', {
-    callback: (_, request) => {
-      const { data } = request.json<{ data: Data }>()
-      request.respond(codec.encode({ ok: true }))
-      void publish('command_result', { message_id: data.message_id, command: data.content, success: true, execution_time: 1 }, [`project:${data.project_name}`])
-    },
-  })
-  t.teardown(() => service.unsubscribe())
-  await nc.flush()
-  const room = `/chat/${someone('room')}`
-  const [page, reader] = [PortalPage.open(t, someone('writer')), PortalPage.open(t, someone('reader'))]
-  const socket = await page.enter(room)
-  await reader.enter(room)
-  const results = reader.until(room, 'command_result')
-  const received = reader.until(room, 'message_received')
-  const own = page.until(room, 'message_received')
-  page.run(example('send_message'), { socket })
-  const message = await received
-  t.match(message, { content: '/sprint start', type: 'command' })
-  t.same(await own, message, 'the sender gets it as well')
-  t.match(await results, { message_id: message.message_id, command: '/sprint start', success: true })
-})
+t.test(
+  'chat: the command of the document reaches everybody there, its service, and comes back as a result',
+  async (t) => {
+    const service = nc.subscribe('commands.orchestrator-portal.command', {
+      callback: (_, request) => {
+        const { data } = request.json<{ data: Data }>()
+        request.respond(codec.encode({ ok: true }))
+        void publish(
+          'command_result',
+          { message_id: data.message_id, command: data.content, success: true, execution_time: 1 },
+          [`project:${data.project_name}`],
+        )
+      },
+    })
+    t.teardown(() => service.unsubscribe())
+    await nc.flush()
+    const room = `/chat/${someone('room')}`
+    const [page, reader] = [PortalPage.open(t, someone('writer')), PortalPage.open(t, someone('reader'))]
+    const socket = await page.enter(room)
+    await reader.enter(room)
+    const results = reader.until(room, 'command_result')
+    const received = reader.until(room, 'message_received')
+    const own = page.until(room, 'message_received')
+    page.run(example('send_message'), { socket })
+    const message = await received
+    t.match(message, { content: '/sprint start', type: 'command' })
+    t.same(await own, message, 'the sender gets it as well')
+    t.match(await results, { message_id: message.message_id, command: '/sprint start', success: true })
+  },
+)
 
 t.test('a broker that is killed: the manager connects again, authenticates, and misses nothing', async (t) => {
   const project = someone('kept')
@@ -235,7 +268,13 @@ t.test('a broker that is killed: the manager connects again, authenticates, and 
   t.equal(page.authentications, 4)
   await both(3)
   await eventually(() => states.length === 3 && updates.length === 3)
-  t.same([states.map(({ new_state }) => new_state), updates.map(({ n }) => n)], [[1, 2, 3], [1, 2, 3]])
+  t.same(
+    [states.map(({ new_state }) => new_state), updates.map(({ n }) => n)],
+    [
+      [1, 2, 3],
+      [1, 2, 3],
+    ],
+  )
   page.manager.disconnect('/portal')
   await eventually(() => lost.length === 2)
   t.equal(lost[1].reason, 'io client disconnect')
@@ -252,8 +291,15 @@ t.test('the React hooks, mounted before anything is connected', async (t) => {
   const [came, left] = [watcher.of('/portal', 'user_joined'), watcher.of('/portal', 'user_left')]
   const page = PortalPage.open(t, user)
   page.run(example('React Hook Integration'))
-  interface Hook { connected: boolean; error: string | null; emit(event: string, data: unknown): void }
-  const { useProjectWebSocket, useWebSocketEvent } = { useProjectWebSocket: page.declared('useProjectWebSocket') as (name: string) => Hook, useWebSocketEvent: page.declared('useWebSocketEvent') }
+  interface Hook {
+    connected: boolean
+    error: string | null
+    emit(event: string, data: unknown): void
+  }
+  const { useProjectWebSocket, useWebSocketEvent } = {
+    useProjectWebSocket: page.declared('useProjectWebSocket') as (name: string) => Hook,
+    useWebSocketEvent: page.declared('useWebSocketEvent'),
+  }
   const states: Data[] = []
   const hook = page.react.mount(() => {
     useWebSocketEvent(namespace, 'state_change', (data: Data) => void states.push(data))
@@ -297,7 +343,9 @@ t.test('authentication that fails, and errors in the words that the error handle
   page.jwt = token(user, { ...claims, project_access: [] })
   const [denied, deniedMessage] = await outcome('/project/secret', () => {})
   t.same(denied, [['error', 'Authentication error on /project/secret:', deniedMessage]])
-  const [invalid, invalidMessage] = await outcome('/monitoring', () => page.manager.emit('/monitoring', 'no_such_command', {}))
+  const [invalid, invalidMessage] = await outcome('/monitoring', () =>
+    page.manager.emit('/monitoring', 'no_such_command', {}),
+  )
   t.same(invalid, [['error', 'Validation error on /monitoring:', invalidMessage]])
   const [missing, missingMessage] = await outcome('/admin', () => {
     page.jwt = 'nonsense'
@@ -306,14 +354,23 @@ t.test('authentication that fails, and errors in the words that the error handle
   t.same(missing, [['error', 'Authentication error on /admin:', missingMessage]])
   page.said.length = 0
   for (const type of ['server', 'connection', 'network']) handler.handle({ type, message: type }, '/portal')
-  t.same(page.said, [['error', 'Server error on /portal:', 'server'], ['warn', 'Connection error on /portal:', 'connection'], ['warn', 'Network error on /portal:', 'network']])
+  t.same(page.said, [
+    ['error', 'Server error on /portal:', 'server'],
+    ['warn', 'Connection error on /portal:', 'connection'],
+    ['warn', 'Network error on /portal:', 'network'],
+  ])
 })
 
 t.test('the reconnection strategy brings back a session that the broker ended', async (t) => {
   const user = someone('expiring')
   const page = PortalPage.open(t, user, { claims: { exp: Math.floor(Date.now() / 1000) + 2 } })
   page.run(example('Reconnection Strategy'))
-  const Strategy = page.declared('ReconnectionManager') as new () => { calculateDelay(namespace: string): number; shouldReconnect(namespace: string): boolean; recordAttempt(namespace: string): void; resetAttempts(namespace: string): void }
+  const Strategy = page.declared('ReconnectionManager') as new () => {
+    calculateDelay(namespace: string): number
+    shouldReconnect(namespace: string): boolean
+    recordAttempt(namespace: string): void
+    resetAttempts(namespace: string): void
+  }
   const strategy = new Strategy()
   const delays: number[] = []
   const lost = page.of('/portal', 'disconnected')
@@ -322,8 +379,12 @@ t.test('the reconnection strategy brings back a session that the broker ended', 
   await eventually(() => lost.length === 1)
   t.match(errors[0], { type: 'authentication', code: 'AUTH_EXPIRED' })
   t.equal(lost[0].reason, 'io server disconnect', 'the client does not come back by itself')
-  for (; strategy.shouldReconnect('/portal') && delays.length < 3; strategy.recordAttempt('/portal')) delays.push(strategy.calculateDelay('/portal'))
-  t.ok(delays.every((delay, i) => delay >= 500 * 2 ** i && delay <= 1_000 * 2 ** i), String(delays))
+  for (; strategy.shouldReconnect('/portal') && delays.length < 3; strategy.recordAttempt('/portal'))
+    delays.push(strategy.calculateDelay('/portal'))
+  t.ok(
+    delays.every((delay, i) => delay >= 500 * 2 ** i && delay <= 1_000 * 2 ** i),
+    String(delays),
+  )
   page.jwt = token(user, claims)
   socket.connect()
   await eventually(() => page.authentications === 2)
@@ -332,6 +393,15 @@ t.test('the reconnection strategy brings back a session that the broker ended', 
 })
 
 t.test('every client example was run', async (t) => {
-  t.same(examples.filter((candidate) => !run.has(candidate)).map(({ title }) => title), ['Rate Limiting and Abuse Prevention', 'Input Validation and Sanitization'], 'left: what the document\'s server would do')
-  t.same(Object.keys(SHOWN).filter((type) => !type.startsWith('typing_')).sort(), Object.keys(orchestratorPortal.events).sort())
+  t.same(
+    examples.filter((candidate) => !run.has(candidate)).map(({ title }) => title),
+    ['Rate Limiting and Abuse Prevention', 'Input Validation and Sanitization'],
+    "left: what the document's server would do",
+  )
+  t.same(
+    Object.keys(SHOWN)
+      .filter((type) => !type.startsWith('typing_'))
+      .sort(),
+    Object.keys(orchestratorPortal.events).sort(),
+  )
 })

@@ -4,7 +4,7 @@ import { eventually } from '../support/client.ts'
 import { TestNats } from '../support/nats.ts'
 import { SocketIoClient } from '../support/socketio-client.ts'
 
-t.test('a killed node\'s users leave within its lease, and stay where they are elsewhere too', async (t) => {
+t.test("a killed node's users leave within its lease, and stay where they are elsewhere too", async (t) => {
   const nats = await TestNats.start()
   const [one, two] = [await TestBroker.start({ NATS_URL: nats.url }), await TestBroker.start({ NATS_URL: nats.url })]
   const clients: SocketIoClient[] = []
@@ -15,7 +15,10 @@ t.test('a killed node\'s users leave within its lease, and stay where they are e
     await nats.stop()
   })
   const connect = async (at: TestBroker, user: string) => {
-    const client = await SocketIoClient.connect(`http://127.0.0.1:${at.port}/portal`, { token: token(user, { project_access: ['*'] }), options: { reconnection: false } })
+    const client = await SocketIoClient.connect(`http://127.0.0.1:${at.port}/portal`, {
+      token: token(user, { project_access: ['*'] }),
+      options: { reconnection: false },
+    })
     clients.push(client)
     client.socket.emit('join_project', { project_name: 'p' })
     await client.until(() => client.of('joined_project').length === 1)
@@ -28,8 +31,17 @@ t.test('a killed node\'s users leave within its lease, and stay where they are e
   await eventually(() => watcher.of('user_joined').length === 2)
   await two.kill('SIGKILL')
   await eventually(() => watcher.of('user_left').length === 1, 60_000)
-  t.same(watcher.of('user_left').map(([{ user_id }]) => user_id), ['gone'])
+  t.same(
+    watcher.of('user_left').map(([{ user_id }]) => user_id),
+    ['gone'],
+  )
   const late = await connect(one, 'late')
   t.equal(late.of('joined_project')[0]?.[0].active_users, 3, 'watcher, both and late')
-  t.same(watcher.of('user_joined').map(([{ user_id }]) => user_id).sort(), ['both', 'gone', 'late'])
+  t.same(
+    watcher
+      .of('user_joined')
+      .map(([{ user_id }]) => user_id)
+      .sort(),
+    ['both', 'gone', 'late'],
+  )
 })

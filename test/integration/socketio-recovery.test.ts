@@ -19,7 +19,10 @@ const project_access = ['p']
 const eventOf: EventOf = (n) => {
   if (n % 3 === 0) return { subject: 'events.swe-agent.pr.updated', body: { data: { pr_id: 'x', project_id: 'p', n } } }
   if (n % 3 === 1) return { subject: 'events.swe-agent.workflow.progress', body: { data: { workflow_id: 'w', n } } }
-  return { subject: 'events.swe-agent.agent.connected', body: { data: { agent_id: 'a', n }, rooms: ['project:p', 'global'] } }
+  return {
+    subject: 'events.swe-agent.agent.connected',
+    body: { data: { agent_id: 'a', n }, rooms: ['project:p', 'global'] },
+  }
 }
 
 async function publish(nats: TestNats, type: string, data: object, rest: object = {}): Promise<void> {
@@ -47,13 +50,16 @@ async function connect(t: Test, address: string, options: SocketIoOptions = {}):
 }
 
 /** Mostly WebSockets, some that poll, some that change from one to the other. */
-const transportsOf = (i: number) => (i % 25 === 0 ? ['polling'] : i % 25 === 1 ? ['polling', 'websocket'] : ['websocket'])
+const transportsOf = (i: number) =>
+  i % 25 === 0 ? ['polling'] : i % 25 === 1 ? ['polling', 'websocket'] : ['websocket']
 
 /** Clients that joined a room each, and have yet to get an event. */
 async function crowd(t: Test, address: string, count: number): Promise<SocketIoClient[]> {
   const clients: SocketIoClient[] = []
   for (let from = 0; from < count; from += 50) {
-    const some = upTo(Math.min(50, count - from)).map((i) => connect(t, address, { token: token(`user-${from + i}`, { project_access }), transports: transportsOf(from + i) }))
+    const some = upTo(Math.min(50, count - from)).map((i) =>
+      connect(t, address, { token: token(`user-${from + i}`, { project_access }), transports: transportsOf(from + i) }),
+    )
     clients.push(...(await Promise.all(some)))
   }
   await Promise.all(clients.map((client) => client.subscribe('project:p')))
@@ -64,39 +70,56 @@ async function everyoneHasAll(t: Test, clients: readonly SocketIoClient[], count
   await eventually(() => clients.every(({ numbers }) => numbers[numbers.length - 1] === count - 1), 90_000)
   const faults = clients.flatMap(({ numbers, connects, disconnects }) => {
     const at = numbers.findIndex((n, i) => n !== i)
-    return at === -1 && numbers.length === count ? [] : [{ at, around: numbers.slice(Math.max(0, at - 3), at + 5), length: numbers.length, connects, disconnects }]
+    return at === -1 && numbers.length === count
+      ? []
+      : [{ at, around: numbers.slice(Math.max(0, at - 3), at + 5), length: numbers.length, connects, disconnects }]
   })
   t.same([faults.length, ...faults.slice(0, 5)], [0], 'every event once, in order')
 }
 
 function everyoneRecovered(t: Test, clients: readonly SocketIoClient[]): void {
-  t.same(clients.filter(({ connects }) => !connects.slice(1).every(({ recovered }) => recovered)).map(({ connects }) => connects), [], 'recovered === true')
-  t.same(clients.filter(({ connects }) => new Set(connects.map(({ id }) => id)).size !== 1).map(({ connects }) => connects), [], 'each under the id that it had')
+  t.same(
+    clients
+      .filter(({ connects }) => !connects.slice(1).every(({ recovered }) => recovered))
+      .map(({ connects }) => connects),
+    [],
+    'recovered === true',
+  )
+  t.same(
+    clients.filter(({ connects }) => new Set(connects.map(({ id }) => id)).size !== 1).map(({ connects }) => connects),
+    [],
+    'each under the id that it had',
+  )
 }
 
 async function members(broker: TestBroker, room: string): Promise<number> {
-  const answer = await fetch(`http://127.0.0.1:${broker.port}/api/v1/websocket/stats`, { headers: { Authorization: `Bearer ${token('root', { roles: ['admin'] })}` } })
+  const answer = await fetch(`http://127.0.0.1:${broker.port}/api/v1/websocket/stats`, {
+    headers: { Authorization: `Bearer ${token('root', { roles: ['admin'] })}` },
+  })
   return ((await answer.json()) as { rooms: Record<string, number> }).rooms[room] ?? 0
 }
 
-t.test(`kill -9 under load: ${CLIENTS} clients come back recovered, in their rooms, with every event once and in order`, async (t) => {
-  const nats = await startNats(t)
-  const broker = await startBroker(t, nats)
-  const clients = await crowd(t, addressOf(broker), CLIENTS)
-  const publisher = new Publisher(nats, 50, eventOf)
-  await eventually(() => clients.every(({ numbers }) => numbers.length > 50), 60_000)
-  await broker.kill('SIGKILL')
-  await eventually(() => clients.every(({ disconnects }) => disconnects.length > 0))
-  const before = publisher.stored
-  await eventually(() => publisher.stored > before + 20)
-  await broker.run()
-  await eventually(() => clients.every(({ connects }) => connects.length > 1), 60_000)
-  const after = publisher.stored
-  await eventually(() => publisher.stored > after + 20)
-  await everyoneHasAll(t, clients, await publisher.stop())
-  everyoneRecovered(t, clients)
-  t.same([await members(broker, 'project:p'), await members(broker, 'global')], [CLIENTS, CLIENTS])
-})
+t.test(
+  `kill -9 under load: ${CLIENTS} clients come back recovered, in their rooms, with every event once and in order`,
+  async (t) => {
+    const nats = await startNats(t)
+    const broker = await startBroker(t, nats)
+    const clients = await crowd(t, addressOf(broker), CLIENTS)
+    const publisher = new Publisher(nats, 50, eventOf)
+    await eventually(() => clients.every(({ numbers }) => numbers.length > 50), 60_000)
+    await broker.kill('SIGKILL')
+    await eventually(() => clients.every(({ disconnects }) => disconnects.length > 0))
+    const before = publisher.stored
+    await eventually(() => publisher.stored > before + 20)
+    await broker.run()
+    await eventually(() => clients.every(({ connects }) => connects.length > 1), 60_000)
+    const after = publisher.stored
+    await eventually(() => publisher.stored > after + 20)
+    await everyoneHasAll(t, clients, await publisher.stop())
+    everyoneRecovered(t, clients)
+    t.same([await members(broker, 'project:p'), await members(broker, 'global')], [CLIENTS, CLIENTS])
+  },
+)
 
 t.test('brokers on one NATS die in turn: clients recover on the other each time', async (t) => {
   const nats = await startNats(t)
@@ -130,8 +153,16 @@ t.test('SIGTERM sends clients away, transport close, and they recover on another
   t.equal(await brokers[0].kill('SIGTERM'), 0)
   await eventually(() => clients.every(({ connects }) => connects.length > 1), 60_000)
   // A poll of its own connection may reach the other broker already, which does not know the session.
-  const reasons = (i: number) => (transportsOf(i)[0] === 'polling' && transportsOf(i).length === 1 ? ['transport close', 'transport error'] : ['transport close'])
-  t.same(clients.filter(({ disconnects }, i) => !reasons(i).includes(disconnects[0] as string)).map(({ disconnects }) => disconnects), [])
+  const reasons = (i: number) =>
+    transportsOf(i)[0] === 'polling' && transportsOf(i).length === 1
+      ? ['transport close', 'transport error']
+      : ['transport close']
+  t.same(
+    clients
+      .filter(({ disconnects }, i) => !reasons(i).includes(disconnects[0] as string))
+      .map(({ disconnects }) => disconnects),
+    [],
+  )
   await everyoneHasAll(t, clients, await publisher.stop())
   everyoneRecovered(t, clients)
 })
@@ -141,7 +172,10 @@ t.test('where history is gone, recovered is false, and the client gets live even
   const jsm = await (await nats.client()).jetstreamManager()
   await jsm.streams.add({ name: 'ROOMCAST_EVENTS', subjects: ['events.>'], max_msgs: 20 })
   const broker = await startBroker(t, nats)
-  const clients = [await connect(t, addressOf(broker), { transports: ['websocket'] }), await connect(t, addressOf(broker), { transports: ['polling'] })]
+  const clients = [
+    await connect(t, addressOf(broker), { transports: ['websocket'] }),
+    await connect(t, addressOf(broker), { transports: ['polling'] }),
+  ]
   for (let n = 0; n < 5; n++) await publish(nats, 'workflow.progress', { workflow_id: 'w', n })
   for (const client of clients) await client.until(() => client.numbers.length === 5)
   await broker.kill('SIGKILL')
@@ -152,7 +186,10 @@ t.test('where history is gone, recovered is false, and the client gets live even
   for (const client of clients) {
     await client.until(() => client.numbers.includes(50))
     t.same(client.numbers, [0, 1, 2, 3, 4, 50])
-    t.same(client.connects.map(({ recovered }) => recovered), [false, false])
+    t.same(
+      client.connects.map(({ recovered }) => recovered),
+      [false, false],
+    )
     t.not(client.connects[0]?.id, client.connects[1]?.id)
   }
   await broker.kill('SIGKILL')
@@ -187,12 +224,15 @@ t.test('a client that got no event yet recovers, greeted or not', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-recovery-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const file = join(folder, 'silent.mjs')
-  writeFileSync(file, `import { defineContract } from 'roomcast'
+  writeFileSync(
+    file,
+    `import { defineContract } from 'roomcast'
 export default defineContract({
   app: 'silent',
   endpoints: [{ transport: 'socketio', namespace: '/silent', joins: () => ['all'], handlerArguments: ({ data }, id) => [{ data, id }] }],
   events: { e: { rooms: () => ['all'] } },
-})`)
+})`,
+  )
   const nats = await startNats(t)
   const broker = await startBroker(t, nats, { CONTRACTS: file })
   const js = await nats.jetstream()
@@ -205,10 +245,17 @@ export default defineContract({
   await eventually(async () => (await broker.metric('events_total')) === 2)
   const silent = `http://127.0.0.1:${broker.port}/silent`
   const clients = [
-    await connect(t, addressOf(broker)), await connect(t, addressOf(broker), { transports: ['polling'] }),
-    await connect(t, silent), await connect(t, silent, { transports: ['polling'] }), await connect(t, silent, { transports: ['websocket'] }),
+    await connect(t, addressOf(broker)),
+    await connect(t, addressOf(broker), { transports: ['polling'] }),
+    await connect(t, silent),
+    await connect(t, silent, { transports: ['polling'] }),
+    await connect(t, silent, { transports: ['websocket'] }),
   ]
-  t.same(clients.slice(2).flatMap(({ arrivals }) => arrivals), [], 'nobody greets there')
+  t.same(
+    clients.slice(2).flatMap(({ arrivals }) => arrivals),
+    [],
+    'nobody greets there',
+  )
   await broker.kill('SIGKILL')
   for (let n = 1; n < 10; n++) await tell(n)
   await broker.run()
@@ -229,10 +276,12 @@ t.test('unsubscribed rooms stay so; rooms that the token no longer allows are no
   t.equal((await client.ask('unsubscribe', { room: 'project:q' })).status, 'success')
   client.socket.auth = { token: token('ann', { project_access: ['p', 'q'] }) }
   await broker.kill('SIGKILL')
-  for (const [n, project_id] of ['p', 'q', 'r'].entries()) await publish(nats, 'pr.updated', { pr_id: 'x', project_id, n })
+  for (const [n, project_id] of ['p', 'q', 'r'].entries())
+    await publish(nats, 'pr.updated', { pr_id: 'x', project_id, n })
   await broker.run()
   await client.connected(2)
-  for (const [n, project_id] of ['r', 'q', 'p'].entries()) await publish(nats, 'pr.updated', { pr_id: 'x', project_id, n: n + 3 })
+  for (const [n, project_id] of ['r', 'q', 'p'].entries())
+    await publish(nats, 'pr.updated', { pr_id: 'x', project_id, n: n + 3 })
   await client.until(() => client.numbers.includes(5))
   t.same(client.numbers, [0, 5])
   everyoneRecovered(t, [client])
@@ -246,7 +295,10 @@ t.test('rooms of connected sessions are written again when the store lost them',
   const jsm = await (await nats.client()).jetstreamManager()
   const { _pid: pid } = client.socket as unknown as { _pid: string }
   await jsm.streams.purge('KV_roomcast_recovery')
-  const kept = () => jsm.streams.getMessage('KV_roomcast_recovery', { last_by_subj: `$KV.roomcast_recovery.${pid}` }).catch(() => undefined)
+  const kept = () =>
+    jsm.streams
+      .getMessage('KV_roomcast_recovery', { last_by_subj: `$KV.roomcast_recovery.${pid}` })
+      .catch(() => undefined)
   t.equal(await kept(), undefined)
   await eventually(async () => (await kept()) !== undefined, 60_000)
   await broker.kill('SIGKILL')
@@ -257,25 +309,28 @@ t.test('rooms of connected sessions are written again when the store lost them',
   everyoneRecovered(t, [client])
 })
 
-t.test('clients that came back while NATS was away began anew and lost what they were to get: they wait for it, and recover', async (t) => {
-  const nats = await startNats(t)
-  const broker = await startBroker(t, nats)
-  const client = await connect(t, addressOf(broker), { token: token('ann', { project_access }) })
-  await client.subscribe('project:p')
-  await publish(nats, 'pr.updated', { pr_id: 'x', project_id: 'p', n: 0 })
-  await client.until(() => client.numbers.length === 1)
-  await nats.kill('SIGKILL')
-  await eventually(async () => (await broker.ops('/readyz')).status === 503)
-  const { io } = client.socket as unknown as { io: { engine: { close(): void } } }
-  io.engine.close()
-  await eventually(() => client.disconnects.length === 1)
-  await new Promise((resolve) => setTimeout(resolve, 1_000))
-  await nats.run()
-  await client.connected(2)
-  await publish(nats, 'pr.updated', { pr_id: 'x', project_id: 'p', n: 1 })
-  await client.until(() => client.numbers.length === 2)
-  everyoneRecovered(t, [client])
-})
+t.test(
+  'clients that came back while NATS was away began anew and lost what they were to get: they wait for it, and recover',
+  async (t) => {
+    const nats = await startNats(t)
+    const broker = await startBroker(t, nats)
+    const client = await connect(t, addressOf(broker), { token: token('ann', { project_access }) })
+    await client.subscribe('project:p')
+    await publish(nats, 'pr.updated', { pr_id: 'x', project_id: 'p', n: 0 })
+    await client.until(() => client.numbers.length === 1)
+    await nats.kill('SIGKILL')
+    await eventually(async () => (await broker.ops('/readyz')).status === 503)
+    const { io } = client.socket as unknown as { io: { engine: { close(): void } } }
+    io.engine.close()
+    await eventually(() => client.disconnects.length === 1)
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    await nats.run()
+    await client.connected(2)
+    await publish(nats, 'pr.updated', { pr_id: 'x', project_id: 'p', n: 1 })
+    await client.until(() => client.numbers.length === 2)
+    everyoneRecovered(t, [client])
+  },
+)
 
 t.test('another user does not recover into a session whose private id it knows', async (t) => {
   const nats = await startNats(t)
@@ -288,14 +343,20 @@ t.test('another user does not recover into a session whose private id it knows',
     const { _pid: pid, _lastOffset: offset } = victim.socket as unknown as { _pid: string; _lastOffset: string }
     await publish(nats, 'issue.updated', { issue_id: 'i', project_id: 'p', assigned_to: 'ann', n: 1 })
     victim.close()
-    const thief = await connect(t, addressOf(broker), { token: token('bob', { project_access }), auth: { pid, offset } })
+    const thief = await connect(t, addressOf(broker), {
+      token: token('bob', { project_access }),
+      auth: { pid, offset },
+    })
     await publish(nats, 'issue.updated', { issue_id: 'i', project_id: 'p', assigned_to: 'ann', n: 2 })
     await publish(nats, 'workflow.progress', { workflow_id: 'w', n: 3 })
     await thief.until(() => thief.numbers.includes(3))
     t.same(thief.numbers, [3])
     t.not(thief.socket.id, victim.connects[0]?.id, 'a session of its own')
     t.not((thief.socket as unknown as { _pid: string })._pid, pid)
-    const nonsense = await connect(t, addressOf(broker), { token: token('bob'), auth: { pid: `${pid}x`, offset: 'nonsense' } })
+    const nonsense = await connect(t, addressOf(broker), {
+      token: token('bob'),
+      auth: { pid: `${pid}x`, offset: 'nonsense' },
+    })
     t.not((nonsense.socket as unknown as { _pid: string })._pid, `${pid}x`)
   }
 })

@@ -18,16 +18,22 @@ t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
 /** Events to a room that sockets of both namespaces are in, and to a room of each. */
 const TWO = join(folder, 'two.mjs')
-writeFileSync(TWO, `import { defineContract } from 'roomcast'
+writeFileSync(
+  TWO,
+  `import { defineContract } from 'roomcast'
 const namespace = (name) => ({ transport: 'socketio', namespace: name, joins: () => ['both', name.slice(1)], handlerArguments: ({ data }, id) => [{ data, id }] })
 export default defineContract({
   app: 'two',
   endpoints: [namespace('/one'), namespace('/other')],
   events: { e: { rooms: ({ data }) => data.to } },
   commands: { echo: { effect: { use: 'echo', acknowledgement: ({ args }) => args } } },
-})`)
+})`,
+)
 
-async function start(t: Test, env: Record<string, string | number> = {}): Promise<{ nats: TestNats; broker: TestBroker }> {
+async function start(
+  t: Test,
+  env: Record<string, string | number> = {},
+): Promise<{ nats: TestNats; broker: TestBroker }> {
   const nats = await TestNats.start()
   t.teardown(() => nats.stop())
   const broker = await TestBroker.start({ NATS_URL: nats.url, MAX_BACKPRESSURE_BYTES: 65_536, ...env })
@@ -35,27 +41,51 @@ async function start(t: Test, env: Record<string, string | number> = {}): Promis
   return { nats, broker }
 }
 
-async function connect(t: Test, broker: TestBroker, namespace = '/ws', options: SocketIoOptions = {}): Promise<SocketIoClient> {
-  const client = await SocketIoClient.connect(`http://127.0.0.1:${broker.port}${namespace}`, { transports: ['websocket'], ...options })
+async function connect(
+  t: Test,
+  broker: TestBroker,
+  namespace = '/ws',
+  options: SocketIoOptions = {},
+): Promise<SocketIoClient> {
+  const client = await SocketIoClient.connect(`http://127.0.0.1:${broker.port}${namespace}`, {
+    transports: ['websocket'],
+    ...options,
+  })
   t.teardown(() => client.close())
   return client
 }
 
 /** Publishes at a steady rate, whatever the timers do. */
-async function publishSteadily(nats: TestNats, subject: string, dataOf: (n: number) => object, from: number, to: number, perSecond: number): Promise<void> {
+async function publishSteadily(
+  nats: TestNats,
+  subject: string,
+  dataOf: (n: number) => object,
+  from: number,
+  to: number,
+  perSecond: number,
+): Promise<void> {
   const js = await nats.jetstream()
   const startMs = Date.now()
   const acks: Promise<unknown>[] = []
   for (let n = from; n < to; ) {
     const due = Math.min(to, from + Math.floor(((Date.now() - startMs) / 1000) * perSecond) + 1)
-    for (; n < due; n++) acks.push(js.publish(subject, codec.encode(JSON.stringify({ data: { ...dataOf(n), n, pad: PAD } }))))
+    for (; n < due; n++)
+      acks.push(js.publish(subject, codec.encode(JSON.stringify({ data: { ...dataOf(n), n, pad: PAD } }))))
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
   await Promise.all(acks)
 }
 
-/** Publishes until the kernel's buffers are full, however large they are, and so many sessions are behind. @returns the number after the last */
-async function publishUntilBehind(broker: TestBroker, sessions: number, from: number, publish: (from: number, to: number) => Promise<void>): Promise<number> {
+/**
+ * Publishes until the kernel's buffers are full, however large they are, and so many sessions are behind.
+ * @returns the number after the last
+ */
+async function publishUntilBehind(
+  broker: TestBroker,
+  sessions: number,
+  from: number,
+  publish: (from: number, to: number) => Promise<void>,
+): Promise<number> {
   for (let count = from; count < from + 50_000; ) {
     await publish(count, (count += 3_000))
     if (await broker.areBehind(sessions)) return count
@@ -63,14 +93,17 @@ async function publishUntilBehind(broker: TestBroker, sessions: number, from: nu
   throw new Error(`${sessions} stalled sessions never fell behind`)
 }
 
-const progress = (nats: TestNats, from: number, to: number, perSecond: number) => publishSteadily(nats, 'events.swe-agent.workflow.progress', () => ({ workflow_id: 'w' }), from, to, perSecond)
+const progress = (nats: TestNats, from: number, to: number, perSecond: number) =>
+  publishSteadily(nats, 'events.swe-agent.workflow.progress', () => ({ workflow_id: 'w' }), from, to, perSecond)
 
 t.test('a client that stalls among others gets everything later, once and in order, and is live again', async (t) => {
   const { nats, broker } = await start(t)
   const stalled = await connect(t, broker)
   const upgraded = await connect(t, broker, '/ws', { transports: ['polling', 'websocket'] })
   await eventually(() => upgraded.transport === 'websocket')
-  const healthy = await Promise.all(upTo(20).map((i) => connect(t, broker, '/ws', { transports: i % 10 === 0 ? ['polling'] : ['websocket'] })))
+  const healthy = await Promise.all(
+    upTo(20).map((i) => connect(t, broker, '/ws', { transports: i % 10 === 0 ? ['polling'] : ['websocket'] })),
+  )
   for (const client of [stalled, upgraded]) client.pause()
   const count = await publishUntilBehind(broker, 2, 0, (from, to) => progress(nats, from, to, 1_000))
   for (const client of healthy) {
@@ -117,24 +150,36 @@ t.test('two namespaces on one stalled connection: each gets each of its events o
   const sockets: Socket[] = [io(url('one'), { transports: ['websocket'], forceNew: true, auth: { token: token() } })]
   sockets.push((sockets[0] as Socket).io.socket('/other', { auth: { token: token() } }))
   sockets[1]?.connect()
-  t.teardown(() => sockets.forEach((socket) => { socket.disconnect() }))
-  for (const [i, name] of ['one', 'other'].entries()) sockets[i]?.on('e', ({ data }: { data: { n: number } }) => got[name]?.push(data.n))
+  t.teardown(() =>
+    sockets.forEach((socket) => {
+      socket.disconnect()
+    }),
+  )
+  for (const [i, name] of ['one', 'other'].entries())
+    sockets[i]?.on('e', ({ data }: { data: { n: number } }) => got[name]?.push(data.n))
   await eventually(() => sockets.every(({ connected }) => connected))
   t.equal(await broker.metric('connections'), 1)
   const lively = await Promise.all(['/one', '/other'].map((name) => connect(t, broker, name)))
-  const engine = (sockets[0] as unknown as { io: { engine: { transport: { ws: { _socket: { pause(): void; resume(): void } } } } } }).io.engine
+  const engine = (
+    sockets[0] as unknown as { io: { engine: { transport: { ws: { _socket: { pause(): void; resume(): void } } } } } }
+  ).io.engine
 
   const tos = [['both'], ['one'], ['other'], ['both', 'one'], ['other', 'one'], ['both', 'other', 'one']]
   const toOf = (n: number) => tos[(n * 7) % tos.length] as string[]
-  const expected = (name: string, count: number) => upTo(count).filter((n) => toOf(n).includes('both') || toOf(n).includes(name))
+  const expected = (name: string, count: number) =>
+    upTo(count).filter((n) => toOf(n).includes('both') || toOf(n).includes(name))
   let count = 0
   for (let round = 0; round < 3; round++) {
     engine.transport.ws._socket.pause()
-    count = await publishUntilBehind(broker, 2, count, (from, to) => publishSteadily(nats, 'events.two.e', (n) => ({ to: toOf(n) }), from, to, 1_500))
+    count = await publishUntilBehind(broker, 2, count, (from, to) =>
+      publishSteadily(nats, 'events.two.e', (n) => ({ to: toOf(n) }), from, to, 1_500),
+    )
     engine.transport.ws._socket.resume()
     for (const name of ['one', 'other']) {
       const all = expected(name, count)
-      await eventually(() => got[name]?.[got[name].length - 1] === all[all.length - 1] && (got[name]?.length ?? 0) >= all.length)
+      await eventually(
+        () => got[name]?.[got[name].length - 1] === all[all.length - 1] && (got[name]?.length ?? 0) >= all.length,
+      )
     }
     await eventually(async () => (await broker.metric('sessions_behind')) === 0)
   }
@@ -157,7 +202,10 @@ t.test('a polling client that polls slowly gets everything, once and in order', 
   await publishing
   client.pollSlowly(() => 0)
   await client.until(() => client.numbers.length >= count)
-  t.same(await Promise.all(pongs), pongs.map(() => ({ status: 'pong' })))
+  t.same(
+    await Promise.all(pongs),
+    pongs.map(() => ({ status: 'pong' })),
+  )
   t.same(client.numbers, upTo(count))
   t.same(client.connects.length, 1)
   await progress(nats, count, count + 10, 100)
@@ -173,7 +221,9 @@ t.test('a client that changes its transport while far behind misses nothing', as
   const { _pid: pid, _lastOffset: offset } = first.socket as unknown as { _pid: string; _lastOffset: string }
   const count = 3_000
   await progress(nats, 1, count, 2_000)
-  const clients = await Promise.all(upTo(10).map(() => connect(t, broker, '/ws', { transports: ['polling', 'websocket'], auth: { pid, offset } })))
+  const clients = await Promise.all(
+    upTo(10).map(() => connect(t, broker, '/ws', { transports: ['polling', 'websocket'], auth: { pid, offset } })),
+  )
   await progress(nats, count, count + 100, 1_000)
   for (const client of clients) {
     await client.until(() => client.numbers.length >= count + 99 && client.transport === 'websocket')
@@ -183,23 +233,29 @@ t.test('a client that changes its transport while far behind misses nothing', as
   }
 })
 
-t.test('a client that stalls for longer than history lasts comes back, and is told by recovered === false', async (t) => {
-  const { nats, broker } = await start(t, { LOG_RING_EVENTS: 64 })
-  const stalled = await connect(t, broker)
-  const healthy = await connect(t, broker)
-  stalled.pause()
-  const count = await publishUntilBehind(broker, 1, 0, (from, to) => progress(nats, from, to, 2_000))
-  await healthy.until(() => healthy.numbers.length >= count)
-  const jsm = await (await nats.client()).jetstreamManager()
-  const { config } = await jsm.streams.info('ROOMCAST_EVENTS')
-  await jsm.streams.update('ROOMCAST_EVENTS', { ...config, max_msgs: 100 })
-  stalled.resume()
-  await stalled.connected(2)
-  t.same(stalled.connects.map(({ recovered }) => recovered), [false, false])
-  const before = stalled.numbers.length
-  t.ok(before < count)
-  t.same(stalled.numbers, upTo(before), 'what it had is without a gap')
-  await progress(nats, count, count + 5, 100)
-  await stalled.until(() => stalled.numbers.length >= before + 5)
-  t.same(stalled.numbers.slice(before), upTo(count + 5).slice(count))
-})
+t.test(
+  'a client that stalls for longer than history lasts comes back, and is told by recovered === false',
+  async (t) => {
+    const { nats, broker } = await start(t, { LOG_RING_EVENTS: 64 })
+    const stalled = await connect(t, broker)
+    const healthy = await connect(t, broker)
+    stalled.pause()
+    const count = await publishUntilBehind(broker, 1, 0, (from, to) => progress(nats, from, to, 2_000))
+    await healthy.until(() => healthy.numbers.length >= count)
+    const jsm = await (await nats.client()).jetstreamManager()
+    const { config } = await jsm.streams.info('ROOMCAST_EVENTS')
+    await jsm.streams.update('ROOMCAST_EVENTS', { ...config, max_msgs: 100 })
+    stalled.resume()
+    await stalled.connected(2)
+    t.same(
+      stalled.connects.map(({ recovered }) => recovered),
+      [false, false],
+    )
+    const before = stalled.numbers.length
+    t.ok(before < count)
+    t.same(stalled.numbers, upTo(before), 'what it had is without a gap')
+    await progress(nats, count, count + 5, 100)
+    await stalled.until(() => stalled.numbers.length >= before + 5)
+    t.same(stalled.numbers.slice(before), upTo(count + 5).slice(count))
+  },
+)

@@ -14,10 +14,16 @@ t.test('a worker killed under load: its clients come back to the others, and not
   for (let round = 0; round < 2; round++) {
     const [victim] = workersOf(broker) as [number]
     process.kill(victim, 'SIGKILL')
-    await eventually(async () => (await broker.metric('worker_restarts_total')) === round + 1 && (await readyz(broker)).reasons.length === 0)
+    await eventually(
+      async () =>
+        (await broker.metric('worker_restarts_total')) === round + 1 && (await readyz(broker)).reasons.length === 0,
+    )
     await clients.getMore(100)
   }
-  t.ok(clients.raw.some(({ connects }) => connects > 1), 'somebody had to come back')
+  t.ok(
+    clients.raw.some(({ connects }) => connects > 1),
+    'somebody had to come back',
+  )
   await clients.hasAll(t, await publisher.stop())
   t.match(broker.log, /"worker":\d+,"code":null,"signal":"SIGKILL"/)
   t.equal(workersOf(broker).length, WORKERS)
@@ -37,7 +43,11 @@ t.test('SIGHUP under load replaces every worker, one after another, and nothing 
   await eventually(() => broker.log.includes('"reloaded"'), 60_000)
   clearInterval(watching)
   t.ok(Math.min(...fewest) >= WORKERS - 1)
-  t.same(workersOf(broker).filter((pid) => before.includes(pid)), [], 'all are new')
+  t.same(
+    workersOf(broker).filter((pid) => before.includes(pid)),
+    [],
+    'all are new',
+  )
   t.ok((await broker.metric('deliveries_total')) >= deliveries, 'what the old ones counted still counts')
   await clients.getMore(100)
   await clients.hasAll(t, await publisher.stop())

@@ -18,7 +18,14 @@ t.test('statistics, metrics and the page speak for all workers', async (t) => {
     for (const client of clients) await client.close()
   })
   for (const client of clients) await client.subscribe(['game_added'])
-  const sockets = await Promise.all(upTo(30).map((i) => SocketIoClient.connect(`http://127.0.0.1:${broker.port}/ws`, { token: token(`user-${i}`), transports: ['websocket'] })))
+  const sockets = await Promise.all(
+    upTo(30).map((i) =>
+      SocketIoClient.connect(`http://127.0.0.1:${broker.port}/ws`, {
+        token: token(`user-${i}`),
+        transports: ['websocket'],
+      }),
+    ),
+  )
   t.teardown(() => {
     for (const client of sockets) client.close()
   })
@@ -28,7 +35,9 @@ t.test('statistics, metrics and the page speak for all workers', async (t) => {
     const stats = await get(broker.port, '/api/v1/websocket/stats', token('root', { roles: ['admin'] }))
     t.match(stats, { connections: 60, rooms: { global: 30 } })
   }
-  const figures = await fetch(`http://127.0.0.1:${broker.opsPort}/figures`, { headers: { Authorization: `Bearer ${token('root', { roles: ['admin'] })}` } })
+  const figures = await fetch(`http://127.0.0.1:${broker.opsPort}/figures`, {
+    headers: { Authorization: `Bearer ${token('root', { roles: ['admin'] })}` },
+  })
   t.match(await figures.json(), { connections: 60, workers: 3, state: 'serving', rooms: { global: 30 } })
   const publisher = new Publisher(nats, 200)
   await eventually(() => clients.every(({ events }) => events.length > 10))
@@ -36,8 +45,17 @@ t.test('statistics, metrics and the page speak for all workers', async (t) => {
   await eventually(() => clients.every(({ events }) => events.length === count))
   await eventually(async () => (await broker.metric('deliveries_total')) === count * clients.length)
   const text = await (await broker.ops('/metrics')).text()
-  for (const name of ['roomcast_workers 3', 'roomcast_workers_ready 3', 'roomcast_source_connected 1', 'roomcast_publish_to_socket_seconds_bucket{le="+Inf"} ']) t.match(text, name)
-  const names = text.split('\n').filter((line) => line.startsWith('# TYPE')).map((line) => line.split(' ')[2])
+  for (const name of [
+    'roomcast_workers 3',
+    'roomcast_workers_ready 3',
+    'roomcast_source_connected 1',
+    'roomcast_publish_to_socket_seconds_bucket{le="+Inf"} ',
+  ])
+    t.match(text, name)
+  const names = text
+    .split('\n')
+    .filter((line) => line.startsWith('# TYPE'))
+    .map((line) => line.split(' ')[2])
   t.equal(new Set(names).size, names.length, 'each metric once')
   t.match(await (await broker.ops('/settings')).json(), { port: broker.port, apps: Array })
 })
@@ -66,7 +84,10 @@ t.test('SIGTERM and SIGINT drain all workers and exit 0', async (t) => {
     const clients = await Promise.all(upTo(10).map(() => TestClient.connect(broker.url())))
     const code = broker.kill(signal)
     for (const client of clients) await client.type('reconnect')
-    t.same(await Promise.all(clients.map((client) => client.closed())), upTo(10).map(() => 1012))
+    t.same(
+      await Promise.all(clients.map((client) => client.closed())),
+      upTo(10).map(() => 1012),
+    )
     t.equal(await code, 0)
     t.notOk(workers.some(runs))
   }
@@ -85,7 +106,14 @@ t.test('a supervisor that is killed leaves no worker behind: they send their cli
 })
 
 t.test('what keeps workers from starting is said once, and the exit code is 1', async (t) => {
-  const ports = { PORT: '0', CODING_ASSISTANT_PORT: '0', GEMINI_SESSIONS_PORT: '0', OPS_PORT: '0', JWT_SECRET: SECRET, HOST: '127.0.0.1' }
+  const ports = {
+    PORT: '0',
+    CODING_ASSISTANT_PORT: '0',
+    GEMINI_SESSIONS_PORT: '0',
+    OPS_PORT: '0',
+    JWT_SECRET: SECRET,
+    HOST: '127.0.0.1',
+  }
   const guarded = await TestNats.start(['-js', '--user', 'u', '--pass', 'right'])
   t.teardown(() => guarded.stop())
   const wrong = await serve({ ...ports, WORKERS: '4', NATS_URL: guarded.url.replace('//', '//u:wrongpassword@') })
@@ -101,7 +129,12 @@ t.test('what keeps workers from starting is said once, and the exit code is 1', 
   t.equal(nonsense.code, 1)
   t.match(nonsense.err, 'WORKERS=many')
   const { broker } = await start(t)
-  const second = await serve({ ...ports, WORKERS: '2', NATS_URL: guarded.url.replace('//', '//u:right@'), PORT: String(broker.port) })
+  const second = await serve({
+    ...ports,
+    WORKERS: '2',
+    NATS_URL: guarded.url.replace('//', '//u:right@'),
+    PORT: String(broker.port),
+  })
   t.equal(second.code, 1)
   t.match(second.err, `PORT=${broker.port}: cannot listen on 127.0.0.1:${broker.port} (another program uses it)`)
 })
@@ -122,7 +155,10 @@ t.test('a worker that cannot come back is tried again until it can', async (t) =
 })
 
 async function serve(env: Record<string, string>): Promise<{ code: number | null; err: string }> {
-  const child = spawn(process.execPath, [ENTRY, 'serve'], { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'ignore', 'pipe'] })
+  const child = spawn(process.execPath, [ENTRY, 'serve'], {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
   let err = ''
   child.stderr.on('data', (chunk: Buffer) => {
     err += chunk
@@ -132,7 +168,11 @@ async function serve(env: Record<string, string>): Promise<{ code: number | null
 
 /** JSON of an address, over a connection of its own. */
 async function get(port: number, path: string, bearer: string): Promise<unknown> {
-  const response = await new Promise<IncomingMessage>((resolve, reject) => request({ host: '127.0.0.1', port, path, agent: false, headers: { Authorization: `Bearer ${bearer}` } }, resolve).once('error', reject).end())
+  const response = await new Promise<IncomingMessage>((resolve, reject) =>
+    request({ host: '127.0.0.1', port, path, agent: false, headers: { Authorization: `Bearer ${bearer}` } }, resolve)
+      .once('error', reject)
+      .end(),
+  )
   let text = ''
   for await (const chunk of response) text += chunk
   return JSON.parse(text)
@@ -140,24 +180,42 @@ async function get(port: number, path: string, bearer: string): Promise<unknown>
 
 t.test('a worker that hangs is killed and replaced; its clients come back, and miss nothing', async (t) => {
   const { nats, broker } = await start(t, { WORKER_TIMEOUT_MS: 1_000 })
-  const clients = await Promise.all(upTo(20).map((i) => SocketIoClient.connect(`http://127.0.0.1:${broker.port}/ws`, { token: token(`user-${i}`), transports: ['websocket'] })))
+  const clients = await Promise.all(
+    upTo(20).map((i) =>
+      SocketIoClient.connect(`http://127.0.0.1:${broker.port}/ws`, {
+        token: token(`user-${i}`),
+        transports: ['websocket'],
+      }),
+    ),
+  )
   t.teardown(() => {
     for (const client of clients) client.close()
   })
-  const publisher = new Publisher(nats, 50, (n) => ({ subject: 'events.swe-agent.agent.connected', body: { data: { agent_id: 'a', n }, rooms: ['global'] } }))
+  const publisher = new Publisher(nats, 50, (n) => ({
+    subject: 'events.swe-agent.agent.connected',
+    body: { data: { agent_id: 'a', n }, rooms: ['global'] },
+  }))
   await eventually(() => clients.every(({ events }) => events.length > 5))
   const [hung, ...others] = workersOf(broker) as [number, ...number[]]
   process.kill(hung, 'SIGSTOP')
   await eventually(() => !runs(hung))
   await eventually(async () => (await readyz(broker)).reasons.length === 0)
   t.equal(await broker.metric('worker_restarts_total'), 1)
-  t.same(others.filter((pid) => !runs(pid)), [], 'nobody else')
+  t.same(
+    others.filter((pid) => !runs(pid)),
+    [],
+    'nobody else',
+  )
   await new Promise((resolve) => setTimeout(resolve, 3_000))
   t.equal(await broker.metric('worker_restarts_total'), 1, 'those that answer stay')
   for (const client of clients) await client.connected()
   const count = await publisher.stop()
   await eventually(() => clients.every(({ events }) => events.length === count))
-  for (const { events } of clients) t.same(events.map(({ data }) => data.n), upTo(count))
+  for (const { events } of clients)
+    t.same(
+      events.map(({ data }) => data.n),
+      upTo(count),
+    )
   t.ok(clients.every(({ connects }) => connects.slice(1).every(({ recovered }) => recovered)))
   t.match(broker.log, /a worker hangs/)
 })
@@ -174,7 +232,11 @@ t.test('a worker that hung before it served held up a reload, and each one after
   process.kill(next as number, 'SIGSTOP')
   await eventually(() => broker.log.includes('reloading failed'), 60_000)
   t.notOk(runs(next as number))
-  t.same(before.filter((pid) => !runs(pid)), [], 'those that ran stay')
+  t.same(
+    before.filter((pid) => !runs(pid)),
+    [],
+    'those that ran stay',
+  )
   process.kill(broker.pid, 'SIGHUP')
   await eventually(() => !before.some(runs), 60_000)
   await eventually(async () => (await readyz(broker)).reasons.length === 0)

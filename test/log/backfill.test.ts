@@ -15,7 +15,13 @@ const BODY_BYTES = 100
 
 function entryOf(message: StoredMessage): LogEntry {
   const envelope = { type: 'thing', data: {}, timestamp: '' }
-  return new LogEntry(message, `e-${message.seq}`, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, envelope, () => envelope)
+  return new LogEntry(
+    message,
+    `e-${message.seq}`,
+    { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined },
+    envelope,
+    () => envelope,
+  )
 }
 
 async function filled(count: number): Promise<EmbeddedSource> {
@@ -56,7 +62,9 @@ t.test('chunks together are the whole stream, and nothing beyond what is stored'
 })
 
 t.test('messages that are no events leave gaps, and the chunk reaches as far', async (t) => {
-  const backfill = new Backfill(await filled(600), 10_000_000, (message) => (message.seq % 100 === 0 ? entryOf(message) : undefined))
+  const backfill = new Backfill(await filled(600), 10_000_000, (message) =>
+    message.seq % 100 === 0 ? entryOf(message) : undefined,
+  )
   const chunk = await backfill.after(0, 600)
   t.same(seqsOf(chunk), [100, 200, 300, 400, 500])
   t.equal(chunk.upToSeq, CHUNK_EVENTS)
@@ -105,7 +113,12 @@ t.test('a cleared memory gives nothing of before', async (t) => {
 
 t.test('a reading that failed is asked again, not remembered', async (t) => {
   const nats = await TestNats.start()
-  const source = await NatsSource.open({ url: nats.url, creds: '', stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 }, log: makeLogger('silent') })
+  const source = await NatsSource.open({
+    url: nats.url,
+    creds: '',
+    stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 },
+    log: makeLogger('silent'),
+  })
   t.teardown(async () => {
     await source.close()
     await nats.stop()
@@ -122,5 +135,9 @@ t.test('a reading that failed is asked again, not remembered', async (t) => {
 
 /** What a full chunk counts: its entries, and as much again for their frames. */
 function chunkBytes(): number {
-  return 2 * CHUNK_EVENTS * entryOf({ seq: 1, timeMs: 0, subject: '', body: new Uint8Array(BODY_BYTES), msgpack: false }).bytes
+  return (
+    2 *
+    CHUNK_EVENTS *
+    entryOf({ seq: 1, timeMs: 0, subject: '', body: new Uint8Array(BODY_BYTES), msgpack: false }).bytes
+  )
 }

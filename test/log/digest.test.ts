@@ -4,7 +4,8 @@ import { EmbeddedSource } from '../../src/source/embedded/embedded-source.ts'
 import type { Source } from '../../src/source/source.ts'
 import { range } from '../support/collector.ts'
 
-const publish = (source: Source, type: string, n: number, pad = '') => source.publish(`events.shop.${type}`, Buffer.from(JSON.stringify({ data: { n, pad } })))
+const publish = (source: Source, type: string, n: number, pad = '') =>
+  source.publish(`events.shop.${type}`, Buffer.from(JSON.stringify({ data: { n, pad } })))
 
 /** A digest of numbers, over a source that counts readings. */
 function setUp(options: Partial<DigestOptions<number[]>> = {}) {
@@ -17,7 +18,12 @@ function setUp(options: Partial<DigestOptions<number[]>> = {}) {
     return read(afterSeq, ...rest)
   }
   const digest = new Digest<number[]>({
-    source, app: 'shop', types: ['sold'], bytesMax: 1_000_000, positionsMax: 1_000_000, span: 10,
+    source,
+    app: 'shop',
+    types: ['sold'],
+    bytesMax: 1_000_000,
+    positionsMax: 1_000_000,
+    span: 10,
     make: () => [],
     add: (piece, event, bytes) => {
       piece.push(event.data.n as number)
@@ -123,7 +129,10 @@ t.test('what the stream dropped goes: at once where it is a whole piece, else so
   t.same(await walk(29), [], 'all of it')
   await publish(source, 'sold', 29)
   t.same(await walk(29), [29], 'a piece whose events are all gone')
-  t.same(await walk(11), range(11, 29).filter((n) => n <= 20 || n === 29))
+  t.same(
+    await walk(11),
+    range(11, 29).filter((n) => n <= 20 || n === 29),
+  )
 })
 
 t.test('a failed reading is told, and tried again', async (t) => {
@@ -137,12 +146,18 @@ t.test('a failed reading is told, and tried again', async (t) => {
   t.same((await all()).found, [1])
 })
 
-t.test('once the stream was cut short it is read anew: what took the place of what was read stayed unseen', async (t) => {
-  const { source, all, digest } = setUp()
-  for (const n of range(1, 15)) await publish(source, 'sold', n)
-  t.same((await all()).found, range(1, 15))
-  const read = source.read.bind(source)
-  source.read = async (...args) => (await read(...args)).map((message) => (message.seq > 12 ? { ...message, body: Buffer.from(`{"data":{"n":${100 + message.seq}}}`) } : message))
-  digest.forget()
-  t.same((await all()).found, [...range(1, 12), ...range(113, 115)])
-})
+t.test(
+  'once the stream was cut short it is read anew: what took the place of what was read stayed unseen',
+  async (t) => {
+    const { source, all, digest } = setUp()
+    for (const n of range(1, 15)) await publish(source, 'sold', n)
+    t.same((await all()).found, range(1, 15))
+    const read = source.read.bind(source)
+    source.read = async (...args) =>
+      (await read(...args)).map((message) =>
+        message.seq > 12 ? { ...message, body: Buffer.from(`{"data":{"n":${100 + message.seq}}}`) } : message,
+      )
+    digest.forget()
+    t.same((await all()).found, [...range(1, 12), ...range(113, 115)])
+  },
+)

@@ -14,7 +14,13 @@ import { TestNats } from '../support/nats.ts'
 function route(message: StoredMessage, position: string): LogEntry | undefined {
   if (Buffer.from(message.body).toString() === 'bad') return undefined
   const envelope = { type: 'thing', data: {}, timestamp: '' }
-  return new LogEntry(message, position, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, envelope, () => envelope)
+  return new LogEntry(
+    message,
+    position,
+    { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined },
+    envelope,
+    () => envelope,
+  )
 }
 
 function logOf(source: Source, ringEvents = 1_000): EventLog {
@@ -36,7 +42,12 @@ async function publish(source: Source, ...bodies: readonly string[]): Promise<vo
 }
 
 async function openNats(t: { teardown(end: () => Promise<void>): void }, nats: TestNats): Promise<NatsSource> {
-  const source = await NatsSource.open({ url: nats.url, creds: '', stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 }, log: makeLogger('silent') })
+  const source = await NatsSource.open({
+    url: nats.url,
+    creds: '',
+    stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 },
+    log: makeLogger('silent'),
+  })
   t.teardown(async () => {
     await source.close()
     await nats.stop()
@@ -55,16 +66,23 @@ t.test('what warms the log up keeps no decoded event, only bodies', async (t) =>
     backfillBytes: 1_000_000,
     route: (message, position) => {
       const envelope = { type: 'thing', data: {}, timestamp: '' }
-      return new LogEntry(message, position, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined }, envelope, () => {
-        read++
-        return envelope
-      })
+      return new LogEntry(
+        message,
+        position,
+        { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined },
+        envelope,
+        () => {
+          read++
+          return envelope
+        },
+      )
     },
   })
   await log.start()
   t.teardown(() => log.stop())
   t.equal(log.ring.size, 20)
-  for (const seq of range(1, 20)) log.ring.at(log.ring.indexAfter(seq - 1))?.frame({ encodeEvent: () => bytes('frame') })
+  for (const seq of range(1, 20))
+    log.ring.at(log.ring.indexAfter(seq - 1))?.frame({ encodeEvent: () => bytes('frame') })
   t.equal(read, 20, 'each is decoded when it is wanted')
 })
 

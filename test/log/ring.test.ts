@@ -9,7 +9,13 @@ const MUCH = Number.MAX_SAFE_INTEGER
 
 function entry(seq: number, { bodyBytes = 0, latestKey = undefined as string | undefined } = {}): LogEntry {
   const envelope = { type: 'thing', data: {}, timestamp: '' }
-  return new LogEntry({ seq, timeMs: 0, subject: '', body: new Uint8Array(bodyBytes), msgpack: false }, `e-${seq}`, { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey }, envelope, () => envelope)
+  return new LogEntry(
+    { seq, timeMs: 0, subject: '', body: new Uint8Array(bodyBytes), msgpack: false },
+    `e-${seq}`,
+    { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey },
+    envelope,
+    () => envelope,
+  )
 }
 
 function ringOf(eventsMax: number, bytesMax: number, entries: readonly LogEntry[]): Ring {
@@ -26,12 +32,17 @@ function addDelivered(ring: Ring, one: LogEntry): void {
 
 function seqsAfter(ring: Ring, seq: number): number[] {
   const found: number[] = []
-  for (let index = ring.indexAfter(seq), at = ring.at(index); at !== undefined; at = ring.at(++index)) found.push(at.seq)
+  for (let index = ring.indexAfter(seq), at = ring.at(index); at !== undefined; at = ring.at(++index))
+    found.push(at.seq)
   return found
 }
 
 t.test('the bound in events holds: the oldest leave', async (t) => {
-  const ring = ringOf(3, MUCH, range(1, 10).map((seq) => entry(seq)))
+  const ring = ringOf(
+    3,
+    MUCH,
+    range(1, 10).map((seq) => entry(seq)),
+  )
   t.equal(ring.size, 3)
   t.same(seqsAfter(ring, 0), [8, 9, 10])
   t.equal(ring.completeAfter, 7, 'what follows 7 is all here')
@@ -40,7 +51,11 @@ t.test('the bound in events holds: the oldest leave', async (t) => {
 })
 
 t.test('the bound in bytes holds, bodies and frames included', async (t) => {
-  const ring = ringOf(1_000, 10_000, range(1, 10).map((seq) => entry(seq, { bodyBytes: 2_000 })))
+  const ring = ringOf(
+    1_000,
+    10_000,
+    range(1, 10).map((seq) => entry(seq, { bodyBytes: 2_000 })),
+  )
   t.ok(ring.bytes <= 10_000)
   t.equal(ring.bytes, ring.size * (2_000 + EMPTY_BYTES))
   t.same(seqsAfter(ring, 0), [7, 8, 9, 10])
@@ -80,15 +95,33 @@ t.test('what live delivery has yet to see is never dropped', async (t) => {
 })
 
 t.test('a cursor finds its place where sequences have gaps', async (t) => {
-  const ring = ringOf(100, MUCH, [5, 6, 10, 20].map((seq) => entry(seq)))
-  for (const [after, expected] of [[0, [5, 6, 10, 20]], [4, [5, 6, 10, 20]], [5, [6, 10, 20]], [6, [10, 20]], [7, [10, 20]], [10, [20]], [19, [20]], [20, []], [999, []]] as const) {
+  const ring = ringOf(
+    100,
+    MUCH,
+    [5, 6, 10, 20].map((seq) => entry(seq)),
+  )
+  for (const [after, expected] of [
+    [0, [5, 6, 10, 20]],
+    [4, [5, 6, 10, 20]],
+    [5, [6, 10, 20]],
+    [6, [10, 20]],
+    [7, [10, 20]],
+    [10, [20]],
+    [19, [20]],
+    [20, []],
+    [999, []],
+  ] as const) {
     t.same(seqsAfter(ring, after), expected, `after ${after}`)
   }
   t.same(seqsAfter(new Ring(10, MUCH), 0), [], 'an empty ring')
 })
 
 t.test('an index stays with its entry while older ones leave', async (t) => {
-  const ring = ringOf(4, MUCH, range(1, 4).map((seq) => entry(seq)))
+  const ring = ringOf(
+    4,
+    MUCH,
+    range(1, 4).map((seq) => entry(seq)),
+  )
   const index = ring.indexAfter(2)
   t.equal(ring.at(index)?.seq, 3)
   addDelivered(ring, entry(5))
@@ -99,7 +132,12 @@ t.test('an index stays with its entry while older ones leave', async (t) => {
 })
 
 t.test('an event is superseded by a newer one of its key alone', async (t) => {
-  const [first, other, keyless, second] = [entry(1, { latestKey: 'a' }), entry(2, { latestKey: 'b' }), entry(3), entry(4, { latestKey: 'a' })]
+  const [first, other, keyless, second] = [
+    entry(1, { latestKey: 'a' }),
+    entry(2, { latestKey: 'b' }),
+    entry(3),
+    entry(4, { latestKey: 'a' }),
+  ]
   const ring = ringOf(100, MUCH, [first, other, keyless])
   t.equal(ring.superseded(first), false)
   addDelivered(ring, second)
@@ -120,7 +158,11 @@ t.test('keys leave with the last event that has them, not with an older one', as
 })
 
 t.test('what the stream forgot, the ring forgets', async (t) => {
-  const ring = ringOf(100, MUCH, [2, 4, 6, 8].map((seq) => entry(seq)))
+  const ring = ringOf(
+    100,
+    MUCH,
+    [2, 4, 6, 8].map((seq) => entry(seq)),
+  )
   ring.dropBefore(5)
   t.same(seqsAfter(ring, 0), [6, 8])
   t.equal(ring.completeAfter, 4)
@@ -135,7 +177,11 @@ t.test('what the stream forgot, the ring forgets', async (t) => {
 
 t.test('the ring grows past its first 1024 places with every entry in order', async (t) => {
   // Some entries leave first, so that the ring has wrapped around when it grows.
-  const ring = ringOf(700, MUCH, range(1, 1_500).map((seq) => entry(seq)))
+  const ring = ringOf(
+    700,
+    MUCH,
+    range(1, 1_500).map((seq) => entry(seq)),
+  )
   for (const seq of range(1_501, 6_000)) ring.append(entry(seq))
   t.equal(ring.backlog, 4_500)
   t.same(seqsAfter(ring, 1_500), range(1_501, 6_000))
@@ -144,7 +190,11 @@ t.test('the ring grows past its first 1024 places with every entry in order', as
 })
 
 t.test('a reset ring is empty, and complete from where it was told', async (t) => {
-  const ring = ringOf(10, MUCH, range(1, 5).map((seq) => entry(seq, { latestKey: 'a' })))
+  const ring = ringOf(
+    10,
+    MUCH,
+    range(1, 5).map((seq) => entry(seq, { latestKey: 'a' })),
+  )
   ring.reset(2)
   t.equal(ring.size, 0)
   t.equal(ring.bytes, 0)

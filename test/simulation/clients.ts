@@ -32,14 +32,19 @@ export interface Client {
 /** What a frame holds. @returns undefined for one that is no event */
 export function parse(frame: Uint8Array): { wire: string; view: boolean; n: number; position: string } | undefined {
   const match = FRAME.exec(Buffer.from(frame).toString())
-  return match ? { wire: match[1] as string, view: match[2] === 'view', n: Number(match[3]), position: match[4] as string } : undefined
+  return match
+    ? { wire: match[1] as string, view: match[2] === 'view', n: Number(match[3]), position: match[4] as string }
+    : undefined
 }
 
 export function predicateOf(color: string | undefined): Predicate | undefined {
   return compilePredicate([], color === undefined ? [] : [{ facet: 0, allowed: new Set([color]) }])
 }
 
-/** A raw WebSocket client: joins and leaves rooms, with filters, now or since a position, and comes back with the last one. */
+/**
+ * A raw WebSocket client: joins and leaves rooms, with filters, now or since a position, and comes back with the last
+ * one.
+ */
 export class RawClient implements Client, PeerOwner {
   readonly name: string
   private readonly world: World
@@ -78,7 +83,12 @@ export class RawClient implements Client, PeerOwner {
     const rooms = [...watch.rooms]
     watch.resume(parsePosition(since) as never)
     const colors = new Set(rooms.map(([, { color }]) => color))
-    for (const color of colors) this.subscribe(rooms.filter(([, membership]) => membership.color === color).map(([room]) => room), color, since)
+    for (const color of colors)
+      this.subscribe(
+        rooms.filter(([, membership]) => membership.color === color).map(([room]) => room),
+        color,
+        since,
+      )
     return ` comes back, since ${since}`
   }
 
@@ -183,7 +193,12 @@ export class RawClient implements Client, PeerOwner {
     const { hub, log } = world
     const caller = {
       session,
-      contract: { predicate: () => predicateOf(color), typesOf: () => [], checkRoom: () => {}, hasPresence: () => false },
+      contract: {
+        predicate: () => predicateOf(color),
+        typesOf: () => [],
+        checkRoom: () => {},
+        hasPresence: () => false,
+      },
       claims: { sub: this.user, exp: 0 },
       get closed() {
         return session.state === CLOSED
@@ -194,7 +209,11 @@ export class RawClient implements Client, PeerOwner {
         if (type !== 'events_missed') return
         watch.tell(data.since, data.oldest_available)
         const oldest = data.oldest_available === null ? undefined : parsePosition(data.oldest_available)
-        watch.joinSince(rooms, color, oldest ? { epoch: oldest.epoch, seq: oldest.seq - 1 } : { epoch: log.epoch, seq: log.headSeq })
+        watch.joinSince(
+          rooms,
+          color,
+          oldest ? { epoch: oldest.epoch, seq: oldest.seq - 1 } : { epoch: log.epoch, seq: log.headSeq },
+        )
       },
     }
     this.busy = true
@@ -203,7 +222,13 @@ export class RawClient implements Client, PeerOwner {
       if (this.session === session) this.busy = false
     }
     const services = { hub, log, roomsMax: 100, presence: { enter: () => {} } }
-    void (subscribe(caller as unknown as Caller, { type: 'subscribe', data: { rooms, since } } as never, services as unknown as Services) as Promise<void>).then(done, (error: unknown) => {
+    void (
+      subscribe(
+        caller as unknown as Caller,
+        { type: 'subscribe', data: { rooms, since } } as never,
+        services as unknown as Services,
+      ) as Promise<void>
+    ).then(done, (error: unknown) => {
       this.world.failed = error
     })
   }

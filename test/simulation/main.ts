@@ -15,10 +15,22 @@ event in order, once, and be told of what is gone.
 const LAST_STEPS = 40
 const PROGRESS_MS = 200
 
-const { values } = parseArgs({ options: { seed: { type: 'string', default: '1' }, seeds: { type: 'string', default: '1000' }, steps: { type: 'string', default: '200' }, help: { type: 'boolean', default: false } } })
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: '1' },
+    seeds: { type: 'string', default: '1000' },
+    steps: { type: 'string', default: '200' },
+    help: { type: 'boolean', default: false },
+  },
+})
 
 if (values.help) console.log(HELP)
-else process.exitCode = await run(wholeNumber('seed', values.seed), wholeNumber('seeds', values.seeds), wholeNumber('steps', values.steps))
+else
+  process.exitCode = await run(
+    wholeNumber('seed', values.seed),
+    wholeNumber('seeds', values.seeds),
+    wholeNumber('steps', values.steps),
+  )
 
 /** @returns the exit code */
 async function run(first: number, seeds: number, steps: number): Promise<number> {
@@ -34,11 +46,15 @@ async function run(first: number, seeds: number, steps: number): Promise<number>
     const now = performance.now()
     if (process.stderr.isTTY && now - shownMs > PROGRESS_MS) {
       shownMs = now
-      process.stderr.write(`\r${done + 1} of ${seeds} seeds, ${Math.round(((done + 1) / (now - startMs)) * 1000)} a second `)
+      process.stderr.write(
+        `\r${done + 1} of ${seeds} seeds, ${Math.round(((done + 1) / (now - startMs)) * 1000)} a second `,
+      )
     }
   }
   clear()
-  console.log(`${seeds} seeds from ${first} on, ${steps} steps each: all held, in ${((performance.now() - startMs) / 1000).toFixed(1)} s`)
+  console.log(
+    `${seeds} seeds from ${first} on, ${steps} steps each: all held, in ${((performance.now() - startMs) / 1000).toFixed(1)} s`,
+  )
   return 0
 }
 

@@ -13,8 +13,9 @@ export interface PeerOwner {
 }
 
 /**
- * uWebSockets.js as DESIGN.md has it, in memory: publishes are held for each socket, up to 32, and written at the end of a turn of the event
- * loop, or before a `send`. A socket over its limit drops a frame, says so, and loses the rest of the batch without a word.
+ * uWebSockets.js as DESIGN.md has it, in memory: publishes are held for each socket, up to 32, and written at the end
+ * of a turn of the event loop, or before a `send`. A socket over its limit drops a frame, says so, and loses the rest
+ * of the batch without a word.
  */
 export class ModelApp {
   private readonly topics = new Map<string, Set<ModelPeer>>()

@@ -3,8 +3,8 @@ import type { StoredMessage } from '../../src/log/event.ts'
 import type { Bounds, Consumption, KeyValue, Sink, Source } from '../../src/source/source.ts'
 
 /**
- * A stream in memory whose every step the test takes: what is stored reaches its reader, and questions are answered, only when told to. It can
- * forget its beginning, lose its end, be another one, and be out of reach.
+ * A stream in memory whose every step the test takes: what is stored reaches its reader, and questions are answered,
+ * only when told to. It can forget its beginning, lose its end, be another one, and be out of reach.
  */
 export class ModelSource implements Source {
   readonly kind = 'nats'
@@ -47,10 +47,14 @@ export class ModelSource implements Source {
 
   /** Deletes one message of those in between. */
   remove(seq: number): void {
-    if (seq > this.firstSeq && seq < this.lastSeq) this.messages = this.messages.filter((message) => message.seq !== seq)
+    if (seq > this.firstSeq && seq < this.lastSeq)
+      this.messages = this.messages.filter((message) => message.seq !== seq)
   }
 
-  /** Loses what comes after a sequence; the stream stays what it is, and gives these sequences anew once that was noticed. */
+  /**
+   * Loses what comes after a sequence; the stream stays what it is, and gives these sequences anew once that was
+   * noticed.
+   */
   cut(lastSeq: number): void {
     if (lastSeq < 1) return
     this.firstSeq = Math.min(this.firstSeq, lastSeq + 1)
@@ -70,7 +74,14 @@ export class ModelSource implements Source {
 
   /** Whether its reader has something to get. */
   get readable(): boolean {
-    return this.connected && !this.paused && this.sink !== undefined && (this.readEpoch !== this.epoch || this.lastSeq < this.readSeq || this.messages.some(({ seq }) => seq > this.readSeq))
+    return (
+      this.connected &&
+      !this.paused &&
+      this.sink !== undefined &&
+      (this.readEpoch !== this.epoch ||
+        this.lastSeq < this.readSeq ||
+        this.messages.some(({ seq }) => seq > this.readSeq))
+    )
   }
 
   /** Its reader gets the next messages, or hears what became of the stream. */

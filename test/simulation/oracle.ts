@@ -64,14 +64,21 @@ export class Watch {
   /** Replays that it asked for: what they name may come once more for each. */
   private readonly again: Replay[] = []
 
-  constructor(name: string, user: string, stored: readonly Stored[], participates: (conversation: string, user: string) => number | undefined) {
+  constructor(
+    name: string,
+    user: string,
+    stored: readonly Stored[],
+    participates: (conversation: string, user: string) => number | undefined,
+  ) {
     this.name = name
     this.user = user
     this.stored = stored
     this.participates = participates
   }
 
-  /** Whether a client that comes back may go on behind the last event that it got: nothing older is on its way to it. */
+  /**
+   * Whether a client that comes back may go on behind the last event that it got: nothing older is on its way to it.
+   */
   get steady(): boolean {
     return this.replays.length === 0 && this.lastN === this.newestN
   }
@@ -80,19 +87,24 @@ export class Watch {
     const [before, newest] = [this.rooms.get(room), this.stored.at(-1)]
     // It has said that it has events which are yet to be stored: they do not come.
     const ahead = before?.since !== undefined && before.since.epoch === newest?.epoch && before.since.seq > newest.seq
-    this.enter(room, ahead ? { ...before, color } : { afterN: this.stored.length - 1, since: undefined, color, asOf: 0 })
+    this.enter(
+      room,
+      ahead ? { ...before, color } : { afterN: this.stored.length - 1, since: undefined, color, asOf: 0 },
+    )
   }
 
   joinSince(rooms: readonly string[], color: string | undefined, since: Position): void {
     const replay = { since, rooms }
     this.replays.push(replay)
     this.again.push(replay)
-    for (const room of rooms) this.enter(room, { afterN: this.stored.length - 1, since, color, asOf: Number.POSITIVE_INFINITY })
+    for (const room of rooms)
+      this.enter(room, { afterN: this.stored.length - 1, since, color, asOf: Number.POSITIVE_INFINITY })
   }
 
   /** It comes back, and goes on behind a position in all its rooms. */
   resume(since: Position): void {
-    for (const [room, { color }] of this.rooms) this.rooms.set(room, { afterN: this.stored.length - 1, since, color, asOf: Number.POSITIVE_INFINITY })
+    for (const [room, { color }] of this.rooms)
+      this.rooms.set(room, { afterN: this.stored.length - 1, since, color, asOf: Number.POSITIVE_INFINITY })
   }
 
   /** Its command to join since a position was carried out. @param losses so far */
@@ -127,17 +139,34 @@ export class Watch {
 
   receive(n: number, view: boolean, position: string): void {
     const event = this.stored[n]
-    if (event === undefined || position !== `${event.epoch}-${event.seq}`) throw new Fault(`${this.name} got ${position} as the position of event ${n}`)
-    const allowed = view ? this.ever.has(VIEW_ROOM) : this.isFor(event) && event.rooms.some((room) => [...(this.ever.get(room) ?? [])].some((color) => color === undefined || color === event.color))
+    if (event === undefined || position !== `${event.epoch}-${event.seq}`)
+      throw new Fault(`${this.name} got ${position} as the position of event ${n}`)
+    const allowed = view
+      ? this.ever.has(VIEW_ROOM)
+      : this.isFor(event) &&
+        event.rooms.some((room) =>
+          [...(this.ever.get(room) ?? [])].some((color) => color === undefined || color === event.color),
+        )
     if (!allowed) throw new Fault(`${this.name} got ${this.describe(event)}, which is not for it`)
     const key = `${n}${view}`
     const count = (this.got.get(key) ?? 0) + 1
     this.got.set(key, count)
-    const asked = this.again.filter(({ since, rooms }) => since.epoch === event.epoch && since.seq < event.seq && (view || event.rooms.some((room) => rooms.includes(room)))).length
+    const asked = this.again.filter(
+      ({ since, rooms }) =>
+        since.epoch === event.epoch &&
+        since.seq < event.seq &&
+        (view || event.rooms.some((room) => rooms.includes(room))),
+    ).length
     if (count > 1 + asked) throw new Fault(`${this.name} got ${this.describe(event)} ${count} times`)
     if (n < this.lastN) {
       // The nearest that explains it: others go back further, and may be yet to come.
-      const at = this.replays.reduce((best, { since }, index) => (since.epoch === event.epoch && since.seq < event.seq && since.seq > (this.replays[best]?.since.seq ?? -1) ? index : best), -1)
+      const at = this.replays.reduce(
+        (best, { since }, index) =>
+          since.epoch === event.epoch && since.seq < event.seq && since.seq > (this.replays[best]?.since.seq ?? -1)
+            ? index
+            : best,
+        -1,
+      )
       if (at === -1) throw new Fault(`${this.name} got ${this.describe(event)} behind event ${this.lastN}`)
       this.replays.splice(at, 1)
     }
@@ -152,10 +181,16 @@ export class Watch {
       if (event.deleted || (event.gone !== undefined && !event.read)) continue
       const views = this.rooms.get(VIEW_ROOM)
       if (views && isOf(views, event) && !this.got.has(`${event.n}true`) && !this.isSkippable(event)) this.miss(event)
-      const wanted = this.isFor(event) && event.rooms.some((room) => {
-        const membership = this.rooms.get(room)
-        return membership !== undefined && isOf(membership, event) && (membership.color === undefined || membership.color === event.color)
-      })
+      const wanted =
+        this.isFor(event) &&
+        event.rooms.some((room) => {
+          const membership = this.rooms.get(room)
+          return (
+            membership !== undefined &&
+            isOf(membership, event) &&
+            (membership.color === undefined || membership.color === event.color)
+          )
+        })
       if (wanted && !this.got.has(`${event.n}false`) && this.isOwed(event)) this.miss(event)
     }
   }
@@ -169,7 +204,10 @@ export class Watch {
 
   private miss(event: Stored): void {
     const excused = this.told.some((told) => covers(told, event))
-    if (!excused) throw new Fault(`${this.name} never got ${this.describe(event)}, and was not told; told ${JSON.stringify(this.told)}; rooms ${JSON.stringify([...this.rooms])}`)
+    if (!excused)
+      throw new Fault(
+        `${this.name} never got ${this.describe(event)}, and was not told; told ${JSON.stringify(this.told)}; rooms ${JSON.stringify([...this.rooms])}`,
+      )
   }
 
   private isFor({ user, conversation }: Stored): boolean {
@@ -180,7 +218,10 @@ export class Watch {
   /** Not if it took part in its conversation only later, or a newer one of its key makes it skippable. */
   private isOwed(event: Stored): boolean {
     const { n, conversation } = event
-    return !this.isSkippable(event) && (conversation === undefined || n > (this.participates(conversation, this.user) ?? Number.POSITIVE_INFINITY))
+    return (
+      !this.isSkippable(event) &&
+      (conversation === undefined || n > (this.participates(conversation, this.user) ?? Number.POSITIVE_INFINITY))
+    )
   }
 
   private isSkippable({ n, latestKey }: Stored): boolean {

@@ -38,22 +38,35 @@ interface Timer {
   readonly act: () => void
 }
 
-const real = { setImmediate: globalThis.setImmediate, setTimeout: globalThis.setTimeout, clearTimeout: globalThis.clearTimeout, now: Date.now }
+const real = {
+  setImmediate: globalThis.setImmediate,
+  setTimeout: globalThis.setTimeout,
+  clearTimeout: globalThis.clearTimeout,
+  now: Date.now,
+}
 
-/** The event loop and the clock of a simulation, in place of Node's: what is to run later runs when the simulation says so. */
+/**
+ * The event loop and the clock of a simulation, in place of Node's: what is to run later runs when the simulation says
+ * so.
+ */
 export class Schedule {
   nowMs = 1_000_000_000_000
   private immediates: (() => void)[] = []
   private readonly timers = new Set<Timer>()
 
   install(): void {
-    const later = (act: (...args: unknown[]) => void, ...args: unknown[]) => void this.immediates.push(() => act(...args))
+    const later = (act: (...args: unknown[]) => void, ...args: unknown[]) =>
+      void this.immediates.push(() => act(...args))
     const timed = (act: () => void, ms = 0) => {
       const timer = { dueMs: this.nowMs + ms, act, unref: () => timer }
       this.timers.add(timer)
       return timer
     }
-    Object.assign(globalThis, { setImmediate: later, setTimeout: timed, clearTimeout: (timer: Timer) => this.timers.delete(timer) })
+    Object.assign(globalThis, {
+      setImmediate: later,
+      setTimeout: timed,
+      clearTimeout: (timer: Timer) => this.timers.delete(timer),
+    })
     Date.now = () => this.nowMs
   }
 

@@ -9,7 +9,10 @@ t.test(`${SEEDS} seeds: every client gets every event in order, once, and is tol
   for (let seed = 1; seed <= SEEDS; seed++) {
     const { fault, done } = await simulate(seed, STEPS)
     if (fault === undefined) held++
-    else t.fail(`seed ${seed}: ${fault instanceof Error ? fault.message : String(fault)}; after ${done.slice(-5).join('; ')}`)
+    else
+      t.fail(
+        `seed ${seed}: ${fault instanceof Error ? fault.message : String(fault)}; after ${done.slice(-5).join('; ')}`,
+      )
   }
   t.equal(held, SEEDS)
 })

@@ -84,9 +84,18 @@ class Simulation {
     this.schedule = schedule
     this.world = world
     this.done = done
-    this.clients = Array.from({ length: 1 + random.below(CLIENTS_MAX) }, (_, at) => (random.chance(0.5) ? new RawClient(world, `raw client ${at}`) : new SocketIoClient(world, `Socket.IO client ${at}`)))
+    this.clients = Array.from({ length: 1 + random.below(CLIENTS_MAX) }, (_, at) =>
+      random.chance(0.5)
+        ? new RawClient(world, `raw client ${at}`)
+        : new SocketIoClient(world, `Socket.IO client ${at}`),
+    )
     world.clients = this.clients
-    this.likes = Object.fromEntries(Object.entries(WEIGHTS).map(([name, weight]) => [name, weight * (random.chance(0.3) ? 0 : 4 ** (random.next() * 2 - 1))]))
+    this.likes = Object.fromEntries(
+      Object.entries(WEIGHTS).map(([name, weight]) => [
+        name,
+        weight * (random.chance(0.3) ? 0 : 4 ** (random.next() * 2 - 1)),
+      ]),
+    )
   }
 
   /** One thing happens; the event loop turns, or has more to do first: what was published is still held then. */
@@ -129,8 +138,13 @@ class Simulation {
   check(): void {
     const { catchUp, liveSeq } = this.world.hub
     // Who has events that this broker has yet to read waits for them; the stream may have forgotten all up to there.
-    const stuck = [...catchUp.sessions].filter(({ mayBeLive, cursor, floorSeq }) => (mayBeLive && floorSeq <= liveSeq) || cursor < liveSeq)
-    if (stuck.length > 0) throw new Fault(`behind for ever, at ${liveSeq}: ${stuck.map(({ id, cursor, queued, floorSeq, mayBeLive }) => JSON.stringify({ id, cursor, queued, floorSeq, mayBeLive }))}`)
+    const stuck = [...catchUp.sessions].filter(
+      ({ mayBeLive, cursor, floorSeq }) => (mayBeLive && floorSeq <= liveSeq) || cursor < liveSeq,
+    )
+    if (stuck.length > 0)
+      throw new Fault(
+        `behind for ever, at ${liveSeq}: ${stuck.map(({ id, cursor, queued, floorSeq, mayBeLive }) => JSON.stringify({ id, cursor, queued, floorSeq, mayBeLive }))}`,
+      )
     for (const client of this.clients) client.check()
   }
 
@@ -151,7 +165,9 @@ class Simulation {
   private async rush(): Promise<void> {
     const { random, world, schedule } = this
     const { source } = world
-    const client = random.of(this.clients.filter((each): each is RawClient => each instanceof RawClient && each.liveRooms.length > 0))
+    const client = random.of(
+      this.clients.filter((each): each is RawClient => each instanceof RawClient && each.liveRooms.length > 0),
+    )
     if (client === undefined || source.cutShort) return
     this.current = `, ${client.name}`
     client.stall()
@@ -179,7 +195,8 @@ class Simulation {
     if (['connect', 'disconnect', 'act', 'stall', 'take'].includes(name)) this.current = `, ${client.name}`
     switch (name) {
       case 'publish':
-        if (!source.cutShort) for (let n = random.chance(0.1) ? random.below(60) : 1 + random.below(4); n > 0; n--) world.store()
+        if (!source.cutShort)
+          for (let n = random.chance(0.1) ? random.below(60) : 1 + random.below(4); n > 0; n--) world.store()
         return
       case 'deliver':
         return source.deliver(random.chance(0.5) ? Number.POSITIVE_INFINITY : random.below(6))

@@ -24,7 +24,10 @@ class Membership {
   }
 }
 
-/** A Socket.IO client: one or two namespaces on one connection, polling or by WebSocket; it recovers as the gateway has it. */
+/**
+ * A Socket.IO client: one or two namespaces on one connection, polling or by WebSocket; it recovers as the gateway has
+ * it.
+ */
 export class SocketIoClient implements Client {
   readonly name: string
   private readonly world: World
@@ -38,7 +41,9 @@ export class SocketIoClient implements Client {
     this.world = world
     this.name = name
     this.user = world.random.of(USERS) as string
-    this.memberships = (world.random.chance(0.5) ? ['one', 'two'] : ['one']).map((namespace) => new Membership(namespace, this.newWatch(namespace)))
+    this.memberships = (world.random.chance(0.5) ? ['one', 'two'] : ['one']).map(
+      (namespace) => new Membership(namespace, this.newWatch(namespace)),
+    )
   }
 
   get connected(): boolean {
@@ -86,7 +91,10 @@ export class SocketIoClient implements Client {
     const membership = random.of(this.memberships)
     if (!membership?.session) return ' waits'
     const { session, watch } = membership
-    const rooms = random.some(ROOMS.filter((room) => room !== OWN_ROOM), 0.4)
+    const rooms = random.some(
+      ROOMS.filter((room) => room !== OWN_ROOM),
+      0.4,
+    )
     const joins = random.chance(0.7)
     if (joins) {
       hub.join(session, rooms)
@@ -95,7 +103,11 @@ export class SocketIoClient implements Client {
       hub.leave(session, rooms)
       for (const room of rooms) watch.leave(room)
     }
-    void this.world.recovery.keep(session.pid, { userId: this.user, rooms: session.groups.map(({ room }) => room.name), places: undefined })
+    void this.world.recovery.keep(session.pid, {
+      userId: this.user,
+      rooms: session.groups.map(({ room }) => room.name),
+      places: undefined,
+    })
     return `, ${membership.namespace}, ${joins ? 'joins' : 'leaves'} ${rooms}`
   }
 
@@ -133,7 +145,10 @@ export class SocketIoClient implements Client {
 
   received(frame: Uint8Array): void {
     const event = parse(frame)
-    if (event) this.memberships.find(({ namespace }) => namespace === event.wire)?.watch.receive(event.n, event.view, event.position)
+    if (event)
+      this.memberships
+        .find(({ namespace }) => namespace === event.wire)
+        ?.watch.receive(event.n, event.view, event.position)
   }
 
   private get sessions(): SocketIoSession[] {
@@ -215,7 +230,11 @@ class EnginePeer implements Peer {
   constructor(client: SocketIoClient, world: World, polls: boolean) {
     this.client = client
     this.world = world
-    this.owner = { dropped: (frame) => this.client.dropped(frame), drained: () => this.client.drained(), received: (frame) => this.client.received(frame) }
+    this.owner = {
+      dropped: (frame) => this.client.dropped(frame),
+      drained: () => this.client.drained(),
+      received: (frame) => this.client.received(frame),
+    }
     if (!polls) this.open()
   }
 

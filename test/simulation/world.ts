@@ -90,7 +90,8 @@ export class World {
       id,
       format: 'json',
       binary: false,
-      encodeEvent: ({ type, data }, position) => Buffer.from(`${id} ${type} ${data.n} ${'x'.repeat(data.pad as number)}["${position}"]`),
+      encodeEvent: ({ type, data }, position) =>
+        Buffer.from(`${id} ${type} ${data.n} ${'x'.repeat(data.pad as number)}["${position}"]`),
       encodeMessage: ({ type }) => Buffer.from(type),
       publish: (topic, frame) => this.app.publish(topic, frame),
     }
@@ -99,7 +100,8 @@ export class World {
   /** @param room in this one, and so many bytes larger; otherwise as it comes */
   store(room?: string, pad?: number): void {
     const { random, source } = this
-    const rooms = room !== undefined ? [room] : random.chance(0.6) ? [random.of(ROOMS) as string] : random.some(ROOMS, 0.6)
+    const rooms =
+      room !== undefined ? [room] : random.chance(0.6) ? [random.of(ROOMS) as string] : random.some(ROOMS, 0.6)
     const one = random.below(20)
     const event = {
       n: this.stored.length,
@@ -111,13 +113,23 @@ export class World {
       latestKey: one === 3 ? `${random.below(2)} ${rooms}` : undefined,
     }
     const seq = source.store('events.app.thing', JSON.stringify(event), this.schedule.nowMs)
-    this.stored.push({ ...event, epoch: source.epoch, seq, gone: undefined, deleted: false, read: false, latestKey: event.latestKey && `${event.latestKey} ${event.color}` })
+    this.stored.push({
+      ...event,
+      epoch: source.epoch,
+      seq,
+      gone: undefined,
+      deleted: false,
+      read: false,
+      latestKey: event.latestKey && `${event.latestKey} ${event.color}`,
+    })
   }
 
   /** What the stream no longer has is gone. */
   lost(): void {
     const { source } = this
-    const there = new Set(source.messages.map(({ body }) => (JSON.parse(Buffer.from(body).toString()) as { n: number }).n))
+    const there = new Set(
+      source.messages.map(({ body }) => (JSON.parse(Buffer.from(body).toString()) as { n: number }).n),
+    )
     this.losses++
     for (const event of this.stored) if (!there.has(event.n)) event.gone ??= this.losses
   }
@@ -140,7 +152,13 @@ export class World {
     const key = `${conversation} ${user}`
     if (this.takesPartAfterN.has(key)) return
     this.takesPartAfterN.set(key, this.stored.length - 1)
-    const participation = { conversation, user, since: this.log.position(this.log.headSeq), sinceSeq: this.log.headSeq, cut: this.log.headSeq > this.source.lastSeq }
+    const participation = {
+      conversation,
+      user,
+      since: this.log.position(this.log.headSeq),
+      sinceSeq: this.log.headSeq,
+      cut: this.log.headSeq > this.source.lastSeq,
+    }
     if (now) this.hear(participation)
     else this.unheard.push(participation)
   }
@@ -157,7 +175,8 @@ export class World {
   }
 
   /** From behind which event on a user takes part in a conversation. */
-  readonly participates = (conversation: string, user: string): number | undefined => this.takesPartAfterN.get(`${conversation} ${user}`)
+  readonly participates = (conversation: string, user: string): number | undefined =>
+    this.takesPartAfterN.get(`${conversation} ${user}`)
 
   private note(conversation: string, user: string): void {
     this.takesPart.set(conversation, [...(this.takesPart.get(conversation) ?? []), user])
@@ -182,7 +201,13 @@ export class World {
 
   private makeLog(): EventLog {
     const ringEvents = this.random.of(RING_EVENTS) as number
-    return new EventLog({ source: this.source, ringEvents, ringBytes: 1_000_000, backfillBytes: 100_000, route: (message, position) => this.route(message, position) })
+    return new EventLog({
+      source: this.source,
+      ringEvents,
+      ringBytes: 1_000_000,
+      backfillBytes: 100_000,
+      route: (message, position) => this.route(message, position),
+    })
   }
 
   private makeHub(): Hub {
@@ -197,10 +222,19 @@ export class World {
     const data = JSON.parse(Buffer.from(message.body).toString()) as Stored & { pad: number }
     const stored = this.stored[data.n] as Stored
     stored.read = true
-    if (position !== `${stored.epoch}-${stored.seq}`) throw new Fault(`event ${data.n}, ${stored.epoch}-${stored.seq}, is read as ${position}`)
+    if (position !== `${stored.epoch}-${stored.seq}`)
+      throw new Fault(`event ${data.n}, ${stored.epoch}-${stored.seq}, is read as ${position}`)
     const envelope = { type: 'event', data: { n: data.n, pad: data.pad }, timestamp: '' }
     const { rooms, user, conversation } = data
-    const route = { audience: this.audience, type: 'thing', rooms, users: user === undefined ? undefined : [user], conversation, facets: [[data.color]], latestKey: stored.latestKey }
+    const route = {
+      audience: this.audience,
+      type: 'thing',
+      rooms,
+      users: user === undefined ? undefined : [user],
+      conversation,
+      facets: [[data.color]],
+      latestKey: stored.latestKey,
+    }
     return new LogEntry(message, position, route, envelope, () => envelope)
   }
 }

@@ -26,7 +26,10 @@ t.test('the embedded log is bounded in bytes, and says where it begins now', asy
   const { firstSeq, lastSeq } = await source.bounds()
   t.equal(lastSeq, 70)
   t.equal(firstSeq, 7, '64 MB are kept')
-  t.same((await source.read(0, 3)).map(({ seq }) => seq), [7, 8, 9])
+  t.same(
+    (await source.read(0, 3)).map(({ seq }) => seq),
+    [7, 8, 9],
+  )
   const collector = new Collector()
   source.consume(0, collector)
   await collector.has(64)

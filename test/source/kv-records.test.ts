@@ -23,7 +23,14 @@ import { TestNats } from '../support/nats.ts'
 
 /** What is in the key-value buckets was written by anybody, and a bucket may be lost. */
 
-const BUCKETS = ['roomcast_presence', 'roomcast_locks', 'roomcast_lock_leases', 'roomcast_participants', 'roomcast_bans', 'roomcast_sessions'] as const
+const BUCKETS = [
+  'roomcast_presence',
+  'roomcast_locks',
+  'roomcast_lock_leases',
+  'roomcast_participants',
+  'roomcast_bans',
+  'roomcast_sessions',
+] as const
 
 function quietly(t: Test): string[] {
   const faults: string[] = []
@@ -32,10 +39,19 @@ function quietly(t: Test): string[] {
 }
 
 async function openAll(t: Test, source: Source) {
-  const [presence, locks, participants, bans] = [await Presence.open(source, randomBytes(4).toString('hex')), await Locks.open(source), await Participants.open(source), await Bans.open(source)]
-  const sessions = await Sessions.open(source, () => {
-    throw new Error('no token in this test')
-  }, 1_000)
+  const [presence, locks, participants, bans] = [
+    await Presence.open(source, randomBytes(4).toString('hex')),
+    await Locks.open(source),
+    await Participants.open(source),
+    await Bans.open(source),
+  ]
+  const sessions = await Sessions.open(
+    source,
+    () => {
+      throw new Error('no token in this test')
+    },
+    1_000,
+  )
   t.teardown(async () => {
     await presence.close()
     locks.close()
@@ -46,31 +62,57 @@ async function openAll(t: Test, source: Source) {
 
 const encode = (text: string) => Buffer.from(text).toString('base64url')
 
-t.test('any key and any value may be in any bucket: what is none of ours changes nothing, and the rest goes on', async (t) => {
-  quietly(t)
-  const source = new EmbeddedSource()
-  t.teardown(() => source.close())
-  const { presence, locks, participants, bans, sessions } = await openAll(t, source)
-  const part = fc.oneof(fc.stringMatching(/^[-/_=a-zA-Z0-9]{1,20}$/), fc.constantFrom('app', encode('c'), encode('u'), '__proto__', 'constructor', '-', '='))
-  const value = fc.oneof(fc.uint8Array({ maxLength: 60 }), fc.json().map(bytes), fc.constantFrom('', '1e999', '-1', 'NaN', '99999999999999999999', '{"exp":9999999999999,"sub":"u"}', '{"holders":{}}', '[null]').map(bytes))
-  await fc.assert(
-    fc.asyncProperty(fc.constantFrom(...BUCKETS), fc.array(part, { minLength: 1, maxLength: 6 }), value, async (bucket, parts, body) => {
-      const key = parts.join('.')
-      sessions.follow(key, () => {})()
-      await (await source.keyValue(bucket, 0)).put(key, body)
-      await (await source.keyValue(bucket, 0)).delete(key)
-      await sessions.identify(key).catch((error: BrokerError) => error.code)
-    }),
-    { numRuns: 500 },
-  )
-  t.equal(presence.placeCount('app'), 0)
-  await participants.add('app', 'c', 'u', 'e-1')
-  t.same(participants.of('app', 'c'), ['u'])
-  bans.add('app', 'u', 60_000)
-  t.ok(bans.secondsLeft('app', 'u') > 0)
-  locks.isHere = () => true
-  t.match(await locks.acquire('app', { file: 'x' }, 'u', 'exclusive', 10), { granted: true })
-})
+t.test(
+  'any key and any value may be in any bucket: what is none of ours changes nothing, and the rest goes on',
+  async (t) => {
+    quietly(t)
+    const source = new EmbeddedSource()
+    t.teardown(() => source.close())
+    const { presence, locks, participants, bans, sessions } = await openAll(t, source)
+    const part = fc.oneof(
+      fc.stringMatching(/^[-/_=a-zA-Z0-9]{1,20}$/),
+      fc.constantFrom('app', encode('c'), encode('u'), '__proto__', 'constructor', '-', '='),
+    )
+    const value = fc.oneof(
+      fc.uint8Array({ maxLength: 60 }),
+      fc.json().map(bytes),
+      fc
+        .constantFrom(
+          '',
+          '1e999',
+          '-1',
+          'NaN',
+          '99999999999999999999',
+          '{"exp":9999999999999,"sub":"u"}',
+          '{"holders":{}}',
+          '[null]',
+        )
+        .map(bytes),
+    )
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...BUCKETS),
+        fc.array(part, { minLength: 1, maxLength: 6 }),
+        value,
+        async (bucket, parts, body) => {
+          const key = parts.join('.')
+          sessions.follow(key, () => {})()
+          await (await source.keyValue(bucket, 0)).put(key, body)
+          await (await source.keyValue(bucket, 0)).delete(key)
+          await sessions.identify(key).catch((error: BrokerError) => error.code)
+        },
+      ),
+      { numRuns: 500 },
+    )
+    t.equal(presence.placeCount('app'), 0)
+    await participants.add('app', 'c', 'u', 'e-1')
+    t.same(participants.of('app', 'c'), ['u'])
+    bans.add('app', 'u', 60_000)
+    t.ok(bans.secondsLeft('app', 'u') > 0)
+    locks.isHere = () => true
+    t.match(await locks.acquire('app', { file: 'x' }, 'u', 'exclusive', 10), { granted: true })
+  },
+)
 
 t.test('a time beyond what a bucket keeps lasts no longer than it does', async (t) => {
   const source = new EmbeddedSource()
@@ -84,7 +126,7 @@ t.test('a time beyond what a bucket keeps lasts no longer than it does', async (
   t.same(participants.of('app', 'c'), [])
 })
 
-t.test('a lock whose record is garbage is nobody\'s, and can be taken', async (t) => {
+t.test("a lock whose record is garbage is nobody's, and can be taken", async (t) => {
   const faults = quietly(t)
   const source = new EmbeddedSource()
   t.teardown(() => source.close())
@@ -94,7 +136,14 @@ t.test('a lock whose record is garbage is nobody\'s, and can be taken', async (t
   const kv = await source.keyValue('roomcast_locks', 0)
   const keys: string[] = []
   await kv.watch((key) => keys.push(key))
-  for (const garbage of ['no JSON', 'null', '[]', '{"app":"app","resource":{"file":"x"},"holders":[{}]}', '{"app":"app","resource":{"file":"y"},"holders":[]}', '{"holders":null}']) {
+  for (const garbage of [
+    'no JSON',
+    'null',
+    '[]',
+    '{"app":"app","resource":{"file":"x"},"holders":[{}]}',
+    '{"app":"app","resource":{"file":"y"},"holders":[]}',
+    '{"holders":null}',
+  ]) {
     await kv.put(keys[0] as string, bytes(garbage))
     t.match(await locks.acquire('app', { file: 'x' }, `after ${garbage}`, 'exclusive', 10), { granted: true })
     await locks.release('app', { file: 'x' }, `after ${garbage}`)
@@ -105,7 +154,8 @@ t.test('a lock whose record is garbage is nobody\'s, and can be taken', async (t
 t.test('claims whose end no date can name are none', async (t) => {
   const claims = (exp: unknown) => wellFormed({ sub: 'u', exp }, 100)
   for (const exp of [1, 1_700_000_000, 1_700_000_000_000, 8.64e12]) t.equal(claims(exp), true, `${exp}`)
-  for (const exp of [9_999_999_999_999, 1e300, Number.POSITIVE_INFINITY, Number.NaN, -1e300, '1', null]) t.equal(claims(exp), false, `${exp}`)
+  for (const exp of [9_999_999_999_999, 1e300, Number.POSITIVE_INFINITY, Number.NaN, -1e300, '1', null])
+    t.equal(claims(exp), false, `${exp}`)
   const source = new EmbeddedSource()
   t.teardown(() => source.close())
   const { sessions } = await openAll(t, source)
@@ -120,44 +170,63 @@ t.test('NATS: garbage in a bucket keeps no watch from its changes, and no broker
   const source = await open(t, nats.url)
   const { participants } = await openAll(t, source)
   const js = await nats.jetstream()
-  for (const bucket of BUCKETS) for (const key of ['one', 'a.b.c.d.e', `app.${encode('x')}.!!`, '=.-._./']) await js.publish(`$KV.${bucket}.${key}`, Buffer.from([0xff, 0x00, 0x7b]))
+  for (const bucket of BUCKETS)
+    for (const key of ['one', 'a.b.c.d.e', `app.${encode('x')}.!!`, '=.-._./'])
+      await js.publish(`$KV.${bucket}.${key}`, Buffer.from([0xff, 0x00, 0x7b]))
   await js.publish(`$KV.roomcast_participants.app.${encode('c')}.${encode('u')}`, bytes(String(Date.now())))
   await eventually(() => participants.of('app', 'c').includes('u'))
   const second = await openAll(t, await open(t, nats.url))
   t.same(second.participants.of('app', 'c'), ['u'], 'one that starts')
 })
 
-t.test('a NATS store that was wiped: buckets are made again without a restart, and those who know write again what was in them', async (t) => {
-  const nats = await TestNats.start()
-  t.teardown(() => nats.stop())
-  const [source, other] = [await open(t, nats.url), await open(t, nats.url)]
-  const [one, two] = [await openAll(t, source), await openAll(t, other)]
-  one.locks.isHere = (_, user) => user === 'ann'
-  two.locks.isHere = (_, user) => user === 'bob'
-  await one.locks.acquire('app', { file: 'x' }, 'ann', 'exclusive', 10)
-  await one.participants.add('app', 'c', 'ann', 'e-1')
-  one.bans.add('app', 'eve', 600_000)
-  one.presence.enter({ audience: { app: 'app' }, userId: 'ann' } as unknown as Session, 'hall', 'Ann')
-  await eventually(() => two.presence.count('app', 'hall') === 1 && two.bans.secondsLeft('app', 'eve') > 0)
-  for (const n of range(1, 20)) await (await source.keyValue('roomcast_lock_leases', 0)).put(`fill.${n}`, bytes(''))
-  await nats.kill()
-  await eventually(() => !source.connected && !other.connected)
-  rmSync(nats.folder, { recursive: true })
-  await nats.run()
-  let outcome: unknown
-  await eventually(async () => {
-    outcome = await two.locks.acquire('app', { file: 'x' }, 'bob', 'exclusive', 10).catch(() => undefined)
-    return outcome !== undefined
-  })
-  t.match(outcome, { granted: false, holder: { userId: 'ann' } }, 'nobody takes what somebody holds')
-  await eventually(() => source.troubles.length === 0 && other.troubles.length === 0)
-  const third = await openAll(t, await open(t, nats.url))
-  await eventually(() => third.presence.count('app', 'hall') === 1 && third.bans.secondsLeft('app', 'eve') > 0 && third.participants.of('app', 'c').length === 1)
-  t.match(await two.locks.acquire('app', { file: 'y' }, 'bob', 'exclusive', 10), { granted: true }, 'and what is free is granted')
-})
+t.test(
+  'a NATS store that was wiped: buckets are made again without a restart, and those who know write again what was in them',
+  async (t) => {
+    const nats = await TestNats.start()
+    t.teardown(() => nats.stop())
+    const [source, other] = [await open(t, nats.url), await open(t, nats.url)]
+    const [one, two] = [await openAll(t, source), await openAll(t, other)]
+    one.locks.isHere = (_, user) => user === 'ann'
+    two.locks.isHere = (_, user) => user === 'bob'
+    await one.locks.acquire('app', { file: 'x' }, 'ann', 'exclusive', 10)
+    await one.participants.add('app', 'c', 'ann', 'e-1')
+    one.bans.add('app', 'eve', 600_000)
+    one.presence.enter({ audience: { app: 'app' }, userId: 'ann' } as unknown as Session, 'hall', 'Ann')
+    await eventually(() => two.presence.count('app', 'hall') === 1 && two.bans.secondsLeft('app', 'eve') > 0)
+    for (const n of range(1, 20)) await (await source.keyValue('roomcast_lock_leases', 0)).put(`fill.${n}`, bytes(''))
+    await nats.kill()
+    await eventually(() => !source.connected && !other.connected)
+    rmSync(nats.folder, { recursive: true })
+    await nats.run()
+    let outcome: unknown
+    await eventually(async () => {
+      outcome = await two.locks.acquire('app', { file: 'x' }, 'bob', 'exclusive', 10).catch(() => undefined)
+      return outcome !== undefined
+    })
+    t.match(outcome, { granted: false, holder: { userId: 'ann' } }, 'nobody takes what somebody holds')
+    await eventually(() => source.troubles.length === 0 && other.troubles.length === 0)
+    const third = await openAll(t, await open(t, nats.url))
+    await eventually(
+      () =>
+        third.presence.count('app', 'hall') === 1 &&
+        third.bans.secondsLeft('app', 'eve') > 0 &&
+        third.participants.of('app', 'c').length === 1,
+    )
+    t.match(
+      await two.locks.acquire('app', { file: 'y' }, 'bob', 'exclusive', 10),
+      { granted: true },
+      'and what is free is granted',
+    )
+  },
+)
 
 async function open(t: Test, url: string): Promise<NatsSource> {
-  const source = await NatsSource.open({ url, creds: '', stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 }, log: makeLogger('silent') })
+  const source = await NatsSource.open({
+    url,
+    creds: '',
+    stream: { name: 'EVENTS', maxAgeS: 3600, maxBytes: 0 },
+    log: makeLogger('silent'),
+  })
   t.teardown(() => source.close())
   return source
 }
@@ -167,7 +236,12 @@ t.test('an entry with headers that nobody can read was a fault for each watch: i
   t.teardown(onFault((_, error) => faults.push((error as BrokerError).code)))
   const nats = await TestNats.start()
   t.teardown(() => nats.stop())
-  const source = await NatsSource.open({ url: nats.url, creds: '', stream: { name: 'EVENTS', maxAgeS: 60, maxBytes: 0 }, log: makeLogger('silent') })
+  const source = await NatsSource.open({
+    url: nats.url,
+    creds: '',
+    stream: { name: 'EVENTS', maxAgeS: 60, maxBytes: 0 },
+    log: makeLogger('silent'),
+  })
   t.teardown(() => source.close())
   const kv = await source.keyValue('things', 0)
   const seen: string[] = []

@@ -30,12 +30,22 @@ async function open(t: Test, url: string): Promise<NatsSource> {
 
 async function fill(nats: TestNats, from: number, to: number, bodyBytes = 20): Promise<void> {
   const js = await nats.jetstream()
-  for (let n = from; n <= to; n += 500) await Promise.all(range(n, Math.min(n + 499, to)).map((each) => js.publish('events.app.thing', Buffer.alloc(bodyBytes, `${each} `))))
+  for (let n = from; n <= to; n += 500)
+    await Promise.all(
+      range(n, Math.min(n + 499, to)).map((each) =>
+        js.publish('events.app.thing', Buffer.alloc(bodyBytes, `${each} `)),
+      ),
+    )
 }
 
 /** Publishes until it is stored, as a producer with a message id does over an outage. */
 async function store(source: NatsSource, n: number): Promise<void> {
-  await eventually(() => source.publish('events.app.thing', bytes(`${n}`), { messageId: `m-${n}` }).then(() => true, () => false))
+  await eventually(() =>
+    source.publish('events.app.thing', bytes(`${n}`), { messageId: `m-${n}` }).then(
+      () => true,
+      () => false,
+    ),
+  )
 }
 
 async function deleteConsumers(nats: TestNats): Promise<number> {
@@ -45,22 +55,25 @@ async function deleteConsumers(nats: TestNats): Promise<number> {
   return infos.length
 }
 
-t.test('a consumer that goes while the connection stays is replaced: the process goes on, nothing is lost or doubled', async (t) => {
-  const nats = await start(t)
-  const source = await open(t, nats.url)
-  const collector = new Collector()
-  source.consume(0, collector)
-  for (const round of range(0, 2)) {
-    await fill(nats, round * 10 + 1, round * 10 + 10)
-    await collector.has(round * 10 + 10)
-    await eventually(async () => (await deleteConsumers(nats)) > 0)
-  }
-  await fill(nats, 31, 40)
-  await collector.has(40)
-  t.same(collector.seqs, range(1, 40))
-  t.same([collector.resets, collector.losses], [[], []])
-  await eventually(() => source.troubles.length === 0)
-})
+t.test(
+  'a consumer that goes while the connection stays is replaced: the process goes on, nothing is lost or doubled',
+  async (t) => {
+    const nats = await start(t)
+    const source = await open(t, nats.url)
+    const collector = new Collector()
+    source.consume(0, collector)
+    for (const round of range(0, 2)) {
+      await fill(nats, round * 10 + 1, round * 10 + 10)
+      await collector.has(round * 10 + 10)
+      await eventually(async () => (await deleteConsumers(nats)) > 0)
+    }
+    await fill(nats, 31, 40)
+    await collector.has(40)
+    t.same(collector.seqs, range(1, 40))
+    t.same([collector.resets, collector.losses], [[], []])
+    await eventually(() => source.troubles.length === 0)
+  },
+)
 
 t.test('a large event after thousands of small ones arrives, and what comes after it', async (t) => {
   const nats = await start(t)
@@ -97,7 +110,10 @@ t.test('a stream that cannot work is refused at the start, with what to do', asy
   }
   await jsm.streams.add({ name: 'ORIGIN', subjects: ['events.>'] })
   await jsm.streams.add({ name: 'EVENTS', mirror: { name: 'ORIGIN' } } as Partial<StreamConfig>)
-  t.match(await open(t, nats.url).catch((thrown: unknown) => thrown), { code: 'SOURCE_UNFIT', message: /mirror of ORIGIN/ })
+  t.match(await open(t, nats.url).catch((thrown: unknown) => thrown), {
+    code: 'SOURCE_UNFIT',
+    message: /mirror of ORIGIN/,
+  })
 })
 
 t.test('while no consumer can be had the source says so, and reads on once there is one', async (t) => {
@@ -113,7 +129,10 @@ t.test('while no consumer can be had the source says so, and reads on once there
   reading.pause()
   await eventually(async () => {
     await deleteConsumers(nats)
-    return Promise.all(['a', 'b'].map((name) => jsm.consumers.add('EVENTS', { durable_name: name }))).then(() => true, () => false)
+    return Promise.all(['a', 'b'].map((name) => jsm.consumers.add('EVENTS', { durable_name: name }))).then(
+      () => true,
+      () => false,
+    )
   })
   reading.resume()
   await eventually(() => source.troubles.length > 0)
@@ -165,13 +184,19 @@ t.test('a range that stops on its way is read on, not taken for the end of the s
   await fill(nats, 1, 2_000, 1_000)
   await source.bounds()
   proxy.stallAfter(300_000)
-  const reading = source.read(0, 2_000).then((messages) => messages.map(({ seq }) => seq), (error: BrokerError) => error.code)
+  const reading = source.read(0, 2_000).then(
+    (messages) => messages.map(({ seq }) => seq),
+    (error: BrokerError) => error.code,
+  )
   await eventually(() => proxy.stalled)
   // Longer than a pull lasts, and than a probe waits.
   await new Promise((resolve) => setTimeout(resolve, 6_000))
   proxy.goOn()
   const outcome = await reading
-  t.ok(typeof outcome === 'string' || outcome.length === 2_000, `all, or an error: ${typeof outcome === 'string' ? outcome : outcome.length}`)
+  t.ok(
+    typeof outcome === 'string' || outcome.length === 2_000,
+    `all, or an error: ${typeof outcome === 'string' ? outcome : outcome.length}`,
+  )
   if (typeof outcome !== 'string') t.same(outcome, range(1, 2_000))
   await eventually(async () => (await source.read(0, 2_000).catch(() => [])).length === 2_000)
 })
@@ -186,7 +211,10 @@ t.test('a range is whole although its consumers are deleted, and messages with i
     let done = false
     const reading = source
       .read(0, 6_000)
-      .then((messages) => messages.map(({ seq }) => seq), (error: BrokerError) => error.code)
+      .then(
+        (messages) => messages.map(({ seq }) => seq),
+        (error: BrokerError) => error.code,
+      )
       .finally(() => {
         done = true
       })
@@ -203,140 +231,184 @@ t.test('a range is whole although its consumers are deleted, and messages with i
   t.same(seqs.slice(-11), range(5_990, 6_000), 'what is purged meanwhile is missing, and nothing else')
 })
 
-t.test('a stream that was cut short is read on behind its end, in the same epoch, and its reader is told', async (t) => {
-  const nats = await start(t)
-  const source = await open(t, nats.url)
-  const collector = new Collector()
-  source.consume(0, collector)
-  await fill(nats, 1, 10)
-  await collector.has(10)
-  const { epoch } = await source.bounds()
-  await nats.kill('SIGTERM')
-  const backup = `${nats.folder}-backup`
-  t.teardown(() => rmSync(backup, { recursive: true, force: true }))
-  cpSync(nats.folder, backup, { recursive: true })
-  await nats.run()
-  for (const n of range(11, 20)) await store(source, n)
-  await collector.has(20)
-  await nats.kill()
-  rmSync(nats.folder, { recursive: true })
-  cpSync(backup, nats.folder, { recursive: true })
-  await nats.run()
-  await eventually(() => collector.resets.length > 0)
-  t.same(collector.resets, [{ epoch, firstSeq: 1, lastSeq: 10 }])
-  for (const n of range(31, 33)) await store(source, n)
-  await collector.has(23)
-  t.same(collector.seqs.slice(20), [11, 12, 13], 'what was read before the cut does not come again')
-  t.equal(collector.resets.length, 1)
-})
+t.test(
+  'a stream that was cut short is read on behind its end, in the same epoch, and its reader is told',
+  async (t) => {
+    const nats = await start(t)
+    const source = await open(t, nats.url)
+    const collector = new Collector()
+    source.consume(0, collector)
+    await fill(nats, 1, 10)
+    await collector.has(10)
+    const { epoch } = await source.bounds()
+    await nats.kill('SIGTERM')
+    const backup = `${nats.folder}-backup`
+    t.teardown(() => rmSync(backup, { recursive: true, force: true }))
+    cpSync(nats.folder, backup, { recursive: true })
+    await nats.run()
+    for (const n of range(11, 20)) await store(source, n)
+    await collector.has(20)
+    await nats.kill()
+    rmSync(nats.folder, { recursive: true })
+    cpSync(backup, nats.folder, { recursive: true })
+    await nats.run()
+    await eventually(() => collector.resets.length > 0)
+    t.same(collector.resets, [{ epoch, firstSeq: 1, lastSeq: 10 }])
+    for (const n of range(31, 33)) await store(source, n)
+    await collector.has(23)
+    t.same(collector.seqs.slice(20), [11, 12, 13], 'what was read before the cut does not come again')
+    t.equal(collector.resets.length, 1)
+  },
+)
 
-t.test('a stream that was cut short and has grown past its reader\'s place before that looks again: what took the place of what was read went by unnoticed', async (t) => {
-  const nats = await start(t)
-  const proxy = await StallingProxy.start(nats.port)
-  t.teardown(() => proxy.stop())
-  const source = await open(t, proxy.url)
-  const collector = new Collector()
-  source.consume(0, collector)
-  await fill(nats, 1, 10)
-  await collector.has(10)
-  const { epoch } = await source.bounds()
-  await nats.kill('SIGTERM')
-  const backup = `${nats.folder}-backup`
-  t.teardown(() => rmSync(backup, { recursive: true, force: true }))
-  cpSync(nats.folder, backup, { recursive: true })
-  await nats.run()
-  for (const n of range(11, 20)) await store(source, n)
-  await collector.has(20)
-  proxy.refuse()
-  await nats.kill()
-  rmSync(nats.folder, { recursive: true })
-  cpSync(backup, nats.folder, { recursive: true })
-  await nats.run()
-  await eventually(() => fill(nats, 31, 60).then(() => true, () => false))
-  proxy.refusing = false
-  await eventually(() => collector.resets.length > 0)
-  t.same(collector.resets, [{ epoch, firstSeq: 1, lastSeq: 10 }])
-  await eventually(() => collector.seqs.length >= 50)
-  t.same(collector.seqs.slice(20, 50), range(11, 40), 'all that is new from the cut on')
-  t.equal(collector.resets.length, 1)
-})
+t.test(
+  "a stream that was cut short and has grown past its reader's place before that looks again: what took the place of what was read went by unnoticed",
+  async (t) => {
+    const nats = await start(t)
+    const proxy = await StallingProxy.start(nats.port)
+    t.teardown(() => proxy.stop())
+    const source = await open(t, proxy.url)
+    const collector = new Collector()
+    source.consume(0, collector)
+    await fill(nats, 1, 10)
+    await collector.has(10)
+    const { epoch } = await source.bounds()
+    await nats.kill('SIGTERM')
+    const backup = `${nats.folder}-backup`
+    t.teardown(() => rmSync(backup, { recursive: true, force: true }))
+    cpSync(nats.folder, backup, { recursive: true })
+    await nats.run()
+    for (const n of range(11, 20)) await store(source, n)
+    await collector.has(20)
+    proxy.refuse()
+    await nats.kill()
+    rmSync(nats.folder, { recursive: true })
+    cpSync(backup, nats.folder, { recursive: true })
+    await nats.run()
+    await eventually(() =>
+      fill(nats, 31, 60).then(
+        () => true,
+        () => false,
+      ),
+    )
+    proxy.refusing = false
+    await eventually(() => collector.resets.length > 0)
+    t.same(collector.resets, [{ epoch, firstSeq: 1, lastSeq: 10 }])
+    await eventually(() => collector.seqs.length >= 50)
+    t.same(collector.seqs.slice(20, 50), range(11, 40), 'all that is new from the cut on')
+    t.equal(collector.resets.length, 1)
+  },
+)
 
-t.test('in a stream that holds other subjects as well, events that it forgot before they were read went by untold', async (t) => {
-  const nats = await start(t)
-  const jsm = await (await nats.client()).jetstreamManager()
-  const js = await nats.jetstream()
-  await jsm.streams.add({ name: 'EVENTS', subjects: ['events.>', 'audit.>'] })
-  const source = await open(t, nats.url)
-  const collector = new Collector()
-  const reading = source.consume(0, collector)
-  const mix = async (count: number) => {
-    for (let n = 0; n < count; n++) await Promise.all([js.publish('events.app.thing', bytes('ours')), js.publish('audit.a', bytes('not ours'))])
-  }
-  await mix(50)
-  await collector.has(50)
-  t.same([collector.losses, new Set(collector.seqs).size], [[], 50], 'what lies between ours is no loss')
-  reading.pause()
-  await mix(20)
-  await jsm.streams.purge('EVENTS', { seq: 121 })
-  reading.resume()
-  await mix(5)
-  await eventually(() => collector.messages.length >= 65)
-  t.same(collector.losses, [121])
-  // Of a stream that only others write to nothing is missing, once that was looked at.
-  await eventually(async () => {
-    const told = collector.losses.length
-    await js.publish('audit.a', bytes('not ours'))
-    await new Promise((resolve) => setTimeout(resolve, 1_500))
-    await jsm.streams.purge('EVENTS')
-    const seq = await source.publish('events.app.thing', bytes('ours'))
-    await eventually(() => collector.seqs.includes(seq))
-    return collector.losses.length === told
-  })
-})
+t.test(
+  'in a stream that holds other subjects as well, events that it forgot before they were read went by untold',
+  async (t) => {
+    const nats = await start(t)
+    const jsm = await (await nats.client()).jetstreamManager()
+    const js = await nats.jetstream()
+    await jsm.streams.add({ name: 'EVENTS', subjects: ['events.>', 'audit.>'] })
+    const source = await open(t, nats.url)
+    const collector = new Collector()
+    const reading = source.consume(0, collector)
+    const mix = async (count: number) => {
+      for (let n = 0; n < count; n++)
+        await Promise.all([js.publish('events.app.thing', bytes('ours')), js.publish('audit.a', bytes('not ours'))])
+    }
+    await mix(50)
+    await collector.has(50)
+    t.same([collector.losses, new Set(collector.seqs).size], [[], 50], 'what lies between ours is no loss')
+    reading.pause()
+    await mix(20)
+    await jsm.streams.purge('EVENTS', { seq: 121 })
+    reading.resume()
+    await mix(5)
+    await eventually(() => collector.messages.length >= 65)
+    t.same(collector.losses, [121])
+    // Of a stream that only others write to nothing is missing, once that was looked at.
+    await eventually(async () => {
+      const told = collector.losses.length
+      await js.publish('audit.a', bytes('not ours'))
+      await new Promise((resolve) => setTimeout(resolve, 1_500))
+      await jsm.streams.purge('EVENTS')
+      const seq = await source.publish('events.app.thing', bytes('ours'))
+      await eventually(() => collector.seqs.includes(seq))
+      return collector.losses.length === told
+    })
+  },
+)
 
-t.test('a consumer that was paused sends heartbeats: nothing was read any more, and the source said that all was well', async (t) => {
-  const nats = await start(t)
-  const nc = await nats.client()
-  const source = await open(t, nats.url)
-  const collector = new Collector()
-  source.consume(0, collector)
-  await fill(nats, 1, 5)
-  await collector.has(5)
-  const [consumer] = await (await nc.jetstreamManager()).consumers.list('EVENTS').next()
-  const paused = await nc.request(`$JS.API.CONSUMER.PAUSE.EVENTS.${consumer?.name}`, JSON.stringify({ pause_until: new Date(Date.now() + 3_600_000) })).then((answer) => answer.json<{ paused: boolean }>().paused, () => false)
-  t.equal(paused, Number(nc.info?.version.split('.')[1]) >= 11, 'older servers pause none')
-  await fill(nats, 6, 10)
-  await collector.has(10)
-  t.same(collector.seqs, range(1, 10))
-})
+t.test(
+  'a consumer that was paused sends heartbeats: nothing was read any more, and the source said that all was well',
+  async (t) => {
+    const nats = await start(t)
+    const nc = await nats.client()
+    const source = await open(t, nats.url)
+    const collector = new Collector()
+    source.consume(0, collector)
+    await fill(nats, 1, 5)
+    await collector.has(5)
+    const [consumer] = await (await nc.jetstreamManager()).consumers.list('EVENTS').next()
+    const paused = await nc
+      .request(
+        `$JS.API.CONSUMER.PAUSE.EVENTS.${consumer?.name}`,
+        JSON.stringify({ pause_until: new Date(Date.now() + 3_600_000) }),
+      )
+      .then(
+        (answer) => answer.json<{ paused: boolean }>().paused,
+        () => false,
+      )
+    t.equal(paused, Number(nc.info?.version.split('.')[1]) >= 11, 'older servers pause none')
+    await fill(nats, 6, 10)
+    await collector.has(10)
+    t.same(collector.seqs, range(1, 10))
+  },
+)
 
-t.test('permissions that were taken away for a while left the source deaf for ever, and it said that all was well', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'roomcast-permissions-'))
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  const file = join(folder, 'nats.conf')
-  const allow = (subjects: string) => writeFileSync(file, `authorization { users = [{ user: broker, password: b, permissions: { publish: ">", subscribe: ${subjects} } }, { user: other, password: o }] }`)
-  allow('[">"]')
-  const nats = await TestNats.start(['-js', '-c', file])
-  t.teardown(() => nats.stop())
-  const source = await open(t, nats.url.replace('//', '//broker:b@'))
-  const other = await connect({ servers: nats.url, user: 'other', pass: 'o' })
-  t.teardown(() => other.close())
-  const heard: string[] = []
-  source.hear('roomcast.told', (body) => heard.push(Buffer.from(body).toString()))
-  for (const to of ['one', 'all'] as const) source.serve(`ask.${to}`, to, async () => bytes(to))
-  const works = async () => {
-    heard.length = 0
-    other.publish('roomcast.told', 'x')
-    const answers = await Promise.all(['ask.one', 'ask.all'].map((subject) => other.request(subject, '', { timeout: 1_000 }).then((answer) => answer.string(), () => '')))
-    return heard.length > 0 && answers.join() === 'one,all'
-  }
-  await eventually(works)
-  allow('["_INBOX.>"]')
-  nats.signal('SIGHUP')
-  await eventually(() => ['roomcast.told', 'ask.one', 'ask.all'].every((subject) => source.troubles.some((trouble) => trouble.includes(subject))))
-  t.notOk(await works())
-  allow('[">"]')
-  nats.signal('SIGHUP')
-  await eventually(() => source.troubles.length === 0)
-  t.ok(await works())
-})
+t.test(
+  'permissions that were taken away for a while left the source deaf for ever, and it said that all was well',
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'roomcast-permissions-'))
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+    const file = join(folder, 'nats.conf')
+    const allow = (subjects: string) =>
+      writeFileSync(
+        file,
+        `authorization { users = [{ user: broker, password: b, permissions: { publish: ">", subscribe: ${subjects} } }, { user: other, password: o }] }`,
+      )
+    allow('[">"]')
+    const nats = await TestNats.start(['-js', '-c', file])
+    t.teardown(() => nats.stop())
+    const source = await open(t, nats.url.replace('//', '//broker:b@'))
+    const other = await connect({ servers: nats.url, user: 'other', pass: 'o' })
+    t.teardown(() => other.close())
+    const heard: string[] = []
+    source.hear('roomcast.told', (body) => heard.push(Buffer.from(body).toString()))
+    for (const to of ['one', 'all'] as const) source.serve(`ask.${to}`, to, async () => bytes(to))
+    const works = async () => {
+      heard.length = 0
+      other.publish('roomcast.told', 'x')
+      const answers = await Promise.all(
+        ['ask.one', 'ask.all'].map((subject) =>
+          other.request(subject, '', { timeout: 1_000 }).then(
+            (answer) => answer.string(),
+            () => '',
+          ),
+        ),
+      )
+      return heard.length > 0 && answers.join() === 'one,all'
+    }
+    await eventually(works)
+    allow('["_INBOX.>"]')
+    nats.signal('SIGHUP')
+    await eventually(() =>
+      ['roomcast.told', 'ask.one', 'ask.all'].every((subject) =>
+        source.troubles.some((trouble) => trouble.includes(subject)),
+      ),
+    )
+    t.notOk(await works())
+    allow('[">"]')
+    nats.signal('SIGHUP')
+    await eventually(() => source.troubles.length === 0)
+    t.ok(await works())
+  },
+)

@@ -29,13 +29,21 @@ async function refusal(t: { teardown(end: () => Promise<void>): void }, url: str
 }
 
 async function codeOf(work: Promise<unknown>): Promise<ErrorCode | undefined> {
-  const error = await work.then(() => undefined, (thrown: unknown) => thrown)
+  const error = await work.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  )
   return error instanceof BrokerError ? error.code : undefined
 }
 
 /** Publishes until it is stored, as a producer with a message id does over an outage. */
 async function store(source: NatsSource, n: number): Promise<void> {
-  await eventually(() => source.publish('events.app.thing', bytes(`${n}`), { messageId: `m-${n}` }).then(() => true, () => false))
+  await eventually(() =>
+    source.publish('events.app.thing', bytes(`${n}`), { messageId: `m-${n}` }).then(
+      () => true,
+      () => false,
+    ),
+  )
 }
 
 t.test('the stream is made when it is missing', async (t) => {
@@ -43,13 +51,25 @@ t.test('the stream is made when it is missing', async (t) => {
   await open(t, nats.url)
   const jsm = await (await nats.client()).jetstreamManager()
   const { config } = await jsm.streams.info('EVENTS')
-  t.match(config, { subjects: ['events.>'], storage: StorageType.File, max_bytes: 10_000_000, max_age: 3_600_000_000_000, duplicate_window: 120_000_000_000 })
+  t.match(config, {
+    subjects: ['events.>'],
+    storage: StorageType.File,
+    max_bytes: 10_000_000,
+    max_age: 3_600_000_000_000,
+    duplicate_window: 120_000_000_000,
+  })
 })
 
 t.test('a stream that is there is left as it is', async (t) => {
   const nats = await start(t)
   const jsm = await (await nats.client()).jetstreamManager()
-  await jsm.streams.add({ name: 'EVENTS', subjects: ['events.>', 'audit.>'], storage: StorageType.Memory, max_msgs: 77, max_bytes: 1_000_000 })
+  await jsm.streams.add({
+    name: 'EVENTS',
+    subjects: ['events.>', 'audit.>'],
+    storage: StorageType.Memory,
+    max_msgs: 77,
+    max_bytes: 1_000_000,
+  })
   const { config } = await jsm.streams.info('EVENTS')
   const source = await open(t, nats.url)
   t.same((await jsm.streams.info('EVENTS')).config, config)
@@ -61,7 +81,11 @@ t.test('a stream that is there is left as it is', async (t) => {
   source.consume(0, collector)
   await collector.has(1)
   t.same(collector.seqs, [2])
-  t.same((await source.read(0, 10)).map(({ seq }) => seq), [2], 'other subjects of the stream are none of ours')
+  t.same(
+    (await source.read(0, 10)).map(({ seq }) => seq),
+    [2],
+    'other subjects of the stream are none of ours',
+  )
   t.same(await source.read(2, 10), [])
 })
 
@@ -118,7 +142,12 @@ t.test('a server without JetStream is refused, with what to start it with', asyn
 })
 
 t.test('credentials that cannot be read are a fault of the configuration', async (t) => {
-  const work = NatsSource.open({ url: 'nats://127.0.0.1:1', creds: '/nowhere/user.creds', stream: STREAM, log: makeLogger('silent') })
+  const work = NatsSource.open({
+    url: 'nats://127.0.0.1:1',
+    creds: '/nowhere/user.creds',
+    stream: STREAM,
+    log: makeLogger('silent'),
+  })
   await t.rejects(work, { code: 'CONFIG_INVALID', message: /NATS_CREDS=\/nowhere\/user\.creds/ })
 })
 
@@ -146,10 +175,13 @@ t.test('events up to the size that NATS takes arrive whole', async (t) => {
   t.equal((await source.read(0, 5)).length, 5)
 })
 
-t.test('what is told to other brokers, and is too large for NATS, was a fault of the broker instead of PAYLOAD_TOO_LARGE', async (t) => {
-  const source = await open(t, (await start(t)).url)
-  t.equal(await codeOf((async () => source.tell('roomcast.told', new Uint8Array(2_000_000)))()), 'PAYLOAD_TOO_LARGE')
-})
+t.test(
+  'what is told to other brokers, and is too large for NATS, was a fault of the broker instead of PAYLOAD_TOO_LARGE',
+  async (t) => {
+    const source = await open(t, (await start(t)).url)
+    t.equal(await codeOf((async () => source.tell('roomcast.told', new Uint8Array(2_000_000)))()), 'PAYLOAD_TOO_LARGE')
+  },
+)
 
 t.test('a pause leaves no consumer behind on the server', async (t) => {
   const nats = await start(t)
@@ -291,7 +323,10 @@ t.test('a stream that was replaced while the server was out of reach is another 
   reading.resume()
   await collector.has(25)
   t.equal(collector.resets.length, 1)
-  t.same(collector.texts.slice(10), range(1, 15).map((n) => `new ${n}`))
+  t.same(
+    collector.texts.slice(10),
+    range(1, 15).map((n) => `new ${n}`),
+  )
 })
 
 t.test('closing while the server is gone ends', async (t) => {
@@ -342,28 +377,41 @@ t.test('what the stream forgot before it was read is told; what was deleted one 
   t.same(collector.resets, [])
 })
 
-t.test('a message whose headers cannot be read was left out, and every range that held it failed, each time', async (t) => {
-  const nats = await start(t)
-  const source = await open(t, nats.url)
-  const producer = await RawNats.connect(nats.port)
-  t.teardown(() => producer.close())
-  await store(source, 1)
-  await producer.publish('events.app.thing', bytes('2'), bytes('NATS/1.0\r\nno key of a header: 1\r\n\r\n'))
-  await producer.confirm()
-  await store(source, 3)
-  const read = await source.read(0, 10)
-  t.same(read.map(({ seq, msgpack }) => ({ seq, msgpack })), [1, 2, 3].map((seq) => ({ seq, msgpack: false })))
-  const collector = new Collector()
-  source.consume(0, collector)
-  await collector.has(3)
-})
+t.test(
+  'a message whose headers cannot be read was left out, and every range that held it failed, each time',
+  async (t) => {
+    const nats = await start(t)
+    const source = await open(t, nats.url)
+    const producer = await RawNats.connect(nats.port)
+    t.teardown(() => producer.close())
+    await store(source, 1)
+    await producer.publish('events.app.thing', bytes('2'), bytes('NATS/1.0\r\nno key of a header: 1\r\n\r\n'))
+    await producer.confirm()
+    await store(source, 3)
+    const read = await source.read(0, 10)
+    t.same(
+      read.map(({ seq, msgpack }) => ({ seq, msgpack })),
+      [1, 2, 3].map((seq) => ({ seq, msgpack: false })),
+    )
+    const collector = new Collector()
+    source.consume(0, collector)
+    await collector.has(3)
+  },
+)
 
-t.test('each event kept the whole network chunk alive that it came in: 64 KB for a small one beside events that were left out', async (t) => {
-  const nats = await start(t)
-  const source = await open(t, nats.url)
-  for (let n = 0; n < 20; n++) await source.publish('events.app.thing', bytes('x'.repeat(n % 2 === 0 ? 100 : 6_000)))
-  const collector = new Collector()
-  source.consume(0, collector)
-  await collector.has(20)
-  for (const { body } of [...collector.messages, ...(await source.read(0, 20))]) t.ok(body.buffer.byteLength <= Math.max(body.length, Buffer.poolSize), `${body.buffer.byteLength} for ${body.length}`)
-})
+t.test(
+  'each event kept the whole network chunk alive that it came in: 64 KB for a small one beside events that were left out',
+  async (t) => {
+    const nats = await start(t)
+    const source = await open(t, nats.url)
+    for (let n = 0; n < 20; n++) await source.publish('events.app.thing', bytes('x'.repeat(n % 2 === 0 ? 100 : 6_000)))
+    const collector = new Collector()
+    source.consume(0, collector)
+    await collector.has(20)
+    for (const { body } of [...collector.messages, ...(await source.read(0, 20))])
+      t.ok(
+        body.buffer.byteLength <= Math.max(body.length, Buffer.poolSize),
+        `${body.buffer.byteLength} for ${body.length}`,
+      )
+  },
+)

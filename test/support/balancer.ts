@@ -16,7 +16,10 @@ export class Balancer {
     this.target = target
     this.server = createServer((client) => {
       const broker = connect(this.target, '127.0.0.1')
-      for (const [from, to] of [[client, broker], [broker, client]] as const) {
+      for (const [from, to] of [
+        [client, broker],
+        [broker, client],
+      ] as const) {
         this.sockets.add(from)
         from.on('error', () => {})
         from.on('close', () => {

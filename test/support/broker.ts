@@ -28,13 +28,37 @@ export class TestBroker {
   }
 
   constructor(env: Readonly<Record<string, string | number>>) {
-    this.env = Object.fromEntries(Object.entries({ JWT_SECRET: SECRET, PUBLISH_KEY, HOST: '127.0.0.1', PORT: 0, CODING_ASSISTANT_PORT: 0, GEMINI_SESSIONS_PORT: 0, OPS_PORT: 0, DRAIN_MS: 200, ...env }).map(([name, value]) => [name, String(value)]))
+    this.env = Object.fromEntries(
+      Object.entries({
+        JWT_SECRET: SECRET,
+        PUBLISH_KEY,
+        HOST: '127.0.0.1',
+        PORT: 0,
+        CODING_ASSISTANT_PORT: 0,
+        GEMINI_SESSIONS_PORT: 0,
+        OPS_PORT: 0,
+        DRAIN_MS: 200,
+        ...env,
+      }).map(([name, value]) => [name, String(value)]),
+    )
   }
 
   /** Starts it, or starts it again, on the ports that it had. */
   async run(): Promise<void> {
-    const ports = this.port === 0 ? {} : { PORT: String(this.port), CODING_ASSISTANT_PORT: String(this.codingAssistantPort), GEMINI_SESSIONS_PORT: String(this.geminiSessionsPort), OPS_PORT: String(this.opsPort) }
-    const child = spawn(process.execPath, [ENTRY, 'serve', '--print-ports'], { cwd: this.folder, env: { PATH: process.env.PATH, HOME: this.folder, ...this.env, ...ports }, stdio: ['ignore', 'pipe', 'pipe'] })
+    const ports =
+      this.port === 0
+        ? {}
+        : {
+            PORT: String(this.port),
+            CODING_ASSISTANT_PORT: String(this.codingAssistantPort),
+            GEMINI_SESSIONS_PORT: String(this.geminiSessionsPort),
+            OPS_PORT: String(this.opsPort),
+          }
+    const child = spawn(process.execPath, [ENTRY, 'serve', '--print-ports'], {
+      cwd: this.folder,
+      env: { PATH: process.env.PATH, HOME: this.folder, ...this.env, ...ports },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     this.process = child
     let out = ''
     child.stderr.on('data', (chunk: Buffer) => {
@@ -81,13 +105,20 @@ export class TestBroker {
   }
 
   async publish(app: string, type: string, body: unknown): Promise<Response> {
-    return fetch(`http://127.0.0.1:${this.port}/api/v1/events/${app}/${type}`, { method: 'POST', headers: { Authorization: `Bearer ${PUBLISH_KEY}` }, body: typeof body === 'string' ? body : JSON.stringify(body) })
+    return fetch(`http://127.0.0.1:${this.port}/api/v1/events/${app}/${type}`, {
+      method: 'POST',
+      headers: { Authorization: `Bearer ${PUBLISH_KEY}` },
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+    })
   }
 
   /** The value of a metric without labels, or the sum over its labels. */
   async metric(name: string): Promise<number> {
     const text = await (await this.ops('/metrics')).text()
-    return text.split('\n').filter((line) => line.startsWith(`roomcast_${name} `) || line.startsWith(`roomcast_${name}{`)).reduce((sum, line) => sum + Number(line.split(' ').pop()), 0)
+    return text
+      .split('\n')
+      .filter((line) => line.startsWith(`roomcast_${name} `) || line.startsWith(`roomcast_${name}{`))
+      .reduce((sum, line) => sum + Number(line.split(' ').pop()), 0)
   }
 
   /** Whether so many sessions are behind and stay so: those that only trail for a moment do not count. */

@@ -50,7 +50,8 @@ export class TestClient {
     this.binary = format === 'msgpack' || protocols?.includes('roomcast.msgpack') === true
     this.socket = new WebSocket(address, protocols ?? [], { headers, perMessageDeflate: false })
     this.socket.on('message', (frame: Buffer, isBinary: boolean) => {
-      if (isBinary !== this.binary) throw new Error(`a ${isBinary ? 'binary' : 'text'} frame on a connection of the other kind`)
+      if (isBinary !== this.binary)
+        throw new Error(`a ${isBinary ? 'binary' : 'text'} frame on a connection of the other kind`)
       this.frames.push(isBinary ? packr.unpack(frame) : JSON.parse(frame.toString()))
       this.wake()
     })
@@ -62,7 +63,9 @@ export class TestClient {
   }
 
   send(message: unknown): void {
-    this.socket.send(this.binary ? packr.pack(message) : typeof message === 'string' ? message : JSON.stringify(message))
+    this.socket.send(
+      this.binary ? packr.pack(message) : typeof message === 'string' ? message : JSON.stringify(message),
+    )
   }
 
   /** Subscribes and waits for the answer. */
@@ -104,7 +107,11 @@ export class TestClient {
     await new Promise<void>((resolve, reject) => {
       const late = setTimeout(() => {
         this.waiting.delete(check)
-        reject(new Error(`waited ${timeoutMs} ms in vain; the last frames were ${JSON.stringify(this.frames.slice(-3))}, close code ${this.closeCode}`))
+        reject(
+          new Error(
+            `waited ${timeoutMs} ms in vain; the last frames were ${JSON.stringify(this.frames.slice(-3))}, close code ${this.closeCode}`,
+          ),
+        )
       }, timeoutMs)
       const check = () => {
         if (!fits()) return

@@ -45,7 +45,12 @@ export class CodingAssistant {
   }
 
   /** A client that is logged in, with access to all projects unless the claims say otherwise, and in these rooms. */
-  async login(at: 0 | 1, user: string, rooms: readonly string[] = [], options: SocketIoOptions & { claims?: object } = {}): Promise<SocketIoClient> {
+  async login(
+    at: 0 | 1,
+    user: string,
+    rooms: readonly string[] = [],
+    options: SocketIoOptions & { claims?: object } = {},
+  ): Promise<SocketIoClient> {
     const client = await this.connect(at, options)
     client.socket.emit('auth:session', { sessionId: token(user, { project_access: ['*'], ...options.claims }) })
     for (const room of rooms) client.socket.emit('room:join', { room })
@@ -64,7 +69,13 @@ export class CodingAssistant {
 
   /** Keeps a session as the application's login service would. @returns its id */
   async keepSession(user: string, claims: object = {}, sessionId = `session-${user}`): Promise<string> {
-    const kept = { sub: user, exp: Math.floor(Date.now() / 1000) + 3600, name: user.toUpperCase(), project_access: ['*'], ...claims }
+    const kept = {
+      sub: user,
+      exp: Math.floor(Date.now() / 1000) + 3600,
+      name: user.toUpperCase(),
+      project_access: ['*'],
+      ...claims,
+    }
     await (await this.sessions()).put(sessionId, Buffer.from(JSON.stringify(kept)))
     return sessionId
   }

@@ -9,7 +9,9 @@ const upTo = (count: number) => Array.from({ length: count }, (_, i) => i)
 
 /** For raw clients and for those of Socket.IO in turn; each kind sees every second number. */
 export const eventOf: EventOf = (n) =>
-  n % 2 === 0 ? { subject: 'events.game-djinn.game_added', body: { data: { n } } } : { subject: 'events.swe-agent.workflow.progress', body: { data: { workflow_id: 'w', n } } }
+  n % 2 === 0
+    ? { subject: 'events.game-djinn.game_added', body: { data: { n } } }
+    : { subject: 'events.swe-agent.workflow.progress', body: { data: { workflow_id: 'w', n } } }
 
 interface CrowdOptions {
   readonly raw: number
@@ -18,12 +20,19 @@ interface CrowdOptions {
   readonly addresses?: boolean
 }
 
-/** Raw and Socket.IO clients that come back whenever they lose their connection: by WebSocket, by long-polling, and by the one after the other. */
+/**
+ * Raw and Socket.IO clients that come back whenever they lose their connection: by WebSocket, by long-polling, and by
+ * the one after the other.
+ */
 export class Crowd {
   readonly raw: readonly ReturningClient[]
   readonly socketIo: readonly SocketIoClient[]
 
-  static async gather(t: Test, port: number, { raw, ofEachTransport, addresses = false }: CrowdOptions): Promise<Crowd> {
+  static async gather(
+    t: Test,
+    port: number,
+    { raw, ofEachTransport, addresses = false }: CrowdOptions,
+  ): Promise<Crowd> {
     const agents: Agent[] = []
     const optionsOf = (i: number) => {
       if (!addresses) return {}
@@ -35,7 +44,13 @@ export class Crowd {
       upTo(raw).map(() => new ReturningClient(() => [`ws://127.0.0.1:${port}/ws`])),
       await Promise.all(
         Object.values(TRANSPORTS).flatMap((transports, kind) =>
-          upTo(ofEachTransport).map((i) => SocketIoClient.connect(`http://127.0.0.1:${port}/ws`, { token: token(`user-${kind}-${i}`), transports, options: optionsOf(kind * ofEachTransport + i) })),
+          upTo(ofEachTransport).map((i) =>
+            SocketIoClient.connect(`http://127.0.0.1:${port}/ws`, {
+              token: token(`user-${kind}-${i}`),
+              transports,
+              options: optionsOf(kind * ofEachTransport + i),
+            }),
+          ),
         ),
       ),
     )
@@ -62,12 +77,29 @@ export class Crowd {
 
   /** Of `count` events everybody has got those that are for them, once, in order, from the first seen on. */
   async hasAll(t: Test, count: number): Promise<void> {
-    for (const [clients, parity] of [[this.raw, 0], [this.socketIo, 1]] as const) {
+    for (const [clients, parity] of [
+      [this.raw, 0],
+      [this.socketIo, 1],
+    ] as const) {
       const all = upTo(count).filter((n) => n % 2 === parity)
       await eventually(() => clients.every(({ numbers }) => numbers.at(-1) === all.at(-1)), 90_000)
-      for (const { numbers } of clients) t.same(numbers, all.slice(all.indexOf(numbers[0] as number)), 'every event once, in order, from the first seen on')
+      for (const { numbers } of clients)
+        t.same(
+          numbers,
+          all.slice(all.indexOf(numbers[0] as number)),
+          'every event once, in order, from the first seen on',
+        )
     }
-    t.same(this.raw.flatMap(({ missed }) => missed), [])
-    t.same(this.socketIo.filter(({ connects }) => !connects.slice(1).every(({ recovered }) => recovered)).map(({ connects }) => connects), [], 'recovered === true')
+    t.same(
+      this.raw.flatMap(({ missed }) => missed),
+      [],
+    )
+    t.same(
+      this.socketIo
+        .filter(({ connects }) => !connects.slice(1).every(({ recovered }) => recovered))
+        .map(({ connects }) => connects),
+      [],
+      'recovered === true',
+    )
   }
 }

@@ -14,10 +14,12 @@ export interface Example {
 /** The JavaScript and TypeScript of a document, in its order. */
 export function examplesIn(markdown: string): Example[] {
   let title = ''
-  return [...markdown.matchAll(/^(?:#+ (.*)|(\*\*\w+\*\*.*)|```(\w*)\n([\s\S]*?)^```)$/gm)].flatMap(([, heading, name, language, code = '']) => {
-    title = heading ?? name?.replaceAll('*', '') ?? title
-    return language === 'javascript' || language === 'typescript' ? [{ title, language, code }] : []
-  })
+  return [...markdown.matchAll(/^(?:#+ (.*)|(\*\*\w+\*\*.*)|```(\w*)\n([\s\S]*?)^```)$/gm)].flatMap(
+    ([, heading, name, language, code = '']) => {
+      title = heading ?? name?.replaceAll('*', '') ?? title
+      return language === 'javascript' || language === 'typescript' ? [{ title, language, code }] : []
+    },
+  )
 }
 
 /** The copy of a document's examples, in `test/documents/`. */
@@ -29,8 +31,8 @@ export function copiedExamples(document: string): Example[] {
 type Names = Readonly<Record<string, unknown>>
 
 /**
- * A page that runs examples as they are written: its scripts share their globals, and the real `socket.io-client` finds our
- * broker at the address that the documents give theirs.
+ * A page that runs examples as they are written: its scripts share their globals, and the real `socket.io-client` finds
+ * our broker at the address that the documents give theirs.
  */
 export class Page {
   readonly sockets: Socket[] = []
@@ -47,13 +49,19 @@ export class Page {
       this.sockets.push(socket)
       return socket
     }
-    const say = (method: string) => (...words: unknown[]) => void this.said.push([method, ...words])
+    const say =
+      (method: string) =>
+      (...words: unknown[]) =>
+        void this.said.push([method, ...words])
     const console = { log: say('log'), warn: say('warn'), error: say('error') }
     this.modules = { 'socket.io-client': { __esModule: true, default: here, io: here }, ...modules }
     this.context = vm.createContext({ console, io: here, Promise, ...globals })
   }
 
-  /** Runs an example. What it declares and exports stays for those that follow, unless it has names of its own: then it stands in a function. */
+  /**
+   * Runs an example. What it declares and exports stays for those that follow, unless it has names of its own: then it
+   * stands in a function.
+   */
   run({ code, language }: Example, own: Names = {}): void {
     const { code: script } = transformSync(code, { loader: language === 'typescript' ? 'ts' : 'js', format: 'cjs' })
     this.context.module = { exports: {} }

@@ -16,7 +16,8 @@ export interface Request {
   readonly timestamp: string
 }
 
-export const addressOf = ({ geminiSessionsPort }: { geminiSessionsPort: number }) => `http://127.0.0.1:${geminiSessionsPort}`
+export const addressOf = ({ geminiSessionsPort }: { geminiSessionsPort: number }) =>
+  `http://127.0.0.1:${geminiSessionsPort}`
 
 let users = 0
 /** A name that no other test has. */
@@ -24,11 +25,15 @@ export const someone = (name: string) => `${name}-${users++}`
 
 export type Options = SocketIoOptions & { readonly user?: string; readonly claims?: Record<string, unknown> }
 
-export async function connect(broker: { geminiSessionsPort: number }, { user = someone('user'), claims = { session_access: ['*'] }, ...options }: Options = {}): Promise<SocketIoClient> {
+export async function connect(
+  broker: { geminiSessionsPort: number },
+  { user = someone('user'), claims = { session_access: ['*'] }, ...options }: Options = {},
+): Promise<SocketIoClient> {
   return SocketIoClient.connect(addressOf(broker), { token: token(user, claims), ...options })
 }
 
-export const connectAdmin = (broker: TestBroker, options: Options = {}) => connect(broker, { user: someone('admin'), claims: { roles: ['admin'] }, ...options })
+export const connectAdmin = (broker: TestBroker, options: Options = {}) =>
+  connect(broker, { user: someone('admin'), claims: { roles: ['admin'] }, ...options })
 
 /** Emits, and waits for what is answered. */
 // biome-ignore lint/suspicious/noExplicitAny: tests look into it as they please.
@@ -45,14 +50,19 @@ export async function nth(client: SocketIoClient, event: string, index = 0): Pro
   return client.of(event)[index]?.[0]
 }
 
-export const join = (client: SocketIoClient, sessionId: string) => ask(client, 'session-joined', 'join-session', { sessionId })
+export const join = (client: SocketIoClient, sessionId: string) =>
+  ask(client, 'session-joined', 'join-session', { sessionId })
 
 export async function publish(nats: TestNats, type: string, data: object, rest: object = {}): Promise<void> {
   await (await nats.jetstream()).publish(`events.gemini-sessions.${type}`, codec.encode({ data, ...rest }))
 }
 
 /** A service that answers commands. */
-export async function serve(nats: TestNats, command: string, answer: (request: Request) => unknown): Promise<{ requests: Request[]; stop(): void }> {
+export async function serve(
+  nats: TestNats,
+  command: string,
+  answer: (request: Request) => unknown,
+): Promise<{ requests: Request[]; stop(): void }> {
   const nc = await nats.client()
   const requests: Request[] = []
   const subscription: Subscription = nc.subscribe(`commands.gemini-sessions.${command}`, {

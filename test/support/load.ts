@@ -75,7 +75,10 @@ export class ReturningClient {
       client.socket.on('error', () => {})
       client.socket.on('open', () => {
         this.connects++
-        client.send({ type: 'subscribe', data: { events: ['game_added'], ...(this.since === undefined ? undefined : { since: this.since }) } })
+        client.send({
+          type: 'subscribe',
+          data: { events: ['game_added'], ...(this.since === undefined ? undefined : { since: this.since }) },
+        })
       })
       client.socket.on('message', () => {
         const { type, data, id } = client.frames[client.frames.length - 1] as TestClient['frames'][number]

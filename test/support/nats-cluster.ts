@@ -9,11 +9,32 @@ export class TestCluster {
   static async start(): Promise<TestCluster> {
     const ports = await Promise.all([freePort(), freePort(), freePort()])
     const routes = ports.map((port) => `nats://127.0.0.1:${port}`)
-    const nodes = await Promise.all(routes.map((route, n) => TestNats.start(['-js', '--server_name', `n${n}`, '--cluster_name', 'test', '--cluster', route, '--routes', routes.join(',')])))
+    const nodes = await Promise.all(
+      routes.map((route, n) =>
+        TestNats.start([
+          '-js',
+          '--server_name',
+          `n${n}`,
+          '--cluster_name',
+          'test',
+          '--cluster',
+          route,
+          '--routes',
+          routes.join(','),
+        ]),
+      ),
+    )
     const cluster = new TestCluster(nodes)
     const nc = await connect({ servers: cluster.url })
     for (;;) {
-      const made = await nc.jetstreamManager().then((jsm) => jsm.streams.add({ name: 'READY', subjects: ['ready'], num_replicas: 3 }).then(() => jsm.streams.delete('READY'))).catch(() => false)
+      const made = await nc
+        .jetstreamManager()
+        .then((jsm) =>
+          jsm.streams
+            .add({ name: 'READY', subjects: ['ready'], num_replicas: 3 })
+            .then(() => jsm.streams.delete('READY')),
+        )
+        .catch(() => false)
       if (made) break
       await new Promise((resolve) => setTimeout(resolve, 100))
     }

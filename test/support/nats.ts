@@ -32,7 +32,18 @@ export class TestNats {
   }
 
   async run(): Promise<void> {
-    this.process = spawn(NATS_SERVER, ['-a', '127.0.0.1', '-p', String(this.port), ...(this.args.includes('-js') ? ['-sd', this.folder] : []), ...this.args], { stdio: ['ignore', 'ignore', 'pipe'] })
+    this.process = spawn(
+      NATS_SERVER,
+      [
+        '-a',
+        '127.0.0.1',
+        '-p',
+        String(this.port),
+        ...(this.args.includes('-js') ? ['-sd', this.folder] : []),
+        ...this.args,
+      ],
+      { stdio: ['ignore', 'ignore', 'pipe'] },
+    )
     let said = ''
     await new Promise<void>((resolve, reject) => {
       this.process?.stderr?.on('data', (chunk: Buffer) => {

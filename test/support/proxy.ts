@@ -26,7 +26,10 @@ export class StallingProxy {
       const upstream = connect(port, '127.0.0.1')
       this.upstreams.add(upstream)
       for (const end of [socket, upstream]) this.sockets.add(end)
-      for (const [one, other] of [[socket, upstream], [upstream, socket]] as const) {
+      for (const [one, other] of [
+        [socket, upstream],
+        [upstream, socket],
+      ] as const) {
         one.on('error', () => other.destroy())
         one.on('close', () => other.destroy())
       }

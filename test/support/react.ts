@@ -8,7 +8,10 @@ interface Slot {
   cleanUp?: CleanUp
 }
 
-/** As much of React as the documents' hooks need: state, references, callbacks, effects; rendering again when state changed. */
+/**
+ * As much of React as the documents' hooks need: state, references, callbacks, effects; rendering again when state
+ * changed.
+ */
 export class TestReact {
   private component: (() => void) | undefined
   private readonly slots: Slot[] = []

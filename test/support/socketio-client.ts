@@ -2,7 +2,11 @@ import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket
 import { token as mint } from './broker.ts'
 import { eventually } from './client.ts'
 
-export const TRANSPORTS = { websocket: ['websocket'], polling: ['polling'], 'polling, then websocket': ['polling', 'websocket'] } as const
+export const TRANSPORTS = {
+  websocket: ['websocket'],
+  polling: ['polling'],
+  'polling, then websocket': ['polling', 'websocket'],
+} as const
 
 export interface SocketIoOptions {
   /** Null: none. */
@@ -23,7 +27,16 @@ export interface Arrival {
 
 /** What `socket.io-client` keeps under the names of its own code. */
 interface Insides {
-  readonly io: { readonly engine: { readonly id: string; readonly transport: { readonly name: string; readonly ws: { readonly _socket: { pause(): void; resume(): void } }; doPoll(): void } } }
+  readonly io: {
+    readonly engine: {
+      readonly id: string
+      readonly transport: {
+        readonly name: string
+        readonly ws: { readonly _socket: { pause(): void; resume(): void } }
+        doPoll(): void
+      }
+    }
+  }
 }
 
 /** The real Socket.IO client in one namespace, on a connection of its own: keeps all that it got. */
@@ -35,7 +48,10 @@ export class SocketIoClient {
   readonly refusals: (Error & { data?: unknown })[] = []
 
   /** @param address `http://host:port/namespace` */
-  constructor(address: string, { token = mint(), auth = {}, query = '', transports, options = {} }: SocketIoOptions = {}) {
+  constructor(
+    address: string,
+    { token = mint(), auth = {}, query = '', transports, options = {} }: SocketIoOptions = {},
+  ) {
     this.socket = io(`${address}${query}`, {
       auth: { ...(token === null ? undefined : { token }), ...auth },
       ...(transports === undefined ? undefined : { transports: [...transports] }),
@@ -57,7 +73,8 @@ export class SocketIoClient {
   /** Resolves once it has connected that many times. */
   async connected(times = 1): Promise<this> {
     await eventually(() => {
-      if (this.connects.length === 0 && this.refusals.length > 0 && !this.socket.active) throw new Error(`refused: ${this.refusals[0]?.message}`)
+      if (this.connects.length === 0 && this.refusals.length > 0 && !this.socket.active)
+        throw new Error(`refused: ${this.refusals[0]?.message}`)
       return this.connects.length >= times && this.socket.connected
     })
     return this
@@ -78,7 +95,9 @@ export class SocketIoClient {
 
   /** Stored events, in order: those whose last argument is the position that their first one names too. */
   get events(): Arrival['args'][0][] {
-    return this.arrivals.filter(({ args }) => args.length > 1 && args[0]?.id !== undefined && args[0].id === args[args.length - 1]).map(({ args }) => args[0])
+    return this.arrivals
+      .filter(({ args }) => args.length > 1 && args[0]?.id !== undefined && args[0].id === args[args.length - 1])
+      .map(({ args }) => args[0])
   }
 
   /** The `n` of the events' data. */
@@ -98,7 +117,9 @@ export class SocketIoClient {
 
   async until(fits: () => boolean, timeoutMs = 60_000): Promise<void> {
     await eventually(fits, timeoutMs).catch((error: Error) => {
-      throw new Error(`${error.message}; it got ${this.arrivals.length} events, the last ${JSON.stringify(this.arrivals.slice(-2))?.slice(0, 1_000)}; connected ${JSON.stringify(this.connects)}, disconnected ${this.disconnects}`)
+      throw new Error(
+        `${error.message}; it got ${this.arrivals.length} events, the last ${JSON.stringify(this.arrivals.slice(-2))?.slice(0, 1_000)}; connected ${JSON.stringify(this.connects)}, disconnected ${this.disconnects}`,
+      )
     })
   }
 

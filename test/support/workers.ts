@@ -25,7 +25,10 @@ export function runs(pid: number): boolean {
 }
 
 /** A broker with workers, on a NATS of its own; none of its processes is left behind. */
-export async function startWorkers(t: Test, env: Record<string, string | number> = {}): Promise<{ nats: TestNats; broker: TestBroker }> {
+export async function startWorkers(
+  t: Test,
+  env: Record<string, string | number> = {},
+): Promise<{ nats: TestNats; broker: TestBroker }> {
   const nats = await TestNats.start()
   t.teardown(() => nats.stop())
   const broker = await TestBroker.start({ NATS_URL: nats.url, WORKERS, ...env })

@@ -4,14 +4,15 @@ import { type Dialect, subscriptionOf } from './dialect.ts'
 const LF = 10
 
 /**
- * Centrifugo's bidirectional protocol in JSON: a frame holds one message a line; an empty object is a ping, and its answer.
- * https://centrifugal.dev/docs/transports/client_protocol
+ * Centrifugo's bidirectional protocol in JSON: a frame holds one message a line; an empty object is a ping, and its
+ * answer. https://centrifugal.dev/docs/transports/client_protocol
  */
 export function centrifugo(target: Target): Dialect {
   const hear = (connection: Parameters<Dialect['opened']>[0], message: string) => {
     if (message === '{}') connection.sendText('{}')
     else if (message.includes('"error":')) connection.refuse(message.slice(0, 300))
-    else if (message.startsWith('{"id":1,')) connection.sendText(`{"id":2,"subscribe":{"channel":"${subscriptionOf(target, connection)}"}}`)
+    else if (message.startsWith('{"id":1,'))
+      connection.sendText(`{"id":2,"subscribe":{"channel":"${subscriptionOf(target, connection)}"}}`)
     else if (message.startsWith('{"id":2,')) connection.ready()
   }
   return {

@@ -17,7 +17,10 @@ export interface Dialect {
   visit?(connection: Connection, room: string, on: boolean): void
   /** Sends a command that is answered, and one that others hear. */
   talk?(connection: Connection, room: string): void
-  /** A text or binary frame. It calls `connection.event` for each event in it, and `connection.ready` once events will come. */
+  /**
+   * A text or binary frame. It calls `connection.event` for each event in it, and `connection.ready` once events will
+   * come.
+   */
   frame(connection: Connection, bytes: Buffer, start: number, end: number): void
 }
 

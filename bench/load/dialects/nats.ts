@@ -51,7 +51,12 @@ export function nats(target: Target): Dialect {
   function hear(connection: Connection, line: string): void {
     if (line.startsWith('PING')) connection.sendBinary(Buffer.from('PONG\r\n'))
     else if (line.startsWith('PONG')) connection.ready()
-    else if (line.startsWith('INFO')) connection.sendBinary(Buffer.from(`CONNECT {"verbose":false,"pedantic":false,"lang":"bench","version":"1","protocol":1}\r\nSUB ${subscriptionOf(target, connection)} 1\r\nPING\r\n`))
+    else if (line.startsWith('INFO'))
+      connection.sendBinary(
+        Buffer.from(
+          `CONNECT {"verbose":false,"pedantic":false,"lang":"bench","version":"1","protocol":1}\r\nSUB ${subscriptionOf(target, connection)} 1\r\nPING\r\n`,
+        ),
+      )
     else if (line.startsWith('-ERR')) connection.refuse(line)
   }
 }

@@ -12,7 +12,8 @@ export function roomcast(target: Target): Dialect {
       if (target.subscribe === undefined) return connection.ready()
       const { position } = connection
       const data = subscriptionOf(target, connection)
-      const since = position === undefined ? data : `${data.slice(0, -1)}${data === '{}' ? '' : ','}"since":"${position}"}`
+      const since =
+        position === undefined ? data : `${data.slice(0, -1)}${data === '{}' ? '' : ','}"since":"${position}"}`
       if (binary) connection.sendBinary(msgpackCommand(JSON.parse(since)))
       else connection.sendText(`{"type":"subscribe","data":${since}}`)
     },

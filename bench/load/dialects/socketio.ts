@@ -2,7 +2,10 @@ import { eventPrefix } from '../../workload.ts'
 import type { Target } from '../target.ts'
 import { type Dialect, subscriptionOf } from './dialect.ts'
 
-/** Engine.IO 4: `0` open, `2` ping, `3` pong, `4` message; Socket.IO 5 in it: `0` CONNECT, `2` EVENT, `3` ACK, `4` CONNECT_ERROR. */
+/**
+ * Engine.IO 4: `0` open, `2` ping, `3` pong, `4` message; Socket.IO 5 in it: `0` CONNECT, `2` EVENT, `3` ACK, `4`
+ * CONNECT_ERROR.
+ */
 export function socketIo(target: Target): Dialect {
   const { namespace = '/', welcomes, subscribe } = target
   const event = eventPrefix(namespace).slice(0, -1)

@@ -14,7 +14,12 @@ export interface Event {
 }
 
 /** Calls back with each event of a subject: the least that a peer of Roomcast does with NATS. */
-export async function subscribeEvents(url: string, subject: string, type: string, onEvent: (event: Event) => void): Promise<void> {
+export async function subscribeEvents(
+  url: string,
+  subject: string,
+  type: string,
+  onEvent: (event: Event) => void,
+): Promise<void> {
   const nc = await connect({ servers: url })
   let events = 0
   nc.subscribe(subject, {

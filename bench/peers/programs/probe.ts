@@ -18,7 +18,10 @@ export interface Probe {
 /** Called with options, Node 20 empties the space for new objects and no more. */
 const collect = (globalThis as { gc?: () => void }).gc
 
-/** Where a server has workers, the bench's child alone answers: theirs are calls of the server's own. They collect on a signal. */
+/**
+ * Where a server has workers, the bench's child alone answers: theirs are calls of the server's own. They collect on a
+ * signal.
+ */
 if (process.env.BENCH_PID !== String(process.ppid)) process.on('SIGUSR2', () => void settle())
 else answerCalls<Probe>({ settle })
 

@@ -7,7 +7,16 @@ import { sayPort, subscribeEvents } from './events.ts'
  * Roomcast does, to whoever connects, and keeps no promise about them.
  */
 
-const { NATS_URL = '', SUBJECT = '', TYPE = '', SOCKETIO_NAMESPACE, BY_MESSAGE, MAX_BACKPRESSURE_BYTES, IDLE_TIMEOUT_S, PORT = '0' } = process.env
+const {
+  NATS_URL = '',
+  SUBJECT = '',
+  TYPE = '',
+  SOCKETIO_NAMESPACE,
+  BY_MESSAGE,
+  MAX_BACKPRESSURE_BYTES,
+  IDLE_TIMEOUT_S,
+  PORT = '0',
+} = process.env
 /** Clients ask to be subscribed, as they ask Roomcast, rather than being so from the start. */
 const byMessage = BY_MESSAGE !== undefined
 const TOPIC = 't'

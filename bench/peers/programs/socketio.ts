@@ -10,7 +10,16 @@ import { sayPort, subscribeEvents } from './events.ts'
  * It does for a client what Roomcast does: checks the token, joins the rooms, welcomes; its other promises it lacks.
  */
 
-const { NATS_URL = '', SUBJECT = '', TYPE = '', SOCKETIO_NAMESPACE = '', ROOM = '', JWT_SECRET, ON_UWS, PORT = '0' } = process.env
+const {
+  NATS_URL = '',
+  SUBJECT = '',
+  TYPE = '',
+  SOCKETIO_NAMESPACE = '',
+  ROOM = '',
+  JWT_SECRET,
+  ON_UWS,
+  PORT = '0',
+} = process.env
 
 const io = new Server({ transports: ['websocket'], perMessageDeflate: false, serveClient: false })
 const verify = createVerifier({ key: JWT_SECRET as string, algorithms: ['HS256'], requiredClaims: ['sub', 'exp'] })

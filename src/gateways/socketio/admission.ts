@@ -21,10 +21,12 @@ export class Admission {
     const burst = contract.limits?.burst
     if (!burst) return
     const seconds = this.bans.secondsLeft(app, userId)
-    if (seconds > 0) throw new BrokerError('BANNED', `Too many refused events; come back in ${seconds} s`, { retry_after: seconds })
+    if (seconds > 0)
+      throw new BrokerError('BANNED', `Too many refused events; come back in ${seconds} s`, { retry_after: seconds })
     const key = `${app} ${userId}`
     const open = this.connections.get(key) ?? new Map<Connection, number>()
-    if (!open.has(connection) && open.size >= burst.connectionsPerUser) throw new BrokerError('TOO_MANY_CONNECTIONS', `A user may have ${burst.connectionsPerUser} connections`)
+    if (!open.has(connection) && open.size >= burst.connectionsPerUser)
+      throw new BrokerError('TOO_MANY_CONNECTIONS', `A user may have ${burst.connectionsPerUser} connections`)
     open.set(connection, (open.get(connection) ?? 0) + 1)
     this.connections.set(key, open)
   }

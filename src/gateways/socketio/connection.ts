@@ -87,7 +87,12 @@ export class Connection implements LaneOwner, RateState {
 
   /** No command is at work, and no client is on its way into a namespace. */
   get settled(): boolean {
-    return this.lane.idle && this.awaited === 0 && this.connecting === undefined && this.sessions.every(({ settled }) => settled)
+    return (
+      this.lane.idle &&
+      this.awaited === 0 &&
+      this.connecting === undefined &&
+      this.sessions.every(({ settled }) => settled)
+    )
   }
 
   /** Answers are to come of this, while other commands go on. */
@@ -128,7 +133,10 @@ export class Connection implements LaneOwner, RateState {
     }
   }
 
-  /** Counts a packet of any kind, pongs included. @returns false where it is one too many: the connection has ended by it */
+  /**
+   * Counts a packet of any kind, pongs included.
+   * @returns false where it is one too many: the connection has ended by it
+   */
   admitsPacket(): boolean {
     const { options, meters } = this.namespaces
     if (countPacket(this, options.packetsPerMinute, Date.now())) return true
@@ -138,10 +146,15 @@ export class Connection implements LaneOwner, RateState {
   }
 
   admitsCommand(contract: CompiledContract): boolean {
-    return countCommand(this, { perMinute: this.namespaces.commandsPerMinute(contract), warnAt: 0 }, Date.now()) !== 'refuse'
+    return (
+      countCommand(this, { perMinute: this.namespaces.commandsPerMinute(contract), warnAt: 0 }, Date.now()) !== 'refuse'
+    )
   }
 
-  /** Whoever failed too often to say who they are is taken off their namespaces, and gone. To be called once they know how it failed. */
+  /**
+   * Whoever failed too often to say who they are is taken off their namespaces, and gone. To be called once they know
+   * how it failed.
+   */
   endIfFailing(): void {
     if (this.engine.closed || !this.namespaces.options.failures.tooMany(this)) return
     for (const session of this.sessions) this.disconnect(session)
@@ -183,7 +196,10 @@ export class Connection implements LaneOwner, RateState {
     this.lane.proceed(this.engine)
   }
 
-  /** uWS dropped a frame of a native topic, and all that it held for this socket behind it: an event's, or a heartbeat's. */
+  /**
+   * uWS dropped a frame of a native topic, and all that it held for this socket behind it: an event's, or a
+   * heartbeat's.
+   */
   dropped(frame: Uint8Array): void {
     const { hub } = this.namespaces.services
     for (const session of this.sessions) {
@@ -252,7 +268,8 @@ export class Connection implements LaneOwner, RateState {
     switch (type) {
       case PacketType.EVENT:
       case PacketType.BINARY_EVENT:
-        if (typeof packet.data[0] !== 'string' || RESERVED_EVENTS.has(packet.data[0])) throw new BrokerError('INVALID_MESSAGE')
+        if (typeof packet.data[0] !== 'string' || RESERVED_EVENTS.has(packet.data[0]))
+          throw new BrokerError('INVALID_MESSAGE')
         return session.receive(packet.data[0], packet.data.slice(1), packet.id, bytes)
       case PacketType.ACK:
       case PacketType.BINARY_ACK:
@@ -275,10 +292,21 @@ export class Connection implements LaneOwner, RateState {
     if (!found) return this.refuse(name, { message: 'Invalid namespace' })
     const { namespacesMax } = this.namespaces.options
     if (this.sessions.length + (this.connecting?.size ?? 0) >= namespacesMax) {
-      return this.refuse(name, this.namespaces.refusalOf(this, found, new BrokerError('TOO_MANY_NAMESPACES', `A connection may be in ${namespacesMax} namespaces (MAX_NAMESPACES_PER_CONNECTION)`)))
+      return this.refuse(
+        name,
+        this.namespaces.refusalOf(
+          this,
+          found,
+          new BrokerError(
+            'TOO_MANY_NAMESPACES',
+            `A connection may be in ${namespacesMax} namespaces (MAX_NAMESPACES_PER_CONNECTION)`,
+          ),
+        ),
+      )
     }
     // The first is part of the handshake.
-    if (this.engine.connected && !this.admitsCommand(found.contract)) return this.refuse(name, this.namespaces.refusalOf(this, found, new BrokerError('RATE_LIMITED')))
+    if (this.engine.connected && !this.admitsCommand(found.contract))
+      return this.refuse(name, this.namespaces.refusalOf(this, found, new BrokerError('RATE_LIMITED')))
     if (this.lane.run(this.engine, bytes, () => this.enter(found, (data ?? {}) as Record<string, unknown>))) return
     this.connecting ??= new Set()
     this.connecting.add(name)

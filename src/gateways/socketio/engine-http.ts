@@ -13,7 +13,10 @@ export const FAULTS = {
   version: '{"code":5,"message":"Unsupported protocol version"}',
 } as const
 
-/** What writes the answer to a request, with the headers that its origin needs. @param closes whether its connection is not to be kept */
+/**
+ * What writes the answer to a request, with the headers that its origin needs.
+ * @param closes whether its connection is not to be kept
+ */
 export function answerFor(req: HttpRequest, origins: readonly string[], closes: () => boolean): Answer {
   const origin = req.getHeader('origin')
   const cors = origin !== '' && allowsOrigin(origins, origin)
@@ -22,8 +25,15 @@ export function answerFor(req: HttpRequest, origins: readonly string[], closes: 
     res.cork(() => {
       res.writeStatus(status).writeHeader('Content-Type', type).writeHeader('Cache-Control', 'no-store')
       if (cors) {
-        res.writeHeader('Access-Control-Allow-Origin', origin).writeHeader('Access-Control-Allow-Credentials', 'true').writeHeader('Vary', 'Origin')
-        if (status.startsWith('204')) res.writeHeader('Access-Control-Allow-Methods', 'GET, POST').writeHeader('Access-Control-Allow-Headers', 'Content-Type, Authorization').writeHeader('Access-Control-Max-Age', '600')
+        res
+          .writeHeader('Access-Control-Allow-Origin', origin)
+          .writeHeader('Access-Control-Allow-Credentials', 'true')
+          .writeHeader('Vary', 'Origin')
+        if (status.startsWith('204'))
+          res
+            .writeHeader('Access-Control-Allow-Methods', 'GET, POST')
+            .writeHeader('Access-Control-Allow-Headers', 'Content-Type, Authorization')
+            .writeHeader('Access-Control-Max-Age', '600')
       }
       res.end(body, closes())
     })
@@ -37,8 +47,9 @@ interface Body {
 }
 
 /**
- * Bytes of bodies that are on their way in, of all requests together. Past the limit those of sessions that are nobody's give way, the
- * oldest first: what means to be a CONNECT is there in a moment, and whoever sends all but the last byte takes the place of others like it.
+ * Bytes of bodies that are on their way in, of all requests together. Past the limit those of sessions that are
+ * nobody's give way, the oldest first: what means to be a CONNECT is there in a moment, and whoever sends all but the
+ * last byte takes the place of others like it.
  */
 export class BodyBudget {
   private readonly bytesMax: number
@@ -77,7 +88,14 @@ export class BodyBudget {
  * @param aborted called where the client went away
  * @param done gets the body, or the status by which it is refused
  */
-export function readBody(res: HttpResponse, bytesMax: number, budget: BodyBudget, yields: boolean, aborted: () => void, done: (body: Buffer | string) => void): void {
+export function readBody(
+  res: HttpResponse,
+  bytesMax: number,
+  budget: BodyBudget,
+  yields: boolean,
+  aborted: () => void,
+  done: (body: Buffer | string) => void,
+): void {
   const chunks: Buffer[] = []
   let bytes = 0
   let over = false

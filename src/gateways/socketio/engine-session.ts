@@ -9,7 +9,10 @@ import { Polling } from './polling.ts'
 
 /** What stands on uWS' own socket object, from `open` on. */
 export interface EngineSocketData {
-  /** The session that the socket carries, or will carry once its probe is done; or the way to it, while it is another worker's. */
+  /**
+   * The session that the socket carries, or will carry once its probe is done; or the way to it, while it is another
+   * worker's.
+   */
   session: EngineSession | Passage
 }
 
@@ -106,7 +109,8 @@ export class EngineSession implements Peer, Counted {
     this.probe = undefined
     this.socket = socket
     this.polling = undefined
-    for (const packet of polling?.take() ?? []) socket.send(frameOf(packet), typeof packet.data !== 'string' && packet.data !== undefined)
+    for (const packet of polling?.take() ?? [])
+      socket.send(frameOf(packet), typeof packet.data !== 'string' && packet.data !== undefined)
     // A poll that is still open must not stay so.
     polling?.push({ type: 'noop' })
     polling?.flush()

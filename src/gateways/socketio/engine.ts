@@ -67,54 +67,64 @@ export class Engine implements SessionHost {
       options.onBeat()
       app.publish(topic, '2', false, false)
     })
-    app.ws<EngineSocketData>(PATH, guardSocket<EngineSocketData>('socket.io websocket', {
-      // uWS holds the parts of a message until the last one is there, of anybody's.
-      maxPayloadLength: options.payloadBytes,
-      maxBackpressure: options.backpressureBytes,
-      // The protocol's own heartbeat finds dead connections.
-      idleTimeout: 0,
-      sendPingsAutomatically: false,
-      upgrade: (res, req, context) => this.upgrade(res, req, context),
-      open: (ws) => {
-        const session = this.arriving as EngineSession | Passage
-        ws.getUserData().session = session
-        if (session instanceof Passage) this.passages?.open(ws, session)
-        else if (session.polling) openProbe(session, ws, options.upgradeTimeoutMs)
-        else {
-          session.socket = ws
-          ws.subscribe(this.heartbeat.topicOf(session))
-          ws.send(this.openPacket(session, '[]'))
-        }
-      },
-      message: (ws, frame, binary) => {
-        const { session } = ws.getUserData()
-        if (session instanceof Passage) this.passages?.receive(ws, session, frame, binary)
-        else if (session.socket === ws) this.receive(session, frame, binary)
-        else if (session.probe === ws) this.receiveProbe(session, ws, frame)
-      },
-      dropped: (ws, frame) => {
-        const { session } = ws.getUserData()
-        if (session instanceof EngineSession && session.socket === ws) session.connection.dropped(new Uint8Array(frame))
-      },
-      drain: (ws) => {
-        const { session } = ws.getUserData()
-        if (session instanceof EngineSession && session.socket === ws) session.connection.drained()
-      },
-      close: (ws) => {
-        const { session } = ws.getUserData()
-        if (session instanceof Passage) this.passages?.closed(session)
-        else if (session.socket === ws) {
-          session.socket = undefined
-          session.ended()
-        } else if (session.probe === ws) session.probe = undefined
-      },
-    }))
+    app.ws<EngineSocketData>(
+      PATH,
+      guardSocket<EngineSocketData>('socket.io websocket', {
+        // uWS holds the parts of a message until the last one is there, of anybody's.
+        maxPayloadLength: options.payloadBytes,
+        maxBackpressure: options.backpressureBytes,
+        // The protocol's own heartbeat finds dead connections.
+        idleTimeout: 0,
+        sendPingsAutomatically: false,
+        upgrade: (res, req, context) => this.upgrade(res, req, context),
+        open: (ws) => {
+          const session = this.arriving as EngineSession | Passage
+          ws.getUserData().session = session
+          if (session instanceof Passage) this.passages?.open(ws, session)
+          else if (session.polling) openProbe(session, ws, options.upgradeTimeoutMs)
+          else {
+            session.socket = ws
+            ws.subscribe(this.heartbeat.topicOf(session))
+            ws.send(this.openPacket(session, '[]'))
+          }
+        },
+        message: (ws, frame, binary) => {
+          const { session } = ws.getUserData()
+          if (session instanceof Passage) this.passages?.receive(ws, session, frame, binary)
+          else if (session.socket === ws) this.receive(session, frame, binary)
+          else if (session.probe === ws) this.receiveProbe(session, ws, frame)
+        },
+        dropped: (ws, frame) => {
+          const { session } = ws.getUserData()
+          if (session instanceof EngineSession && session.socket === ws)
+            session.connection.dropped(new Uint8Array(frame))
+        },
+        drain: (ws) => {
+          const { session } = ws.getUserData()
+          if (session instanceof EngineSession && session.socket === ws) session.connection.drained()
+        },
+        close: (ws) => {
+          const { session } = ws.getUserData()
+          if (session instanceof Passage) this.passages?.closed(session)
+          else if (session.socket === ws) {
+            session.socket = undefined
+            session.ended()
+          } else if (session.probe === ws) session.probe = undefined
+        },
+      }),
+    )
     const get = guardRequest('polling', (res, req) => this.get(res, req))
     const post = guardRequest('polling', (res, req) => this.post(res, req))
     app.get(PATH, get)
     app.post(PATH, post)
-    app.options(PATH, guardRequest('polling', (res, req) => this.answerFor(req)(res, '204 No Content', 'text/plain', '')))
-    app.any(PATH, guardRequest('polling', (res, req) => this.refuse(res, req, FAULTS.method)))
+    app.options(
+      PATH,
+      guardRequest('polling', (res, req) => this.answerFor(req)(res, '204 No Content', 'text/plain', '')),
+    )
+    app.any(
+      PATH,
+      guardRequest('polling', (res, req) => this.refuse(res, req, FAULTS.method)),
+    )
     if (!options.relay) return
     const { to, path } = options.relay
     to.app.get(path, get)
@@ -173,7 +183,12 @@ export class Engine implements SessionHost {
     if (sid === null) {
       const address = this.addressOf(res, req)
       if (!this.admits(address)) return this.refuse(res, req, FAULTS.forbidden)
-      answer(res, '200 OK', 'text/plain; charset=UTF-8', this.openPacket(this.open(query, true, address), '["websocket"]'))
+      answer(
+        res,
+        '200 OK',
+        'text/plain; charset=UTF-8',
+        this.openPacket(this.open(query, true, address), '["websocket"]'),
+      )
       return
     }
     const owner = this.ownerOf(sid)
@@ -220,16 +235,23 @@ export class Engine implements SessionHost {
       return
     }
     session.posting = true
-    readBody(res, this.options.payloadBytes, this.options.bodies, session.connection.isNobodys, () => session.ended(), (body) => {
-      if (typeof body === 'string') {
-        answer(res, body, 'text/plain', '')
-        return session.discard()
-      }
-      session.posting = false
-      if (session.closed) return answer(res, '400 Bad Request', 'application/json', FAULTS.sid)
-      answer(res, '200 OK', 'text/html', 'ok')
-      this.receivePayload(session, body.toString())
-    })
+    readBody(
+      res,
+      this.options.payloadBytes,
+      this.options.bodies,
+      session.connection.isNobodys,
+      () => session.ended(),
+      (body) => {
+        if (typeof body === 'string') {
+          answer(res, body, 'text/plain', '')
+          return session.discard()
+        }
+        session.posting = false
+        if (session.closed) return answer(res, '400 Bad Request', 'application/json', FAULTS.sid)
+        answer(res, '200 OK', 'text/html', 'ok')
+        this.receivePayload(session, body.toString())
+      },
+    )
   }
 
   /** Passes a request on to the worker that has its session. */
@@ -245,11 +267,20 @@ export class Engine implements SessionHost {
     const send = (body?: Buffer) => {
       passed = relay.to.pass(owner, method, path, origin === '' ? {} : { origin }, body)
       // Where it fails its worker is gone, and the session with it.
-      const outcome = passed.answer.catch((): RelayAnswer => ({ status: '400 Bad Request', type: 'application/json', body: FAULTS.sid }))
-      finishGuarded('polling', res, outcome.then(({ status, type, body }) => answer(res, status, type, body)))
+      const outcome = passed.answer.catch(
+        (): RelayAnswer => ({ status: '400 Bad Request', type: 'application/json', body: FAULTS.sid }),
+      )
+      finishGuarded(
+        'polling',
+        res,
+        outcome.then(({ status, type, body }) => answer(res, status, type, body)),
+      )
     }
     // Whose it is its own worker knows.
-    if (method === 'post') return readBody(res, this.options.payloadBytes, this.options.bodies, true, abort, (body) => (typeof body === 'string' ? answer(res, body, 'text/plain', '') : send(body)))
+    if (method === 'post')
+      return readBody(res, this.options.payloadBytes, this.options.bodies, true, abort, (body) =>
+        typeof body === 'string' ? answer(res, body, 'text/plain', '') : send(body),
+      )
     res.onAborted(() => {
       res.aborted = true
       abort()
@@ -306,7 +337,12 @@ export class Engine implements SessionHost {
   }
 
   /** A session that was another worker's, on the WebSocket that came here. */
-  private adopt({ sid, address }: Passage, socket: EngineSocket, token: string | null, packets: readonly Packet[]): EngineSession {
+  private adopt(
+    { sid, address }: Passage,
+    socket: EngineSocket,
+    token: string | null,
+    packets: readonly Packet[],
+  ): EngineSession {
     // When it was pinged last is not known here, so it is soon.
     const session = this.add(new EngineSession(this, sid, this.heartbeat.turn + 1, true, token), address, true)
     for (const packet of packets) session.polling?.push(packet)
@@ -363,7 +399,8 @@ export class Engine implements SessionHost {
     if (transport !== 'polling' && transport !== 'websocket') return FAULTS.transport
     if (!allowsOrigin(this.options.origins, req.getHeader('origin'))) return FAULTS.forbidden
     if (transport !== wanted) return FAULTS.request
-    if (sid !== null && !this.sessions.has(sid) && !this.farewells.has(sid) && this.ownerOf(sid) === undefined) return FAULTS.sid
+    if (sid !== null && !this.sessions.has(sid) && !this.farewells.has(sid) && this.ownerOf(sid) === undefined)
+      return FAULTS.sid
     return version === '4' ? undefined : FAULTS.version
   }
 

@@ -13,8 +13,8 @@ const BEATS = 20
 const TOPICS = Array.from({ length: BEATS }, (_, beat) => `beat/${beat}`)
 
 /**
- * The heartbeat of all sessions of a port, by one timer: in each part of the interval the sessions that opened in it are
- * pinged, WebSockets by one native publish. No timer per connection.
+ * The heartbeat of all sessions of a port, by one timer: in each part of the interval the sessions that opened in it
+ * are pinged, WebSockets by one native publish. No timer per connection.
  */
 export class Heartbeat {
   private readonly publish: (topic: string) => void

@@ -22,7 +22,10 @@ export interface MovedNamespace {
 /** Over so long is spread what sessions that come back all at once write. */
 const RENEWAL_SPREAD_MS = 600_000
 
-/** When the rooms of a session that came back or moved are to be written again: when that was done last is not known here. */
+/**
+ * When the rooms of a session that came back or moved are to be written again: when that was done last is not known
+ * here.
+ */
 export function renewalMs(openedMs: number): number {
   return openedMs + Math.random() * RENEWAL_SPREAD_MS
 }

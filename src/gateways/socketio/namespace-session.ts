@@ -47,7 +47,15 @@ export class NamespaceSession extends Session implements Caller, Askable {
    * @param identity undefined: it authenticates later
    * @param recovered undefined: it begins from now on
    */
-  constructor(namespaces: Namespaces, namespace: Namespace, connection: Connection, identity: Identity | undefined, auth: Readonly<Record<string, unknown>>, pid: string, recovered: Recovered | undefined) {
+  constructor(
+    namespaces: Namespaces,
+    namespace: Namespace,
+    connection: Connection,
+    identity: Identity | undefined,
+    auth: Readonly<Record<string, unknown>>,
+    pid: string,
+    recovered: Recovered | undefined,
+  ) {
     super(namespace.contract.audience, namespace.wire, '', connection.engine, connection.engine.order)
     this.contract = namespace.contract
     this.namespaces = namespaces
@@ -152,7 +160,11 @@ export class NamespaceSession extends Session implements Caller, Askable {
       type,
       data: args[0] ?? {},
       args,
-      ...(ackId === undefined ? undefined : { acknowledge: (values: readonly unknown[]) => this.connection.send(PacketType.ACK, this.name, values, ackId) }),
+      ...(ackId === undefined
+        ? undefined
+        : {
+            acknowledge: (values: readonly unknown[]) => this.connection.send(PacketType.ACK, this.name, values, ackId),
+          }),
     }
     if (!this.admits(command)) return
     this.connection.lane.run(this.connection.engine, bytes, () => {
@@ -163,7 +175,9 @@ export class NamespaceSession extends Session implements Caller, Askable {
 
   ask(type: string, data: unknown, timeoutMs: number): Promise<readonly unknown[]> {
     this.questions ??= new Questions()
-    return this.questions.ask(timeoutMs, (id) => this.connection.send(PacketType.EVENT, this.name, data === undefined ? [type] : [type, data], id))
+    return this.questions.ask(timeoutMs, (id) =>
+      this.connection.send(PacketType.EVENT, this.name, data === undefined ? [type] : [type, data], id),
+    )
   }
 
   /** The client acknowledged what it was asked. */
@@ -199,7 +213,10 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const failure = { code, message, ...(details === undefined ? undefined : { details }) }
     const { failed, lateAuthentication: late } = this.namespace.endpoint
     const answer = command && failed?.(failure, command)
-    const usual = late && code === 'AUTH_MISSING' ? late.refused(failure, command) : (answer?.message ?? (failed ? undefined : { type: 'error', data: failure }))
+    const usual =
+      late && code === 'AUTH_MISSING'
+        ? late.refused(failure, command)
+        : (answer?.message ?? (failed ? undefined : { type: 'error', data: failure }))
     if (instead ?? usual) this.emit((instead ?? usual) as Message)
     // Last, so that whoever waits for it has been told why.
     if (answer?.acknowledgement) command?.acknowledge?.(answer.acknowledgement)
@@ -217,7 +234,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
       if (!this.closed) this.renew({ ...identity, claims })
       return claims
     } catch (error) {
-      if (!this.closed && error instanceof BrokerError && (error.row.http === 401 || error.code === 'ACCESS_DENIED')) this.end(error)
+      if (!this.closed && error instanceof BrokerError && (error.row.http === 401 || error.code === 'ACCESS_DENIED'))
+        this.end(error)
       throw error
     }
   }
@@ -236,7 +254,12 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const late = this.namespace.endpoint.lateAuthentication !== undefined
     this.renewMs = recovery.renewalMs(Math.random())
     this.losses = recovery.losses
-    await recovery.keep(this.pid, { userId: this.userId, rooms: this.groups.map(({ room }) => room.name), places: placeState(this, services), ...(late ? { identity: this.identity } : undefined) })
+    await recovery.keep(this.pid, {
+      userId: this.userId,
+      rooms: this.groups.map(({ room }) => room.name),
+      places: placeState(this, services),
+      ...(late ? { identity: this.identity } : undefined),
+    })
   }
 
   /** Its connection can hold native topics now. */
@@ -261,9 +284,15 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const late = this.namespace.endpoint.lateAuthentication
     if (this.authenticated) {
       if (this.claims.exp * 1000 <= nowMs) return this.end(new BrokerError('AUTH_EXPIRED'))
-      if (this.renewMs <= nowMs || (this.renewMs !== NEVER && this.losses !== this.namespaces.recovery.losses)) runGuarded('recovery', () => this.remember())
+      if (this.renewMs <= nowMs || (this.renewMs !== NEVER && this.losses !== this.namespaces.recovery.losses))
+        runGuarded('recovery', () => this.remember())
     } else if (late && nowMs - this.openedMs >= late.timeoutMs) {
-      if (late.ended) this.emit(late.ended(failureOf(new BrokerError('AUTH_MISSING', `Nobody authenticated within ${late.timeoutMs / 1000} s`))))
+      if (late.ended)
+        this.emit(
+          late.ended(
+            failureOf(new BrokerError('AUTH_MISSING', `Nobody authenticated within ${late.timeoutMs / 1000} s`)),
+          ),
+        )
       this.connection.disconnect(this)
     }
   }
@@ -299,7 +328,12 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const { hub, log } = services
     const { endpoint } = this.namespace
     const first = endpoint.welcome?.(this)
-    if (first) this.connection.sendText(PacketType.EVENT, this.name, eventValues(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq)))
+    if (first)
+      this.connection.sendText(
+        PacketType.EVENT,
+        this.name,
+        eventValues(first, log.position(this.recovered?.sinceSeq ?? hub.liveSeq)),
+      )
     // Who logs out and in again is welcomed again.
     if (!endpoint.lateAuthentication) this.auth = WELCOMED
     const own = this.ownRooms()
@@ -313,8 +347,12 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const { namespaces, namespace, contract, connection } = this
     try {
       const identity = await namespaces.identify(late, data)
-      const kept = this.authenticated ? [] : ((await permittedRooms(contract, identity.claims, this.recovered?.rooms ?? [], namespaces.services.source)) ?? [])
-      if (this.authenticated && this.userId !== identity.claims.sub) throw new BrokerError('AUTH_FAILED', 'This connection is another user\'s; log out first')
+      const kept = this.authenticated
+        ? []
+        : ((await permittedRooms(contract, identity.claims, this.recovered?.rooms ?? [], namespaces.services.source)) ??
+          [])
+      if (this.authenticated && this.userId !== identity.claims.sub)
+        throw new BrokerError('AUTH_FAILED', "This connection is another user's; log out first")
       if (this.closed) return
       const { claims } = identity
       try {
@@ -338,7 +376,8 @@ export class NamespaceSession extends Session implements Caller, Askable {
       if (anew) this.enter(this.recovered === undefined ? [] : kept)
       await this.remember()
       acknowledge?.([{ status: 'success' }])
-      for (const early of this.early?.take() ?? []) if (!this.closed) await dispatch(this, early, namespaces.services, namespaces.meters)
+      for (const early of this.early?.take() ?? [])
+        if (!this.closed) await dispatch(this, early, namespaces.services, namespaces.meters)
     } catch (error) {
       const failure = failureOf(error)
       namespaces.meters.error(failure.code)
@@ -355,13 +394,19 @@ export class NamespaceSession extends Session implements Caller, Askable {
     this.claims = identity.claims
     this.userId = identity.claims.sub
     this.unfollow?.()
-    this.unfollow = identity.key === undefined ? undefined : this.namespaces.sessions.follow(identity.key, (change) => this.changed(change))
+    this.unfollow =
+      identity.key === undefined
+        ? undefined
+        : this.namespaces.sessions.follow(identity.key, (change) => this.changed(change))
   }
 
-  /** Goes on with other claims. @throws BrokerError AUTH_FAILED, ACCESS_DENIED where they are another user's, or do not let it be here */
+  /**
+   * Goes on with other claims.
+   * @throws BrokerError AUTH_FAILED, ACCESS_DENIED where they are another user's, or do not let it be here
+   */
   private renew(identity: Identity): void {
     const { claims } = identity
-    if (claims.sub !== this.userId) throw new BrokerError('AUTH_FAILED', 'The session is another user\'s now')
+    if (claims.sub !== this.userId) throw new BrokerError('AUTH_FAILED', "The session is another user's now")
     this.namespaces.checkAccess(this.namespace, claims)
     this.identity = identity
     if (!isDeepStrictEqual(claims, this.claims)) renewClient(this, claims, this.namespaces.services)
@@ -386,7 +431,11 @@ export class NamespaceSession extends Session implements Caller, Askable {
     const { lateAuthentication: late, expired, refusal } = this.namespace.endpoint
     const failure = failureOf(error)
     this.namespaces.meters.error(failure.code)
-    this.emit(late ? (late.ended ?? late.refused)(failure) : (expired?.(failure) ?? { type: 'connection_error', data: refusal?.(failure) ?? failure }))
+    this.emit(
+      late
+        ? (late.ended ?? late.refused)(failure)
+        : (expired?.(failure) ?? { type: 'connection_error', data: refusal?.(failure) ?? failure }),
+    )
     this.connection.disconnect(this)
   }
 

@@ -85,7 +85,17 @@ export class Namespaces {
   /** Those that clients are in. */
   private readonly used = new Map<string, Namespace>()
 
-  constructor(app: TemplatedApp, contracts: readonly CompiledContract[], services: Services, meters: Meters, recovery: Recovery, bans: Bans, verify: (token: string | undefined) => Claims, sessions: Sessions, options: NamespacesOptions) {
+  constructor(
+    app: TemplatedApp,
+    contracts: readonly CompiledContract[],
+    services: Services,
+    meters: Meters,
+    recovery: Recovery,
+    bans: Bans,
+    verify: (token: string | undefined) => Claims,
+    sessions: Sessions,
+    options: NamespacesOptions,
+  ) {
     this.app = app
     this.services = services
     this.meters = meters
@@ -96,7 +106,11 @@ export class Namespaces {
     this.options = options
     this.laneLimits = { fullBytes: options.backpressureBytes, waitingBytes: options.waitingBytes }
     this.patterns = contracts.flatMap((contract) =>
-      contract.contract.endpoints.flatMap((endpoint) => (endpoint.transport === 'socketio' ? [{ pattern: namespacePattern(endpoint.namespace), endpoint, contract }] : [])),
+      contract.contract.endpoints.flatMap((endpoint) =>
+        endpoint.transport === 'socketio'
+          ? [{ pattern: namespacePattern(endpoint.namespace), endpoint, contract }]
+          : [],
+      ),
     )
     this.engine = new Engine(app, {
       ...options,
@@ -137,7 +151,11 @@ export class Namespaces {
   }
 
   /** Lets a client into a namespace, or says why not. A promise where it wants to recover. */
-  admit(connection: Connection, namespace: Namespace, auth: Record<string, unknown>): NamespaceSession | Refusal | Promise<Entrance> {
+  admit(
+    connection: Connection,
+    namespace: Namespace,
+    auth: Record<string, unknown>,
+  ): NamespaceSession | Refusal | Promise<Entrance> {
     try {
       const claims = this.claimsOf(namespace.endpoint, connection, auth)
       const presented = claims && { claims }
@@ -148,10 +166,17 @@ export class Namespaces {
     }
   }
 
-  private async recover(connection: Connection, namespace: Namespace, pid: string, auth: Record<string, unknown>, presented: Identity | undefined): Promise<Entrance> {
+  private async recover(
+    connection: Connection,
+    namespace: Namespace,
+    pid: string,
+    auth: Record<string, unknown>,
+    presented: Identity | undefined,
+  ): Promise<Entrance> {
     const found = await this.recovery.find(pid, auth.offset, presented?.claims.sub, () => connection.engine.closed)
     const identity = presented ?? (await this.identityOf(namespace, found))
-    const rooms = identity && (await permittedRooms(namespace.contract, identity.claims, found?.rooms ?? [], this.services.source))
+    const rooms =
+      identity && (await permittedRooms(namespace.contract, identity.claims, found?.rooms ?? [], this.services.source))
     // Where it is not known yet who it is, its rooms are looked at then.
     const recovered = found && identity ? rooms && { ...found, rooms } : found
     const { pid: _pid, offset: _offset, ...own } = auth
@@ -165,7 +190,14 @@ export class Namespaces {
   }
 
   /** @throws BrokerError where it may not be in the namespace */
-  private enter(connection: Connection, namespace: Namespace, auth: Record<string, unknown>, identity: Identity | undefined, pid = '', recovered?: Recovered): NamespaceSession {
+  private enter(
+    connection: Connection,
+    namespace: Namespace,
+    auth: Record<string, unknown>,
+    identity: Identity | undefined,
+    pid = '',
+    recovered?: Recovered,
+  ): NamespaceSession {
     if (identity) {
       this.checkAccess(namespace, identity.claims)
       this.admitUser(connection, namespace, identity.claims.sub)
@@ -173,7 +205,15 @@ export class Namespaces {
     }
     // While this one was looked up, others may have opened the namespace: there is one wire for all of them.
     const current = this.used.get(namespace.name) ?? namespace
-    return new NamespaceSession(this, current, connection, identity, auth, recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq, identity?.claims.sub) : pid, recovered)
+    return new NamespaceSession(
+      this,
+      current,
+      connection,
+      identity,
+      auth,
+      recovered === undefined ? this.recovery.issue(this.services.hub.liveSeq, identity?.claims.sub) : pid,
+      recovered,
+    )
   }
 
   /** A session that was another worker's. */
@@ -213,7 +253,8 @@ export class Namespaces {
   /** Ends sessions whose token has expired. */
   sweep(nowMs: number): void {
     this.recovery.sweep()
-    for (const { connection } of this.engine.sessions.values()) for (const session of connection.sessions) session.sweep(nowMs)
+    for (const { connection } of this.engine.sessions.values())
+      for (const session of connection.sessions) session.sweep(nowMs)
   }
 
   /** Sends everybody away, spread evenly over the time. */
@@ -222,7 +263,8 @@ export class Namespaces {
     const sessions = [...this.engine.sessions.values()]
     const startMs = Date.now()
     for (let index = 0; index < sessions.length; ) {
-      while (index < sessions.length && (index * drainMs) / sessions.length <= Date.now() - startMs) sessions[index++]?.close()
+      while (index < sessions.length && (index * drainMs) / sessions.length <= Date.now() - startMs)
+        sessions[index++]?.close()
       if (index < sessions.length) await new Promise((resolve) => setTimeout(resolve, 20))
     }
     this.engine.stop()
@@ -234,11 +276,18 @@ export class Namespaces {
     this.meters.error(failure.code)
     if (error instanceof BrokerError && error.row.http === 401) this.options.failures.count(connection)
     const data = endpoint.refusal?.(failure)
-    return { message: endpoint.refusalMessage?.(failure) ?? failure.message, ...(data === undefined ? undefined : { data }) }
+    return {
+      message: endpoint.refusalMessage?.(failure) ?? failure.message,
+      ...(data === undefined ? undefined : { data }),
+    }
   }
 
   /** @returns undefined where the client may say later who it is */
-  private claimsOf(endpoint: SocketIoEndpoint, connection: Connection, auth: Record<string, unknown>): Claims | undefined {
+  private claimsOf(
+    endpoint: SocketIoEndpoint,
+    connection: Connection,
+    auth: Record<string, unknown>,
+  ): Claims | undefined {
     if (endpoint.anonymous) return ANONYMOUS
     const token = auth.token ?? connection.token ?? undefined
     if (token === undefined && endpoint.lateAuthentication) return undefined
@@ -250,11 +299,15 @@ export class Namespaces {
     const { credential, userId } = (late.credential ?? tokenIn)(data)
     const text = typeof credential === 'string' ? credential : undefined
     const identity = late.sessions ? await this.sessions.identify(text) : { claims: this.verify(text) }
-    if (userId !== undefined && userId !== null && userId !== identity.claims.sub) throw new BrokerError('AUTH_FAILED', 'The token is not this user\'s')
+    if (userId !== undefined && userId !== null && userId !== identity.claims.sub)
+      throw new BrokerError('AUTH_FAILED', "The token is not this user's")
     return identity
   }
 
-  /** Who a client was that authenticated by a command and comes back. @returns undefined where that is over: it may say anew who it is */
+  /**
+   * Who a client was that authenticated by a command and comes back.
+   * @returns undefined where that is over: it may say anew who it is
+   */
   private async identityOf({ endpoint }: Namespace, recovered: Recovered | undefined): Promise<Identity | undefined> {
     if (!endpoint.lateAuthentication || !recovered?.identity) return undefined
     return this.sessions.refresh(recovered.identity).catch(() => undefined)
@@ -268,10 +321,19 @@ export class Namespaces {
       id: `sio${name}`,
       format: 'socketio',
       binary: false,
-      encodeEvent: (event, position) => encodeSocketIoEvent(prefix, event.type, handlerArguments({ ...event }, position), position),
+      encodeEvent: (event, position) =>
+        encodeSocketIoEvent(prefix, event.type, handlerArguments({ ...event }, position), position),
       encodeMessage: (message) => encodeSocketIoMessage(prefix, message),
       publish: (topic, frame) => this.app.publish(topic, frame, false, false),
     }
-    return { name, parameter, endpoint, contract, wire, sessions: 0, sent: (frame) => start.equals(frame.subarray(0, start.length)) }
+    return {
+      name,
+      parameter,
+      endpoint,
+      contract,
+      wire,
+      sessions: 0,
+      sent: (frame) => start.equals(frame.subarray(0, start.length)),
+    }
   }
 }

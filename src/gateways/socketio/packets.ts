@@ -3,9 +3,9 @@ import { checkPlain } from '../../plain.ts'
 import { BrokerError } from '../../errors.ts'
 
 /**
- * Socket.IO packets without attachments, which almost all are, as Engine.IO text messages: `4` message, then
- * type, namespace unless it is `/`, acknowledgement id, JSON (socket.io-protocol, "Packet encoding"). Packets with attachments
- * are socket.io-parser's.
+ * Socket.IO packets without attachments, which almost all are, as Engine.IO text messages: `4` message, then type,
+ * namespace unless it is `/`, acknowledgement id, JSON (socket.io-protocol, "Packet encoding"). Packets with
+ * attachments are socket.io-parser's.
  */
 
 const SLASH = 47

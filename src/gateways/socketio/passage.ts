@@ -24,7 +24,12 @@ export interface PassageOptions {
   readonly payloadBytes: number
   readonly sessionOf: (sid: string) => EngineSession | undefined
   /** Makes a session of this worker, with the packets that wait, on its WebSocket. */
-  readonly adopt: (passage: Passage, socket: EngineSocket, token: string | null, packets: readonly Packet[]) => EngineSession
+  readonly adopt: (
+    passage: Passage,
+    socket: EngineSocket,
+    token: string | null,
+    packets: readonly Packet[],
+  ) => EngineSession
   readonly receive: (session: EngineSession, frame: ArrayBuffer, binary: boolean) => void
   readonly connections: Connections
 }
@@ -62,8 +67,8 @@ export class Passage implements Counted {
 
 /**
  * Moves long-polling sessions between workers: a client's WebSocket comes to whichever worker the kernel picks, and its
- * session follows it there, so that from then on its events are native publishes. `probe` ends its polls where it is, once
- * no command of it is at work; `take` hands it over; `taken` lets it go.
+ * session follows it there, so that from then on its events are native publishes. `probe` ends its polls where it is,
+ * once no command of it is at work; `take` hands it over; `taken` lets it go.
  */
 export class Passages {
   private readonly options: PassageOptions
@@ -72,13 +77,20 @@ export class Passages {
     this.options = options
     const { relay, path, sessionOf } = options
     const route = (verb: string, act: (session: EngineSession) => Promise<string | undefined> | string | undefined) =>
-      relay.app.post(`${path}/${verb}`, guardRequest('handoff', (res, req) => {
-        const session = sessionOf(req.getQuery('sid') ?? '')
-        res.onAborted(() => {
-          res.aborted = true
-        })
-        finishGuarded('handoff', res, Promise.resolve(session && act(session)).then((body) => answer(res, body)))
-      }))
+      relay.app.post(
+        `${path}/${verb}`,
+        guardRequest('handoff', (res, req) => {
+          const session = sessionOf(req.getQuery('sid') ?? '')
+          res.onAborted(() => {
+            res.aborted = true
+          })
+          finishGuarded(
+            'handoff',
+            res,
+            Promise.resolve(session && act(session)).then((body) => answer(res, body)),
+          )
+        }),
+      )
     route('probe', (session) => this.release(session))
     route('take', (session) => this.handOver(session))
     route('taken', (session) => {
@@ -187,7 +199,9 @@ export class Passages {
   }
 }
 
-/** Ends the session's polls, one after another, as long as it is to change over: its client waits for the last to end. */
+/**
+ * Ends the session's polls, one after another, as long as it is to change over: its client waits for the last to end.
+ */
 export function releasePolls(session: EngineSession, wanted: () => boolean): void {
   if (session.closed || !wanted()) return
   if (session.polling?.polled) session.polling.push({ type: 'noop' })
@@ -196,7 +210,8 @@ export function releasePolls(session: EngineSession, wanted: () => boolean): voi
 
 /** Its commands are answered: what is at work here could not answer from elsewhere. */
 async function settled(session: EngineSession): Promise<void> {
-  while (session.leaving && !session.closed && !session.connection.settled) await new Promise((resolve) => setTimeout(resolve, SETTLE_MS))
+  while (session.leaving && !session.closed && !session.connection.settled)
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS))
 }
 
 function answer(res: HttpResponse, body: string | undefined): void {

@@ -3,8 +3,8 @@ import type { EngineSession, EngineSocket } from './engine-session.ts'
 import { releasePolls } from './passage.ts'
 
 /**
- * A WebSocket that is to take over from long-polling: `2probe` → `3probe`, then `5` (engine.io-protocol, "Upgrade"). It has
- * one timer, from its opening on, so that one that says nothing does not keep its session from trying again.
+ * A WebSocket that is to take over from long-polling: `2probe` → `3probe`, then `5` (engine.io-protocol, "Upgrade"). It
+ * has one timer, from its opening on, so that one that says nothing does not keep its session from trying again.
  */
 export function openProbe(session: EngineSession, socket: EngineSocket, timeoutMs: number): void {
   session.probe = socket

@@ -17,6 +17,12 @@ export function queryOf(given: string | null): Query {
   const text = given ?? ''
   if (last?.text === text) return last
   const query = new URLSearchParams(text)
-  last = { text, transport: query.get('transport'), version: query.get('EIO'), sid: query.get('sid'), token: query.get('token') }
+  last = {
+    text,
+    transport: query.get('transport'),
+    version: query.get('EIO'),
+    sid: query.get('sid'),
+    token: query.get('token'),
+  }
   return last
 }

@@ -34,7 +34,8 @@ export class Questions {
    */
   ask(timeoutMs: number, send: (id: number) => void): Promise<readonly unknown[]> {
     return new Promise((resolve, reject) => {
-      if (this.open.size >= OPEN_MAX) throw new BrokerError('RATE_LIMITED', `The client has ${OPEN_MAX} questions to answer already`)
+      if (this.open.size >= OPEN_MAX)
+        throw new BrokerError('RATE_LIMITED', `The client has ${OPEN_MAX} questions to answer already`)
       const id = this.nextId++
       const late = after('question', timeoutMs, () => {
         this.open.delete(id)

@@ -11,7 +11,10 @@ import { randomId } from './random-id.ts'
 const BUCKET = 'roomcast_recovery'
 /** How long a session's rooms are kept after they were last written. */
 const KEPT_MS = 24 * 3_600_000
-/** A connected session's rooms are written again after this time, and up to a part of it sooner, so that they are not all written at once. */
+/**
+ * A connected session's rooms are written again after this time, and up to a part of it sooner, so that they are not
+ * all written at once.
+ */
 const RENEW_MS = 6 * 3_600_000
 const RENEW_SPREAD = 0.25
 /** A private id: nonce, whose it is, the position and the time at which it was given. */
@@ -25,7 +28,10 @@ const UNWRITTEN_MAX = 100_000
 const WRITES_A_SWEEP = 200
 /** What is larger no store takes, however often it is tried. */
 const KEPT_BYTES_MAX = 524_288
-/** A client that comes back while the store is out of reach waits so long for it, as raw clients do, before it begins anew: a cluster's elections end sooner. */
+/**
+ * A client that comes back while the store is out of reach waits so long for it, as raw clients do, before it begins
+ * anew: a cluster's elections end sooner.
+ */
 const WAIT_MS = 25_000
 const WAIT_STEP_MS = 250
 
@@ -87,9 +93,11 @@ export class Recovery {
     if (this.writing) return
     this.writing = true
     runGuarded('recovery', () =>
-      this.writeAgain().catch(() => {}).finally(() => {
-        this.writing = false
-      }),
+      this.writeAgain()
+        .catch(() => {})
+        .finally(() => {
+          this.writing = false
+        }),
     )
   }
 
@@ -118,8 +126,9 @@ export class Recovery {
   }
 
   /**
-   * The public id that belongs to a private one; the same on every broker. A digest: clients choose private ids of which nothing is kept, and
-   * none of them may come to the public id of somebody else, by which services know and ask them.
+   * The public id that belongs to a private one; the same on every broker. A digest: clients choose private ids of
+   * which nothing is kept, and none of them may come to the public id of somebody else, by which services know and ask
+   * them.
    */
   sidOf(pid: string): string {
     return createHash('sha256').update(pid).digest('base64url').slice(0, SID_LENGTH)
@@ -149,9 +158,15 @@ export class Recovery {
   /**
    * @param userId undefined: not known yet
    * @param gone whether the client has left meanwhile
-   * @returns undefined where nothing is to be recovered: an unknown id, another user's, history that is gone, or a store that stays out of reach
+   * @returns undefined where nothing is to be recovered: an unknown id, another user's, history that is gone, or a
+   *   store that stays out of reach
    */
-  async find(pid: unknown, offset: unknown, userId: string | undefined, gone: () => boolean = () => false): Promise<Recovered | undefined> {
+  async find(
+    pid: unknown,
+    offset: unknown,
+    userId: string | undefined,
+    gone: () => boolean = () => false,
+  ): Promise<Recovered | undefined> {
     const [, mark, issuedAt = '', issuedMs] = (typeof pid === 'string' && PID.exec(pid)) || []
     const position = parsePosition(typeof offset === 'string' ? offset : issuedAt)
     if (!position || typeof pid !== 'string') return undefined
@@ -166,7 +181,12 @@ export class Recovery {
     }
   }
 
-  private async lookUp(pid: string, { epoch, seq }: Position, issuedMs: number, userId: string | undefined): Promise<Recovered | undefined> {
+  private async lookUp(
+    pid: string,
+    { epoch, seq }: Position,
+    issuedMs: number,
+    userId: string | undefined,
+  ): Promise<Recovered | undefined> {
     const [bounds, state] = await Promise.all([this.log.recentBounds(seq), this.stateOf(pid)])
     if (epoch !== bounds.epoch || seq > bounds.lastSeq || seq + 1 < bounds.firstSeq) return undefined
     if (state === undefined && !(await this.wouldBeKept(seq, issuedMs))) return undefined
@@ -182,13 +202,14 @@ export class Recovery {
     if (entry === undefined) return undefined
     const { userId, rooms, places, identity } = JSON.parse(Buffer.from(entry.value).toString()) as KeptState
     if (userId === SPOILT.userId) return SPOILT
-    if (typeof userId !== 'string' || !Array.isArray(rooms) || !rooms.every((room) => typeof room === 'string')) throw new Error('no state')
+    if (typeof userId !== 'string' || !Array.isArray(rooms) || !rooms.every((room) => typeof room === 'string'))
+      throw new Error('no state')
     return { userId, rooms, places, ...(identity === undefined ? undefined : { identity }) }
   }
 
   /**
-   * Whether what a session was in would still be kept, had anything been: then nothing was, and it has the rooms that it has by connecting.
-   * It was connected when its id was given and when it got the event of its position.
+   * Whether what a session was in would still be kept, had anything been: then nothing was, and it has the rooms that
+   * it has by connecting. It was connected when its id was given and when it got the event of its position.
    */
   private async wouldBeKept(seq: number, issuedMs: number): Promise<boolean> {
     const keptSinceMs = Math.max(this.bornMs, this.now() - KEPT_MS + RENEW_MS)
@@ -204,8 +225,8 @@ function isOutOfReach(error: unknown): boolean {
 const SPOILT: KeptState = { userId: '', rooms: [], places: undefined }
 
 /**
- * Tells that a private id is another user's, also where nothing was kept of the session. A mark, not a proof (FNV-1a): what
- * a client gets to see is decided by its claims.
+ * Tells that a private id is another user's, also where nothing was kept of the session. A mark, not a proof (FNV-1a):
+ * what a client gets to see is decided by its claims.
  */
 function ownerMark(userId = ''): string {
   let hash = 0x811c9dc5

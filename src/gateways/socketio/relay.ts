@@ -22,8 +22,8 @@ export interface Relayed {
 }
 
 /**
- * The kernel hands a client's next request to any worker, but a long-polling session lives in one: its id names that one,
- * and the others pass its requests on, over a Unix socket that each worker listens on.
+ * The kernel hands a client's next request to any worker, but a long-polling session lives in one: its id names that
+ * one, and the others pass its requests on, over a Unix socket that each worker listens on.
  */
 export class Relay {
   /** What the other workers ask this one. */
@@ -58,7 +58,13 @@ export class Relay {
   }
 
   /** Passes a request on. Its answer fails where there is no such worker (any more). */
-  pass(owner: number, method: 'get' | 'post', path: string, headers: Readonly<Record<string, string>> = {}, body: Uint8Array | undefined = undefined): Relayed {
+  pass(
+    owner: number,
+    method: 'get' | 'post',
+    path: string,
+    headers: Readonly<Record<string, string>> = {},
+    body: Uint8Array | undefined = undefined,
+  ): Relayed {
     try {
       return this.send(owner, method, path, headers, body)
     } catch (error) {
@@ -67,16 +73,34 @@ export class Relay {
     }
   }
 
-  private send(owner: number, method: 'get' | 'post', path: string, headers: Readonly<Record<string, string>>, body: Uint8Array | undefined): Relayed {
+  private send(
+    owner: number,
+    method: 'get' | 'post',
+    path: string,
+    headers: Readonly<Record<string, string>>,
+    body: Uint8Array | undefined,
+  ): Relayed {
     // A connection of its own for each: one that is kept may be closed just when it is used again.
-    const passing = request({ socketPath: this.pathOf(owner), agent: false, method: method.toUpperCase(), path, headers: { ...headers, 'content-length': body?.byteLength ?? 0 } })
+    const passing = request({
+      socketPath: this.pathOf(owner),
+      agent: false,
+      method: method.toUpperCase(),
+      path,
+      headers: { ...headers, 'content-length': body?.byteLength ?? 0 },
+    })
     const answer = new Promise<RelayAnswer>((resolve, reject) => {
       passing.once('error', reject)
       passing.once('response', (response) => {
         const chunks: Buffer[] = []
         response.on('data', (chunk: Buffer) => chunks.push(chunk))
         response.once('error', reject)
-        response.once('end', () => resolve({ status: `${response.statusCode} ${response.statusMessage}`, type: response.headers['content-type'] ?? 'text/plain', body: Buffer.concat(chunks).toString() }))
+        response.once('end', () =>
+          resolve({
+            status: `${response.statusCode} ${response.statusMessage}`,
+            type: response.headers['content-type'] ?? 'text/plain',
+            body: Buffer.concat(chunks).toString(),
+          }),
+        )
       })
     })
     passing.end(body)

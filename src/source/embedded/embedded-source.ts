@@ -2,7 +2,17 @@ import { randomBytes } from 'node:crypto'
 import { BrokerError } from '../../errors.ts'
 import { reportFault, soon } from '../../guarded.ts'
 import type { StoredMessage } from '../../log/event.ts'
-import { type Answer, type Bounds, type Consumption, EVENT_SUBJECTS, type KeyValue, type PublishOptions, type ReadPart, type Sink, type Source } from '../source.ts'
+import {
+  type Answer,
+  type Bounds,
+  type Consumption,
+  EVENT_SUBJECTS,
+  type KeyValue,
+  type PublishOptions,
+  type ReadPart,
+  type Sink,
+  type Source,
+} from '../source.ts'
 import { EmbeddedKeyValue } from './embedded-kv.ts'
 
 /** Window of deduplication by message id, as JetStream's default. */
@@ -38,7 +48,11 @@ export class EmbeddedSource implements Source {
     return reader
   }
 
-  async read(afterSeq: number, limit: number, { subject = EVENT_SUBJECTS, upToSeq = this.lastSeq, bytes = Number.POSITIVE_INFINITY }: ReadPart = {}): Promise<StoredMessage[]> {
+  async read(
+    afterSeq: number,
+    limit: number,
+    { subject = EVENT_SUBJECTS, upToSeq = this.lastSeq, bytes = Number.POSITIVE_INFINITY }: ReadPart = {},
+  ): Promise<StoredMessage[]> {
     const found: StoredMessage[] = []
     const start = subject.endsWith('>') ? subject.slice(0, -1) : undefined
     let size = 0
@@ -52,7 +66,11 @@ export class EmbeddedSource implements Source {
     return found
   }
 
-  async publish(subject: string, body: Uint8Array, { messageId, msgpack = false }: PublishOptions = {}): Promise<number> {
+  async publish(
+    subject: string,
+    body: Uint8Array,
+    { messageId, msgpack = false }: PublishOptions = {},
+  ): Promise<number> {
     const timeMs = Date.now()
     const before = messageId === undefined ? undefined : this.remembered(messageId, timeMs)
     if (before !== undefined) return before
@@ -70,7 +88,11 @@ export class EmbeddedSource implements Source {
   /** There are no services but what this process serves itself. */
   async request(subject: string, body: Uint8Array): Promise<Uint8Array> {
     const answer = this.served.get(subject)
-    if (!answer) throw new BrokerError('SERVICE_UNAVAILABLE', 'No service answers here: the embedded source has none. Set NATS_URL to reach services')
+    if (!answer)
+      throw new BrokerError(
+        'SERVICE_UNAVAILABLE',
+        'No service answers here: the embedded source has none. Set NATS_URL to reach services',
+      )
     const reply = await answer(body)
     if (reply === undefined) throw new BrokerError('TIMEOUT')
     return reply

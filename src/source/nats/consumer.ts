@@ -1,4 +1,12 @@
-import { AckPolicy, type Consumer, DeliverPolicy, type JetStreamClient, type JetStreamManager, type JsMsg, nanos } from 'nats'
+import {
+  AckPolicy,
+  type Consumer,
+  DeliverPolicy,
+  type JetStreamClient,
+  type JetStreamManager,
+  type JsMsg,
+  nanos,
+} from 'nats'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
 
 /** The server forgets a consumer that nobody asked for so long: one whose broker was killed. */
@@ -19,10 +27,16 @@ export interface OpenConsumer {
 }
 
 /**
- * Makes a consumer of what follows `afterSeq`. Not the ordered one of nats.js: that one makes itself anew behind our back, for ever and in silence
- * on a stream that allows no consumer, and its faults reach nobody.
+ * Makes a consumer of what follows `afterSeq`. Not the ordered one of nats.js: that one makes itself anew behind our
+ * back, for ever and in silence on a stream that allows no consumer, and its faults reach nobody.
  */
-export async function openConsumer(js: JetStreamClient, jsm: JetStreamManager, stream: string, subject: string, afterSeq: number): Promise<OpenConsumer> {
+export async function openConsumer(
+  js: JetStreamClient,
+  jsm: JetStreamManager,
+  stream: string,
+  subject: string,
+  afterSeq: number,
+): Promise<OpenConsumer> {
   const info = await jsm.consumers.add(stream, {
     ack_policy: AckPolicy.None,
     deliver_policy: DeliverPolicy.StartSequence,
@@ -50,8 +64,9 @@ export interface Delivered {
 const dots: number[] = []
 
 /**
- * Reads `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<nanoseconds>.<pending>`, or the longer form, which has
- * domain and account before the stream. nats.js does so too (`info`), but makes a dozen objects of it for each message.
+ * Reads `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<nanoseconds>.<pending>`, or
+ * the longer form, which has domain and account before the stream. nats.js does so too (`info`), but makes a dozen
+ * objects of it for each message.
  * @throws where it is another subject: whoever may publish to our inbox can send what is no message of a stream
  */
 export function deliveredFrom(message: JsMsg): Delivered {
@@ -63,7 +78,12 @@ export function deliveredFrom(message: JsMsg): Delivered {
   const beforeTime = dots[first + 2] as number
   const beforePending = dots[first + 3] as number
   const seq = Number(reply.slice((dots[first] as number) + 1, beforeDeliverySeq))
-  if (!reply.startsWith('$JS.ACK.') || (dots.length !== DOTS_SHORT && dots.length < DOTS_LONG) || !Number.isSafeInteger(seq)) throw new Error('this is no message of a stream')
+  if (
+    !reply.startsWith('$JS.ACK.') ||
+    (dots.length !== DOTS_SHORT && dots.length < DOTS_LONG) ||
+    !Number.isSafeInteger(seq)
+  )
+    throw new Error('this is no message of a stream')
   return {
     seq,
     deliverySeq: Number(reply.slice(beforeDeliverySeq + 1, beforeTime)),
@@ -77,13 +97,17 @@ export function storedFrom(message: JsMsg, { seq, timeMs }: Delivered): StoredMe
     seq,
     timeMs,
     subject: message.subject,
-    // A copy: the client's view would keep the whole network chunk alive in the ring. (`slice` of a Buffer is a view, too.)
+    // A copy: the client's view would keep the whole network chunk alive in the ring. (`slice` of a Buffer is a view,
+    // too.)
     body: Buffer.from(message.data),
     msgpack: contentTypeOf(message) === MSGPACK_TYPE,
   }
 }
 
-/** nats.js reads headers as they are asked for, and throws at names that it would not write. Such a message says nothing of its body. */
+/**
+ * nats.js reads headers as they are asked for, and throws at names that it would not write. Such a message says nothing
+ * of its body.
+ */
 function contentTypeOf(message: JsMsg): string | undefined {
   try {
     return message.headers?.get('Content-Type')

@@ -8,13 +8,15 @@ import { deliveredFrom, HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom 
 import { boundsOf, ensureStream, firstSeqAt, type StreamOptions, timeOf, unreadable } from './stream.ts'
 
 /**
- * What the server may have on its way to us: so many messages, and about so many bytes. The server can count bytes itself (`max_bytes`), but 2.9 stalls
- * on it, so we choose the number of messages by their mean size: the stream's at first, then that of what arrives.
- * A server cuts off who has 64 MB waiting.
+ * What the server may have on its way to us: so many messages, and about so many bytes. The server can count bytes
+ * itself (`max_bytes`), but 2.9 stalls on it, so we choose the number of messages by their mean size: the stream's at
+ * first, then that of what arrives. A server cuts off who has 64 MB waiting.
  */
 const IN_FLIGHT_MESSAGES = 2_000
 const IN_FLIGHT_BYTES = 8 * 1024 * 1024
-/** The mean has become so many times greater, or less, than the number was chosen for: the next consumer gets another. */
+/**
+ * The mean has become so many times greater, or less, than the number was chosen for: the next consumer gets another.
+ */
 const OVER = 4
 const UNDER = 16
 const MEAN_OF_MESSAGES = 64
@@ -22,10 +24,16 @@ const RETRY_MS = 250
 const RETRY_MS_MAX = 2_000
 /** A reason that stays is told again after so long. */
 const TOLD_AGAIN_MS = 60_000
-/** A stream that ends before what was read is taken to be cut short once it has done so for this long: a new leader in a cluster may be late. */
+/**
+ * A stream that ends before what was read is taken to be cut short once it has done so for this long: a new leader in a
+ * cluster may be late.
+ */
 const CUT_SHORT_MS = 2_000
 const SILENT = 'the server fell silent'
-/** A stream that holds other subjects as well has gaps all the time: between two looks passes so much, and what comes meanwhile waits. */
+/**
+ * A stream that holds other subjects as well has gaps all the time: between two looks passes so much, and what comes
+ * meanwhile waits.
+ */
 const GAP_LOOK_MS = 20
 /** More than this does not wait for a look: it is read once more. */
 const HELD_BYTES_MAX = 64 * 1024 * 1024
@@ -47,16 +55,20 @@ export interface NatsConsumptionOptions {
 }
 
 /**
- * One consumer after another, each starting behind the last position seen: an outage, a server's restart, a consumer that is gone or silent, or a
- * pause ends one, and the next goes on without a gap. What arrives twice is dropped by its sequence. Where sequences are missing, the
- * stream is asked whether it still reaches back to them: then they were deleted one by one, otherwise they are lost.
+ * One consumer after another, each starting behind the last position seen: an outage, a server's restart, a consumer
+ * that is gone or silent, or a pause ends one, and the next goes on without a gap. What arrives twice is dropped by its
+ * sequence. Where sequences are missing, the stream is asked whether it still reaches back to them: then they were
+ * deleted one by one, otherwise they are lost.
  */
 export class NatsConsumption implements Consumption {
   /** Why it does not read at the moment; undefined while it does, or is paused. */
   trouble: string | undefined = 'the stream is not read yet'
   private readonly options: NatsConsumptionOptions
   private lastSeq: number
-  /** The last message that was read, and when it was stored: a stream that has another one there was cut short, and has grown again. */
+  /**
+   * The last message that was read, and when it was stored: a stream that has another one there was cut short, and has
+   * grown again.
+   */
   private read: { readonly seq: number; readonly timeMs: number } | undefined
   private epoch = ''
   private stopped = false
@@ -152,15 +164,26 @@ export class NatsConsumption implements Consumption {
     // All of it comes again.
     this.held = undefined
     this.given = 0
-    this.inFlightMax = Math.max(1, Math.min(IN_FLIGHT_MESSAGES, Math.floor(IN_FLIGHT_BYTES / Math.max(this.meanBytes, 1))))
-    const { consumer } = await openConsumer(js, jsm, stream.name, EVENT_SUBJECTS, this.lastSeq).catch((error: unknown) => {
-      throw unreadable(stream.name, error)
-    })
+    this.inFlightMax = Math.max(
+      1,
+      Math.min(IN_FLIGHT_MESSAGES, Math.floor(IN_FLIGHT_BYTES / Math.max(this.meanBytes, 1))),
+    )
+    const { consumer } = await openConsumer(js, jsm, stream.name, EVENT_SUBJECTS, this.lastSeq).catch(
+      (error: unknown) => {
+        throw unreadable(stream.name, error)
+      },
+    )
     this.replace(consumer)
     this.trouble = undefined
     if (this.stopped || this.paused || !this.options.connected()) return
     // nats.js writes into these options: they are this consumer's alone.
-    const messages = await consumer.consume({ max_messages: this.inFlightMax, expires: PULL_EXPIRES_MS, idle_heartbeat: HEARTBEAT_MS, abort_on_missing_resource: true, callback: (message) => this.arrive(message) })
+    const messages = await consumer.consume({
+      max_messages: this.inFlightMax,
+      expires: PULL_EXPIRES_MS,
+      idle_heartbeat: HEARTBEAT_MS,
+      abort_on_missing_resource: true,
+      callback: (message) => this.arrive(message),
+    })
     this.messages = messages
     runGuarded('stream status', () => stopWhenSilent(messages))
     if (this.stopped || this.paused || !this.options.connected()) messages.stop()
@@ -171,7 +194,10 @@ export class NatsConsumption implements Consumption {
     if (ended instanceof Error) throw ended
   }
 
-  /** The consumer of before goes once there is the next one: left behind, it would stay on the server for a while, one for each pause. */
+  /**
+   * The consumer of before goes once there is the next one: left behind, it would stay on the server for a while, one
+   * for each pause.
+   */
   private replace(next: Consumer | undefined): void {
     void this.consumer?.delete().catch(() => {})
     this.consumer = next
@@ -187,7 +213,12 @@ export class NatsConsumption implements Consumption {
     this.endsEarlySinceMs = 0
     const keptSeq = another ? bounds.firstSeq - 1 : await this.keptSeq(bounds)
     if (another || keptSeq < this.lastSeq) {
-      log.warn({ stream: stream.name }, another ? 'the stream is another one than before; clients with older positions are told' : 'the stream was cut short: it no longer has all that was read of it; clients are told')
+      log.warn(
+        { stream: stream.name },
+        another
+          ? 'the stream is another one than before; clients with older positions are told'
+          : 'the stream was cut short: it no longer has all that was read of it; clients are told',
+      )
       this.lastSeq = keptSeq
       this.clearSeq = 0
       this.read = undefined
@@ -213,7 +244,8 @@ export class NatsConsumption implements Consumption {
   private waitWhetherCutShort({ lastSeq }: Bounds): void {
     const now = Date.now()
     if (this.endsEarlySinceMs === 0) this.endsEarlySinceMs = now
-    if (now - this.endsEarlySinceMs < CUT_SHORT_MS) throw new Error(`it ends at ${lastSeq}, and was read up to ${this.lastSeq}`)
+    if (now - this.endsEarlySinceMs < CUT_SHORT_MS)
+      throw new Error(`it ends at ${lastSeq}, and was read up to ${this.lastSeq}`)
   }
 
   private arrive(message: JsMsg): void {
@@ -258,7 +290,11 @@ export class NatsConsumption implements Consumption {
   private measure(bytes: number): void {
     this.meanBytes += (bytes - this.meanBytes) / MEAN_OF_MESSAGES
     const inFlight = this.meanBytes * this.inFlightMax
-    if ((inFlight > IN_FLIGHT_BYTES * OVER && this.inFlightMax > 1) || (inFlight < IN_FLIGHT_BYTES / UNDER && this.inFlightMax < IN_FLIGHT_MESSAGES)) this.messages?.stop()
+    if (
+      (inFlight > IN_FLIGHT_BYTES * OVER && this.inFlightMax > 1) ||
+      (inFlight < IN_FLIGHT_BYTES / UNDER && this.inFlightMax < IN_FLIGHT_MESSAGES)
+    )
+      this.messages?.stop()
   }
 
   /** A consumer that somebody paused, or that the server forgot to serve, still sends heartbeats. */
@@ -276,7 +312,8 @@ export class NatsConsumption implements Consumption {
         else if (num_pending > 0) stalls++
         else {
           stalls = 0
-          if (bounds?.epoch === this.epoch && this.held === undefined && delivered.consumer_seq === given) this.clearSeq = bounds.lastSeq
+          if (bounds?.epoch === this.epoch && this.held === undefined && delivered.consumer_seq === given)
+            this.clearSeq = bounds.lastSeq
         }
       } catch {
         // What is wrong with the stream shows elsewhere, and at the next consumer.
@@ -290,7 +327,8 @@ export class NatsConsumption implements Consumption {
   private async lookIntoGap(held: readonly StoredMessage[]): Promise<void> {
     const { jsm, stream, log, sink } = this.options
     const waitMs = this.lookedMs + GAP_LOOK_MS - Date.now()
-    if (waitMs > 0 && !this.onlyEvents) await new Promise((resolve) => setTimeout(resolve, Math.min(waitMs, GAP_LOOK_MS)))
+    if (waitMs > 0 && !this.onlyEvents)
+      await new Promise((resolve) => setTimeout(resolve, Math.min(waitMs, GAP_LOOK_MS)))
     const bounds = await boundsOf(jsm, stream.name).catch(() => undefined)
     if (this.held !== held || this.stopped) return
     this.lookedMs = Date.now()
@@ -302,7 +340,10 @@ export class NatsConsumption implements Consumption {
       const nextSeq = Math.max(this.lastSeq, this.clearSeq) + 1
       const firstSeq = Math.min(bounds.firstSeq, message.seq)
       if (firstSeq > nextSeq) {
-        log.warn({ stream: stream.name, from: nextSeq, to: firstSeq - 1 }, 'the stream forgot events before they were read: its limits are too small; clients are told')
+        log.warn(
+          { stream: stream.name, from: nextSeq, to: firstSeq - 1 },
+          'the stream forgot events before they were read: its limits are too small; clients are told',
+        )
         sink.lost(firstSeq)
       }
       this.give(message)
@@ -310,7 +351,10 @@ export class NatsConsumption implements Consumption {
   }
 }
 
-/** Deleting the stream under a consumer tells it nothing, and a pull may be forgotten: either shows in missing heartbeats. */
+/**
+ * Deleting the stream under a consumer tells it nothing, and a pull may be forgotten: either shows in missing
+ * heartbeats.
+ */
 async function stopWhenSilent(messages: ConsumerMessages): Promise<void> {
   for await (const { type } of await messages.status()) {
     if (type === 'heartbeats_missed') messages.stop(new Error(SILENT))

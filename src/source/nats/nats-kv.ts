@@ -1,4 +1,12 @@
-import { type JetStreamClient, type JetStreamManager, type KV, type KvEntry, type KvWatchInclude, NatsError, type QueuedIterator } from 'nats'
+import {
+  type JetStreamClient,
+  type JetStreamManager,
+  type KV,
+  type KvEntry,
+  type KvWatchInclude,
+  NatsError,
+  type QueuedIterator,
+} from 'nats'
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { every, guarded, runGuarded } from '../../guarded.ts'
@@ -9,8 +17,8 @@ import { STREAM_NOT_FOUND } from './stream.ts'
 const WRONG_LAST_SEQUENCE = 10071
 const RETRY_MS = 500
 /**
- * A watch tells when it has given all that there was, unless keys run out meanwhile: then it waits for more than there is.
- * So long without one, and it has.
+ * A watch tells when it has given all that there was, unless keys run out meanwhile: then it waits for more than there
+ * is. So long without one, and it has.
  */
 const QUIET_MS = 5_000
 /** A bucket that ends before what was read of it is taken to be an older copy once it has done so for this long. */
@@ -29,7 +37,10 @@ export interface NatsKeyValueOptions {
   readonly suspect: () => Promise<void>
 }
 
-/** A NATS KV bucket. One that is lost (its store was wiped, or put back from an older copy) is made again, and its watches start anew. */
+/**
+ * A NATS KV bucket. One that is lost (its store was wiped, or put back from an older copy) is made again, and its
+ * watches start anew.
+ */
 export class NatsKeyValue implements KeyValue {
   /** Why it cannot be used at the moment. */
   trouble: string | undefined
@@ -61,7 +72,9 @@ export class NatsKeyValue implements KeyValue {
   async get(key: string): Promise<KeyValueEntry | undefined> {
     checkKey(key)
     const entry = await this.ask(() => this.kv.get(key))
-    return entry && isPut(entry) ? { key, value: entry.value, revision: entry.revision, expiresMs: entry.created.getTime() + this.ttlMs } : undefined
+    return entry && isPut(entry)
+      ? { key, value: entry.value, revision: entry.revision, expiresMs: entry.created.getTime() + this.ttlMs }
+      : undefined
   }
 
   async put(key: string, value: Uint8Array): Promise<number> {
@@ -86,12 +99,22 @@ export class NatsKeyValue implements KeyValue {
       return true
     }
     // What was deleted is gone for `get`: its marker has a revision that nobody was given.
-    return (await this.ask(() => unlessOther(this.kv.delete(key, { previousSeq: revision }).then(() => revision)))) !== undefined
+    return (
+      (await this.ask(() => unlessOther(this.kv.delete(key, { previousSeq: revision }).then(() => revision)))) !==
+      undefined
+    )
   }
 
   async watch(changed: Changed, remade?: Remade): Promise<void> {
     if (remade) this.remade.push(remade)
-    await new Promise<void>((resolve) => runGuarded(this.place, () => this.watchForEver(guarded(this.place, (entry: KvEntry) => this.pass(entry, changed)), resolve)))
+    await new Promise<void>((resolve) =>
+      runGuarded(this.place, () =>
+        this.watchForEver(
+          guarded(this.place, (entry: KvEntry) => this.pass(entry, changed)),
+          resolve,
+        ),
+      ),
+    )
   }
 
   /** The connection is back: watches start anew at once, instead of when their heartbeats have been missed. */
@@ -139,15 +162,22 @@ export class NatsKeyValue implements KeyValue {
     } catch (error) {
       if (this.closed) return
       const trouble = `the key-value bucket ${bucket} cannot be used: ${reasonOf(error)}`
-      if (this.trouble !== trouble) log.warn({ bucket, reason: reasonOf(error) }, 'a key-value bucket cannot be used, trying again')
+      if (this.trouble !== trouble)
+        log.warn({ bucket, reason: reasonOf(error) }, 'a key-value bucket cannot be used, trying again')
       this.trouble = trouble
       return
     }
     if (this.created !== created) {
-      log.warn({ bucket }, 'the key-value bucket is another one than before: it was lost and made again; what is known of it is written again')
+      log.warn(
+        { bucket },
+        'the key-value bucket is another one than before: it was lost and made again; what is known of it is written again',
+      )
       this.writeAgain((key, value) => this.kv.create(key, value))
     } else if (this.endsEarlier(lastSeq, newestRevision)) {
-      log.warn({ bucket }, 'the key-value bucket ends before what was read of it: an older copy was put back; what is known of it is written again')
+      log.warn(
+        { bucket },
+        'the key-value bucket ends before what was read of it: an older copy was put back; what is known of it is written again',
+      )
       this.writeAgain((key, value) => this.writeOver(key, value, lastSeq))
     }
   }
@@ -176,7 +206,8 @@ export class NatsKeyValue implements KeyValue {
   private async writeOver(key: string, value: Uint8Array, copyLastSeq: number): Promise<void> {
     const before = await this.kv.get(key)
     if (before === null || !isPut(before)) await this.kv.create(key, value)
-    else if (before.revision <= copyLastSeq && !Buffer.from(before.value).equals(value)) await this.kv.update(key, value, before.revision)
+    else if (before.revision <= copyLastSeq && !Buffer.from(before.value).equals(value))
+      await this.kv.update(key, value, before.revision)
   }
 
   private async takeIn(): Promise<void> {
@@ -185,7 +216,11 @@ export class NatsKeyValue implements KeyValue {
     this.ttlMs = ttl || Number.POSITIVE_INFINITY
     this.created = streamInfo.created
     const { num_replicas } = streamInfo.config
-    if (num_replicas < replicas) log.warn({ bucket, replicas: num_replicas, wanted: replicas }, `the key-value bucket has fewer replicas than wanted, so that one node's death can take it away: nats stream edit KV_${bucket} --replicas=${replicas}`)
+    if (num_replicas < replicas)
+      log.warn(
+        { bucket, replicas: num_replicas, wanted: replicas },
+        `the key-value bucket has fewer replicas than wanted, so that one node's death can take it away: nats stream edit KV_${bucket} --replicas=${replicas}`,
+      )
   }
 
   private pass(entry: KvEntry, changed: Changed): void {
@@ -222,7 +257,8 @@ export class NatsKeyValue implements KeyValue {
       } catch (error) {
         if (this.closed) return
         const reason = reasonOf(error)
-        if (reason !== told) this.options.log.warn({ bucket: this.options.bucket, reason }, 'watching a bucket failed, trying again')
+        if (reason !== told)
+          this.options.log.warn({ bucket: this.options.bucket, reason }, 'watching a bucket failed, trying again')
         told = reason
       } finally {
         clearInterval(quiet)

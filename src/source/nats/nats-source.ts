@@ -1,5 +1,17 @@
 import { readFileSync } from 'node:fs'
-import { connect, credsAuthenticator, type ConnectionOptions, ErrorCode, Events, type JetStreamClient, type JetStreamManager, type Msg, type NatsConnection, NatsError, headers } from 'nats'
+import {
+  connect,
+  credsAuthenticator,
+  type ConnectionOptions,
+  ErrorCode,
+  Events,
+  type JetStreamClient,
+  type JetStreamManager,
+  type Msg,
+  type NatsConnection,
+  NatsError,
+  headers,
+} from 'nats'
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { after, every, runGuarded } from '../../guarded.ts'
@@ -87,7 +99,9 @@ export class NatsSource implements Source {
 
   get troubles(): string[] {
     if (!this.connected) return ['NATS is out of reach']
-    return [...this.consumptions, ...this.opened, ...this.standing].map(({ trouble }) => trouble).filter((trouble) => trouble !== undefined)
+    return [...this.consumptions, ...this.opened, ...this.standing]
+      .map(({ trouble }) => trouble)
+      .filter((trouble) => trouble !== undefined)
   }
 
   async bounds(): Promise<Bounds> {
@@ -103,7 +117,15 @@ export class NatsSource implements Source {
 
   consume(afterSeq: number, sink: Sink): Consumption {
     const { stream, log } = this.options
-    const consumption = new NatsConsumption({ js: this.js, jsm: this.jsm, stream, log, sink, afterSeq, connected: () => this.up })
+    const consumption = new NatsConsumption({
+      js: this.js,
+      jsm: this.jsm,
+      stream,
+      log,
+      sink,
+      afterSeq,
+      connected: () => this.up,
+    })
     this.consumptions.add(consumption)
     return consumption
   }
@@ -112,7 +134,8 @@ export class NatsSource implements Source {
     this.mustBeUp()
     const { js, jsm, epoch } = this
     const mustBeSame = async () => {
-      if ((await this.bounds()).epoch !== epoch && epoch !== '') throw new BrokerError('SERVICE_UNAVAILABLE', 'The stream became another one meanwhile')
+      if ((await this.bounds()).epoch !== epoch && epoch !== '')
+        throw new BrokerError('SERVICE_UNAVAILABLE', 'The stream became another one meanwhile')
     }
     try {
       return await readRange({ js, jsm, stream: this.options.stream.name, afterSeq, limit, part, mustBeSame })
@@ -121,12 +144,19 @@ export class NatsSource implements Source {
     }
   }
 
-  async publish(subject: string, body: Uint8Array, { messageId, msgpack = false }: PublishOptions = {}): Promise<number> {
+  async publish(
+    subject: string,
+    body: Uint8Array,
+    { messageId, msgpack = false }: PublishOptions = {},
+  ): Promise<number> {
     this.mustBeUp()
     try {
       const header = msgpack ? headers() : undefined
       header?.set('Content-Type', MSGPACK_TYPE)
-      const ack = await this.js.publish(subject, body, { ...(messageId === undefined ? undefined : { msgID: messageId }), ...(header ? { headers: header } : undefined) })
+      const ack = await this.js.publish(subject, body, {
+        ...(messageId === undefined ? undefined : { msgID: messageId }),
+        ...(header ? { headers: header } : undefined),
+      })
       return ack.seq
     } catch (error) {
       throw translate(error)
@@ -167,7 +197,10 @@ export class NatsSource implements Source {
       const replicas = options.kvReplicas || this.streamReplicas
       const mustBeUp = () => this.mustBeUp()
       const suspect = () => this.lookAtBuckets()
-      kv = onceSettled(() => NatsKeyValue.open({ js, jsm, bucket, ttlMs, replicas, log: options.log, mustBeUp, suspect }), options.log)
+      kv = onceSettled(
+        () => NatsKeyValue.open({ js, jsm, bucket, ttlMs, replicas, log: options.log, mustBeUp, suspect }),
+        options.log,
+      )
       this.buckets.set(bucket, kv)
       kv.then(
         (opened) => this.opened.add(opened),
@@ -197,7 +230,15 @@ export class NatsSource implements Source {
 
   private listen(subject: string, heard: (message: Msg) => unknown, queue?: string): void {
     const { nc, options } = this
-    this.standing.add(new StandingSubscription({ nc, subject, heard, log: options.log, ...(queue === undefined ? undefined : { queue }) }))
+    this.standing.add(
+      new StandingSubscription({
+        nc,
+        subject,
+        heard,
+        log: options.log,
+        ...(queue === undefined ? undefined : { queue }),
+      }),
+    )
   }
 
   private async respond(message: Msg, answer: Answer): Promise<void> {
@@ -216,11 +257,14 @@ export class NatsSource implements Source {
 
   private async followStatus(): Promise<void> {
     for await (const status of this.nc.status()) {
-      // nats.js tells a subscription itself only where the server names its queue, which it does not when permissions were changed.
+      // nats.js tells a subscription itself only where the server names its queue, which it does not when permissions
+      // were changed.
       if (status.type === Events.Error && status.permissionContext !== undefined) {
         const { subject, operation } = status.permissionContext
         if (operation === 'publish') this.forbidden(subject)
-        else for (const subscription of this.standing) if (subscription.subject === subject) subscription.refused(new Error('permission denied'))
+        else
+          for (const subscription of this.standing)
+            if (subscription.subject === subject) subscription.refused(new Error('permission denied'))
       } else if (status.type === Events.Disconnect) {
         this.up = false
         if (!this.closed) this.options.log.warn('NATS lost; clients stay, reconnecting')
@@ -241,7 +285,10 @@ export class NatsSource implements Source {
     const place = subject.split('.', 2).join('.')
     if (this.forbiddenToPublish.has(place) || this.forbiddenToPublish.size === FORBIDDEN_TOLD_MAX) return
     this.forbiddenToPublish.add(place)
-    this.options.log.warn({ subject: `${place}.>` }, 'NATS lets nobody publish here; its permissions must allow it (deploy/nats.conf)')
+    this.options.log.warn(
+      { subject: `${place}.>` },
+      'NATS lets nobody publish here; its permissions must allow it (deploy/nats.conf)',
+    )
   }
 
   private async probe(): Promise<void> {
@@ -280,10 +327,21 @@ async function connectOnce({ url, creds, log }: NatsSourceOptions): Promise<Nats
     return nc
   } catch (error) {
     const shown = addresses.join(', ')
-    if (error instanceof NatsError && (error.code === ErrorCode.AuthorizationViolation || error.code === ErrorCode.AuthenticationExpired || error.isAuthError())) {
-      throw new BrokerError('SOURCE_REFUSED', `The NATS server at ${shown} refused the credentials: check NATS_CREDS, or the user and password in NATS_URL`)
+    if (
+      error instanceof NatsError &&
+      (error.code === ErrorCode.AuthorizationViolation ||
+        error.code === ErrorCode.AuthenticationExpired ||
+        error.isAuthError())
+    ) {
+      throw new BrokerError(
+        'SOURCE_REFUSED',
+        `The NATS server at ${shown} refused the credentials: check NATS_CREDS, or the user and password in NATS_URL`,
+      )
     }
-    throw new BrokerError('SOURCE_UNREACHABLE', `No NATS server answers at ${shown} (${reasonOf(error)}): check NATS_URL, and that nats-server runs`)
+    throw new BrokerError(
+      'SOURCE_UNREACHABLE',
+      `No NATS server answers at ${shown} (${reasonOf(error)}): check NATS_URL, and that nats-server runs`,
+    )
   }
 }
 
@@ -320,12 +378,24 @@ function readCreds(path: string): Uint8Array {
 }
 
 function unfit(error: unknown, url: string): BrokerError {
-  const shown = url.split(',').map((server) => withoutCredentials(server.trim())).join(', ')
+  const shown = url
+    .split(',')
+    .map((server) => withoutCredentials(server.trim()))
+    .join(', ')
   if (isUnsettled(error)) {
-    return new BrokerError('SOURCE_UNFIT', `JetStream at ${shown} does not answer, or cannot at the moment (${reasonOf(error)}): in a cluster more than half of the nodes must run and see each other, and as many as there are replicas`)
+    return new BrokerError(
+      'SOURCE_UNFIT',
+      `JetStream at ${shown} does not answer, or cannot at the moment (${reasonOf(error)}): in a cluster more than half of the nodes must run and see each other, and as many as there are replicas`,
+    )
   }
-  if (error instanceof NatsError && (error.code === ErrorCode.JetStreamNotEnabled || error.code === ErrorCode.NoResponders || error.code === '503')) {
-    return new BrokerError('SOURCE_UNFIT', `The NATS server at ${shown} has no JetStream, which keeps the events: start it with -js (or a jetstream block in its configuration)`)
+  if (
+    error instanceof NatsError &&
+    (error.code === ErrorCode.JetStreamNotEnabled || error.code === ErrorCode.NoResponders || error.code === '503')
+  ) {
+    return new BrokerError(
+      'SOURCE_UNFIT',
+      `The NATS server at ${shown} has no JetStream, which keeps the events: start it with -js (or a jetstream block in its configuration)`,
+    )
   }
   return new BrokerError('SOURCE_UNFIT', `The NATS server at ${shown} cannot hold the events: ${reasonOf(error)}`)
 }
@@ -334,7 +404,8 @@ function translate(error: unknown): BrokerError {
   if (error instanceof BrokerError) return error
   const code = error instanceof NatsError ? error.code : ''
   if (code === ErrorCode.Timeout) return new BrokerError('TIMEOUT')
-  if (code === ErrorCode.MaxPayloadExceeded) return new BrokerError('PAYLOAD_TOO_LARGE', 'NATS takes no message as large as this')
+  if (code === ErrorCode.MaxPayloadExceeded)
+    return new BrokerError('PAYLOAD_TOO_LARGE', 'NATS takes no message as large as this')
   if (code === ErrorCode.NoResponders || code === '503') return new BrokerError('SERVICE_UNAVAILABLE')
   return new BrokerError('SERVICE_UNAVAILABLE', `NATS: ${reasonOf(error)}`)
 }

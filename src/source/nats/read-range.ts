@@ -4,7 +4,10 @@ import type { StoredMessage } from '../../log/event.ts'
 import { EVENT_SUBJECTS, type ReadPart } from '../source.ts'
 import { deliveredFrom, HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom } from './consumer.ts'
 
-/** Where a reading ends at a sequence or at a size, nobody knows how many messages that is: asked for in batches that grow, few come in vain. */
+/**
+ * Where a reading ends at a sequence or at a size, nobody knows how many messages that is: asked for in batches that
+ * grow, few come in vain.
+ */
 const FIRST_BATCH = 64
 const BATCH_GROWTH = 4
 /** Consumers in a row that gave nothing before it fails. */
@@ -22,8 +25,8 @@ export interface RangeOptions {
 }
 
 /**
- * Up to `limit` messages after `afterSeq`, by consumers of its own. A consumer that ends before its time looks just like the stream's end, so the
- * end is believed only of one that had nothing to give, or has given all that it had.
+ * Up to `limit` messages after `afterSeq`, by consumers of its own. A consumer that ends before its time looks just
+ * like the stream's end, so the end is believed only of one that had nothing to give, or has given all that it had.
  * @throws BrokerError SERVICE_UNAVAILABLE where that did not happen: half a range is never returned
  */
 export async function readRange(options: RangeOptions): Promise<StoredMessage[]> {
@@ -38,7 +41,10 @@ export async function readRange(options: RangeOptions): Promise<StoredMessage[]>
 }
 
 /** Goes on behind what was found. @returns whether that was all */
-async function readOn({ js, jsm, stream, afterSeq, limit, part }: RangeOptions, found: StoredMessage[]): Promise<boolean> {
+async function readOn(
+  { js, jsm, stream, afterSeq, limit, part }: RangeOptions,
+  found: StoredMessage[],
+): Promise<boolean> {
   const { subject = EVENT_SUBJECTS, upToSeq = Number.MAX_SAFE_INTEGER, bytes = Number.POSITIVE_INFINITY } = part
   let size = found.reduce((sum, { body }) => sum + body.length, 0)
   let lastSeq = found[found.length - 1]?.seq ?? afterSeq
@@ -58,7 +64,11 @@ async function readOn({ js, jsm, stream, afterSeq, limit, part }: RangeOptions, 
       // What was stored since counts as well, but none waits for it.
       const wanted = Math.min(batch, limit - found.length, pending - given)
       let came = 0
-      for await (const message of await consumer.fetch({ max_messages: wanted, expires: PULL_EXPIRES_MS, idle_heartbeat: HEARTBEAT_MS })) {
+      for await (const message of await consumer.fetch({
+        max_messages: wanted,
+        expires: PULL_EXPIRES_MS,
+        idle_heartbeat: HEARTBEAT_MS,
+      })) {
         // The connection lost one on its way to us: from there on once more.
         const delivered = deliveredFrom(message)
         if (delivered.deliverySeq !== ++given) return false

@@ -8,8 +8,8 @@ const RETRY_MS = 500
 const NO_PEERS = 10005
 
 /**
- * Asks JetStream once its cluster has settled: for a few seconds after a node died, or while all of them start, it does not answer, or answers that
- * it cannot at the moment.
+ * Asks JetStream once its cluster has settled: for a few seconds after a node died, or while all of them start, it does
+ * not answer, or answers that it cannot at the moment.
  * @throws what it said last
  */
 export async function onceSettled<T>(ask: () => Promise<T>, log: Logger): Promise<T> {
@@ -26,7 +26,13 @@ export async function onceSettled<T>(ask: () => Promise<T>, log: Logger): Promis
   }
 }
 
-/** Nobody answered in time, or the answer was that it cannot at the moment: not that nobody is there to answer, which is how a server without JetStream shows itself. */
+/**
+ * Nobody answered in time, or the answer was that it cannot at the moment: not that nobody is there to answer, which is
+ * how a server without JetStream shows itself.
+ */
 export function isUnsettled(error: unknown): boolean {
-  return error instanceof NatsError && (error.code === ErrorCode.Timeout || error.api_error?.code === 503 || error.api_error?.err_code === NO_PEERS)
+  return (
+    error instanceof NatsError &&
+    (error.code === ErrorCode.Timeout || error.api_error?.code === 503 || error.api_error?.err_code === NO_PEERS)
+  )
 }

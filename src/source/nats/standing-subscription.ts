@@ -15,8 +15,8 @@ export interface StandingOptions {
 }
 
 /**
- * A subscription that stays. One that the server refuses, or takes away while the connection stays because permissions were changed, is no more, and
- * nobody hears of it later: it is asked for again until it is there.
+ * A subscription that stays. One that the server refuses, or takes away while the connection stays because permissions
+ * were changed, is no more, and nobody hears of it later: it is asked for again until it is there.
  */
 export class StandingSubscription {
   /** Why nothing is heard at the moment. */
@@ -38,7 +38,11 @@ export class StandingSubscription {
     if (this.closed || this.lost) return
     this.lost = true
     this.subscription.unsubscribe()
-    if (this.trouble === undefined) this.options.log.warn({ subject: this.subject, reason: reasonOf(error) }, 'NATS lets nobody listen here, trying again')
+    if (this.trouble === undefined)
+      this.options.log.warn(
+        { subject: this.subject, reason: reasonOf(error) },
+        'NATS lets nobody listen here, trying again',
+      )
     this.trouble = `nothing is heard on ${this.subject}: ${reasonOf(error)}`
     after('nats subscription', RETRY_MS, () => this.again()).unref()
   }
@@ -63,8 +67,12 @@ export class StandingSubscription {
   }
 
   private async confirm(): Promise<void> {
-    // What it is refused by comes before the answer to this. Cut off meanwhile, it is asked for once more by the next connection.
-    const answered = await this.options.nc.flush().then(() => true, () => false)
+    // What it is refused by comes before the answer to this. Cut off meanwhile, it is asked for once more by the next
+    // connection.
+    const answered = await this.options.nc.flush().then(
+      () => true,
+      () => false,
+    )
     if (this.lost || this.closed) return
     if (!answered) return void after('nats subscription', RETRY_MS, () => this.confirm()).unref()
     this.trouble = undefined

@@ -1,5 +1,17 @@
 import { createHash } from 'node:crypto'
-import { AckPolicy, DeliverPolicy, DiscardPolicy, type JetStreamClient, type JetStreamManager, NatsError, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo, nanos } from 'nats'
+import {
+  AckPolicy,
+  DeliverPolicy,
+  DiscardPolicy,
+  type JetStreamClient,
+  type JetStreamManager,
+  NatsError,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+  type StreamInfo,
+  nanos,
+} from 'nats'
 import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { type Bounds, EVENT_SUBJECTS } from '../source.ts'
@@ -32,7 +44,8 @@ const ASKED_MS = 5_000
 export const STREAM_NOT_FOUND = 10059
 
 /**
- * Creates the stream when it is missing; an existing one is left as it is, and must be one that events can be stored in and read from again.
+ * Creates the stream when it is missing; an existing one is left as it is, and must be one that events can be stored in
+ * and read from again.
  * @throws BrokerError SOURCE_UNFIT saying what to change
  */
 export async function ensureStream(jsm: JetStreamManager, options: StreamOptions, log: Logger): Promise<StreamView> {
@@ -60,15 +73,26 @@ export async function ensureStream(jsm: JetStreamManager, options: StreamOptions
     return viewOf(made)
   } catch (error) {
     if (isUnsettled(error)) throw error
-    throw new BrokerError('SOURCE_UNFIT', `The stream ${options.name} is missing and could not be made: ${reasonOf(error)} (STREAM_MAX_BYTES, STREAM_MAX_AGE_S and STREAM_REPLICAS set its size)`)
+    throw new BrokerError(
+      'SOURCE_UNFIT',
+      `The stream ${options.name} is missing and could not be made: ${reasonOf(error)} (STREAM_MAX_BYTES, STREAM_MAX_AGE_S and STREAM_REPLICAS set its size)`,
+    )
   }
 }
 
 /** Tells of settings with which events can go missing, or be refused, as the stream's owner may or may not want. */
 export async function tellOfSettings(jsm: JetStreamManager, name: string, log: Logger): Promise<void> {
   const { config } = await jsm.streams.info(name)
-  if (config.discard === DiscardPolicy.New) log.warn({ stream: name }, 'the stream refuses new events once it is full (discard: new): then publishing fails until old ones go')
-  if (config.max_msgs_per_subject > 0) log.warn({ stream: name, max_msgs_per_subject: config.max_msgs_per_subject }, 'the stream keeps only the newest events of a subject: who is behind does not get the others, and is not told')
+  if (config.discard === DiscardPolicy.New)
+    log.warn(
+      { stream: name },
+      'the stream refuses new events once it is full (discard: new): then publishing fails until old ones go',
+    )
+  if (config.max_msgs_per_subject > 0)
+    log.warn(
+      { stream: name, max_msgs_per_subject: config.max_msgs_per_subject },
+      'the stream keeps only the newest events of a subject: who is behind does not get the others, and is not told',
+    )
 }
 
 /**
@@ -88,14 +112,20 @@ export async function tryReading(js: JetStreamClient, jsm: JetStreamManager, nam
 /** Why a consumer could not be made, in words that say what to do where the server refused it. */
 export function unreadable(name: string, error: unknown): unknown {
   if (!isRefusal(error)) return error
-  return new BrokerError('SOURCE_UNFIT', `The stream ${name} lets nobody read it: ${reasonOf(error)}. Each broker process needs a consumer for live events and a few more for history (max_consumers, and the account's limits)`)
+  return new BrokerError(
+    'SOURCE_UNFIT',
+    `The stream ${name} lets nobody read it: ${reasonOf(error)}. Each broker process needs a consumer for live events and a few more for history (max_consumers, and the account's limits)`,
+  )
 }
 
 export async function boundsOf(jsm: JetStreamManager, name: string): Promise<Bounds> {
   return viewOf(await jsm.streams.info(name)).bounds
 }
 
-/** When a message was stored, ms since 1970. @returns undefined where there is none of that sequence, or nobody may ask for it */
+/**
+ * When a message was stored, ms since 1970.
+ * @returns undefined where there is none of that sequence, or nobody may ask for it
+ */
 export async function timeOf(jsm: JetStreamManager, name: string, seq: number): Promise<number | undefined> {
   try {
     return (await jsm.streams.getMessage(name, { seq })).time.getTime()
@@ -107,7 +137,14 @@ export async function timeOf(jsm: JetStreamManager, name: string, seq: number): 
 
 /** The sequence of the first message that was stored at a time or later; behind the last one where there is none. */
 export async function firstSeqAt(jsm: JetStreamManager, name: string, timeMs: number): Promise<number> {
-  const { name: consumer, delivered } = await jsm.consumers.add(name, { ack_policy: AckPolicy.None, deliver_policy: DeliverPolicy.StartTime, opt_start_time: new Date(timeMs).toISOString(), mem_storage: true, num_replicas: 1, inactive_threshold: nanos(ASKED_MS) })
+  const { name: consumer, delivered } = await jsm.consumers.add(name, {
+    ack_policy: AckPolicy.None,
+    deliver_policy: DeliverPolicy.StartTime,
+    opt_start_time: new Date(timeMs).toISOString(),
+    mem_storage: true,
+    num_replicas: 1,
+    inactive_threshold: nanos(ASKED_MS),
+  })
   await jsm.consumers.delete(name, consumer)
   return delivered.stream_seq + 1
 }
@@ -117,10 +154,18 @@ function isRefusal(error: unknown): boolean {
 }
 
 function checkFit({ name, subjects = [], retention, mirror, no_ack, sealed }: StreamConfig): void {
-  const unfit = (what: string) => new BrokerError('SOURCE_UNFIT', `The stream ${name} exists and ${what}: change it, or set STREAM_NAME to another name`)
+  const unfit = (what: string) =>
+    new BrokerError(
+      'SOURCE_UNFIT',
+      `The stream ${name} exists and ${what}: change it, or set STREAM_NAME to another name`,
+    )
   if (mirror) throw unfit(`is a mirror of ${mirror.name}, which takes no events of its own`)
-  if (!subjects.some((subject) => subject === EVENT_SUBJECTS || subject === '>' || subject.startsWith('events.'))) throw unfit(`holds ${subjects.join(', ') || 'no subjects'}, not ${EVENT_SUBJECTS}`)
-  if (retention !== RetentionPolicy.Limits) throw unfit(`keeps events only until somebody read them (retention: ${retention}), so that no second broker and no client that comes back could get them; Roomcast needs retention: limits`)
+  if (!subjects.some((subject) => subject === EVENT_SUBJECTS || subject === '>' || subject.startsWith('events.')))
+    throw unfit(`holds ${subjects.join(', ') || 'no subjects'}, not ${EVENT_SUBJECTS}`)
+  if (retention !== RetentionPolicy.Limits)
+    throw unfit(
+      `keeps events only until somebody read them (retention: ${retention}), so that no second broker and no client that comes back could get them; Roomcast needs retention: limits`,
+    )
   if (no_ack) throw unfit('does not say that an event is stored (no_ack), so that none could be acknowledged')
   if (sealed) throw unfit('is sealed and takes no events')
 }

@@ -20,35 +20,68 @@ export const contracts: PureSurface = {
   name: 'contracts',
   about: 'contracts with mistakes, checked and compiled',
   properties: {
-    'a contract is refused as such, or compiles': fc.property(fc.nat({ max: CONTRACTS.length - 1 }), seeds, (index, seed) => {
-      const random = new Random(seed)
-      accepted(mistaken(CONTRACTS[index] as Contract, random, 1 + random.int(3)))
-      return true
-    }),
-    'a name that means nothing is refused, wherever it stands': fc.property(fc.nat({ max: CONTRACTS.length - 1 }), seeds, (index, seed) => {
-      const random = new Random(seed)
-      const copy = copied(CONTRACTS[index]) as Holder
-      const holder = random.pick(structuresOf(copy))
-      const key = random.one(() => `${random.pick(Object.keys(holder))}z`, () => random.pick(MEANINGLESS))
-      Object.defineProperty(holder, key, { value: random.pick<unknown>([null, true, {}, () => true, 'x']), enumerable: true })
-      return accepted(copy) === undefined
-    }),
-    'anything is refused as a contract': fc.property(fc.anything({ withNullPrototype: true, withMap: true, withBigInt: true }), (value) => {
-      accepted(value)
-      return true
-    }),
+    'a contract is refused as such, or compiles': fc.property(
+      fc.nat({ max: CONTRACTS.length - 1 }),
+      seeds,
+      (index, seed) => {
+        const random = new Random(seed)
+        accepted(mistaken(CONTRACTS[index] as Contract, random, 1 + random.int(3)))
+        return true
+      },
+    ),
+    'a name that means nothing is refused, wherever it stands': fc.property(
+      fc.nat({ max: CONTRACTS.length - 1 }),
+      seeds,
+      (index, seed) => {
+        const random = new Random(seed)
+        const copy = copied(CONTRACTS[index]) as Holder
+        const holder = random.pick(structuresOf(copy))
+        const key = random.one(
+          () => `${random.pick(Object.keys(holder))}z`,
+          () => random.pick(MEANINGLESS),
+        )
+        Object.defineProperty(holder, key, {
+          value: random.pick<unknown>([null, true, {}, () => true, 'x']),
+          enumerable: true,
+        })
+        return accepted(copy) === undefined
+      },
+    ),
+    'anything is refused as a contract': fc.property(
+      fc.anything({ withNullPrototype: true, withMap: true, withBigInt: true }),
+      (value) => {
+        accepted(value)
+        return true
+      },
+    ),
   },
 }
 
 type Holder = Record<string, unknown>
 
-const MEANINGLESS = ['__proto__', 'constructor', 'prototype', 'hasOwnProperty', 'toString', '__defineGetter__', 'toJSON', 'then', '', '0', ' ', 'allow', 'limit'] as const
+const MEANINGLESS = [
+  '__proto__',
+  'constructor',
+  'prototype',
+  'hasOwnProperty',
+  'toString',
+  '__defineGetter__',
+  'toJSON',
+  'then',
+  '',
+  '0',
+  ' ',
+  'allow',
+  'limit',
+] as const
 /** Members whose own members have names that the contract chooses. */
 const MAPS = ['events', 'groups', 'rooms', 'filters', 'commands', 'questions']
 
 /** Every object of a contract whose names have a meaning. */
 function structuresOf(contract: Holder): Holder[] {
-  const members = Object.entries(contract).flatMap(([key, value]) => (Array.isArray(value) || MAPS.includes(key) ? Object.values(value as object) : [value]))
+  const members = Object.entries(contract).flatMap(([key, value]) =>
+    Array.isArray(value) || MAPS.includes(key) ? Object.values(value as object) : [value],
+  )
   const inner = (value: unknown): Holder[] => (isHolder(value) ? [value, ...Object.values(value).flatMap(inner)] : [])
   return [contract, ...members.flatMap(inner)]
 }
@@ -66,7 +99,19 @@ function mistaken(contract: Contract, random: Random, mistakes: number): unknown
     const key = random.chance(0.85) ? random.pick(Object.keys(holder)) : random.pick(ODD_KEYS)
     if (key === undefined) continue
     if (random.chance(0.2)) delete holder[key]
-    else Object.defineProperty(holder, key, { value: random.one<unknown>(() => oddValue(random, 2), () => () => oddValue(random, 1), () => undefined, () => 5n, () => Symbol('x')), enumerable: true, configurable: true, writable: true })
+    else
+      Object.defineProperty(holder, key, {
+        value: random.one<unknown>(
+          () => oddValue(random, 2),
+          () => () => oddValue(random, 1),
+          () => undefined,
+          () => 5n,
+          () => Symbol('x'),
+        ),
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      })
   }
   return copy
 }

@@ -14,12 +14,16 @@ export interface NatsMessage {
 
 export const events = surface<NatsMessage>({
   name: 'events',
-  about: 'the stream: bodies and headers of events of all applications, JSON and msgpack, on subjects that fit and odd ones',
+  about:
+    'the stream: bodies and headers of events of all applications, JSON and msgpack, on subjects that fit and odd ones',
   concurrency: 1,
   make: makeEvent,
   open: async (world) => {
     const nats = await RawNats.connect(world.nats.port)
-    return { send: ({ subject, body, headers }) => nats.publish(subject, body, headers), close: async () => nats.close() }
+    return {
+      send: ({ subject, body, headers }) => nats.publish(subject, body, headers),
+      close: async () => nats.close(),
+    }
   },
 })
 
@@ -30,25 +34,58 @@ function makeEvent(random: Random): NatsMessage {
     () => body,
     () => mutated(body, random),
     () => ({ ...body, data: mutated(body.data, random) }),
-    () => ({ ...body, [random.pick(['type', 'id', 'timestamp', 'user_id', 'rooms', 'source', 'data'])]: oddValue(random) }),
+    () => ({
+      ...body,
+      [random.pick(['type', 'id', 'timestamp', 'user_id', 'rooms', 'source', 'data'])]: oddValue(random),
+    }),
     () => oddValue(random),
   )
   const msgpack = random.chance(0.4)
   const bytes = msgpack ? msgpackBytes(value, random) : jsonBytes(value, random)
-  const subject = random.chance(0.9) ? `events.${contract.app}.${type}` : `events.${random.pick([contract.app, '__proto__', 'none', 'x'])}${random.pick(['', `.${subjectToken(random)}`, `.${subjectToken(random)}.${subjectToken(random)}`, `.${random.pick(ODD_KEYS).replace(/[^\w]/g, '') || 'x'}`])}`
+  const subject = random.chance(0.9)
+    ? `events.${contract.app}.${type}`
+    : `events.${random.pick([contract.app, '__proto__', 'none', 'x'])}${random.pick(['', `.${subjectToken(random)}`, `.${subjectToken(random)}.${subjectToken(random)}`, `.${random.pick(ODD_KEYS).replace(/[^\w]/g, '') || 'x'}`])}`
   const headers = msgpack || random.chance(0.2) ? headerBlock(msgpack, random) : undefined
   return { subject, body: bytes, ...(headers ? { headers } : undefined) }
 }
 
 /** Anything that a NATS server takes for one token of a subject. */
 export function subjectToken(random: Random): string {
-  return oddText(random).replace(/[\s.*>]/g, '').replaceAll('\u0000', '').slice(0, 300) || 'token'
+  return (
+    oddText(random)
+      .replace(/[\s.*>]/g, '')
+      .replaceAll('\u0000', '')
+      .slice(0, 300) || 'token'
+  )
 }
 
 export function headerBlock(msgpack: boolean, random: Random): Buffer {
   const type = msgpack ? 'Content-Type: application/msgpack\r\n' : ''
   if (random.chance(0.7)) return Buffer.from(`NATS/1.0\r\n${type}\r\n`)
-  const lines = random.some(5, () => random.pick(['content-type: application/msgpack', 'Content-Type: application/json', 'Content-Type:', ': x', 'no colon', 'A:b', `X: ${oddText(random)}`, `${oddText(random)}: y`, 'Nats-Msg-Id: same', 'Nats-Sequence: 1', 'Nats-Stream: X', 'Status: 503', 'Description: x', '__proto__: 1', 'KV-Operation: DEL', 'Nats-Expected-Stream: none', ` folded`, `L: ${'x'.repeat(5_000)}`]))
-  const block = Buffer.from(`${random.chance(0.9) ? 'NATS/1.0' : random.pick(['NATS/1.0 503', 'NATS/1.0 100 Idle Heartbeat', 'NATS/1.0 409 Consumer Deleted', 'NATS/9', '', 'HTTP/1.1'])}\r\n${type}${lines.map((line) => `${line}\r\n`).join('')}${random.chance(0.9) ? '\r\n' : ''}`)
+  const lines = random.some(5, () =>
+    random.pick([
+      'content-type: application/msgpack',
+      'Content-Type: application/json',
+      'Content-Type:',
+      ': x',
+      'no colon',
+      'A:b',
+      `X: ${oddText(random)}`,
+      `${oddText(random)}: y`,
+      'Nats-Msg-Id: same',
+      'Nats-Sequence: 1',
+      'Nats-Stream: X',
+      'Status: 503',
+      'Description: x',
+      '__proto__: 1',
+      'KV-Operation: DEL',
+      'Nats-Expected-Stream: none',
+      ` folded`,
+      `L: ${'x'.repeat(5_000)}`,
+    ]),
+  )
+  const block = Buffer.from(
+    `${random.chance(0.9) ? 'NATS/1.0' : random.pick(['NATS/1.0 503', 'NATS/1.0 100 Idle Heartbeat', 'NATS/1.0 409 Consumer Deleted', 'NATS/9', '', 'HTTP/1.1'])}\r\n${type}${lines.map((line) => `${line}\r\n`).join('')}${random.chance(0.9) ? '\r\n' : ''}`,
+  )
   return random.chance(0.2) ? damaged(block, random) : block
 }

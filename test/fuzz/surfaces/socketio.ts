@@ -8,7 +8,8 @@ import { type SocketIoPacket, packetsOf } from './socketio-packets.ts'
 
 export const socketio = surface<Script>({
   name: 'socketio',
-  about: 'Socket.IO packets over WebSocket: four applications and their namespaces, recovery, acknowledgements, attachments',
+  about:
+    'Socket.IO packets over WebSocket: four applications and their namespaces, recovery, acknowledgements, attachments',
   concurrency: 64,
   make: makeSocketIoSession,
   open: async (world) => {
@@ -20,12 +21,17 @@ export const socketio = surface<Script>({
 function makeSocketIoSession(random: Random): Script {
   const application = random.pick(SOCKET_IO_APPLICATIONS)
   const token = random.chance(0.2) ? `&token=${urlPart(anyToken(random))}` : ''
-  const steps: Step[] = [{ open: application.port }, { text: upgradeText(`/socket.io/?EIO=4&transport=websocket${token}`) }, { waitMs: 200 }]
+  const steps: Step[] = [
+    { open: application.port },
+    { text: upgradeText(`/socket.io/?EIO=4&transport=websocket${token}`) },
+    { waitMs: 200 },
+  ]
   for (const packet of packetsOf(application, random)) {
     steps.push(frameOf(packet))
     // CONNECT is answered later where it recovers; what follows at once is the hard case.
     if (random.chance(0.08)) steps.push({ waitMs: random.int(20) })
-    if (random.chance(0.02)) steps.push({ frame: random.pick(['3', '1', '2', '2probe', '5', '6', '0{}', '3probe', '']) })
+    if (random.chance(0.02))
+      steps.push({ frame: random.pick(['3', '1', '2', '2probe', '5', '6', '0{}', '3probe', '']) })
   }
   return { steps: roughened(steps, random), stays: random.chance(0.15) }
 }
