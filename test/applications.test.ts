@@ -2,12 +2,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import t from 'tap'
 import { BUILT_IN_COMMANDS } from '../src/commands/dispatch.ts'
-import { codingAssistant } from '../src/contracts/coding-assistant.ts'
+import { codingAssistant } from '../src/applications/coding-assistant.ts'
 import type { Contract } from '../src/contracts/contract.ts'
-import { gameDjinn } from '../src/contracts/game-djinn.ts'
-import { geminiSessions } from '../src/contracts/gemini-sessions.ts'
-import { orchestratorPortal } from '../src/contracts/orchestrator-portal.ts'
-import { sweAgent } from '../src/contracts/swe-agent.ts'
+import { gameDjinn } from '../src/applications/game-djinn.ts'
+import { geminiSessions } from '../src/applications/gemini-sessions.ts'
+import { orchestratorPortal } from '../src/applications/orchestrator-portal.ts'
+import { sweAgent } from '../src/applications/swe-agent.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8')

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { type Broker, startBroker } from '../broker.ts'
-import { Cluster } from '../cluster.ts'
+import { Supervisor } from '../supervisor.ts'
 import { withDevelopmentKeys } from '../config/development.ts'
 import { withinFileLimit } from '../config/file-limit.ts'
 import { warningsOf, workersOf } from '../config/load.ts'
@@ -41,9 +41,9 @@ export function addServe(program: Command): void {
         reloadWanted = true
       }
       if (reloads) process.on('SIGHUP', waitToReload)
-      const cluster = workers > 1 ? await Cluster.start({ config, readConfig, development, log }) : undefined
-      const running: Broker | Cluster =
-        cluster ??
+      const supervisor = workers > 1 ? await Supervisor.start({ config, readConfig, development, log }) : undefined
+      const running: Broker | Supervisor =
+        supervisor ??
         (await startBroker(config, log, development ? { token: () => developmentToken(config.jwtSecret) } : undefined))
       serves(running)
 
@@ -60,19 +60,19 @@ export function addServe(program: Command): void {
       if (flags.printPorts) process.stdout.write(`${JSON.stringify(ports)}\n`)
       else if (development) console.log(welcome(port, opsPort, developmentToken(config.jwtSecret), config.publishKey))
 
-      const stop = (reason: string) => leave(running, log, config.drainMs, reason, cluster && SUPERVISOR_GRACE_MS)
+      const stop = (reason: string) => leave(running, log, config.drainMs, reason, supervisor && SUPERVISOR_GRACE_MS)
       let interrupted = false
       process.on('SIGTERM', () => stop('SIGTERM'))
       process.on('SIGINT', () => {
         if (interrupted) {
-          cluster?.kill()
+          supervisor?.kill()
           process.exit(130)
         }
         interrupted = true
         stop('SIGINT')
       })
       const renew = 'renewTls' in running ? renewal(running, config, log) : undefined
-      const reload = guarded('SIGHUP', () => (cluster ? cluster.reload() : renew?.()))
+      const reload = guarded('SIGHUP', () => (supervisor ? supervisor.reload() : renew?.()))
       process.on('SIGHUP', reloads ? reload : () => stop('SIGHUP'))
       process.off('SIGHUP', waitToReload)
       if (reloadWanted) reload()

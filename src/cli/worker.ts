@@ -1,7 +1,7 @@
 import { rmdirSync } from 'node:fs'
 import type { Command } from 'commander'
 import { type Broker, startBroker } from '../broker.ts'
-import type { WorkerStart } from '../cluster.ts'
+import type { WorkerStart } from '../supervisor.ts'
 import { BrokerError } from '../errors.ts'
 import { Link } from '../ops/link.ts'
 import { type Logger, makeLogger } from '../ops/logger.ts'

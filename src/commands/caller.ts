@@ -8,9 +8,9 @@ import type { Hub } from '../hub/hub.ts'
 import type { Session } from '../hub/session.ts'
 import type { Source } from '../source/source.ts'
 import type { Askables } from './ask.ts'
-import type { Locks } from './locks.ts'
-import type { Participants } from './participants.ts'
-import type { Presence } from './presence.ts'
+import type { Locks } from '../state/locks.ts'
+import type { Participants } from '../state/participants.ts'
+import type { Presence } from '../state/presence.ts'
 import type { Recall } from './recall.ts'
 
 /** Who sent a command, as effects see it; each gateway implements it in its protocol. */

@@ -2,6 +2,7 @@ import { type Claims, type Command, userOf } from '../contracts/contract.ts'
 import type { PlaceEffect, SelectEffect } from '../contracts/effect.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import type { Session } from '../hub/session.ts'
+import type { PlaceState } from '../state/recovery.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 import { checkRoomCount } from './permission.ts'
 
@@ -106,14 +107,6 @@ export async function select(
   }
   await caller.remember?.()
   command.acknowledge?.([{ status: 'success' }])
-}
-
-/** What a session's recovery has to know beside its rooms. */
-export interface PlaceState {
-  readonly places: readonly string[]
-  readonly all?: readonly string[]
-  /** Places, their event types, and the commands that it came by. */
-  readonly byPlace: readonly (readonly [string, readonly string[], string?])[]
 }
 
 export function placeState(session: Session, { presence }: Services): PlaceState | undefined {

@@ -2,7 +2,7 @@ import t from 'tap'
 import { Type } from 'typebox'
 import { CompiledContract, type ParticipantsOf } from '../../src/contracts/compiled.ts'
 import { type Claims, type Contract, event } from '../../src/contracts/contract.ts'
-import { gameDjinn } from '../../src/contracts/game-djinn.ts'
+import { gameDjinn } from '../../src/applications/game-djinn.ts'
 import { accepts, type Facets } from '../../src/hub/predicate.ts'
 
 const SHOP: Contract = {

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { BUILT_IN_CONTRACTS } from '../../src/contracts/built-in.ts'
+import { BUILT_IN_CONTRACTS } from '../../src/applications/built-in.ts'
 import { checkContract, checkTogether } from '../../src/contracts/check.ts'
 import type { Contract } from '../../src/contracts/contract.ts'
 import { loadContract } from '../../src/contracts/load.ts'

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { HttpResponse } from 'uWebSockets.js'
-import { type Answer, Polling } from '../../src/gateways/socketio/polling.ts'
+import { type Answer, Polling } from '../../src/gateways/engineio/polling.ts'
 
 /** One poll after another; what each was answered. */
 function polled(polling: Polling, polls: number): string[] {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { codingAssistant } from '../../src/contracts/coding-assistant.ts'
+import { codingAssistant } from '../../src/applications/coding-assistant.ts'
 import { eventually } from '../support/client.ts'
 import { CodingAssistant, first, PROJECT } from '../support/coding-assistant.ts'
 import { copiedExamples, type Example, Page } from '../support/examples.ts'

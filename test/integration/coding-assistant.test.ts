@@ -1,5 +1,5 @@
 import t from 'tap'
-import { codingAssistant } from '../../src/contracts/coding-assistant.ts'
+import { codingAssistant } from '../../src/applications/coding-assistant.ts'
 import { CodingAssistant, counts, first, PROJECT, settle, someone } from '../support/coding-assistant.ts'
 import { eventually } from '../support/client.ts'
 import { type SocketIoClient, TRANSPORTS } from '../support/socketio-client.ts'

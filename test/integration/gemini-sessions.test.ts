@@ -1,6 +1,6 @@
 import { JSONCodec } from 'nats'
 import t, { type Test } from 'tap'
-import { geminiSessions } from '../../src/contracts/gemini-sessions.ts'
+import { geminiSessions } from '../../src/applications/gemini-sessions.ts'
 import { TestBroker, token } from '../support/broker.ts'
 import { eventually } from '../support/client.ts'
 import {

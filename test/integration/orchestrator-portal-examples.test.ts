@@ -1,7 +1,7 @@
 import { JSONCodec } from 'nats'
 import type { Socket } from 'socket.io-client'
 import t, { type Test } from 'tap'
-import { orchestratorPortal } from '../../src/contracts/orchestrator-portal.ts'
+import { orchestratorPortal } from '../../src/applications/orchestrator-portal.ts'
 import { TestBroker, token } from '../support/broker.ts'
 import { eventually } from '../support/client.ts'
 import { copiedExamples, type Example, Page } from '../support/examples.ts'

@@ -1,6 +1,6 @@
 import { JSONCodec } from 'nats'
 import t, { type Test } from 'tap'
-import { orchestratorPortal } from '../../src/contracts/orchestrator-portal.ts'
+import { orchestratorPortal } from '../../src/applications/orchestrator-portal.ts'
 import { TestBroker, token } from '../support/broker.ts'
 import { eventually } from '../support/client.ts'
 import { TestNats } from '../support/nats.ts'

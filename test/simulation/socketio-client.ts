@@ -1,4 +1,4 @@
-import type { Recovered } from '../../src/gateways/socketio/recovery.ts'
+import type { Recovered } from '../../src/state/recovery.ts'
 import { LIVE, Session } from '../../src/hub/session.ts'
 import type { Peer } from '../../src/hub/wire.ts'
 import { parsePosition, type Position } from '../../src/log/position.ts'

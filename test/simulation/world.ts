@@ -1,4 +1,4 @@
-import { Recovery } from '../../src/gateways/socketio/recovery.ts'
+import { Recovery } from '../../src/state/recovery.ts'
 import { Hub } from '../../src/hub/hub.ts'
 import { Audience } from '../../src/hub/room.ts'
 import { View } from '../../src/hub/view.ts'

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { Locks } from '../../src/commands/locks.ts'
+import { Locks } from '../../src/state/locks.ts'
 import { makeLogger } from '../../src/ops/logger.ts'
 import { NatsSource } from '../../src/source/nats/nats-source.ts'
 import { eventually } from '../support/client.ts'

@@ -1,6 +1,6 @@
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import { BrokerError } from '../../errors.ts'
-import type { Bans } from '../../guard/bans.ts'
+import type { Bans } from '../../state/bans.ts'
 import { BurstState, type BurstVerdict, countBurst } from '../../guard/burst-limit.ts'
 import type { Connection } from './connection.ts'
 

@@ -4,7 +4,7 @@ import type { Connections, Counted } from '../../guard/connections.ts'
 import { after, guarded } from '../../guarded.ts'
 import { finishGuarded, guardRequest } from '../handlers.ts'
 import type { MovedConnection } from './moved.ts'
-import type { EngineSession, EngineSocket } from './engine-session.ts'
+import type { EngineSession, EngineSocket } from '../engineio/session.ts'
 import type { Relay } from './relay.ts'
 
 /** A session on its way from one worker to another. */

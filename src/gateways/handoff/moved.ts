@@ -1,7 +1,6 @@
-import type { PlaceState } from '../../commands/place.ts'
-import type { Identity } from '../../guard/sessions.ts'
+import type { Identity } from '../../state/login-sessions.ts'
 import type { Session } from '../../hub/session.ts'
-import type { Recovered } from './recovery.ts'
+import type { PlaceState, Recovered } from '../../state/recovery.ts'
 
 /** What a session is, for another worker to go on with. */
 export interface MovedNamespace {

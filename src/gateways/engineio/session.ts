@@ -3,8 +3,8 @@ import type { WebSocket } from 'uWebSockets.js'
 import type { Counted } from '../../guard/connections.ts'
 import { connectionOrder } from '../../hub/session.ts'
 import type { Peer } from '../../hub/wire.ts'
-import type { Connection } from './connection.ts'
-import type { Passage } from './passage.ts'
+import type { Connection } from '../socketio/connection.ts'
+import type { Passage } from '../handoff/passage.ts'
 import { Polling } from './polling.ts'
 
 /** What stands on uWS' own socket object, from `open` on. */

@@ -1,5 +1,5 @@
 import { every } from '../../guarded.ts'
-import type { EngineSession } from './engine-session.ts'
+import type { EngineSession } from './session.ts'
 
 export interface HeartbeatOptions {
   readonly pingIntervalMs: number

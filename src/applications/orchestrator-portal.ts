@@ -10,8 +10,8 @@ import {
   type Failure,
   type LateAuthentication,
   type SocketIoEndpoint,
-} from './contract.ts'
-import type { PlaceEffect, Sender } from './effect.ts'
+} from '../contracts/contract.ts'
+import type { PlaceEffect, Sender } from '../contracts/effect.ts'
 
 /** Orchestrator Portal: specs/orchestrator-portal.md, read by the rules of specs/README.md, "orchestrator-portal". */
 

@@ -1,6 +1,6 @@
 import { isoTime } from '../time.ts'
-import type { AnyEvent, Command } from './contract.ts'
-import type { RecallEffect, Sender, StoredEvent } from './effect.ts'
+import type { AnyEvent, Command } from '../contracts/contract.ts'
+import type { RecallEffect, Sender, StoredEvent } from '../contracts/effect.ts'
 
 /** Gemini Sessions seen afterwards: its history, and what its monitors see, of the stored events. */
 

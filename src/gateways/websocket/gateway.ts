@@ -1,32 +1,25 @@
 import type { TemplatedApp } from 'uWebSockets.js'
-import type { Codec } from '../codecs/codec.ts'
-import { json } from '../codecs/json.ts'
-import { msgpack } from '../codecs/msgpack.ts'
-import type { Services } from '../commands/caller.ts'
-import { dispatchMessage } from '../commands/dispatch.ts'
-import { closeClient, openClient } from '../commands/lifecycle.ts'
-import type { CompiledContract } from '../contracts/compiled.ts'
-import type { Claims, WebSocketEndpoint } from '../contracts/contract.ts'
-import { BrokerError, ERRORS, reasonOf } from '../errors.ts'
-import type { Addresses } from '../guard/addresses.ts'
-import type { FailedAuthentications } from '../guard/failed-authentications.ts'
-import type { Connections } from '../guard/connections.ts'
-import { countCommand, countPacket, type RateLimits, WINDOW_MS } from '../guard/rate-limit.ts'
-import { CLOSED } from '../hub/session.ts'
-import type { Wire } from '../hub/wire.ts'
-import type { Meters } from '../meters.ts'
-import { isoTime } from '../time.ts'
-import { guardSocket } from './handlers.ts'
-import type { LaneLimits } from './lane.ts'
-import { addressOf, allowsOrigin, bearerOf } from './upgrade.ts'
-import {
-  connectionError,
-  encode,
-  type Refusal,
-  type Socket,
-  type UserData,
-  WebSocketClient,
-} from './websocket-client.ts'
+import type { Codec } from '../../codecs/codec.ts'
+import { json } from '../../codecs/json.ts'
+import { msgpack } from '../../codecs/msgpack.ts'
+import type { Services } from '../../commands/caller.ts'
+import { dispatchMessage } from '../../commands/dispatch.ts'
+import { closeClient, openClient } from '../../commands/lifecycle.ts'
+import type { CompiledContract } from '../../contracts/compiled.ts'
+import type { Claims, WebSocketEndpoint } from '../../contracts/contract.ts'
+import { BrokerError, ERRORS, reasonOf } from '../../errors.ts'
+import type { Addresses } from '../../guard/addresses.ts'
+import type { FailedAuthentications } from '../../guard/failed-authentications.ts'
+import type { Connections } from '../../guard/connections.ts'
+import { countCommand, countPacket, type RateLimits, WINDOW_MS } from '../../guard/rate-limit.ts'
+import { CLOSED } from '../../hub/session.ts'
+import type { Wire } from '../../hub/wire.ts'
+import type { Meters } from '../../meters.ts'
+import { isoTime } from '../../time.ts'
+import { guardSocket } from '../handlers.ts'
+import type { LaneLimits } from '../lane.ts'
+import { addressOf, allowsOrigin, bearerOf } from '../upgrade.ts'
+import { connectionError, encode, type Refusal, type Socket, type UserData, WebSocketClient } from './client.ts'
 
 export interface GatewayOptions {
   readonly contract: CompiledContract

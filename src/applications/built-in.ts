@@ -1,5 +1,5 @@
 import { codingAssistant } from './coding-assistant.ts'
-import type { Contract } from './contract.ts'
+import type { Contract } from '../contracts/contract.ts'
 import { gameDjinn } from './game-djinn.ts'
 import { geminiSessions } from './gemini-sessions.ts'
 import { orchestratorPortal } from './orchestrator-portal.ts'

@@ -1,6 +1,6 @@
 import { after } from '../../guarded.ts'
-import type { EngineSession, EngineSocket } from './engine-session.ts'
-import { releasePolls } from './passage.ts'
+import type { EngineSession, EngineSocket } from './session.ts'
+import { releasePolls } from '../handoff/passage.ts'
 
 /**
  * A WebSocket that is to take over from long-polling: `2probe` → `3probe`, then `5` (engine.io-protocol, "Upgrade"). It

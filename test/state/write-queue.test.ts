@@ -1,5 +1,5 @@
 import t from 'tap'
-import { WriteQueue } from '../../src/commands/write-queue.ts'
+import { WriteQueue } from '../../src/state/write-queue.ts'
 import type { KeyValue } from '../../src/source/source.ts'
 import { EmbeddedKeyValue } from '../../src/source/embedded/embedded-kv.ts'
 

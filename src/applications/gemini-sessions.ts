@@ -9,8 +9,8 @@ import {
   type EventContract,
   event,
   type Failure,
-} from './contract.ts'
-import type { Sender, StoredEvent } from './effect.ts'
+} from '../contracts/contract.ts'
+import type { Sender, StoredEvent } from '../contracts/effect.ts'
 import {
   type Activity,
   activityOf,

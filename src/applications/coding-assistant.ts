@@ -12,8 +12,8 @@ import {
   type Failure,
   type Message,
   userOf,
-} from './contract.ts'
-import type { Sender } from './effect.ts'
+} from '../contracts/contract.ts'
+import type { Sender } from '../contracts/effect.ts'
 
 /** Coding Assistant: specs/coding-assistant.md, read by the rules of specs/README.md, "coding-assistant". */
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Presence } from '../../src/commands/presence.ts'
+import { Presence } from '../../src/state/presence.ts'
 import type { Changed, KeyValue, Source } from '../../src/source/source.ts'
 
 const encoded = (text: string) => Buffer.from(text).toString('base64url')

@@ -16,7 +16,7 @@ import { mountOps } from './ops/ops-server.ts'
 import { aggregated, remembered, totalFigures, totalStats } from './ops/totals.ts'
 import type { Access, Figures, OpsView, PageSettings, Stats } from './ops/view.ts'
 
-export interface ClusterOptions {
+export interface SupervisorOptions {
   /** Reads the configuration anew, for each reload. @throws BrokerError CONFIG_INVALID */
   readonly readConfig: () => Config
   readonly config: Config
@@ -72,11 +72,11 @@ interface Slot {
  * The supervisor: n worker processes share the client ports, it answers for all of them on OPS_PORT. It serves no
  * client itself, so that there is little in it that could fail.
  */
-export class Cluster implements OpsView {
+export class Supervisor implements OpsView {
   /** Where it listens. */
   ports!: Ports
   private config: Config
-  private readonly options: ClusterOptions
+  private readonly options: SupervisorOptions
   private readonly log: Logger
   private readonly folder = mkdtempSync(join(tmpdir(), 'roomcast-'))
   private readonly slots: Slot[]
@@ -94,19 +94,19 @@ export class Cluster implements OpsView {
    * Starts the first worker, then the others: what keeps one from starting keeps all, and is said once.
    * @throws BrokerError saying what is wrong and what to do
    */
-  static async start(options: ClusterOptions): Promise<Cluster> {
-    const cluster = new Cluster(options)
+  static async start(options: SupervisorOptions): Promise<Supervisor> {
+    const supervisor = new Supervisor(options)
     try {
-      await cluster.open()
+      await supervisor.open()
     } catch (error) {
-      for (const { process: child } of cluster.workers) child.kill('SIGKILL')
-      cluster.close()
+      for (const { process: child } of supervisor.workers) child.kill('SIGKILL')
+      supervisor.close()
       throw error
     }
-    return cluster
+    return supervisor
   }
 
-  private constructor(options: ClusterOptions) {
+  private constructor(options: SupervisorOptions) {
     this.options = options
     this.config = options.config
     this.log = options.log

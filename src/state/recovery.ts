@@ -1,12 +1,11 @@
 import { createHash } from 'node:crypto'
-import type { PlaceState } from '../../commands/place.ts'
-import type { EventLog } from '../../log/event-log.ts'
-import { runGuarded } from '../../guarded.ts'
-import { BrokerError } from '../../errors.ts'
-import { parsePosition, type Position } from '../../log/position.ts'
-import type { Identity } from '../../guard/sessions.ts'
-import type { KeyValue, Source } from '../../source/source.ts'
-import { randomId } from './random-id.ts'
+import type { EventLog } from '../log/event-log.ts'
+import { runGuarded } from '../guarded.ts'
+import { BrokerError } from '../errors.ts'
+import { parsePosition, type Position } from '../log/position.ts'
+import type { Identity } from './login-sessions.ts'
+import type { KeyValue, Source } from '../source/source.ts'
+import { randomId } from '../random-id.ts'
 
 const BUCKET = 'roomcast_recovery'
 /** How long a session's rooms are kept after they were last written. */
@@ -34,6 +33,14 @@ const KEPT_BYTES_MAX = 524_288
  */
 const WAIT_MS = 25_000
 const WAIT_STEP_MS = 250
+
+/** What a session's recovery has to know beside its rooms. */
+export interface PlaceState {
+  readonly places: readonly string[]
+  readonly all?: readonly string[]
+  /** Places, their event types, and the commands that it came by. */
+  readonly byPlace: readonly (readonly [string, readonly string[], string?])[]
+}
 
 export interface Recovered {
   readonly sinceSeq: number

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Recovery } from '../../src/gateways/socketio/recovery.ts'
+import { Recovery } from '../../src/state/recovery.ts'
 import { LogEntry } from '../../src/log/entry.ts'
 import { EventLog } from '../../src/log/event-log.ts'
 import type { KeyValue, KeyValueEntry } from '../../src/source/source.ts'

@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { command, defineContract, event } from './contract.ts'
+import { command, defineContract, event } from '../contracts/contract.ts'
 
 /** Game Djinn: specs/game-djinn.md, read by the rules of specs/README.md, "game-djinn". */
 

@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TemplatedApp } from 'uWebSockets.js'
 import { listenPrivately, makeApp } from '../listen.ts'
-import { randomId } from './random-id.ts'
+import { randomId } from '../../random-id.ts'
 
 /** The number of its worker stands before an Engine.IO session's id. */
 const SID = /^(\d{1,9})\./
