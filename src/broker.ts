@@ -187,20 +187,21 @@ export async function startBroker(
     const contract = registry.contracts.get(appName)
     const told = contract?.contract.presence
     if (contract && told)
-      hub.say(
-        contract.audience,
+      hub.broadcast(
+        contract.application,
         (told.room ?? placeRoom)(place),
         told[change]({ id, name }, place),
         (session) => session.userId === id,
       )
   })
   participants.onJoined = guarded('participants', (appName, conversation, userId, since) => {
-    const audience = registry.contracts.get(appName)?.audience
+    const application = registry.contracts.get(appName)?.application
     const position = parsePosition(since)
-    if (audience && position?.epoch === eventLog.epoch) hub.participates(audience, conversation, userId, position.seq)
+    if (application && position?.epoch === eventLog.epoch)
+      hub.participates(application, conversation, userId, position.seq)
   })
   locks.serves = (appName) => registry.contracts.has(appName)
-  locks.isHere = (appName, userId) => registry.contracts.get(appName)?.audience.firstOfUser(userId) !== undefined
+  locks.isHere = (appName, userId) => registry.contracts.get(appName)?.application.firstOfUser(userId) !== undefined
   locks.onFreed = guarded('locks', (appName: string, lock: Lock) => {
     storeLockEvent(appName, registry.contracts.get(appName)?.contract.locks?.unlocked(lock), source).catch((error) =>
       log.warn({ app: appName, reason: String(error) }, 'a lock ran out, and its event could not be stored'),
@@ -239,7 +240,7 @@ export async function startBroker(
       events: meters.events,
       bad_events: meters.badEvents + meters.unknownEvents,
       deliveries: sum(meters.deliveries) + sum(meters.catchUpDeliveries),
-      behind: hub.catchUp.behind,
+      behind: hub.catchUp.catchingUp,
       lag_events: hub.catchUp.lag(Date.now()).events,
       ring_events: eventLog.ring.size,
       ring_bytes: eventLog.ring.bytes,
@@ -286,12 +287,12 @@ export async function startBroker(
     connections.sweep(now)
   })
   const figures = new SystemFigureReader(meters)
-  const figureTimers = contractsHere.flatMap(({ app: name, audience, facts, contract: { figures: told } }) =>
+  const figureTimers = contractsHere.flatMap(({ app: name, application, facts, contract: { figures: told } }) =>
     told === undefined
       ? []
       : [
           every('figures', told.everyMs, () =>
-            hub.say(audience, told.room, told.message(figures.read(presence.placeCount(name)), facts)),
+            hub.broadcast(application, told.room, told.message(figures.read(presence.placeCount(name)), facts)),
           ),
         ],
   )
@@ -405,8 +406,8 @@ function accessOf(verifier: TokenVerifier, token: string): Access {
 /** Members by room, over all applications. */
 function roomsOf(registry: Registry): Record<string, number> {
   const rooms = new Map<string, number>()
-  for (const { audience } of registry.contracts.values()) {
-    for (const room of audience.rooms.values()) rooms.set(room.name, (rooms.get(room.name) ?? 0) + room.population)
+  for (const { application } of registry.contracts.values()) {
+    for (const room of application.rooms.values()) rooms.set(room.name, (rooms.get(room.name) ?? 0) + room.population)
   }
   return Object.fromEntries(rooms)
 }

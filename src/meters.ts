@@ -15,7 +15,7 @@ export class Meters {
   unknownEvents = 0
   lostEvents = 0
   drops = 0
-  fallen = 0
+  overflowed = 0
   readonly deliveries = new Map<string, number>()
   readonly deliveredBytes = new Map<string, number>()
   readonly catchUpDeliveries = new Map<string, number>()

@@ -5,7 +5,7 @@ import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { decodeEnvelope } from '../log/event.ts'
 import type { EventLog } from '../log/event-log.ts'
 import type { Hub } from '../hub/hub.ts'
-import type { Session } from '../hub/session.ts'
+import type { Subscriber } from '../hub/subscriber.ts'
 import type { Source } from '../source/source.ts'
 import type { Askables } from './ask.ts'
 import type { Locks } from '../state/locks.ts'
@@ -16,7 +16,7 @@ import type { Recall } from './recall.ts'
 /** Who sent a command, as effects see it; each gateway implements it in its protocol. */
 export interface Caller {
   readonly contract: CompiledContract
-  readonly session: Session
+  readonly session: Subscriber
   /** Set anew by `renewClient` alone. */
   claims: Claims
   /** Unique over all brokers. */

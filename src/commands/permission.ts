@@ -1,7 +1,7 @@
 import type { CompiledContract } from '../contracts/compiled.ts'
 import type { Claims } from '../contracts/contract.ts'
 import { BrokerError } from '../errors.ts'
-import type { Session } from '../hub/session.ts'
+import type { Subscriber } from '../hub/subscriber.ts'
 import { isKey, type Source } from '../source/source.ts'
 
 /**
@@ -63,7 +63,7 @@ const NAMES_LENGTH_MAX = 65_536
 const NAME_LENGTH_MEAN = 64
 
 /** @throws BrokerError TOO_MANY_SUBSCRIPTIONS where a session cannot be in these rooms as well */
-export function checkRoomCount(session: Session, rooms: Iterable<string>, roomsMax: number): void {
+export function checkRoomCount(session: Subscriber, rooms: Iterable<string>, roomsMax: number): void {
   const names = new Set(session.groups.map(({ room }) => room.name))
   for (const room of rooms) names.add(room)
   if (names.size > roomsMax)

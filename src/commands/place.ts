@@ -1,7 +1,7 @@
 import { type Claims, type Command, userOf } from '../contracts/contract.ts'
 import type { PlaceEffect, SelectEffect } from '../contracts/effect.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
-import type { Session } from '../hub/session.ts'
+import type { Subscriber } from '../hub/subscriber.ts'
 import type { PlaceState } from '../state/recovery.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 import { checkRoomCount } from './permission.ts'
@@ -19,7 +19,7 @@ interface Choice {
   readonly byPlace: Map<string, Stay>
 }
 
-const choices = new WeakMap<Session, Choice>()
+const choices = new WeakMap<Subscriber, Choice>()
 
 const PLACE_PREFIX = 'present:'
 
@@ -109,7 +109,7 @@ export async function select(
   command.acknowledge?.([{ status: 'success' }])
 }
 
-export function placeState(session: Session, { presence }: Services): PlaceState | undefined {
+export function placeState(session: Subscriber, { presence }: Services): PlaceState | undefined {
   const choice = choices.get(session)
   // Rooms with presence come back with the rooms.
   const places = presence.placesOf(session).filter((place) => !session.groupIn(place))
@@ -184,7 +184,7 @@ function stayRoomsOf(caller: Caller, place: string, { types, by }: Stay): string
   return [...effectsOf(caller, by).flatMap(({ room }) => roomsOf(caller, room, place, types)), placeRoom(place)]
 }
 
-function choiceOf(session: Session): Choice {
+function choiceOf(session: Subscriber): Choice {
   let choice = choices.get(session)
   if (!choice) choices.set(session, (choice = { all: undefined, byPlace: new Map() }))
   return choice

@@ -16,22 +16,22 @@ export function say(caller: Caller, command: Command, effect: SayEffect, { hub, 
   if (!effect.elsewhere) checkRooms(caller, typeof room === 'string' ? [room] : room)
   const message = effect.message(command.data, sender)
   const body = jsonBody({ room, message })
-  const { audience } = caller.session
+  const { application } = caller.session
   // What is too large for the others is said to nobody.
-  source.tell(`${PREFIX}${audience.app}`, body)
-  hub.say(audience, room, message, (session) => session === caller.session)
+  source.tell(`${PREFIX}${application.app}`, body)
+  hub.broadcast(application, room, message, (session) => session === caller.session)
   command.acknowledge?.([{ status: 'success' }])
 }
 
 /** Passes on what was said on other nodes. */
 export function hearOthers(
   { hub, source }: Services,
-  audiences: Iterable<{ app: string; audience: Parameters<Services['hub']['say']>[0] }>,
+  applications: Iterable<{ app: string; application: Parameters<Services['hub']['broadcast']>[0] }>,
 ): void {
-  for (const { app, audience } of audiences) {
+  for (const { app, application } of applications) {
     source.hear(`${PREFIX}${app}`, (body) => {
       const { room, message } = read(body)
-      hub.say(audience, room, message)
+      hub.broadcast(application, room, message)
     })
   }
 }

@@ -1,7 +1,7 @@
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
-import { type Clause, compilePredicate, facetValues, type Facets, type Predicate } from '../hub/predicate.ts'
-import { Audience } from '../hub/room.ts'
-import { View } from '../hub/view.ts'
+import { type Clause, compilePredicate, valuesOf, type FieldValues, type Predicate } from '../hub/predicate.ts'
+import { ApplicationRooms } from '../hub/room.ts'
+import { Projection } from '../hub/projection.ts'
 import type { Route } from '../log/entry.ts'
 import type { EventEnvelope } from '../log/event.ts'
 import { Remembered, SUBJECTS } from './remembered.ts'
@@ -27,18 +27,18 @@ export type ParticipantsOf = (app: string, conversation: string) => readonly str
 
 const NONE: readonly string[] = []
 const NO_CLAUSES: readonly Clause[] = []
-const NO_FACETS: Facets = []
+const NO_VALUES: FieldValues = []
 
 /** A contract made ready at start-up: names resolved, schemas compiled, so that per event there are only calls. */
 export class CompiledContract {
   readonly app: string
   readonly contract: Contract
-  readonly audience: Audience
+  readonly application: ApplicationRooms
   readonly facts = new Remembered()
   readonly commands: ReadonlyMap<string, CompiledCommand>
   readonly questions: ReadonlyMap<string, Check>
   readonly eventChecks: ReadonlyMap<string, Check>
-  private readonly facetsOf: ((data: unknown) => unknown)[]
+  private readonly valueReaders: ((data: unknown) => unknown)[]
   private readonly filters = new Map<string, number>()
   private readonly names = new Map<string, readonly string[]>()
   private readonly rooms: readonly { pattern: RegExp; room: RoomContract }[]
@@ -49,10 +49,10 @@ export class CompiledContract {
     const contract = guardContract(given)
     this.app = contract.app
     this.contract = contract
-    this.audience = new Audience(contract.app, (conversation) => participantsOf(contract.app, conversation))
+    this.application = new ApplicationRooms(contract.app, (conversation) => participantsOf(contract.app, conversation))
     const { access = [], filters = {}, groups = {}, events, commands = {}, questions = {} } = contract
-    this.facetsOf = access.map(({ of }) => of)
-    for (const [name, { of }] of Object.entries(filters)) this.filters.set(name, this.facetsOf.push(of) - 1)
+    this.valueReaders = access.map(({ of }) => of)
+    for (const [name, { of }] of Object.entries(filters)) this.filters.set(name, this.valueReaders.push(of) - 1)
     for (const type of Object.keys(events)) if (!events[type]?.rooms) this.names.set(type, [type])
     for (const [name, patterns] of Object.entries(groups))
       this.names.set(name, matching(Object.keys(events), patterns, name, contract.app))
@@ -61,7 +61,7 @@ export class CompiledContract {
       room,
     }))
     this.anyPresence = this.rooms.some(({ room }) => room.presence)
-    this.audience.view = viewOf(contract)
+    this.application.projection = viewOf(contract)
     this.commands = new Map(
       Object.entries({ ...builtIn, ...commands }).map(([type, known]) => [type, compileCommand(known)]),
     )
@@ -78,7 +78,7 @@ export class CompiledContract {
    * @param bytes of its body
    * @returns undefined where the contract has no such event
    */
-  route(envelope: EventEnvelope, seq: number, bytes = 0): Route<Audience> | undefined {
+  route(envelope: EventEnvelope, seq: number, bytes = 0): Route<ApplicationRooms> | undefined {
     const event = this.event(envelope.type)
     if (event === undefined) return undefined
     const subject = event.subject?.(envelope)
@@ -86,19 +86,20 @@ export class CompiledContract {
     const remembered = event.remember?.(envelope)
     if (remembered !== undefined)
       this.facts.note(envelope.type, remembered, envelope.data, envelope.timestamp, seq, bytes)
-    const facets = this.facetsOf.length === 0 ? NO_FACETS : this.facetsOf.map((of) => facetValues(of(envelope.data)))
+    const fieldValues =
+      this.valueReaders.length === 0 ? NO_VALUES : this.valueReaders.map((of) => valuesOf(of(envelope.data)))
     const users = envelope.user_id === undefined ? undefined : [envelope.user_id]
     // Who takes part in it is looked up when the event goes out: somebody may join while it is in the log.
     const conversation = users === undefined ? event.conversation?.(envelope.data) : undefined
     const rooms = roomsOf(event, envelope)
     return {
-      audience: this.audience,
+      application: this.application,
       type: envelope.type,
       rooms,
       users,
       conversation,
-      facets,
-      latestKey: latestKeyOf(event, envelope, rooms, users ?? conversation, facets),
+      fieldValues,
+      latestKey: latestKeyOf(event, envelope, rooms, users ?? conversation, fieldValues),
     }
   }
 
@@ -171,14 +172,14 @@ export class CompiledContract {
   predicate(claims: Claims, filters: Readonly<Record<string, unknown>>): Predicate | undefined {
     const clauses: Clause[] = []
     for (const [name, wanted] of Object.entries(filters)) {
-      const facet = this.filters.get(name)
-      if (facet === undefined)
+      const field = this.filters.get(name)
+      if (field === undefined)
         throw new BrokerError('UNKNOWN_FILTER', `There is no filter "${name.slice(0, 100)}"`, {
           filter: name.slice(0, 100),
           known: [...this.filters.keys()],
         })
-      const allowed = facetValues(wanted)
-      if (allowed !== undefined) clauses.push({ facet, allowed: new Set(allowed) })
+      const allowed = valuesOf(wanted)
+      if (allowed !== undefined) clauses.push({ field, allowed: new Set(allowed) })
     }
     return this.withAccess(claims, clauses)
   }
@@ -192,9 +193,9 @@ export class CompiledContract {
     const { access } = this.contract
     if (access === undefined || claims.roles?.includes('admin')) return NO_CLAUSES
     const clauses: Clause[] = []
-    access.forEach(({ claim, absent }, facet) => {
+    access.forEach(({ claim, absent }, field) => {
       const allowed = claims[claim] ?? (absent === 'all' ? ['*'] : NONE)
-      if (!allowed.includes('*')) clauses.push({ facet, allowed: new Set(allowed) })
+      if (!allowed.includes('*')) clauses.push({ field, allowed: new Set(allowed) })
     })
     return clauses
   }
@@ -213,10 +214,10 @@ function latestKeyOf(
   envelope: EventEnvelope,
   rooms: readonly string[],
   to: readonly string[] | string | undefined,
-  facets: Facets,
+  fieldValues: FieldValues,
 ): string | undefined {
   const key = event.latest?.(envelope.data)
-  return key === undefined || key === null ? undefined : JSON.stringify([envelope.type, key, to, facets, rooms])
+  return key === undefined || key === null ? undefined : JSON.stringify([envelope.type, key, to, fieldValues, rooms])
 }
 
 function matching(
@@ -238,8 +239,10 @@ function matching(
   })
 }
 
-function viewOf({ app, rooms = {} }: Contract): View | undefined {
-  const [view, ...more] = Object.entries(rooms).flatMap(([name, { shows }]) => (shows ? [new View(name, shows)] : []))
+function viewOf({ app, rooms = {} }: Contract): Projection | undefined {
+  const [view, ...more] = Object.entries(rooms).flatMap(([name, { shows }]) =>
+    shows ? [new Projection(name, shows)] : [],
+  )
   if (more.length > 0 || view?.room.includes('{'))
     throw new BrokerError(
       'CONTRACT_INVALID',

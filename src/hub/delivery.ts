@@ -1,53 +1,53 @@
 import type { LogEntry } from '../log/entry.ts'
 import type { Meters } from '../meters.ts'
 import { accepts } from './predicate.ts'
-import type { Audience, Group, Room } from './room.ts'
-import { LIVE, type Session } from './session.ts'
+import type { ApplicationRooms, Group, Room } from './room.ts'
+import { LIVE, type Subscriber } from './subscriber.ts'
 
-/** Which of two sessions an event is published to first. */
-interface Rehearsal {
-  readonly sessions: readonly Session[]
-  first: Session | undefined
+/** Which of two subscribers an event is published to first. */
+interface DryRun {
+  readonly subscribers: readonly Subscriber[]
+  first: Subscriber | undefined
 }
 
 /**
- * The way of one event through rooms, groups and wire formats to native topics: each session that wants it gets it
+ * The way of one event through rooms, groups and wire formats to native topics: each subscriber that wants it gets it
  * once.
  */
 export class Delivery {
   private readonly meters: Meters
   /** While set, nothing is published. */
-  private rehearsal: Rehearsal | undefined
+  private dryRun: DryRun | undefined
 
   constructor(meters: Meters) {
     this.meters = meters
   }
 
   /**
-   * Which of two sessions an event is published to first. Goes the same way through rooms and members as when it was
+   * Which of two subscribers an event is published to first. Goes the same way through rooms and members as when it was
    * published, and only looks who comes.
    */
-  reachesFirst(entry: LogEntry, one: Session, other: Session): Session | undefined {
-    const rehearsal: Rehearsal = { sessions: [one, other], first: undefined }
-    this.rehearsal = rehearsal
+  reachesFirst(entry: LogEntry, one: Subscriber, other: Subscriber): Subscriber | undefined {
+    const dryRun: DryRun = { subscribers: [one, other], first: undefined }
+    this.dryRun = dryRun
     this.distribute(entry)
-    this.rehearsal = undefined
-    return rehearsal.first
+    this.dryRun = undefined
+    return dryRun.first
   }
 
-  /** Publishes an event to all live sessions that want it. */
+  /** Publishes an event to all live subscribers that want it. */
   distribute(entry: LogEntry): void {
     const { route } = entry
-    const audience = route.audience as Audience
+    const application = route.application as ApplicationRooms
     if (route.conversation !== undefined)
-      this.deliverToUsers(entry, audience, audience.participantsIn(route.conversation))
-    else if (route.users !== undefined) this.deliverToUsers(entry, audience, route.users)
-    else if (route.rooms.length === 1) this.deliverToRoom(entry, audience, route.rooms[0] as string)
-    else this.deliverToRooms(entry, audience, route.rooms)
+      this.deliverToUsers(entry, application, application.participantsIn(route.conversation))
+    else if (route.users !== undefined) this.deliverToUsers(entry, application, route.users)
+    else if (route.rooms.length === 1) this.deliverToRoom(entry, application, route.rooms[0] as string)
+    else this.deliverToRooms(entry, application, route.rooms)
   }
 
-  private deliverToRoom(entry: LogEntry, audience: Audience, name: string): void {
-    const room = audience.rooms.get(name)
+  private deliverToRoom(entry: LogEntry, application: ApplicationRooms, name: string): void {
+    const room = application.rooms.get(name)
     if (room === undefined) return
     this.publish(entry, room)
     for (const group of room.filtered) if (isWanted(entry, group)) this.publish(entry, group)
@@ -57,9 +57,9 @@ export class Delivery {
     if (group.sole !== undefined) return this.publishToOne(group.sole, entry)
     for (const topic of group.topics) {
       if (topic.live === 0) continue
-      if (this.rehearsal !== undefined) {
+      if (this.dryRun !== undefined) {
         const { id } = topic.wire
-        this.rehearse((session) => session.wire.id === id && group.has(session))
+        this.note((subscriber) => subscriber.wire.id === id && group.has(subscriber))
         continue
       }
       const frame = entry.frame(topic.wire)
@@ -69,57 +69,61 @@ export class Delivery {
   }
 
   /**
-   * uWS does not know who is in two rooms: of rooms that may share sessions the largest is published natively, the
-   * others are walked. A session has one wire, so rooms without a wire in common share none.
+   * uWS does not know who is in two rooms: of rooms that may share subscribers the largest is published natively, the
+   * others are walked. A subscriber has one wire, so rooms without a wire in common share none.
    */
-  private deliverToRooms(entry: LogEntry, audience: Audience, names: readonly string[]): void {
+  private deliverToRooms(entry: LogEntry, application: ApplicationRooms, names: readonly string[]): void {
     const classes: Room[][] = []
     for (const name of names) {
-      const room = audience.rooms.get(name)
+      const room = application.rooms.get(name)
       if (room === undefined) continue
       classify(room, classes)
     }
-    for (const rooms of classes) this.deliverOnce(entry, audience, rooms)
+    for (const rooms of classes) this.deliverOnce(entry, application, rooms)
   }
 
-  private deliverOnce(entry: LogEntry, audience: Audience, rooms: Room[]): void {
+  private deliverOnce(entry: LogEntry, application: ApplicationRooms, rooms: Room[]): void {
     if (rooms.length > 1) rooms.sort((a, b) => b.population - a.population)
-    this.deliverToRoom(entry, audience, (rooms[0] as Room).name)
+    this.deliverToRoom(entry, application, (rooms[0] as Room).name)
     for (let i = 1; i < rooms.length; i++) {
       for (const group of (rooms[i] as Room).groups) {
         if (!isWanted(entry, group)) continue
-        for (const session of group.members) {
-          if (!isReachedInAny(session, rooms, i, entry)) this.publishToOne(session, entry)
+        for (const subscriber of group.members) {
+          if (!isReachedInAny(subscriber, rooms, i, entry)) this.publishToOne(subscriber, entry)
         }
       }
     }
   }
 
-  private deliverToUsers(entry: LogEntry, audience: Audience, users: readonly string[]): void {
+  private deliverToUsers(entry: LogEntry, application: ApplicationRooms, users: readonly string[]): void {
     for (const user of users) {
-      for (let session = audience.firstOfUser(user); session !== undefined; session = session.nextOfUser) {
-        if (entry.route.rooms.some((room) => isReachedIn(session as Session, room, entry)))
-          this.publishToOne(session, entry)
+      for (
+        let subscriber = application.firstOfUser(user);
+        subscriber !== undefined;
+        subscriber = subscriber.nextOfUser
+      ) {
+        if (entry.route.rooms.some((room) => isReachedIn(subscriber as Subscriber, room, entry)))
+          this.publishToOne(subscriber, entry)
       }
     }
   }
 
   /** By a topic of its own rather than `send`, so that the event stands in line with those of its rooms. */
-  private publishToOne(session: Session, entry: LogEntry): void {
-    if (this.rehearsal !== undefined) return this.rehearse((other) => other === session)
-    if (session.state !== LIVE) return
-    const { wire } = session
-    if (session.ownTopic === undefined) {
-      session.ownTopic = `s${session.id}`
-      session.peer.subscribe(session.ownTopic)
+  private publishToOne(subscriber: Subscriber, entry: LogEntry): void {
+    if (this.dryRun !== undefined) return this.note((other) => other === subscriber)
+    if (subscriber.state !== LIVE) return
+    const { wire } = subscriber
+    if (subscriber.ownTopic === undefined) {
+      subscriber.ownTopic = `s${subscriber.id}`
+      subscriber.peer.subscribe(subscriber.ownTopic)
     }
     const frame = entry.frame(wire)
-    wire.publish(session.ownTopic, frame)
+    wire.publish(subscriber.ownTopic, frame)
     this.meters.delivered(wire.format, 1, frame.length)
   }
 
-  private rehearse(reaches: (session: Session) => boolean): void {
-    if (this.rehearsal) this.rehearsal.first ??= this.rehearsal.sessions.find(reaches)
+  private note(reaches: (subscriber: Subscriber) => boolean): void {
+    if (this.dryRun) this.dryRun.first ??= this.dryRun.subscribers.find(reaches)
   }
 }
 
@@ -139,18 +143,18 @@ function classify(room: Room, classes: Room[][]): void {
   else own.push(room)
 }
 
-/** Whether the session gets this event by one of the first rooms of a list. */
-function isReachedInAny(session: Session, rooms: readonly Room[], count: number, entry: LogEntry): boolean {
-  for (let i = 0; i < count; i++) if (isReachedIn(session, (rooms[i] as Room).name, entry)) return true
+/** Whether the subscriber gets this event by one of the first rooms of a list. */
+function isReachedInAny(subscriber: Subscriber, rooms: readonly Room[], count: number, entry: LogEntry): boolean {
+  for (let i = 0; i < count; i++) if (isReachedIn(subscriber, (rooms[i] as Room).name, entry)) return true
   return false
 }
 
-/** Whether the session gets this event by its membership in that room. */
-function isReachedIn(session: Session, room: string, entry: LogEntry): boolean {
-  const group = session.groupIn(room)
+/** Whether the subscriber gets this event by its membership in that room. */
+function isReachedIn(subscriber: Subscriber, room: string, entry: LogEntry): boolean {
+  const group = subscriber.groupIn(room)
   return group !== undefined && isWanted(entry, group)
 }
 
 function isWanted(entry: LogEntry, { predicate }: Group): boolean {
-  return predicate === undefined || accepts(predicate, entry.route.facets)
+  return predicate === undefined || accepts(predicate, entry.route.fieldValues)
 }

@@ -5,12 +5,20 @@ import { seqInTail } from '../log/position.ts'
 import type { Meters } from '../meters.ts'
 import { CatchUp, type CatchUpLimits } from './catch-up.ts'
 import { Delivery } from './delivery.ts'
-import { excludeConversation, floorOf, hadBeyond, havingHad, newestHad, lowerHad, withoutRoom } from './had.ts'
+import {
+  excludeConversation,
+  startOffsetOf,
+  deliveredBeyond,
+  withDelivered,
+  newestDelivered,
+  lowerDelivered,
+  withoutRoom,
+} from './delivered.ts'
 import { Membership } from './membership.ts'
 import type { Predicate } from './predicate.ts'
-import type { Audience, Group } from './room.ts'
+import type { ApplicationRooms, Group } from './room.ts'
 import type { Message, Wire } from './wire.ts'
-import { BEHIND, CLOSED, FALLEN, LIVE, type Session } from './session.ts'
+import { CATCHING_UP, CLOSED, OVERFLOWED, LIVE, type Subscriber } from './subscriber.ts'
 
 /**
  * Events delivered in one turn of the event loop. uWS batches up to 32 messages for a socket and flushes the batch in
@@ -26,20 +34,20 @@ const RECENT_EVENTS = 64
 
 /**
  * Rooms, and who is in them: takes events off the log and publishes each to the native topics of its rooms, once per
- * wire format in use. Sessions whose socket is full leave live delivery and are fed by `CatchUp`.
+ * wire format in use. Subscribers whose socket is full leave live delivery and are fed by `CatchUp`.
  */
 export class Hub {
   readonly catchUp: CatchUp
-  /** Everything up to this sequence has gone out to live sessions. */
+  /** Everything up to this sequence has gone out to live subscribers. */
   liveSeq = 0
   private readonly log: EventLog
   private readonly meters: Meters
-  private readonly fallen: Session[] = []
+  private readonly overflowed: Subscriber[] = []
   private readonly recent: (LogEntry | undefined)[] = new Array(RECENT_EVENTS).fill(undefined)
   private recentAt = 0
   private readonly delivery: Delivery
   private readonly membership = new Membership()
-  private readonly audiences = new Set<Audience>()
+  private readonly applications = new Set<ApplicationRooms>()
   private readonly quietBytes: number
   private scheduled = false
   /** Turns in a row in which there were events. */
@@ -52,7 +60,7 @@ export class Hub {
     this.quietBytes = limits.bufferBytes
     this.catchUp = new CatchUp(log, meters, limits, {
       headSeq: () => this.liveSeq,
-      turnLive: (session) => this.membership.turnLive(session),
+      turnLive: (subscriber) => this.membership.turnLive(subscriber),
     })
     log.onAppend = () => this.schedule()
     log.onReset = (epochBefore) => this.reset(epochBefore)
@@ -63,254 +71,270 @@ export class Hub {
     this.liveSeq = this.log.headSeq
   }
 
-  /** Looks after sessions that are behind, and large topics. Call every second or so. */
+  /** Looks after subscribers that catch up, and large topics. Call every second or so. */
   sweep(nowMs: number): void {
     this.catchUp.sweep(nowMs)
     this.membership.sweep()
   }
 
-  /** Adds a session that is in no room yet. */
-  open(session: Session): void {
-    this.audiences.add(session.audience)
-    session.audience.addUser(session)
-    if (session.native) return
-    session.state = BEHIND
-    session.cursor = this.liveSeq
-    this.catchUp.add(session)
+  /** Adds a subscriber that is in no room yet. */
+  open(subscriber: Subscriber): void {
+    this.applications.add(subscriber.application)
+    subscriber.application.addUser(subscriber)
+    if (subscriber.native) return
+    subscriber.state = CATCHING_UP
+    subscriber.cursor = this.liveSeq
+    this.catchUp.add(subscriber)
   }
 
   /**
-   * Joins rooms from now on. A room that the session is in already: its predicate is replaced, and it counts as joined
-   * last.
+   * Joins rooms from now on. A room that the subscriber is in already: its predicate is replaced, and it counts as
+   * joined last.
    * @param predicate what it wants of them; undefined: all
    */
-  join(session: Session, rooms: Iterable<string>, predicate?: Predicate): void {
-    this.settle()
-    if (session.state === CLOSED) return
-    if (session.state === LIVE && session.groups.length === 0) session.joinedSeq = this.liveSeq
+  join(subscriber: Subscriber, rooms: Iterable<string>, predicate?: Predicate): void {
+    this.detachOverflowed()
+    if (subscriber.state === CLOSED) return
+    if (subscriber.state === LIVE && subscriber.groups.length === 0) subscriber.joinedSeq = this.liveSeq
     for (const room of rooms) {
-      const before = session.groupIn(room)
-      this.membership.enter(session, room, predicate)
+      const before = subscriber.groupIn(room)
+      this.membership.join(subscriber, room, predicate)
       if (before === undefined) {
-        if (session.state !== LIVE || this.liveSeq !== session.joinedSeq) this.floorsOf(session).set(room, this.liveSeq)
-      } else if (before.predicate?.key !== predicate?.key) this.keepFilter(session, before)
+        if (subscriber.state !== LIVE || this.liveSeq !== subscriber.joinedSeq)
+          this.startOffsetsOf(subscriber).set(room, this.liveSeq)
+      } else if (before.predicate?.key !== predicate?.key) this.keepFilter(subscriber, before)
     }
-    if (session.state === LIVE && !session.mayBeLive) {
-      this.membership.takeOffTopics(session)
-      session.cursor = this.liveSeq
-      this.catchUp.add(session)
+    if (subscriber.state === LIVE && !subscriber.mayBeLive) {
+      this.membership.takeOffTopics(subscriber)
+      subscriber.cursor = this.liveSeq
+      this.catchUp.add(subscriber)
     }
   }
 
   /**
-   * Joins rooms and replays what they had after `sinceSeq`. Events of the session's other rooms go on where they were;
-   * the session sees all in order of position.
+   * Joins rooms and replays what they had after `sinceSeq`. Events of the subscriber's other rooms go on where they
+   * were; the subscriber sees all in order of position.
    */
-  joinSince(session: Session, rooms: Iterable<string>, predicate: Predicate | undefined, sinceSeq: number): void {
-    this.settle()
-    if (session.state === CLOSED) return
+  joinSince(subscriber: Subscriber, rooms: Iterable<string>, predicate: Predicate | undefined, sinceSeq: number): void {
+    this.detachOverflowed()
+    if (subscriber.state === CLOSED) return
     const names = new Set(rooms)
     if (names.size === 0) return
-    for (const room of names) session.refiltered = withoutRoom(session.refiltered, room)
-    this.goBack(session, sinceSeq, ({ room }) => !names.has(room.name))
-    const floors = this.floorsOf(session)
+    for (const room of names) subscriber.refiltered = withoutRoom(subscriber.refiltered, room)
+    this.goBack(subscriber, sinceSeq, ({ room }) => !names.has(room.name))
+    const startOffsets = this.startOffsetsOf(subscriber)
     for (const room of names) {
-      this.membership.enter(session, room, predicate)
-      floors.set(room, sinceSeq)
+      this.membership.join(subscriber, room, predicate)
+      startOffsets.set(room, sinceSeq)
     }
   }
 
   /**
    * A user takes part in a conversation. Its events after a sequence that went by before that was known here are sent
-   * now to the user's sessions.
+   * now to the user's subscribers.
    */
-  participates(audience: Audience, conversation: string, userId: string, sinceSeq: number): void {
-    this.settle()
-    for (let session = audience.firstOfUser(userId); session !== undefined; session = session.nextOfUser) {
-      const deliveredSeq = session.state === LIVE ? this.liveSeq : Math.max(session.cursor, newestHad(session.had))
-      if (!this.passed(audience, conversation, sinceSeq, deliveredSeq)) continue
-      excludeConversation(session.had, conversation)
-      this.goBack(session, sinceSeq, () => true, [conversation])
+  participates(application: ApplicationRooms, conversation: string, userId: string, sinceSeq: number): void {
+    this.detachOverflowed()
+    for (
+      let subscriber = application.firstOfUser(userId);
+      subscriber !== undefined;
+      subscriber = subscriber.nextOfUser
+    ) {
+      const deliveredSeq =
+        subscriber.state === LIVE ? this.liveSeq : Math.max(subscriber.cursor, newestDelivered(subscriber.delivered))
+      if (!this.passed(application, conversation, sinceSeq, deliveredSeq)) continue
+      excludeConversation(subscriber.delivered, conversation)
+      this.goBack(subscriber, sinceSeq, () => true, [conversation])
     }
   }
 
   /**
-   * A room's filter is another one from now on: what the session had by the one of before it may need to know later.
+   * A room's filter is another one from now on: what the subscriber had by the one of before it may need to know later.
    */
-  private keepFilter(session: Session, before: Group): void {
+  private keepFilter(subscriber: Subscriber, before: Group): void {
     const { name } = before.room
-    const seq = session.state === LIVE ? this.liveSeq : Math.max(session.cursor, session.begunSeq)
-    const joinedSeq = floorOf(session, name)
+    const seq = subscriber.state === LIVE ? this.liveSeq : Math.max(subscriber.cursor, subscriber.begunSeq)
+    const joinedSeq = startOffsetOf(subscriber, name)
     // It may have gone back from further on.
     let hadSeq = seq
-    for (let at = session.had; at !== undefined; at = at.before)
+    for (let at = subscriber.delivered; at !== undefined; at = at.before)
       if (at.groups.includes(before)) hadSeq = Math.max(hadSeq, at.seq)
-    session.refiltered = havingHad(
-      { seq: hadSeq, begunSeq: 0, groups: [before], floors: undefined, joinedSeq, without: [], before: undefined },
-      session.refiltered,
+    subscriber.refiltered = withDelivered(
+      {
+        seq: hadSeq,
+        begunSeq: 0,
+        groups: [before],
+        startOffsets: undefined,
+        joinedSeq,
+        without: [],
+        before: undefined,
+      },
+      subscriber.refiltered,
     )
-    this.floorsOf(session).set(name, Math.max(seq, joinedSeq))
+    this.startOffsetsOf(subscriber).set(name, Math.max(seq, joinedSeq))
   }
 
   /** Events behind this one were not delivered: the filters of now are for them as well. */
-  private lowerFilters(session: Session, deliveredSeq: number): void {
-    for (let at = session.refiltered; at !== undefined; at = at.before) {
+  private lowerFilters(subscriber: Subscriber, deliveredSeq: number): void {
+    for (let at = subscriber.refiltered; at !== undefined; at = at.before) {
       if (at.seq <= deliveredSeq) continue
       at.seq = deliveredSeq
       for (const { room } of at.groups)
-        this.floorsOf(session).set(
+        this.startOffsetsOf(subscriber).set(
           room.name,
-          Math.max(at.joinedSeq, Math.min(floorOf(session, room.name), deliveredSeq)),
+          Math.max(at.joinedSeq, Math.min(startOffsetOf(subscriber, room.name), deliveredSeq)),
         )
     }
   }
 
   /** Whether events of a conversation may have gone by after a sequence. */
-  private passed(audience: Audience, conversation: string, sinceSeq: number, deliveredSeq: number): boolean {
+  private passed(application: ApplicationRooms, conversation: string, sinceSeq: number, deliveredSeq: number): boolean {
     const { ring } = this.log
     if (sinceSeq >= deliveredSeq) return false
     if (sinceSeq < ring.completeAfter) return true
     for (let index = ring.indexAfter(sinceSeq); ; index++) {
       const entry = ring.at(index)
       if (entry === undefined || entry.seq > deliveredSeq) return false
-      if (entry.route.conversation === conversation && entry.route.audience === audience) return true
+      if (entry.route.conversation === conversation && entry.route.application === application) return true
     }
   }
 
   /**
-   * Puts a session's place in the log back. What it had does not come again.
+   * Puts a subscriber's place in the log back. What it had does not come again.
    * @param kept groups whose events it had
    * @param without conversations whose events it did not get
    */
   private goBack(
-    session: Session,
+    subscriber: Subscriber,
     toSeq: number,
     kept: (group: Group) => boolean,
     without: readonly string[] = [],
   ): void {
-    const deliveredSeq = session.state === LIVE ? this.liveSeq : session.cursor
-    if (session.state === LIVE) this.membership.takeOffTopics(session)
-    session.state = BEHIND
-    const before = hadBeyond(session.had, session.cursor)
-    const groups = session.groups.filter(kept)
-    session.had =
+    const deliveredSeq = subscriber.state === LIVE ? this.liveSeq : subscriber.cursor
+    if (subscriber.state === LIVE) this.membership.takeOffTopics(subscriber)
+    subscriber.state = CATCHING_UP
+    const before = deliveredBeyond(subscriber.delivered, subscriber.cursor)
+    const groups = subscriber.groups.filter(kept)
+    subscriber.delivered =
       groups.length === 0
         ? before
-        : havingHad(
+        : withDelivered(
             {
               seq: deliveredSeq,
-              begunSeq: session.begunSeq,
+              begunSeq: subscriber.begunSeq,
               groups,
-              floors: session.floors && new Map(session.floors),
-              joinedSeq: session.joinedSeq,
+              startOffsets: subscriber.startOffsets && new Map(subscriber.startOffsets),
+              joinedSeq: subscriber.joinedSeq,
               without,
               before: undefined,
             },
             before,
           )
-    session.begunSeq = 0
-    session.cursor = Math.min(deliveredSeq, toSeq)
-    this.catchUp.add(session)
+    subscriber.begunSeq = 0
+    subscriber.cursor = Math.min(deliveredSeq, toSeq)
+    this.catchUp.add(subscriber)
   }
 
-  leave(session: Session, rooms: readonly string[]): void {
-    this.settle()
+  leave(subscriber: Subscriber, rooms: readonly string[]): void {
+    this.detachOverflowed()
     for (const room of rooms) {
-      const group = session.groupIn(room)
-      if (group) this.membership.exit(session, group)
+      const group = subscriber.groupIn(room)
+      if (group) this.membership.leave(subscriber, group)
     }
-    // Without a view it may be live.
-    if (session.state === BEHIND) this.catchUp.add(session)
+    // Without a projection it may be live.
+    if (subscriber.state === CATCHING_UP) this.catchUp.add(subscriber)
   }
 
   /** Replaces the predicates of all its rooms, for example after its token changed. */
-  rejoin(session: Session, predicateOf: (before: Predicate | undefined) => Predicate | undefined): void {
-    for (const { room, predicate } of [...session.groups]) this.join(session, [room.name], predicateOf(predicate))
+  rejoin(subscriber: Subscriber, predicateOf: (before: Predicate | undefined) => Predicate | undefined): void {
+    for (const { room, predicate } of [...subscriber.groups]) this.join(subscriber, [room.name], predicateOf(predicate))
   }
 
   /** @param socketStays others share its socket, which goes on */
-  close(session: Session, socketStays = false): void {
-    if (session.state === CLOSED) return
-    if (socketStays && (session.state === LIVE || session.state === FALLEN)) this.membership.takeOffTopics(session)
-    const wasLive = session.state === LIVE || session.state === FALLEN
-    session.state = CLOSED
-    this.membership.exitAll(session, wasLive)
-    session.audience.removeUser(session)
-    this.catchUp.remove(session)
+  close(subscriber: Subscriber, socketStays = false): void {
+    if (subscriber.state === CLOSED) return
+    if (socketStays && (subscriber.state === LIVE || subscriber.state === OVERFLOWED))
+      this.membership.takeOffTopics(subscriber)
+    const wasLive = subscriber.state === LIVE || subscriber.state === OVERFLOWED
+    subscriber.state = CLOSED
+    this.membership.leaveAll(subscriber, wasLive)
+    subscriber.application.removeUser(subscriber)
+    this.catchUp.remove(subscriber)
   }
 
   /**
-   * uWS dropped a frame for this session's socket, which is over its limit. From the first lost event on it is fed
+   * uWS dropped a frame for this subscriber's socket, which is over its limit. From the first lost event on it is fed
    * from the log. Nothing may be subscribed, published or closed in here.
-   * @param siblings the sessions that share the socket, if it has several: they lose what comes after, too
+   * @param siblings the subscribers that share the socket, if it has several: they lose what comes after, too
    */
-  dropped(session: Session, frame: Uint8Array, siblings?: Iterable<Session>): void {
+  dropped(subscriber: Subscriber, frame: Uint8Array, siblings?: Iterable<Subscriber>): void {
     const seq = seqInTail(frame, this.log.epochBytes)
     if (seq === undefined) return
     this.meters.drops++
-    this.fall(session, seq - 1)
+    this.overflow(subscriber, seq - 1)
     if (siblings === undefined) return
     for (const sibling of siblings)
-      if (sibling !== session) this.fall(sibling, this.cameBefore(sibling, session, seq) ? seq : seq - 1)
+      if (sibling !== subscriber) this.overflow(sibling, this.cameBefore(sibling, subscriber, seq) ? seq : seq - 1)
   }
 
   /**
-   * A frame that is no event was dropped from a native topic, and with it whatever was published to these sessions'
+   * A frame that is no event was dropped from a native topic, and with it whatever was published to these subscribers'
    * socket after it.
    * @param deliveredSeq the newest event that was published before it
    */
-  droppedAfter(sessions: Iterable<Session>, deliveredSeq: number): void {
-    for (const session of sessions) this.fall(session, deliveredSeq)
+  droppedAfter(subscribers: Iterable<Subscriber>, deliveredSeq: number): void {
+    for (const subscriber of subscribers) this.overflow(subscriber, deliveredSeq)
   }
 
-  private fall(session: Session, deliveredSeq: number): void {
-    if (session.refiltered !== undefined && (session.state !== BEHIND || session.leaving))
-      this.lowerFilters(session, deliveredSeq)
-    if (session.state === LIVE) {
-      session.state = FALLEN
-      session.cursor = deliveredSeq
-      this.fallen.push(session)
-      if (this.fallen.length === 1) soon('full sockets', () => this.settle())
-    } else if (session.state === FALLEN || session.leaving) {
-      session.cursor = Math.min(session.cursor, deliveredSeq)
-      lowerHad(session.had, deliveredSeq)
+  private overflow(subscriber: Subscriber, deliveredSeq: number): void {
+    if (subscriber.refiltered !== undefined && (subscriber.state !== CATCHING_UP || subscriber.leaving))
+      this.lowerFilters(subscriber, deliveredSeq)
+    if (subscriber.state === LIVE) {
+      subscriber.state = OVERFLOWED
+      subscriber.cursor = deliveredSeq
+      this.overflowed.push(subscriber)
+      if (this.overflowed.length === 1) soon('full sockets', () => this.detachOverflowed())
+    } else if (subscriber.state === OVERFLOWED || subscriber.leaving) {
+      subscriber.cursor = Math.min(subscriber.cursor, deliveredSeq)
+      lowerDelivered(subscriber.delivered, deliveredSeq)
     }
-    // Otherwise nothing of its topics is on its way: what was dropped is another session's, or was fed, and stays to be
-    // fed.
+    // Otherwise nothing of its topics is on its way: what was dropped is another subscriber's, or was fed, and stays to
+    // be fed.
   }
 
-  /** Whether an event was published to one session of a socket before it was published to another. */
-  private cameBefore(one: Session, other: Session, seq: number): boolean {
+  /** Whether an event was published to one subscriber of a socket before it was published to another. */
+  private cameBefore(one: Subscriber, other: Subscriber, seq: number): boolean {
     const entry = this.recent.find((each) => each?.seq === seq)
     if (entry === undefined || !one.wants(entry)) return true
     return this.delivery.reachesFirst(entry, one, other) === one
   }
 
   /** The socket took some of what it had queued. */
-  drained(session: Session): void {
-    this.settle()
-    this.catchUp.drained(session)
+  drained(subscriber: Subscriber): void {
+    this.detachOverflowed()
+    this.catchUp.drained(subscriber)
   }
 
   /**
-   * Says something that is no event to a room, or to several: not stored, to each session once, and left out where a
+   * Says something that is no event to a room, or to several: not stored, to each subscriber once, and left out where a
    * socket is full.
-   * @param except sessions that are not to hear it
+   * @param except subscribers that are not to hear it
    */
-  say(
-    audience: Audience,
+  broadcast(
+    application: ApplicationRooms,
     rooms: string | readonly string[],
     message: Message,
-    except: (session: Session) => boolean = () => false,
+    except: (subscriber: Subscriber) => boolean = () => false,
   ): void {
     const frames = new Map<Wire, Uint8Array>()
-    const told = new Set<Session>()
-    for (const group of [rooms].flat().flatMap((room) => audience.rooms.get(room)?.groups ?? [])) {
-      for (const session of group.members) {
-        if (told.has(session)) continue
-        told.add(session)
-        const { wire, peer } = session
-        if (session.state === FALLEN || peer.getBufferedAmount() > this.quietBytes || except(session)) continue
+    const told = new Set<Subscriber>()
+    for (const group of [rooms].flat().flatMap((room) => application.rooms.get(room)?.groups ?? [])) {
+      for (const subscriber of group.members) {
+        if (told.has(subscriber)) continue
+        told.add(subscriber)
+        const { wire, peer } = subscriber
+        if (subscriber.state === OVERFLOWED || peer.getBufferedAmount() > this.quietBytes || except(subscriber))
+          continue
         let frame = frames.get(wire)
         if (frame === undefined) frames.set(wire, (frame = wire.encodeMessage(message)))
         peer.send(frame, wire.binary)
@@ -346,7 +370,7 @@ export class Hub {
     for (let n = 0; n < eventsMax; n++) {
       const entry = this.log.next()
       if (entry === undefined) break
-      this.settle()
+      this.detachOverflowed()
       this.passGaps(entry.seq)
       try {
         this.deliver(entry)
@@ -376,7 +400,7 @@ export class Hub {
 
   /** The stream is another one, or was cut short: all are behind then, and are told what they missed. */
   private reset(epochBefore: string): void {
-    this.settle()
+    this.detachOverflowed()
     this.takeAllOffTopics()
     this.recent.fill(undefined)
     this.liveSeq = this.log.headSeq
@@ -384,12 +408,12 @@ export class Hub {
   }
 
   private takeAllOffTopics(): void {
-    for (const audience of this.audiences) {
-      for (const session of audience.sessions()) {
-        if (session.state !== LIVE) continue
-        this.membership.takeOffTopics(session)
-        session.cursor = this.liveSeq
-        this.catchUp.add(session)
+    for (const application of this.applications) {
+      for (const subscriber of application.subscribers()) {
+        if (subscriber.state !== LIVE) continue
+        this.membership.takeOffTopics(subscriber)
+        subscriber.cursor = this.liveSeq
+        this.catchUp.add(subscriber)
       }
     }
   }
@@ -402,19 +426,19 @@ export class Hub {
     this.meters.published(entry.timeMs)
   }
 
-  /** Takes sessions that dropped an event off their topics, before anything else can be published to them. */
-  private settle(): void {
-    if (this.fallen.length === 0) return
-    for (let session = this.fallen.pop(); session !== undefined; session = this.fallen.pop()) {
-      if (session.state !== FALLEN) continue
-      this.membership.takeOffTopics(session)
-      this.meters.fallen++
-      this.catchUp.add(session)
+  /** Takes subscribers that dropped an event off their topics, before anything else can be published to them. */
+  private detachOverflowed(): void {
+    if (this.overflowed.length === 0) return
+    for (let subscriber = this.overflowed.pop(); subscriber !== undefined; subscriber = this.overflowed.pop()) {
+      if (subscriber.state !== OVERFLOWED) continue
+      this.membership.takeOffTopics(subscriber)
+      this.meters.overflowed++
+      this.catchUp.add(subscriber)
     }
   }
 
-  private floorsOf(session: Session): Map<string, number> {
-    session.floors ??= new Map()
-    return session.floors
+  private startOffsetsOf(subscriber: Subscriber): Map<string, number> {
+    subscriber.startOffsets ??= new Map()
+    return subscriber.startOffsets
   }
 }

@@ -1,10 +1,10 @@
-import { floorOf, withoutRoom } from './had.ts'
+import { startOffsetOf, withoutRoom } from './delivered.ts'
 import type { Predicate } from './predicate.ts'
 import { type Group, lengthened } from './room.ts'
-import { BEHIND, LIVE, type Session } from './session.ts'
+import { CATCHING_UP, LIVE, type Subscriber } from './subscriber.ts'
 import { VisitingOrder } from './visiting-order.ts'
 
-/** Which groups sessions are in, and, while they are live, on which native topics. */
+/** Which groups subscribers are in, and, while they are live, on which native topics. */
 export class Membership {
   private readonly visitingOrder = new VisitingOrder()
 
@@ -13,88 +13,88 @@ export class Membership {
     this.visitingOrder.sweep()
   }
 
-  /** A room that the session is in already: its predicate is replaced, and it counts as joined last. */
-  enter(session: Session, roomName: string, predicate: Predicate | undefined): void {
-    const before = session.groupIn(roomName)
+  /** A room that the subscriber is in already: its predicate is replaced, and it counts as joined last. */
+  join(subscriber: Subscriber, roomName: string, predicate: Predicate | undefined): void {
+    const before = subscriber.groupIn(roomName)
     if (before !== undefined && before.predicate?.key === predicate?.key) {
-      session.groups.push(...session.groups.splice(session.groups.indexOf(before), 1))
+      subscriber.groups.push(...subscriber.groups.splice(subscriber.groups.indexOf(before), 1))
       return
     }
-    const group = session.audience.room(roomName).groupOf(predicate)
+    const group = subscriber.application.room(roomName).groupOf(predicate)
     const { sole } = group
-    group.add(session)
+    group.add(subscriber)
     // It is no longer alone.
     if (sole?.state === LIVE) this.subscribe(sole, group)
-    if (session.state === LIVE) this.subscribe(session, group)
-    session.groups = lengthened(session.groups, group)
-    if (session.audience.view?.room === roomName) session.view = session.audience.view
+    if (subscriber.state === LIVE) this.subscribe(subscriber, group)
+    subscriber.groups = lengthened(subscriber.groups, group)
+    if (subscriber.application.projection?.room === roomName) subscriber.projection = subscriber.application.projection
     if (before !== undefined) {
-      session.groups.splice(session.groups.indexOf(before), 1)
-      if (session.state === LIVE) this.unsubscribe(session, before)
-      remove(session, before)
+      subscriber.groups.splice(subscriber.groups.indexOf(before), 1)
+      if (subscriber.state === LIVE) this.unsubscribe(subscriber, before)
+      remove(subscriber, before)
     }
   }
 
-  exit(session: Session, group: Group): void {
-    session.groups.splice(session.groups.indexOf(group), 1)
-    if (session.view?.room === group.room.name) session.view = undefined
-    session.floors?.delete(group.room.name)
-    session.refiltered = withoutRoom(session.refiltered, group.room.name)
-    if (session.state === LIVE) this.unsubscribe(session, group)
-    remove(session, group)
+  leave(subscriber: Subscriber, group: Group): void {
+    subscriber.groups.splice(subscriber.groups.indexOf(group), 1)
+    if (subscriber.projection?.room === group.room.name) subscriber.projection = undefined
+    subscriber.startOffsets?.delete(group.room.name)
+    subscriber.refiltered = withoutRoom(subscriber.refiltered, group.room.name)
+    if (subscriber.state === LIVE) this.unsubscribe(subscriber, group)
+    remove(subscriber, group)
   }
 
   /** Out of everything. @param live its socket is closed, and was on its topics */
-  exitAll(session: Session, live: boolean): void {
-    for (const group of session.groups) {
-      if (live && group.sole !== session) group.topicOf(session.wire).live--
-      remove(session, group)
+  leaveAll(subscriber: Subscriber, live: boolean): void {
+    for (const group of subscriber.groups) {
+      if (live && group.sole !== subscriber) group.topicOf(subscriber.wire).live--
+      remove(subscriber, group)
     }
-    session.groups = []
+    subscriber.groups = []
   }
 
-  turnLive(session: Session): void {
-    session.state = LIVE
-    session.had = undefined
-    unite(session)
-    for (const group of session.groups) this.subscribe(session, group)
+  turnLive(subscriber: Subscriber): void {
+    subscriber.state = LIVE
+    subscriber.delivered = undefined
+    unite(subscriber)
+    for (const group of subscriber.groups) this.subscribe(subscriber, group)
   }
 
-  takeOffTopics(session: Session): void {
-    for (const group of session.groups) this.unsubscribe(session, group)
-    if (session.ownTopic !== undefined) session.peer.unsubscribe(session.ownTopic)
-    session.ownTopic = undefined
-    session.state = BEHIND
-    session.leaving = true
+  takeOffTopics(subscriber: Subscriber): void {
+    for (const group of subscriber.groups) this.unsubscribe(subscriber, group)
+    if (subscriber.ownTopic !== undefined) subscriber.peer.unsubscribe(subscriber.ownTopic)
+    subscriber.ownTopic = undefined
+    subscriber.state = CATCHING_UP
+    subscriber.leaving = true
   }
 
-  private subscribe(session: Session, group: Group): void {
-    if (group.sole === session) return
-    const topic = group.topicOf(session.wire)
+  private subscribe(subscriber: Subscriber, group: Group): void {
+    if (group.sole === subscriber) return
+    const topic = group.topicOf(subscriber.wire)
     topic.live++
-    session.peer.subscribe(topic.name)
+    subscriber.peer.subscribe(topic.name)
     this.visitingOrder.subscribed(group, topic)
   }
 
-  private unsubscribe(session: Session, group: Group): void {
-    if (group.sole === session) return
-    const topic = group.topicOf(session.wire)
+  private unsubscribe(subscriber: Subscriber, group: Group): void {
+    if (group.sole === subscriber) return
+    const topic = group.topicOf(subscriber.wire)
     topic.live--
-    session.peer.unsubscribe(topic.name)
+    subscriber.peer.unsubscribe(topic.name)
   }
 }
 
 /** Where all its rooms were joined at one place, no map is kept of it. */
-function unite(session: Session): void {
-  const [first, ...others] = session.groups
-  if (session.floors === undefined || first === undefined) return
-  const floor = floorOf(session, first.room.name)
-  if (!others.every(({ room }) => floorOf(session, room.name) === floor)) return
-  session.joinedSeq = floor
-  session.floors = undefined
+function unite(subscriber: Subscriber): void {
+  const [first, ...others] = subscriber.groups
+  if (subscriber.startOffsets === undefined || first === undefined) return
+  const startOffset = startOffsetOf(subscriber, first.room.name)
+  if (!others.every(({ room }) => startOffsetOf(subscriber, room.name) === startOffset)) return
+  subscriber.joinedSeq = startOffset
+  subscriber.startOffsets = undefined
 }
 
-function remove(session: Session, group: Group): void {
-  group.delete(session)
+function remove(subscriber: Subscriber, group: Group): void {
+  group.delete(subscriber)
   if (group.size === 0) group.room.forget(group)
 }

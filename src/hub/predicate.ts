@@ -1,5 +1,5 @@
 /**
- * What a connection wants of a room's events, compiled: a list of clauses, each "this facet of the event carries none,
+ * What a connection wants of a room's events, compiled: a list of clauses, each "this field of the event carries none,
  * or one of these values". Connections with equal predicates are one interest group.
  */
 export interface Predicate {
@@ -11,28 +11,28 @@ export interface Predicate {
 }
 
 export interface Clause {
-  /** Index into an event's facets. */
-  readonly facet: number
+  /** Index into an event's field values. */
+  readonly field: number
   readonly allowed: ReadonlySet<string>
 }
 
-export type Facets = readonly (readonly string[] | undefined)[]
+export type FieldValues = readonly (readonly string[] | undefined)[]
 
 /** @param access what the token allows @param filters what the client asked for @returns undefined: everything */
 export function compilePredicate(access: readonly Clause[], filters: readonly Clause[]): Predicate | undefined {
   if (access.length === 0 && filters.length === 0) return undefined
   const clauses = [...access, ...filters]
   const key = clauses
-    .map(({ facet, allowed }) => JSON.stringify([facet, ...[...allowed].sort()]))
+    .map(({ field, allowed }) => JSON.stringify([field, ...[...allowed].sort()]))
     .sort()
     .join('')
   return { key, filters, clauses }
 }
 
-/** Whether an event with these facets is wanted. */
-export function accepts(predicate: Predicate, facets: Facets): boolean {
-  for (const { facet, allowed } of predicate.clauses) {
-    const values = facets[facet]
+/** Whether an event with these field values is wanted. */
+export function accepts(predicate: Predicate, fieldValues: FieldValues): boolean {
+  for (const { field, allowed } of predicate.clauses) {
+    const values = fieldValues[field]
     if (values !== undefined && !anyOf(values, allowed)) return false
   }
   return true
@@ -44,7 +44,7 @@ function anyOf(values: readonly string[], allowed: ReadonlySet<string>): boolean
 }
 
 /** A field's values as predicates see them. @returns undefined where the event carries none */
-export function facetValues(value: unknown): readonly string[] | undefined {
+export function valuesOf(value: unknown): readonly string[] | undefined {
   if (value === undefined || value === null) return undefined
   if (Array.isArray(value)) return value.map(String)
   return [String(value)]

@@ -1,6 +1,6 @@
 import type { Predicate } from './predicate.ts'
-import type { Session } from './session.ts'
-import type { View } from './view.ts'
+import type { Subscriber } from './subscriber.ts'
+import type { Projection } from './projection.ts'
 import type { Wire } from './wire.ts'
 
 let groups = 0
@@ -42,19 +42,19 @@ export abstract class Group {
   /** None before its second member. */
   topics: Topic[] = NONE
   /**
-   * Its one member, to which events go by the topic that only this session has. Most groups (`user:…`) never have
+   * Its one member, to which events go by the topic that only this subscriber has. Most groups (`user:…`) never have
    * another.
    */
-  sole: Session | undefined
+  sole: Subscriber | undefined
   /** From the second member on: all. */
-  private all: Set<Session> | undefined
+  private all: Set<Subscriber> | undefined
   private readonly serial = groups++
 
   constructor(predicate: Predicate | undefined) {
     this.predicate = predicate
   }
 
-  get members(): Iterable<Session> {
+  get members(): Iterable<Subscriber> {
     return this.all ?? (this.sole === undefined ? NONE : [this.sole])
   }
 
@@ -62,22 +62,22 @@ export abstract class Group {
     return this.all?.size ?? (this.sole === undefined ? 0 : 1)
   }
 
-  has(session: Session): boolean {
-    return this.all?.has(session) ?? this.sole === session
+  has(subscriber: Subscriber): boolean {
+    return this.all?.has(subscriber) ?? this.sole === subscriber
   }
 
-  add(session: Session): void {
-    if (this.all !== undefined) this.all.add(session)
-    else if (this.sole === undefined) this.sole = session
-    else if (this.sole !== session) {
-      this.all = new Set([this.sole, session])
+  add(subscriber: Subscriber): void {
+    if (this.all !== undefined) this.all.add(subscriber)
+    else if (this.sole === undefined) this.sole = subscriber
+    else if (this.sole !== subscriber) {
+      this.all = new Set([this.sole, subscriber])
       this.sole = undefined
     }
   }
 
-  delete(session: Session): void {
-    this.all?.delete(session)
-    if (this.sole === session) this.sole = undefined
+  delete(subscriber: Subscriber): void {
+    this.all?.delete(subscriber)
+    if (this.sole === subscriber) this.sole = undefined
   }
 
   topicOf(wire: Wire): Topic {
@@ -103,12 +103,12 @@ export abstract class Group {
 export class Room extends Group {
   readonly name: string
   filtered: Group[] = NONE
-  private readonly audience: Audience
+  private readonly application: ApplicationRooms
 
-  constructor(name: string, audience: Audience) {
+  constructor(name: string, application: ApplicationRooms) {
     super(undefined)
     this.name = name
-    this.audience = audience
+    this.application = application
   }
 
   get room(): Room {
@@ -126,7 +126,7 @@ export class Room extends Group {
     return population
   }
 
-  /** Whether a session could be in both. */
+  /** Whether a subscriber could be in both. */
   sharesWireWith(other: Room): boolean {
     return this.groups.some(({ wireIds }) =>
       wireIds.some((id) => other.groups.some((group) => group.wireIds.includes(id))),
@@ -144,7 +144,7 @@ export class Room extends Group {
   /** Forgets a group that nobody is in any more, and the room with its last one. */
   forget(group: Group): void {
     if (group !== this) this.filtered.splice(this.filtered.indexOf(group), 1)
-    if (this.size === 0 && this.filtered.length === 0) this.audience.rooms.delete(this.name)
+    if (this.size === 0 && this.filtered.length === 0) this.application.rooms.delete(this.name)
   }
 }
 
@@ -157,16 +157,16 @@ class FilteredGroup extends Group {
   }
 }
 
-/** Everyone who listens to one application: its rooms, and its sessions by user. */
-export class Audience {
+/** Everyone who listens to one application: its rooms, and its subscribers by user. */
+export class ApplicationRooms {
   readonly app: string
   readonly rooms = new Map<string, Room>()
   /** Users who take part in a conversation now. */
   readonly participantsIn: (conversation: string) => readonly string[]
   /** What those in one of its rooms see of every event, where there is such a room. */
-  view: View | undefined
-  /** First session of each user; the rest hang on `nextOfUser`. */
-  private readonly users = new Map<string, Session>()
+  projection: Projection | undefined
+  /** First subscriber of each user; the rest hang on `nextOfUser`. */
+  private readonly users = new Map<string, Subscriber>()
 
   constructor(app: string, participantsIn: (conversation: string) => readonly string[] = () => NONE) {
     this.app = app
@@ -179,26 +179,27 @@ export class Audience {
     return room
   }
 
-  addUser(session: Session): void {
-    session.nextOfUser = this.users.get(session.userId)
-    this.users.set(session.userId, session)
+  addUser(subscriber: Subscriber): void {
+    subscriber.nextOfUser = this.users.get(subscriber.userId)
+    this.users.set(subscriber.userId, subscriber)
   }
 
-  removeUser(session: Session): void {
-    let at = this.users.get(session.userId)
-    if (at === session) {
-      if (session.nextOfUser) this.users.set(session.userId, session.nextOfUser)
-      else this.users.delete(session.userId)
+  removeUser(subscriber: Subscriber): void {
+    let at = this.users.get(subscriber.userId)
+    if (at === subscriber) {
+      if (subscriber.nextOfUser) this.users.set(subscriber.userId, subscriber.nextOfUser)
+      else this.users.delete(subscriber.userId)
     }
-    for (; at; at = at.nextOfUser) if (at.nextOfUser === session) at.nextOfUser = session.nextOfUser
-    session.nextOfUser = undefined
+    for (; at; at = at.nextOfUser) if (at.nextOfUser === subscriber) at.nextOfUser = subscriber.nextOfUser
+    subscriber.nextOfUser = undefined
   }
 
-  *sessions(): Iterable<Session> {
-    for (const first of this.users.values()) for (let at: Session | undefined = first; at; at = at.nextOfUser) yield at
+  *subscribers(): Iterable<Subscriber> {
+    for (const first of this.users.values())
+      for (let at: Subscriber | undefined = first; at; at = at.nextOfUser) yield at
   }
 
-  firstOfUser(userId: string): Session | undefined {
+  firstOfUser(userId: string): Subscriber | undefined {
     return this.users.get(userId)
   }
 }

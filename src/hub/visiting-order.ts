@@ -1,6 +1,6 @@
 import { soon } from '../guarded.ts'
 import type { Group, Topic } from './room.ts'
-import { LIVE, type Session } from './session.ts'
+import { LIVE, type Subscriber } from './subscriber.ts'
 
 /** A topic with fewer subscriptions out of order is left as it is: it all fits into the processor's cache. */
 const OUT_OF_ORDER_MIN = 512
@@ -43,14 +43,14 @@ export class VisitingOrder {
   }
 }
 
-/** Between two turns nothing is lost: each session is off the topic for no longer than its own renewal. */
-function arrange(topic: Topic, sessions: readonly Session[], from = 0): void {
-  const end = Math.min(from + SESSIONS_PER_TURN, sessions.length)
+/** Between two turns nothing is lost: each subscriber is off the topic for no longer than its own renewal. */
+function arrange(topic: Topic, subscribers: readonly Subscriber[], from = 0): void {
+  const end = Math.min(from + SESSIONS_PER_TURN, subscribers.length)
   for (let index = from; index < end; index++) {
-    const { state, peer, groups } = sessions[index] as Session
+    const { state, peer, groups } = subscribers[index] as Subscriber
     if (state !== LIVE || !groups.some(({ topics }) => topics.includes(topic))) continue
     peer.unsubscribe(topic.name)
     peer.subscribe(topic.name)
   }
-  if (end < sessions.length) soon('order of subscribers', () => arrange(topic, sessions, end))
+  if (end < subscribers.length) soon('order of subscribers', () => arrange(topic, subscribers, end))
 }

@@ -1,9 +1,9 @@
 import type { EventEnvelope, StoredMessage } from './event.ts'
 
 /** Where an event goes, worked out once when it enters the log. */
-export interface Route<Audience = unknown> {
+export interface Route<Application = unknown> {
   /** The application's listeners. */
-  readonly audience: Audience
+  readonly application: Application
   readonly type: string
   /** Names of the rooms that it goes to. */
   readonly rooms: readonly string[]
@@ -11,8 +11,8 @@ export interface Route<Audience = unknown> {
   readonly users: readonly string[] | undefined
   /** Where set: only those who take part in this conversation by the time that they would get it. */
   readonly conversation?: string | undefined
-  /** Its values by facet of the contract (filters and access), for predicates. */
-  readonly facets: readonly (readonly string[] | undefined)[]
+  /** Its values by field of the contract (filters and access), for predicates. */
+  readonly fieldValues: readonly (readonly string[] | undefined)[]
   /** Where set: an older event of the same key may be skipped by who is catching up. */
   readonly latestKey: string | undefined
 }

@@ -46,7 +46,7 @@ export class Metrics {
     this.gauge(
       'sessions_behind',
       'Sessions fed from the log because their socket is slow or they came back',
-      () => hub.catchUp.behind,
+      () => hub.catchUp.catchingUp,
     )
     this.gauge('lag_events', 'Events that the furthest session is behind', () => lag().events, 'max')
     this.gauge('lag_seconds', 'Age of the next event of the furthest session behind', () => lag().seconds, 'max')
@@ -82,7 +82,7 @@ export class Metrics {
       'Frames that full sockets dropped; each was sent again from the log',
       () => meters.drops,
     )
-    this.counter('sessions_fallen_total', 'Times that a slow session left live delivery', () => meters.fallen)
+    this.counter('sessions_fallen_total', 'Times that a slow session left live delivery', () => meters.overflowed)
     this.labelled('deliveries_total', 'Events delivered live', ['format'], () => meters.deliveries)
     this.labelled(
       'catch_up_deliveries_total',

@@ -1,5 +1,5 @@
 import { BrokerError } from '../errors.ts'
-import type { Session } from '../hub/session.ts'
+import type { Subscriber } from '../hub/subscriber.ts'
 import { every, runGuarded } from '../guarded.ts'
 import type { KeyValue, Source } from '../source/source.ts'
 import { WriteQueue } from './write-queue.ts'
@@ -46,8 +46,8 @@ export class Presence {
   /** By place: its users. */
   private readonly places = new Map<string, Map<string, Present>>()
   /** By lease of this node: its sessions, and their user's name. */
-  private readonly own = new Map<string, { readonly name: string; readonly sessions: Set<Session> }>()
-  private readonly leasesOf = new Map<Session, Set<string>>()
+  private readonly own = new Map<string, { readonly name: string; readonly sessions: Set<Subscriber> }>()
+  private readonly leasesOf = new Map<Subscriber, Set<string>>()
   private readonly timers: NodeJS.Timeout[]
   private sweepFromMs = 0
   /** Leases of this round of renewals, how many of them were written again, and when it began. */
@@ -82,9 +82,9 @@ export class Presence {
   }
 
   /** A session comes to a place. Others hear of it where its user was not there yet. */
-  enter(session: Session, place: string, fullName: string): void {
+  enter(session: Subscriber, place: string, fullName: string): void {
     const name = fullName.slice(0, NAME_LENGTH_MAX)
-    const { app } = session.audience
+    const { app } = session.application
     const lease = leaseKey(app, place, session.userId, this.nodeId)
     let leases = this.leasesOf.get(session)
     if (!leases) this.leasesOf.set(session, (leases = new Set()))
@@ -100,22 +100,24 @@ export class Presence {
     this.note(lease, Number.POSITIVE_INFINITY, name)
   }
 
-  leave(session: Session, place: string): void {
-    this.release(session, leaseKey(session.audience.app, place, session.userId, this.nodeId))
+  leave(session: Subscriber, place: string): void {
+    this.release(session, leaseKey(session.application.app, place, session.userId, this.nodeId))
   }
 
   /** The session is gone from everywhere. */
-  drop(session: Session): void {
+  drop(session: Subscriber): void {
     for (const lease of this.leasesOf.get(session) ?? []) this.release(session, lease)
     this.leasesOf.delete(session)
   }
 
-  isIn(session: Session, place: string): boolean {
-    return this.leasesOf.get(session)?.has(leaseKey(session.audience.app, place, session.userId, this.nodeId)) ?? false
+  isIn(session: Subscriber, place: string): boolean {
+    return (
+      this.leasesOf.get(session)?.has(leaseKey(session.application.app, place, session.userId, this.nodeId)) ?? false
+    )
   }
 
   /** Places that a session is in. */
-  placesOf(session: Session): string[] {
+  placesOf(session: Subscriber): string[] {
     return [...(this.leasesOf.get(session) ?? [])].map((lease) => partsOf(lease).place)
   }
 
@@ -137,7 +139,7 @@ export class Presence {
     await Promise.all([...this.own.keys()].map((lease) => this.writes.write(lease, undefined)))
   }
 
-  private release(session: Session, lease: string): void {
+  private release(session: Subscriber, lease: string): void {
     if (!this.leasesOf.get(session)?.delete(lease)) return
     const sessions = this.own.get(lease)?.sessions
     sessions?.delete(session)

@@ -3,7 +3,7 @@ import { Type } from 'typebox'
 import { CompiledContract, type ParticipantsOf } from '../../src/contracts/compiled.ts'
 import { type Claims, type Contract, event } from '../../src/contracts/contract.ts'
 import { gameDjinn } from '../../src/applications/game-djinn.ts'
-import { accepts, type Facets } from '../../src/hub/predicate.ts'
+import { accepts, type FieldValues } from '../../src/hub/predicate.ts'
 
 const SHOP: Contract = {
   app: 'shop',
@@ -46,9 +46,9 @@ function route(
 }
 
 /** Whether someone with these claims and filters gets to see the event. */
-function sees(claims: Partial<Claims>, filters: Record<string, unknown>, facets: Facets): boolean {
+function sees(claims: Partial<Claims>, filters: Record<string, unknown>, fieldValues: FieldValues): boolean {
   const predicate = shop.predicate(alice(claims), filters)
-  return predicate === undefined || accepts(predicate, facets)
+  return predicate === undefined || accepts(predicate, fieldValues)
 }
 
 t.test('a name in subscribe is an event without rooms, or a group of them', async (t) => {
@@ -76,7 +76,7 @@ t.test('a group of the Game Djinn contract is all events whose names start so', 
 
 t.test('one room may show every event, under a name without braces', async (t) => {
   const shows = () => undefined
-  t.equal(compile({ ...SHOP, rooms: { watch: { shows } } }).audience.view?.room, 'watch')
+  t.equal(compile({ ...SHOP, rooms: { watch: { shows } } }).application.projection?.room, 'watch')
   for (const rooms of [{ watch: { shows }, look: { shows } }, { 'watch:{id}': { shows } }] as NonNullable<
     Contract['rooms']
   >[])
@@ -96,7 +96,7 @@ t.test('an event goes to the rooms that the contract derives, or else to those o
   t.same(route('order_placed', { store: 7, customer: 'c' }).rooms, ['store:7', 'customer:c'])
   t.same(route('order_seen', {}).rooms, ['order_seen'])
   t.equal(route('order_seen', {}).users, undefined)
-  t.equal(route('order_seen', {}).audience, shop.audience)
+  t.equal(route('order_seen', {}).application, shop.application)
   for (const type of ['nothing', 'constructor', '__proto__', 'toString'])
     t.equal(shop.route({ type, data: {}, timestamp: '' }, 1), undefined, type)
 })
@@ -116,10 +116,10 @@ t.test('an event of a conversation is for those who took part in it', async (t) 
     asked.push([app, conversation])
     return ['bob', 'carol']
   })
-  t.same(contract.audience.participantsIn(route('chat', { conversation: 'c1' }, {}, contract).conversation as string), [
-    'bob',
-    'carol',
-  ])
+  t.same(
+    contract.application.participantsIn(route('chat', { conversation: 'c1' }, {}, contract).conversation as string),
+    ['bob', 'carol'],
+  )
   t.same(asked, [['shop', 'c1']])
   t.same(
     route('chat', { conversation: 'c1' }, { user_id: 'dave' }, contract).users,
@@ -131,44 +131,44 @@ t.test('an event of a conversation is for those who took part in it', async (t) 
     [undefined, undefined],
     'no conversation: everybody',
   )
-  t.same(compile().audience.participantsIn('c1'), [], 'nobody took part: nobody gets it')
+  t.same(compile().application.participantsIn('c1'), [], 'nobody took part: nobody gets it')
 })
 
 t.test('a filter lets through what carries one of its values, or none at all', async (t) => {
-  const facets = (data: Record<string, unknown>) => route('price', data).facets
-  t.equal(sees({}, {}, facets({ item: 'a' })), true)
-  t.equal(sees({}, { item: 'a' }, facets({ item: 'a' })), true)
-  t.equal(sees({}, { item: 'a' }, facets({ item: 'b' })), false)
-  t.equal(sees({}, { item: ['a', 'b'] }, facets({ item: 'b' })), true)
-  t.equal(sees({}, { item: 'a' }, facets({})), true)
-  t.equal(sees({}, { item: 7 }, facets({ item: '7' })), true)
-  t.equal(sees({}, { tag: ['x', 'y'] }, facets({ tags: ['z', 'y'] })), true)
-  t.equal(sees({}, { tag: 'x' }, facets({ tags: ['z', 'y'] })), false)
-  t.equal(sees({}, { item: 'a', tag: 'x' }, facets({ item: 'a', tags: ['y'] })), false, 'every filter counts')
-  t.equal(sees({}, { item: null }, facets({ item: 'a' })), true, 'a filter without a value is none')
+  const fieldValues = (data: Record<string, unknown>) => route('price', data).fieldValues
+  t.equal(sees({}, {}, fieldValues({ item: 'a' })), true)
+  t.equal(sees({}, { item: 'a' }, fieldValues({ item: 'a' })), true)
+  t.equal(sees({}, { item: 'a' }, fieldValues({ item: 'b' })), false)
+  t.equal(sees({}, { item: ['a', 'b'] }, fieldValues({ item: 'b' })), true)
+  t.equal(sees({}, { item: 'a' }, fieldValues({})), true)
+  t.equal(sees({}, { item: 7 }, fieldValues({ item: '7' })), true)
+  t.equal(sees({}, { tag: ['x', 'y'] }, fieldValues({ tags: ['z', 'y'] })), true)
+  t.equal(sees({}, { tag: 'x' }, fieldValues({ tags: ['z', 'y'] })), false)
+  t.equal(sees({}, { item: 'a', tag: 'x' }, fieldValues({ item: 'a', tags: ['y'] })), false, 'every filter counts')
+  t.equal(sees({}, { item: null }, fieldValues({ item: 'a' })), true, 'a filter without a value is none')
   for (const name of ['nothing', 'constructor', '__proto__', 'library'])
     t.throws(() => shop.predicate(alice(), Object.fromEntries([[name, 'a']])), { code: 'UNKNOWN_FILTER' }, name)
 })
 
 t.test('what the token allows guards every event, whatever is filtered', async (t) => {
-  const facets = (data: Record<string, unknown>) => route('price', data).facets
-  t.equal(sees({}, {}, facets({ library: 'l1' })), true, 'absent: all')
-  t.equal(sees({ library_access: ['l1'] }, {}, facets({ library: 'l1' })), true)
-  t.equal(sees({ library_access: ['l1'] }, {}, facets({ library: 'l2' })), false)
-  t.equal(sees({ library_access: ['l1'] }, {}, facets({})), true, 'no library: for everybody')
-  t.equal(sees({ library_access: [] }, {}, facets({ library: 'l1' })), false, 'an empty list allows none')
-  t.equal(sees({ library_access: ['l2', '*'] }, {}, facets({ library: 'l1' })), true, '* is all')
-  t.equal(sees({}, {}, facets({ session: 's1' })), false, 'absent: none')
-  t.equal(sees({ session_access: ['s1'] }, {}, facets({ session: 's1' })), true)
-  t.equal(sees({ session_access: ['*'] }, {}, facets({ session: 's1' })), true)
+  const fieldValues = (data: Record<string, unknown>) => route('price', data).fieldValues
+  t.equal(sees({}, {}, fieldValues({ library: 'l1' })), true, 'absent: all')
+  t.equal(sees({ library_access: ['l1'] }, {}, fieldValues({ library: 'l1' })), true)
+  t.equal(sees({ library_access: ['l1'] }, {}, fieldValues({ library: 'l2' })), false)
+  t.equal(sees({ library_access: ['l1'] }, {}, fieldValues({})), true, 'no library: for everybody')
+  t.equal(sees({ library_access: [] }, {}, fieldValues({ library: 'l1' })), false, 'an empty list allows none')
+  t.equal(sees({ library_access: ['l2', '*'] }, {}, fieldValues({ library: 'l1' })), true, '* is all')
+  t.equal(sees({}, {}, fieldValues({ session: 's1' })), false, 'absent: none')
+  t.equal(sees({ session_access: ['s1'] }, {}, fieldValues({ session: 's1' })), true)
+  t.equal(sees({ session_access: ['*'] }, {}, fieldValues({ session: 's1' })), true)
   t.equal(
-    sees({ roles: ['admin'], library_access: ['l1'] }, {}, facets({ library: 'l2', session: 's1' })),
+    sees({ roles: ['admin'], library_access: ['l1'] }, {}, fieldValues({ library: 'l2', session: 's1' })),
     true,
     'an admin sees all',
   )
-  t.equal(sees({ roles: ['engineer'] }, {}, facets({ session: 's1' })), false)
-  t.equal(sees({ library_access: ['l1'] }, { item: 'a' }, facets({ library: 'l2', item: 'a' })), false)
-  t.equal(sees({ library_access: ['l1'] }, { item: 'a' }, facets({ library: 'l1', item: 'b' })), false)
+  t.equal(sees({ roles: ['engineer'] }, {}, fieldValues({ session: 's1' })), false)
+  t.equal(sees({ library_access: ['l1'] }, { item: 'a' }, fieldValues({ library: 'l2', item: 'a' })), false)
+  t.equal(sees({ library_access: ['l1'] }, { item: 'a' }, fieldValues({ library: 'l1', item: 'b' })), false)
 })
 
 t.test('other claims under the same filters: the filters stay, what is allowed changes', async (t) => {

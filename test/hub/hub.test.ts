@@ -2,9 +2,9 @@ import t, { type Test } from 'tap'
 import { onFault } from '../../src/guarded.ts'
 import { Hub } from '../../src/hub/hub.ts'
 import { compilePredicate } from '../../src/hub/predicate.ts'
-import { Audience } from '../../src/hub/room.ts'
-import { BEHIND, LIVE, Session } from '../../src/hub/session.ts'
-import { View } from '../../src/hub/view.ts'
+import { ApplicationRooms } from '../../src/hub/room.ts'
+import { CATCHING_UP, LIVE, Subscriber } from '../../src/hub/subscriber.ts'
+import { Projection } from '../../src/hub/projection.ts'
 import type { Wire } from '../../src/hub/wire.ts'
 import { LogEntry } from '../../src/log/entry.ts'
 import { EventLog } from '../../src/log/event-log.ts'
@@ -28,7 +28,7 @@ class Bench {
   readonly source = new ModelSource()
   readonly app = new ModelApp()
   readonly participants = new Map<string, string[]>()
-  readonly audience = new Audience('app', (conversation) => this.participants.get(conversation) ?? [])
+  readonly application = new ApplicationRooms('app', (conversation) => this.participants.get(conversation) ?? [])
   readonly meters = new Meters()
   readonly log: EventLog
   readonly hub: Hub
@@ -97,12 +97,12 @@ class Bench {
       message,
       position,
       {
-        audience: this.audience,
+        application: this.application,
         type: 'thing',
         rooms,
         users: undefined,
         conversation,
-        facets: [['blue']],
+        fieldValues: [['blue']],
         latestKey: undefined,
       },
       envelope,
@@ -111,7 +111,7 @@ class Bench {
   }
 }
 
-class Client extends Session {
+class Client extends Subscriber {
   /** Positions in the order of their arrival, and what it was told it missed. */
   readonly got: string[] = []
   readonly told: string[] = []
@@ -128,7 +128,7 @@ class Client extends Session {
       },
       LIMIT_BYTES,
     )
-    super(bench.audience, wire, user, peer)
+    super(bench.application, wire, user, peer)
   }
 
   get socket(): ModelPeer {
@@ -172,7 +172,7 @@ t.test('a stream that was cut short is not delivered once more from its first ev
   behind.socket.stalled = true
   bench.tell({ rooms: ['a'], pad: LIMIT_BYTES }, 5)
   await bench.turns()
-  t.equal(behind.state, BEHIND)
+  t.equal(behind.state, CATCHING_UP)
   bench.source.cut(8)
   bench.source.deliver()
   bench.hub.joinSince(late, ['a'], undefined, 6)
@@ -191,7 +191,7 @@ t.test('a stream that was cut short is not delivered once more from its first ev
 })
 
 t.test(
-  'of sessions that share a socket all are told of a cut, although the first that is told ends the socket',
+  'of subscribers that share a socket all are told of a cut, although the first that is told ends the socket',
   async (t) => {
     const bench = await Bench.open()
     const clients = [bench.client(), bench.client()]
@@ -209,17 +209,17 @@ t.test(
     bench.source.deliver()
     t.same(told.sort(), [0, 1])
     await bench.turns()
-    t.equal(bench.hub.catchUp.sessions.size, 0)
+    t.equal(bench.hub.catchUp.subscribers.size, 0)
   },
 )
 
-t.test('a session that is closed joins no room: nobody would take it out again', async (t) => {
+t.test('a subscriber that is closed joins no room: nobody would take it out again', async (t) => {
   const bench = await Bench.open()
   const client = bench.client()
   bench.hub.close(client)
   bench.hub.join(client, ['a'])
   bench.hub.joinSince(client, ['b'], undefined, 0)
-  t.same([...bench.audience.rooms.keys()], [])
+  t.same([...bench.application.rooms.keys()], [])
 })
 
 t.test('an event whose frame came before a reset does not keep back the one of the same number after it', async (t) => {
@@ -260,7 +260,7 @@ t.test(
 )
 
 t.test(
-  'a session that leaves its topics is fed only once uWS has written or dropped what it holds for it',
+  'a subscriber that leaves its topics is fed only once uWS has written or dropped what it holds for it',
   async (t) => {
     const bench = await Bench.open()
     const client = bench.client()
@@ -303,7 +303,7 @@ t.test('an event of a room that a client was in does not come again by one that 
   )
 })
 
-t.test('a heartbeat that is dropped does not put back a session that is fed from the log', async (t) => {
+t.test('a heartbeat that is dropped does not put back a subscriber that is fed from the log', async (t) => {
   const bench = await Bench.open()
   const client = bench.client()
   bench.hub.join(client, ['a'])
@@ -347,19 +347,19 @@ t.test('who comes to a conversation late gets what went by since, and nothing tw
   await bench.turns()
   t.same([ann.got, bob.got], [['e1-2'], ['e1-2']])
   bench.participants.set('c', ['ann'])
-  bench.hub.participates(bench.audience, 'c', 'ann', 1)
+  bench.hub.participates(bench.application, 'c', 'ann', 1)
   bench.tell({ rooms: ['talk'], conversation: 'c' })
   await bench.turns()
   t.same([ann.got, bob.got], [['e1-2', 'e1-3', 'e1-5'], ['e1-2']])
   bench.participants.set('d', ['bob'])
-  bench.hub.participates(bench.audience, 'd', 'bob', 4)
+  bench.hub.participates(bench.application, 'd', 'bob', 4)
   t.equal(bob.state, LIVE, 'nothing went by: nothing is fed')
 })
 
 t.test('a filter changed while behind counts from the cursor on', async (t) => {
   const bench = await Bench.open()
   const client = bench.client()
-  bench.hub.join(client, ['a'], compilePredicate([], [{ facet: 0, allowed: new Set(['red']) }]))
+  bench.hub.join(client, ['a'], compilePredicate([], [{ field: 0, allowed: new Set(['red']) }]))
   bench.tell({ rooms: ['a'] }, 2)
   await bench.turns()
   bench.hub.joinSince(client, ['b'], undefined, 1)
@@ -407,16 +407,16 @@ t.test('what the stream forgets while it is read for a client that is behind, th
   t.same(client.got, positions('e1', 10, 20))
 })
 
-t.test('two sessions on one socket lose nothing where it drops an event that has left the ring', async (t) => {
+t.test('two subscribers on one socket lose nothing where it drops an event that has left the ring', async (t) => {
   const bench = await Bench.open(4)
-  const sessions: Client[] = []
+  const subscribers: Client[] = []
   const got: string[] = []
   const peer = new ModelPeer(
     bench.app,
     {
-      dropped: (frame) => bench.hub.dropped(sessions[0] as Client, frame, sessions),
+      dropped: (frame) => bench.hub.dropped(subscribers[0] as Client, frame, subscribers),
       drained: () => {
-        for (const session of sessions) bench.hub.drained(session)
+        for (const subscriber of subscribers) bench.hub.drained(subscriber)
       },
       received: (frame) => void got.push(Buffer.from(frame).toString().replace(/x+/, '')),
     },
@@ -425,7 +425,7 @@ t.test('two sessions on one socket lose nothing where it drops an event that has
   for (const id of ['one', 'two']) {
     const client = new Client(bench, bench.wire(id), 'ann')
     client.peer = peer
-    sessions.push(client)
+    subscribers.push(client)
     bench.hub.open(client)
     bench.hub.join(client, ['a'])
   }
@@ -442,7 +442,7 @@ t.test('two sessions on one socket lose nothing where it drops an event that has
 t.test('a filter that was changed is not applied to events of before when a client goes back', async (t) => {
   const bench = await Bench.open()
   const client = bench.client()
-  bench.hub.join(client, ['a'], compilePredicate([], [{ facet: 0, allowed: new Set(['red']) }]))
+  bench.hub.join(client, ['a'], compilePredicate([], [{ field: 0, allowed: new Set(['red']) }]))
   bench.tell({ rooms: ['a'] }, 2)
   bench.tell({ rooms: ['a', 'b'] })
   await bench.turns()
@@ -476,7 +476,7 @@ t.test('who comes to two conversations late, while behind, gets what went by of 
   await bench.turns()
   for (const conversation of ['c', 'd']) {
     bench.participants.set(conversation, ['ann'])
-    bench.hub.participates(bench.audience, conversation, 'ann', 0)
+    bench.hub.participates(bench.application, conversation, 'ann', 0)
   }
   await bench.turns()
   t.same(client.got, positions('e1', 1, 4))
@@ -503,7 +503,7 @@ t.test('a filter that is changed while behind does not bring what came before th
   await bench.turns()
   bench.hub.joinSince(client, ['d'], undefined, 0)
   bench.hub.join(client, ['c'])
-  bench.hub.join(client, ['c'], compilePredicate([], [{ facet: 0, allowed: new Set(['red']) }]))
+  bench.hub.join(client, ['c'], compilePredicate([], [{ field: 0, allowed: new Set(['red']) }]))
   bench.hub.join(client, ['c'])
   bench.tell({ rooms: ['c'] })
   await bench.turns()
@@ -516,7 +516,7 @@ t.test('a filter that is changed while behind does not bring what came before th
  */
 async function joinsWhileFull(rooms: readonly string[]): Promise<readonly string[]> {
   const bench = await Bench.open()
-  bench.audience.view = new View('all', (event) => ({ type: 'view', data: event.data }))
+  bench.application.projection = new Projection('all', (event) => ({ type: 'view', data: event.data }))
   const client = bench.client()
   bench.hub.join(client, ['all', ...rooms])
   await bench.turns()
@@ -550,7 +550,7 @@ t.test(
 t.test('what a client had by a filter that it changed after going back does not come again', async (t) => {
   const bench = await Bench.open()
   const client = bench.client()
-  const red = compilePredicate([], [{ facet: 0, allowed: new Set(['red']) }])
+  const red = compilePredicate([], [{ field: 0, allowed: new Set(['red']) }])
   bench.hub.join(client, ['a'])
   bench.tell({ rooms: ['a'] }, 4)
   await bench.turns()
@@ -563,7 +563,7 @@ t.test('what a client had by a filter that it changed after going back does not 
   t.same(client.got, positions('e1', 1, 4))
 })
 
-t.test('200,000 sessions that fall behind at once all get their turn', async (t) => {
+t.test('200,000 subscribers that fall behind at once all get their turn', async (t) => {
   const bench = await Bench.open()
   let fed = 0
   const send = () => {
@@ -581,13 +581,16 @@ t.test('200,000 sessions that fall behind at once all get their turn', async (t)
   const wire = bench.wire()
   bench.tell({ rooms: ['a'] })
   await bench.turns()
-  const sessions = Array.from({ length: 200_000 }, (_, n) => new Session(bench.audience, wire, `user-${n}`, peer))
-  for (const session of sessions) {
-    bench.hub.open(session)
-    bench.hub.joinSince(session, ['a'], undefined, 0)
+  const subscribers = Array.from(
+    { length: 200_000 },
+    (_, n) => new Subscriber(bench.application, wire, `user-${n}`, peer),
+  )
+  for (const subscriber of subscribers) {
+    bench.hub.open(subscriber)
+    bench.hub.joinSince(subscriber, ['a'], undefined, 0)
   }
-  await eventually(() => fed === sessions.length && bench.hub.catchUp.behind === 0)
-  t.equal(fed, sessions.length)
+  await eventually(() => fed === subscribers.length && bench.hub.catchUp.catchingUp === 0)
+  t.equal(fed, subscribers.length)
 })
 
 t.test(
@@ -611,18 +614,21 @@ t.test(
       cork: (callback: () => void) => callback(),
       close: () => {},
     }
-    const sessions = Array.from({ length: 200 }, (_, n) => new Session(bench.audience, bench.wire(), `user-${n}`, peer))
-    for (const session of sessions) {
-      bench.hub.open(session)
-      bench.hub.joinSince(session, ['a'], undefined, 0)
+    const subscribers = Array.from(
+      { length: 200 },
+      (_, n) => new Subscriber(bench.application, bench.wire(), `user-${n}`, peer),
+    )
+    for (const subscriber of subscribers) {
+      bench.hub.open(subscriber)
+      bench.hub.joinSince(subscriber, ['a'], undefined, 0)
     }
     let most = 0
-    for (let before = 0, turns = 0; fed < sessions.length * 600 && turns < 100_000; turns++) {
+    for (let before = 0, turns = 0; fed < subscribers.length * 600 && turns < 100_000; turns++) {
       await new Promise((resolve) => setImmediate(resolve))
       most = Math.max(most, fed - before)
       before = fed
     }
-    t.equal(fed, sessions.length * 600)
+    t.equal(fed, subscribers.length * 600)
     t.ok(most < 20_000, `${most} events in a turn`)
   },
 )

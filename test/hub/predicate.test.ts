@@ -3,12 +3,12 @@ import {
   accepts,
   type Clause,
   compilePredicate,
-  facetValues,
-  type Facets,
+  valuesOf,
+  type FieldValues,
   type Predicate,
 } from '../../src/hub/predicate.ts'
 
-const clause = (facet: number, ...allowed: string[]): Clause => ({ facet, allowed: new Set(allowed) })
+const clause = (field: number, ...allowed: string[]): Clause => ({ field, allowed: new Set(allowed) })
 const compiled = (access: readonly Clause[], filters: readonly Clause[]) =>
   compilePredicate(access, filters) as Predicate
 
@@ -18,7 +18,7 @@ t.test('who asks for nothing in particular gets everything, without a predicate'
 
 t.test('an event is wanted when every clause finds one of its values, or the event carries none', async (t) => {
   const predicate = compiled([clause(0, 'lib-1', 'lib-2')], [clause(2, 'rpg')])
-  const cases: readonly (readonly [Facets, boolean])[] = [
+  const cases: readonly (readonly [FieldValues, boolean])[] = [
     [[['lib-1'], undefined, ['rpg']], true],
     [[['lib-2'], undefined, ['action', 'rpg']], true],
     [[['lib-3'], undefined, ['rpg']], false],
@@ -29,7 +29,8 @@ t.test('an event is wanted when every clause finds one of its values, or the eve
     [[['lib-1'], undefined, []], false],
     [[], true],
   ]
-  for (const [facets, expected] of cases) t.equal(accepts(predicate, facets), expected, JSON.stringify(facets))
+  for (const [fieldValues, expected] of cases)
+    t.equal(accepts(predicate, fieldValues), expected, JSON.stringify(fieldValues))
 })
 
 t.test('a clause that allows nothing lets only events through that carry no value', async (t) => {
@@ -69,11 +70,11 @@ t.test('the filters stay known apart from what the token allows', async (t) => {
 })
 
 t.test('values are compared as text, one or many', async (t) => {
-  t.same(facetValues('a'), ['a'])
-  t.same(facetValues(7), ['7'])
-  t.same(facetValues(false), ['false'])
-  t.same(facetValues(['a', 7]), ['a', '7'])
-  t.same(facetValues([]), [])
-  t.equal(facetValues(undefined), undefined)
-  t.equal(facetValues(null), undefined)
+  t.same(valuesOf('a'), ['a'])
+  t.same(valuesOf(7), ['7'])
+  t.same(valuesOf(false), ['false'])
+  t.same(valuesOf(['a', 7]), ['a', '7'])
+  t.same(valuesOf([]), [])
+  t.equal(valuesOf(undefined), undefined)
+  t.equal(valuesOf(null), undefined)
 })

@@ -18,7 +18,7 @@ function entryOf(message: StoredMessage): LogEntry {
   return new LogEntry(
     message,
     `e-${message.seq}`,
-    { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined },
+    { application: undefined, type: 'thing', rooms: [], users: undefined, fieldValues: [], latestKey: undefined },
     envelope,
     () => envelope,
   )

@@ -17,7 +17,7 @@ function route(message: StoredMessage, position: string): LogEntry | undefined {
   return new LogEntry(
     message,
     position,
-    { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined },
+    { application: undefined, type: 'thing', rooms: [], users: undefined, fieldValues: [], latestKey: undefined },
     envelope,
     () => envelope,
   )
@@ -69,7 +69,7 @@ t.test('what warms the log up keeps no decoded event, only bodies', async (t) =>
       return new LogEntry(
         message,
         position,
-        { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined },
+        { application: undefined, type: 'thing', rooms: [], users: undefined, fieldValues: [], latestKey: undefined },
         envelope,
         () => {
           read++

@@ -12,7 +12,7 @@ function entry(seq: number, { bodyBytes = 0, latestKey = undefined as string | u
   return new LogEntry(
     { seq, timeMs: 0, subject: '', body: new Uint8Array(bodyBytes), msgpack: false },
     `e-${seq}`,
-    { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey },
+    { application: undefined, type: 'thing', rooms: [], users: undefined, fieldValues: [], latestKey },
     envelope,
     () => envelope,
   )

@@ -1,7 +1,7 @@
 import type { Caller, Services } from '../../src/commands/caller.ts'
 import { subscribe } from '../../src/commands/subscribe.ts'
 import { compilePredicate, type Predicate } from '../../src/hub/predicate.ts'
-import { CLOSED, LIVE, Session } from '../../src/hub/session.ts'
+import { CLOSED, LIVE, Subscriber } from '../../src/hub/subscriber.ts'
 import type { Peer } from '../../src/hub/wire.ts'
 import { parsePosition, type Position } from '../../src/log/position.ts'
 import { ModelPeer, type PeerOwner } from './model-app.ts'
@@ -38,7 +38,7 @@ export function parse(frame: Uint8Array): { wire: string; view: boolean; n: numb
 }
 
 export function predicateOf(color: string | undefined): Predicate | undefined {
-  return compilePredicate([], color === undefined ? [] : [{ facet: 0, allowed: new Set([color]) }])
+  return compilePredicate([], color === undefined ? [] : [{ field: 0, allowed: new Set([color]) }])
 }
 
 /**
@@ -50,7 +50,7 @@ export class RawClient implements Client, PeerOwner {
   private readonly world: World
   private readonly user: string
   private watch: Watch
-  private session: Session | undefined
+  private session: Subscriber | undefined
   private peer: ModelPeer | undefined
   /** A command waits for an answer of the source. */
   private busy = false
@@ -238,11 +238,11 @@ export class RawClient implements Client, PeerOwner {
   }
 }
 
-class RawSession extends Session {
+class RawSession extends Subscriber {
   private readonly client: RawClient
 
   constructor(client: RawClient, world: World, user: string, peer: Peer) {
-    super(world.audience, world.wire('raw'), user, peer)
+    super(world.application, world.wire('raw'), user, peer)
     this.client = client
   }
 

@@ -132,18 +132,18 @@ class Simulation {
   /** Changes while anything moves. */
   private get progress(): string {
     const { log, hub } = this.world
-    return [log.headSeq, hub.liveSeq, ...[...hub.catchUp.sessions].map(({ cursor }) => cursor)].join()
+    return [log.headSeq, hub.liveSeq, ...[...hub.catchUp.subscribers].map(({ cursor }) => cursor)].join()
   }
 
   check(): void {
     const { catchUp, liveSeq } = this.world.hub
     // Who has events that this broker has yet to read waits for them; the stream may have forgotten all up to there.
-    const stuck = [...catchUp.sessions].filter(
-      ({ mayBeLive, cursor, floorSeq }) => (mayBeLive && floorSeq <= liveSeq) || cursor < liveSeq,
+    const stuck = [...catchUp.subscribers].filter(
+      ({ mayBeLive, cursor, startOffsetMax }) => (mayBeLive && startOffsetMax <= liveSeq) || cursor < liveSeq,
     )
     if (stuck.length > 0)
       throw new Fault(
-        `behind for ever, at ${liveSeq}: ${stuck.map(({ id, cursor, queued, floorSeq, mayBeLive }) => JSON.stringify({ id, cursor, queued, floorSeq, mayBeLive }))}`,
+        `behind for ever, at ${liveSeq}: ${stuck.map(({ id, cursor, queued, startOffsetMax, mayBeLive }) => JSON.stringify({ id, cursor, queued, startOffsetMax, mayBeLive }))}`,
       )
     for (const client of this.clients) client.check()
   }

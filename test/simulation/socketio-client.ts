@@ -1,5 +1,5 @@
 import type { Recovered } from '../../src/state/recovery.ts'
-import { LIVE, Session } from '../../src/hub/session.ts'
+import { LIVE, Subscriber } from '../../src/hub/subscriber.ts'
 import type { Peer } from '../../src/hub/wire.ts'
 import { parsePosition, type Position } from '../../src/log/position.ts'
 import { type Client, parse, predicateOf } from './clients.ts'
@@ -195,13 +195,13 @@ export class SocketIoClient implements Client {
   }
 }
 
-class SocketIoSession extends Session {
+class SocketIoSession extends Subscriber {
   readonly pid: string
   private readonly client: SocketIoClient
   private readonly world: World
 
   constructor(client: SocketIoClient, world: World, user: string, engine: EnginePeer, namespace: string, pid: string) {
-    super(world.audience, world.wire(namespace), user, engine)
+    super(world.application, world.wire(namespace), user, engine)
     this.client = client
     this.world = world
     this.pid = pid

@@ -1,7 +1,7 @@
 import { Recovery } from '../../src/state/recovery.ts'
 import { Hub } from '../../src/hub/hub.ts'
-import { Audience } from '../../src/hub/room.ts'
-import { View } from '../../src/hub/view.ts'
+import { ApplicationRooms } from '../../src/hub/room.ts'
+import { Projection } from '../../src/hub/projection.ts'
 import type { Wire } from '../../src/hub/wire.ts'
 import { LogEntry } from '../../src/log/entry.ts'
 import { EventLog } from '../../src/log/event-log.ts'
@@ -41,7 +41,7 @@ export class World {
   readonly stored: Stored[] = []
   /** Participations that are stored, and that this broker has yet to hear of. */
   readonly unheard: Participation[] = []
-  audience = this.makeAudience()
+  application = this.makeApplication()
   log: EventLog
   hub: Hub
   /** The newest event that was published before the last heartbeat. */
@@ -77,7 +77,7 @@ export class World {
   /** Another broker on the same stream takes the place of this one. */
   async restart(): Promise<void> {
     await this.log.stop()
-    this.audience = this.makeAudience()
+    this.application = this.makeApplication()
     this.log = this.makeLog()
     this.hub = this.makeHub()
     for (const { conversation, user } of this.unheard.splice(0)) this.note(conversation, user)
@@ -168,7 +168,7 @@ export class World {
     const position = parsePosition(since)
     if (position?.epoch === this.log.epoch) {
       for (const client of this.clients) client.mayGoBack(user, position)
-      this.hub.participates(this.audience, conversation, user, position.seq)
+      this.hub.participates(this.application, conversation, user, position.seq)
       // The sequences behind which it takes part are other events' now: those up to here may be missing.
       if (cut) this.takesPartAfterN.set(`${conversation} ${user}`, this.stored.length - 1)
     } else this.takesPartAfterN.set(`${conversation} ${user}`, this.stored.length - 1)
@@ -193,10 +193,10 @@ export class World {
     this.source.prompt = false
   }
 
-  private makeAudience(): Audience {
-    const audience = new Audience('app', (conversation) => this.takesPart.get(conversation) ?? [])
-    audience.view = new View(VIEW_ROOM, ({ data }) => ({ type: 'view', data }))
-    return audience
+  private makeApplication(): ApplicationRooms {
+    const application = new ApplicationRooms('app', (conversation) => this.takesPart.get(conversation) ?? [])
+    application.projection = new Projection(VIEW_ROOM, ({ data }) => ({ type: 'view', data }))
+    return application
   }
 
   private makeLog(): EventLog {
@@ -227,12 +227,12 @@ export class World {
     const envelope = { type: 'event', data: { n: data.n, pad: data.pad }, timestamp: '' }
     const { rooms, user, conversation } = data
     const route = {
-      audience: this.audience,
+      application: this.application,
       type: 'thing',
       rooms,
       users: user === undefined ? undefined : [user],
       conversation,
-      facets: [[data.color]],
+      fieldValues: [[data.color]],
       latestKey: stored.latestKey,
     }
     return new LogEntry(message, position, route, envelope, () => envelope)

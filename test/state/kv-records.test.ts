@@ -11,7 +11,7 @@ import { Bans } from '../../src/state/bans.ts'
 import { wellFormed } from '../../src/guard/jwt.ts'
 import { Sessions } from '../../src/state/login-sessions.ts'
 import { onFault } from '../../src/guarded.ts'
-import type { Session } from '../../src/hub/session.ts'
+import type { Subscriber } from '../../src/hub/subscriber.ts'
 import { makeLogger } from '../../src/ops/logger.ts'
 import { EmbeddedSource } from '../../src/source/embedded/embedded-source.ts'
 import { NatsSource } from '../../src/source/nats/nats-source.ts'
@@ -191,7 +191,7 @@ t.test(
     await one.locks.acquire('app', { file: 'x' }, 'ann', 'exclusive', 10)
     await one.participants.add('app', 'c', 'ann', 'e-1')
     one.bans.add('app', 'eve', 600_000)
-    one.presence.enter({ audience: { app: 'app' }, userId: 'ann' } as unknown as Session, 'hall', 'Ann')
+    one.presence.enter({ application: { app: 'app' }, userId: 'ann' } as unknown as Subscriber, 'hall', 'Ann')
     await eventually(() => two.presence.count('app', 'hall') === 1 && two.bans.secondsLeft('app', 'eve') > 0)
     for (const n of range(1, 20)) await (await source.keyValue('roomcast_lock_leases', 0)).put(`fill.${n}`, bytes(''))
     await nats.kill()

@@ -57,7 +57,7 @@ async function setUp() {
       return new LogEntry(
         { ...message, timeMs: bucket.nowMs },
         position,
-        { audience: undefined, type: 'thing', rooms: [], users: undefined, facets: [], latestKey: undefined },
+        { application: undefined, type: 'thing', rooms: [], users: undefined, fieldValues: [], latestKey: undefined },
         envelope,
         () => envelope,
       )

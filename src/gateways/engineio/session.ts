@@ -1,7 +1,7 @@
 import type { Packet } from 'engine.io-parser'
 import type { WebSocket } from 'uWebSockets.js'
 import type { Counted } from '../../guard/connections.ts'
-import { connectionOrder } from '../../hub/session.ts'
+import { connectionOrder } from '../../hub/subscriber.ts'
 import type { Peer } from '../../hub/wire.ts'
 import type { Connection } from '../socketio/connection.ts'
 import type { Passage } from '../handoff/passage.ts'

@@ -1,5 +1,5 @@
 import type { Identity } from '../../state/login-sessions.ts'
-import type { Session } from '../../hub/session.ts'
+import type { Subscriber } from '../../hub/subscriber.ts'
 import type { PlaceState, Recovered } from '../../state/recovery.ts'
 
 /** What a session is, for another worker to go on with. */
@@ -29,10 +29,10 @@ export function renewalMs(openedMs: number): number {
   return openedMs + Math.random() * RENEWAL_SPREAD_MS
 }
 
-export function roomsBySeq({ groups, cursor, floors }: Session): MovedNamespace['rooms'] {
+export function roomsBySeq({ groups, cursor, startOffsets }: Subscriber): MovedNamespace['rooms'] {
   const rooms = new Map<number, string[]>()
   for (const { room } of groups) {
-    const sinceSeq = Math.max(cursor, floors?.get(room.name) ?? 0)
+    const sinceSeq = Math.max(cursor, startOffsets?.get(room.name) ?? 0)
     rooms.set(sinceSeq, [...(rooms.get(sinceSeq) ?? []), room.name])
   }
   return [...rooms]

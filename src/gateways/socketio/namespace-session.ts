@@ -12,7 +12,7 @@ import type { Claims, Command, Failure, LateAuthentication, Message } from '../.
 import { BrokerError } from '../../errors.ts'
 import { runGuarded } from '../../guarded.ts'
 import type { Identity } from '../../state/login-sessions.ts'
-import { CLOSED, Session } from '../../hub/session.ts'
+import { CLOSED, Subscriber } from '../../hub/subscriber.ts'
 import type { Connection } from './connection.ts'
 import { NOBODY, WELCOMED } from './credential.ts'
 import { EarlyCommands } from './early-commands.ts'
@@ -23,7 +23,7 @@ import { Questions } from './questions.ts'
 import type { Recovered } from '../../state/recovery.ts'
 
 /** A client in one namespace. */
-export class NamespaceSession extends Session implements Caller, Askable {
+export class NamespaceSession extends Subscriber implements Caller, Askable {
   readonly contract: CompiledContract
   readonly namespace: Namespace
   readonly connection: Connection
@@ -56,7 +56,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     pid: string,
     recovered: Recovered | undefined,
   ) {
-    super(namespace.contract.audience, namespace.wire, '', connection.engine, connection.engine.order)
+    super(namespace.contract.application, namespace.wire, '', connection.engine, connection.engine.order)
     this.contract = namespace.contract
     this.namespaces = namespaces
     this.namespace = namespace
@@ -73,7 +73,7 @@ export class NamespaceSession extends Session implements Caller, Askable {
     return this.namespace.name
   }
 
-  get session(): Session {
+  get session(): Subscriber {
     return this
   }
 

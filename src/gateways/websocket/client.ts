@@ -9,7 +9,7 @@ import type { Counted } from '../../guard/connections.ts'
 import type { FailedAuthentications } from '../../guard/failed-authentications.ts'
 import type { RateState } from '../../guard/rate-limit.ts'
 import { reportFault } from '../../guarded.ts'
-import { CLOSED, Session } from '../../hub/session.ts'
+import { CLOSED, Subscriber } from '../../hub/subscriber.ts'
 import type { Peer, Wire } from '../../hub/wire.ts'
 import { isoTime } from '../../time.ts'
 import { Lane, type LaneLimits, type LaneOwner } from '../lane.ts'
@@ -30,7 +30,7 @@ export interface Refusal {
 }
 
 /** One raw WebSocket connection: its session in the hub, its identity, and what waits for its socket to drain. */
-export class WebSocketClient extends Session implements Caller, RateState, LaneOwner, Counted {
+export class WebSocketClient extends Subscriber implements Caller, RateState, LaneOwner, Counted {
   readonly contract: CompiledContract
   readonly codec: Codec
   readonly nodeId: string
@@ -50,7 +50,7 @@ export class WebSocketClient extends Session implements Caller, RateState, LaneO
     laneLimits: LaneLimits,
     failures: FailedAuthentications,
   ) {
-    super(contract.audience, wire, claims.sub, NO_PEER)
+    super(contract.application, wire, claims.sub, NO_PEER)
     this.contract = contract
     this.codec = codec
     this.claims = claims
@@ -59,7 +59,7 @@ export class WebSocketClient extends Session implements Caller, RateState, LaneO
     this.failures = failures
   }
 
-  get session(): Session {
+  get session(): Subscriber {
     return this
   }
 

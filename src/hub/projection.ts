@@ -1,24 +1,24 @@
 import type { Encoder, LogEntry } from '../log/entry.ts'
 import type { EventEnvelope } from '../log/event.ts'
-import { floorOf, wasShown } from './had.ts'
-import type { Session } from './session.ts'
+import { startOffsetOf, wasProjected } from './delivered.ts'
+import type { Subscriber } from './subscriber.ts'
 import type { Message, Wire } from './wire.ts'
 
 const NOTHING = new Uint8Array()
 
 /**
  * Every event of an application in another form, for those in one room: they get it beside what their other rooms
- * bring. A session that has a view is fed from the log, so that both come in one order.
+ * bring. A subscriber that has a projection is fed from the log, so that both come in one order.
  */
-export class View {
+export class Projection {
   readonly room: string
-  private readonly shows: (event: EventEnvelope) => Message | undefined
+  private readonly project: (event: EventEnvelope) => Message | undefined
   private readonly encoders = new WeakMap<Wire, Encoder>()
 
   /** @param shows undefined: nothing of this event */
   constructor(room: string, shows: (event: EventEnvelope) => Message | undefined) {
     this.room = room
-    this.shows = shows
+    this.project = shows
   }
 
   /** Encodes to nothing what is not shown. */
@@ -27,7 +27,7 @@ export class View {
     if (!encoder) {
       encoder = {
         encodeEvent: (event, position) => {
-          const shown = this.shows(event)
+          const shown = this.project(event)
           return shown
             ? wire.encodeEvent({ ...event, type: shown.type, data: shown.data as EventEnvelope['data'] }, position)
             : NOTHING
@@ -38,9 +38,9 @@ export class View {
     return encoder
   }
 
-  /** Whether an event came after the session joined. */
-  isOpen(session: Session, { route, seq }: LogEntry): boolean {
-    if (route.audience !== session.audience || seq <= floorOf(session, this.room)) return false
-    return session.had === undefined || !wasShown(session.had, this.room, seq)
+  /** Whether an event came after the subscriber joined. */
+  covers(subscriber: Subscriber, { route, seq }: LogEntry): boolean {
+    if (route.application !== subscriber.application || seq <= startOffsetOf(subscriber, this.room)) return false
+    return subscriber.delivered === undefined || !wasProjected(subscriber.delivered, this.room, seq)
   }
 }

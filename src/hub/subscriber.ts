@@ -1,21 +1,20 @@
 import type { LogEntry } from '../log/entry.ts'
-import { type Had, opens, wasHad } from './had.ts'
-import type { Audience, Group } from './room.ts'
-import type { View } from './view.ts'
+import { type Delivered, opens, wasDelivered } from './delivered.ts'
+import type { ApplicationRooms, Group } from './room.ts'
+import type { Projection } from './projection.ts'
 import type { Peer, Wire } from './wire.ts'
 
 /**
- * How a session gets its events.
- * `live`: native topics, no JavaScript per delivery.
- * `fallen`: its socket was full and dropped an event; it is taken off its topics before anything else can be published.
- * `behind`: a cursor into the log, fed by direct sends as fast as the socket drains, until it reaches the head.
+ * How a subscriber gets its events. `live`: native topics, no JavaScript per delivery. `overflowed`: its socket was
+ * full and dropped an event; it is taken off its topics before anything else can be published. `catching up`: a cursor
+ * into the log, fed by direct sends as fast as the socket drains, until it reaches the head.
  */
 export const LIVE = 0
-export const FALLEN = 1
-export const BEHIND = 2
+export const OVERFLOWED = 1
+export const CATCHING_UP = 2
 export const CLOSED = 3
 
-let sessions = 0
+let subscribers = 0
 let connections = 0
 
 /** The next connection's. */
@@ -24,30 +23,30 @@ export function connectionOrder(): number {
 }
 
 /** One client's membership in one application: where it is in the log, and which rooms it is in. */
-export class Session {
+export class Subscriber {
   private readonly serial: number
   /** Grows with the time at which its connection was opened, and so does its place in memory. */
   readonly order: number
-  readonly audience: Audience
+  readonly application: ApplicationRooms
   readonly wire: Wire
   userId: string
   peer: Peer
   /** The room joined last is at the end. */
   groups: Group[] = []
   /** Where it is in the room that has one. */
-  view: View | undefined
-  state: typeof LIVE | typeof FALLEN | typeof BEHIND | typeof CLOSED = LIVE
+  projection: Projection | undefined
+  state: typeof LIVE | typeof OVERFLOWED | typeof CATCHING_UP | typeof CLOSED = LIVE
   /** While not live: everything up to this sequence was delivered. */
   cursor = 0
-  /** The event whose own frame it has, while the socket is too full for that of its view. */
+  /** The event whose own frame it has, while the socket is too full for that of its projection. */
   begunSeq = 0
-  /** By room: events up to this sequence are not for this session by that room. Of others: up to `joinedSeq`. */
-  floors: Map<string, number> | undefined
+  /** By room: events up to this sequence are not for this subscriber by that room. Of others: up to `joinedSeq`. */
+  startOffsets: Map<string, number> | undefined
   joinedSeq = 0
   /** Rooms whose filter was another one, and what it had by that. */
-  refiltered: Had | undefined
-  /** While behind, where it went back: what it had. */
-  had: Had | undefined
+  refiltered: Delivered | undefined
+  /** While catching up, where it went back: what it had. */
+  delivered: Delivered | undefined
   /**
    * It left its topics in this turn of the event loop or the one before: uWS may still hold frames for it, and drop
    * them.
@@ -59,15 +58,15 @@ export class Session {
   queued = false
   /** The topic that only it has, once it is subscribed to it. */
   ownTopic: string | undefined
-  nextOfUser: Session | undefined
+  nextOfUser: Subscriber | undefined
   /** Whether its connection can hold native topics. Otherwise (long-polling) it is fed from the log for ever. */
   native = true
 
   /** @param order of its connection, where that was opened before */
-  constructor(audience: Audience, wire: Wire, userId: string, peer: Peer, order = connectionOrder()) {
-    this.serial = sessions++
+  constructor(application: ApplicationRooms, wire: Wire, userId: string, peer: Peer, order = connectionOrder()) {
+    this.serial = subscribers++
     this.order = order
-    this.audience = audience
+    this.application = application
     this.wire = wire
     this.userId = userId
     this.peer = peer
@@ -79,7 +78,7 @@ export class Session {
 
   /** Whether it may be live once it has everything. */
   get mayBeLive(): boolean {
-    return this.native && this.view === undefined
+    return this.native && this.projection === undefined
   }
 
   groupIn(room: string): Group | undefined {
@@ -87,20 +86,23 @@ export class Session {
     return undefined
   }
 
-  /** Whether an event is for this session, seen from its cursor. */
+  /** Whether an event is for this subscriber, seen from its cursor. */
   wants(entry: LogEntry): boolean {
     const { route } = entry
-    if (route.audience !== this.audience) return false
-    const users = route.conversation === undefined ? route.users : this.audience.participantsIn(route.conversation)
+    if (route.application !== this.application) return false
+    const users = route.conversation === undefined ? route.users : this.application.participantsIn(route.conversation)
     if (users !== undefined && !users.includes(this.userId)) return false
     for (const room of route.rooms)
-      if (opens(this, room, entry)) return this.had === undefined || !(wasHad(this.had, entry) || this.hadBefore(entry))
+      if (opens(this, room, entry))
+        return this.delivered === undefined || !(wasDelivered(this.delivered, entry) || this.hadBefore(entry))
     return false
   }
 
   /** Whether it had an event by a filter of before. Of conversations nobody knows who took part then. */
   private hadBefore(entry: LogEntry): boolean {
-    return this.refiltered !== undefined && entry.route.conversation === undefined && wasHad(this.refiltered, entry)
+    return (
+      this.refiltered !== undefined && entry.route.conversation === undefined && wasDelivered(this.refiltered, entry)
+    )
   }
 
   /** Its socket took nothing for too long: the gateway ends it. */
@@ -109,10 +111,10 @@ export class Session {
   /** The log no longer has what it needs. @param oldest the oldest position still stored */
   missed(_since: string, _oldest: string): void {}
 
-  /** The sequence from which on nothing is held back by floors. */
-  get floorSeq(): number {
+  /** The sequence from which on nothing is held back by startOffsets. */
+  get startOffsetMax(): number {
     let highest = 0
-    if (this.floors !== undefined) for (const seq of this.floors.values()) if (seq > highest) highest = seq
+    if (this.startOffsets !== undefined) for (const seq of this.startOffsets.values()) if (seq > highest) highest = seq
     return highest
   }
 }
