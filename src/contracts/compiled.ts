@@ -1,6 +1,7 @@
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { type Clause, compilePredicate, valuesOf, type FieldValues, type Predicate } from '../hub/predicate.ts'
 import { ApplicationRooms } from '../hub/room.ts'
+import type { Subscriber } from '../hub/subscriber.ts'
 import { Projection } from '../hub/projection.ts'
 import type { Route } from '../log/entry.ts'
 import type { EventEnvelope } from '../log/event.ts'
@@ -33,7 +34,7 @@ const NO_VALUES: FieldValues = []
 export class CompiledContract {
   readonly app: string
   readonly contract: Contract
-  readonly application: ApplicationRooms
+  readonly application: ApplicationRooms<Subscriber>
   readonly facts = new Remembered()
   readonly commands: ReadonlyMap<string, CompiledCommand>
   readonly questions: ReadonlyMap<string, Check>
@@ -49,7 +50,9 @@ export class CompiledContract {
     const contract = guardContract(given)
     this.app = contract.app
     this.contract = contract
-    this.application = new ApplicationRooms(contract.app, (conversation) => participantsOf(contract.app, conversation))
+    this.application = new ApplicationRooms<Subscriber>(contract.app, (conversation) =>
+      participantsOf(contract.app, conversation),
+    )
     const { access = [], filters = {}, groups = {}, events, commands = {}, questions = {} } = contract
     this.valueReaders = access.map(({ of }) => of)
     for (const [name, { of }] of Object.entries(filters)) this.filters.set(name, this.valueReaders.push(of) - 1)
@@ -78,7 +81,7 @@ export class CompiledContract {
    * @param bytes of its body
    * @returns undefined where the contract has no such event
    */
-  route(envelope: EventEnvelope, seq: number, bytes = 0): Route<ApplicationRooms> | undefined {
+  route(envelope: EventEnvelope, seq: number, bytes = 0): Route<ApplicationRooms<Subscriber>> | undefined {
     const event = this.event(envelope.type)
     if (event === undefined) return undefined
     const subject = event.subject?.(envelope)

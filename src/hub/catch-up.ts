@@ -323,8 +323,9 @@ export class CatchUp {
   private offer(subscriber: Subscriber, entry: LogEntry, inRing: boolean): boolean {
     const begun = subscriber.begunSeq === entry.seq
     if (!begun && subscriber.wants(entry) && !this.send(subscriber, entry, subscriber.wire, inRing)) return false
-    if (!subscriber.projection?.covers(subscriber, entry)) return true
-    const shown = this.send(subscriber, entry, subscriber.projection.encoderOf(subscriber.wire), inRing)
+    const { projection } = subscriber
+    if (projection === undefined || !subscriber.wantsProjected(entry)) return true
+    const shown = this.send(subscriber, entry, projection.encoderOf(subscriber.wire), inRing)
     if (!shown) subscriber.begunSeq = entry.seq
     else if (begun) subscriber.begunSeq = 0
     return shown

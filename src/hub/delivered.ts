@@ -1,9 +1,14 @@
 import type { LogEntry } from '../log/entry.ts'
-import { accepts } from './predicate.ts'
-import type { Group } from './room.ts'
+import { accepts, type Predicate } from './predicate.ts'
 
 /** Links kept of a subscriber that goes back again and again before it has caught up. */
 const LINKS_MAX = 32
+
+/** A room that somebody is in, and what they want of it. */
+interface JoinedGroup {
+  readonly room: { readonly name: string }
+  readonly predicate: Predicate | undefined
+}
 
 /**
  * What a subscriber was in when it went back in the log, and how far it had come: what it got then does not come again
@@ -14,7 +19,7 @@ export interface Delivered {
   seq: number
   /** An event behind that, of which its own frame was delivered and that of its projection was not. 0: none. */
   begunSeq: number
-  readonly groups: readonly Group[]
+  readonly groups: readonly JoinedGroup[]
   /** By room, from behind which sequence on; of rooms that are not in it, from behind `joinedSeq`. */
   readonly startOffsets: ReadonlyMap<string, number> | undefined
   readonly joinedSeq: number

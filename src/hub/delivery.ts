@@ -38,7 +38,7 @@ export class Delivery {
   /** Publishes an event to all live subscribers that want it. */
   distribute(entry: LogEntry): void {
     const { route } = entry
-    const application = route.application as ApplicationRooms
+    const application = route.application as ApplicationRooms<Subscriber>
     if (route.conversation !== undefined)
       this.deliverToUsers(entry, application, application.participantsIn(route.conversation))
     else if (route.users !== undefined) this.deliverToUsers(entry, application, route.users)
@@ -46,14 +46,14 @@ export class Delivery {
     else this.deliverToRooms(entry, application, route.rooms)
   }
 
-  private deliverToRoom(entry: LogEntry, application: ApplicationRooms, name: string): void {
+  private deliverToRoom(entry: LogEntry, application: ApplicationRooms<Subscriber>, name: string): void {
     const room = application.rooms.get(name)
     if (room === undefined) return
     this.publish(entry, room)
     for (const group of room.filtered) if (isWanted(entry, group)) this.publish(entry, group)
   }
 
-  private publish(entry: LogEntry, group: Group): void {
+  private publish(entry: LogEntry, group: Group<Subscriber>): void {
     if (group.sole !== undefined) return this.publishToOne(group.sole, entry)
     for (const topic of group.topics) {
       if (topic.live === 0) continue
@@ -72,8 +72,8 @@ export class Delivery {
    * uWS does not know who is in two rooms: of rooms that may share subscribers the largest is published natively, the
    * others are walked. A subscriber has one wire, so rooms without a wire in common share none.
    */
-  private deliverToRooms(entry: LogEntry, application: ApplicationRooms, names: readonly string[]): void {
-    const classes: Room[][] = []
+  private deliverToRooms(entry: LogEntry, application: ApplicationRooms<Subscriber>, names: readonly string[]): void {
+    const classes: Room<Subscriber>[][] = []
     for (const name of names) {
       const room = application.rooms.get(name)
       if (room === undefined) continue
@@ -82,11 +82,11 @@ export class Delivery {
     for (const rooms of classes) this.deliverOnce(entry, application, rooms)
   }
 
-  private deliverOnce(entry: LogEntry, application: ApplicationRooms, rooms: Room[]): void {
+  private deliverOnce(entry: LogEntry, application: ApplicationRooms<Subscriber>, rooms: Room<Subscriber>[]): void {
     if (rooms.length > 1) rooms.sort((a, b) => b.population - a.population)
-    this.deliverToRoom(entry, application, (rooms[0] as Room).name)
+    this.deliverToRoom(entry, application, (rooms[0] as Room<Subscriber>).name)
     for (let i = 1; i < rooms.length; i++) {
-      for (const group of (rooms[i] as Room).groups) {
+      for (const group of (rooms[i] as Room<Subscriber>).groups) {
         if (!isWanted(entry, group)) continue
         for (const subscriber of group.members) {
           if (!isReachedInAny(subscriber, rooms, i, entry)) this.publishToOne(subscriber, entry)
@@ -95,7 +95,7 @@ export class Delivery {
     }
   }
 
-  private deliverToUsers(entry: LogEntry, application: ApplicationRooms, users: readonly string[]): void {
+  private deliverToUsers(entry: LogEntry, application: ApplicationRooms<Subscriber>, users: readonly string[]): void {
     for (const user of users) {
       for (
         let subscriber = application.firstOfUser(user);
@@ -128,10 +128,10 @@ export class Delivery {
 }
 
 /** Puts a room with those that it shares a wire with, directly or by way of others. */
-function classify(room: Room, classes: Room[][]): void {
-  let own: Room[] | undefined
+function classify(room: Room<Subscriber>, classes: Room<Subscriber>[][]): void {
+  let own: Room<Subscriber>[] | undefined
   for (let i = 0; i < classes.length; i++) {
-    const others = classes[i] as Room[]
+    const others = classes[i] as Room<Subscriber>[]
     if (!others.some((other) => other.sharesWireWith(room))) continue
     if (own === undefined) own = others
     else {
@@ -144,8 +144,13 @@ function classify(room: Room, classes: Room[][]): void {
 }
 
 /** Whether the subscriber gets this event by one of the first rooms of a list. */
-function isReachedInAny(subscriber: Subscriber, rooms: readonly Room[], count: number, entry: LogEntry): boolean {
-  for (let i = 0; i < count; i++) if (isReachedIn(subscriber, (rooms[i] as Room).name, entry)) return true
+function isReachedInAny(
+  subscriber: Subscriber,
+  rooms: readonly Room<Subscriber>[],
+  count: number,
+  entry: LogEntry,
+): boolean {
+  for (let i = 0; i < count; i++) if (isReachedIn(subscriber, (rooms[i] as Room<Subscriber>).name, entry)) return true
   return false
 }
 
@@ -155,6 +160,6 @@ function isReachedIn(subscriber: Subscriber, room: string, entry: LogEntry): boo
   return group !== undefined && isWanted(entry, group)
 }
 
-function isWanted(entry: LogEntry, { predicate }: Group): boolean {
+function isWanted(entry: LogEntry, { predicate }: Group<Subscriber>): boolean {
   return predicate === undefined || accepts(predicate, entry.route.fieldValues)
 }

@@ -47,7 +47,7 @@ export class Hub {
   private recentAt = 0
   private readonly delivery: Delivery
   private readonly membership = new Membership()
-  private readonly applications = new Set<ApplicationRooms>()
+  private readonly applications = new Set<ApplicationRooms<Subscriber>>()
   private readonly quietBytes: number
   private scheduled = false
   /** Turns in a row in which there were events. */
@@ -133,7 +133,12 @@ export class Hub {
    * A user takes part in a conversation. Its events after a sequence that went by before that was known here are sent
    * now to the user's subscribers.
    */
-  participates(application: ApplicationRooms, conversation: string, userId: string, sinceSeq: number): void {
+  participates(
+    application: ApplicationRooms<Subscriber>,
+    conversation: string,
+    userId: string,
+    sinceSeq: number,
+  ): void {
     this.detachOverflowed()
     for (
       let subscriber = application.firstOfUser(userId);
@@ -151,7 +156,7 @@ export class Hub {
   /**
    * A room's filter is another one from now on: what the subscriber had by the one of before it may need to know later.
    */
-  private keepFilter(subscriber: Subscriber, before: Group): void {
+  private keepFilter(subscriber: Subscriber, before: Group<Subscriber>): void {
     const { name } = before.room
     const seq = subscriber.state === LIVE ? this.liveSeq : Math.max(subscriber.cursor, subscriber.begunSeq)
     const joinedSeq = startOffsetOf(subscriber, name)
@@ -188,7 +193,12 @@ export class Hub {
   }
 
   /** Whether events of a conversation may have gone by after a sequence. */
-  private passed(application: ApplicationRooms, conversation: string, sinceSeq: number, deliveredSeq: number): boolean {
+  private passed(
+    application: ApplicationRooms<Subscriber>,
+    conversation: string,
+    sinceSeq: number,
+    deliveredSeq: number,
+  ): boolean {
     const { ring } = this.log
     if (sinceSeq >= deliveredSeq) return false
     if (sinceSeq < ring.completeAfter) return true
@@ -207,7 +217,7 @@ export class Hub {
   private goBack(
     subscriber: Subscriber,
     toSeq: number,
-    kept: (group: Group) => boolean,
+    kept: (group: Group<Subscriber>) => boolean,
     without: readonly string[] = [],
   ): void {
     const deliveredSeq = subscriber.state === LIVE ? this.liveSeq : subscriber.cursor
@@ -321,7 +331,7 @@ export class Hub {
    * @param except subscribers that are not to hear it
    */
   broadcast(
-    application: ApplicationRooms,
+    application: ApplicationRooms<Subscriber>,
     rooms: string | readonly string[],
     message: Message,
     except: (subscriber: Subscriber) => boolean = () => false,

@@ -35,7 +35,7 @@ export class Membership {
     }
   }
 
-  leave(subscriber: Subscriber, group: Group): void {
+  leave(subscriber: Subscriber, group: Group<Subscriber>): void {
     subscriber.groups.splice(subscriber.groups.indexOf(group), 1)
     if (subscriber.projection?.room === group.room.name) subscriber.projection = undefined
     subscriber.startOffsets?.delete(group.room.name)
@@ -68,7 +68,7 @@ export class Membership {
     subscriber.leaving = true
   }
 
-  private subscribe(subscriber: Subscriber, group: Group): void {
+  private subscribe(subscriber: Subscriber, group: Group<Subscriber>): void {
     if (group.sole === subscriber) return
     const topic = group.topicOf(subscriber.wire)
     topic.live++
@@ -76,7 +76,7 @@ export class Membership {
     this.visitingOrder.subscribed(group, topic)
   }
 
-  private unsubscribe(subscriber: Subscriber, group: Group): void {
+  private unsubscribe(subscriber: Subscriber, group: Group<Subscriber>): void {
     if (group.sole === subscriber) return
     const topic = group.topicOf(subscriber.wire)
     topic.live--
@@ -94,7 +94,7 @@ function unite(subscriber: Subscriber): void {
   subscriber.startOffsets = undefined
 }
 
-function remove(subscriber: Subscriber, group: Group): void {
+function remove(subscriber: Subscriber, group: Group<Subscriber>): void {
   group.delete(subscriber)
   if (group.size === 0) group.room.forget(group)
 }

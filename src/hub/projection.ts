@@ -1,7 +1,5 @@
-import type { Encoder, LogEntry } from '../log/entry.ts'
+import type { Encoder } from '../log/entry.ts'
 import type { EventEnvelope } from '../log/event.ts'
-import { startOffsetOf, wasProjected } from './delivered.ts'
-import type { Subscriber } from './subscriber.ts'
 import type { Message, Wire } from './wire.ts'
 
 const NOTHING = new Uint8Array()
@@ -36,11 +34,5 @@ export class Projection {
       this.encoders.set(wire, encoder)
     }
     return encoder
-  }
-
-  /** Whether an event came after the subscriber joined. */
-  covers(subscriber: Subscriber, { route, seq }: LogEntry): boolean {
-    if (route.application !== subscriber.application || seq <= startOffsetOf(subscriber, this.room)) return false
-    return subscriber.delivered === undefined || !wasProjected(subscriber.delivered, this.room, seq)
   }
 }

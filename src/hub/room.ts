@@ -1,5 +1,4 @@
 import type { Predicate } from './predicate.ts'
-import type { Subscriber } from './subscriber.ts'
 import type { Projection } from './projection.ts'
 import type { Wire } from './wire.ts'
 
@@ -21,6 +20,14 @@ export function lengthened<T>(list: T[], item: T): T[] {
   }
 }
 
+/** Who can be in rooms: the hub's subscribers. */
+export interface Member<M> {
+  readonly wire: Wire
+  readonly userId: string
+  /** The same user's next one. */
+  nextOfUser: M | undefined
+}
+
 /** One native topic: a group's live members on one wire. */
 export class Topic {
   readonly wire: Wire
@@ -36,8 +43,8 @@ export class Topic {
 }
 
 /** The members of a room that want the same of it: one native topic per wire, one predicate evaluation per event. */
-export abstract class Group {
-  abstract readonly room: Room
+export abstract class Group<M extends Member<M>> {
+  abstract readonly room: Room<M>
   readonly predicate: Predicate | undefined
   /** None before its second member. */
   topics: Topic[] = NONE
@@ -45,16 +52,16 @@ export abstract class Group {
    * Its one member, to which events go by the topic that only this subscriber has. Most groups (`user:…`) never have
    * another.
    */
-  sole: Subscriber | undefined
+  sole: M | undefined
   /** From the second member on: all. */
-  private all: Set<Subscriber> | undefined
+  private all: Set<M> | undefined
   private readonly serial = groups++
 
   constructor(predicate: Predicate | undefined) {
     this.predicate = predicate
   }
 
-  get members(): Iterable<Subscriber> {
+  get members(): Iterable<M> {
     return this.all ?? (this.sole === undefined ? NONE : [this.sole])
   }
 
@@ -62,11 +69,11 @@ export abstract class Group {
     return this.all?.size ?? (this.sole === undefined ? 0 : 1)
   }
 
-  has(subscriber: Subscriber): boolean {
+  has(subscriber: M): boolean {
     return this.all?.has(subscriber) ?? this.sole === subscriber
   }
 
-  add(subscriber: Subscriber): void {
+  add(subscriber: M): void {
     if (this.all !== undefined) this.all.add(subscriber)
     else if (this.sole === undefined) this.sole = subscriber
     else if (this.sole !== subscriber) {
@@ -75,7 +82,7 @@ export abstract class Group {
     }
   }
 
-  delete(subscriber: Subscriber): void {
+  delete(subscriber: M): void {
     this.all?.delete(subscriber)
     if (this.sole === subscriber) this.sole = undefined
   }
@@ -100,22 +107,22 @@ export abstract class Group {
  * A room: who gets the events that name it. Those who want all of its events are its own group, the others are in
  * groups beside it.
  */
-export class Room extends Group {
+export class Room<M extends Member<M>> extends Group<M> {
   readonly name: string
-  filtered: Group[] = NONE
-  private readonly application: ApplicationRooms
+  filtered: Group<M>[] = NONE
+  private readonly application: ApplicationRooms<M>
 
-  constructor(name: string, application: ApplicationRooms) {
+  constructor(name: string, application: ApplicationRooms<M>) {
     super(undefined)
     this.name = name
     this.application = application
   }
 
-  get room(): Room {
+  get room(): Room<M> {
     return this
   }
 
-  get groups(): readonly Group[] {
+  get groups(): readonly Group<M>[] {
     return [this, ...this.filtered]
   }
 
@@ -127,13 +134,13 @@ export class Room extends Group {
   }
 
   /** Whether a subscriber could be in both. */
-  sharesWireWith(other: Room): boolean {
+  sharesWireWith(other: Room<M>): boolean {
     return this.groups.some(({ wireIds }) =>
       wireIds.some((id) => other.groups.some((group) => group.wireIds.includes(id))),
     )
   }
 
-  groupOf(predicate: Predicate | undefined): Group {
+  groupOf(predicate: Predicate | undefined): Group<M> {
     if (predicate === undefined) return this
     for (const group of this.filtered) if (group.predicate?.key === predicate.key) return group
     const group = new FilteredGroup(this, predicate)
@@ -142,49 +149,49 @@ export class Room extends Group {
   }
 
   /** Forgets a group that nobody is in any more, and the room with its last one. */
-  forget(group: Group): void {
+  forget(group: Group<M>): void {
     if (group !== this) this.filtered.splice(this.filtered.indexOf(group), 1)
     if (this.size === 0 && this.filtered.length === 0) this.application.rooms.delete(this.name)
   }
 }
 
-class FilteredGroup extends Group {
-  readonly room: Room
+class FilteredGroup<M extends Member<M>> extends Group<M> {
+  readonly room: Room<M>
 
-  constructor(room: Room, predicate: Predicate) {
+  constructor(room: Room<M>, predicate: Predicate) {
     super(predicate)
     this.room = room
   }
 }
 
 /** Everyone who listens to one application: its rooms, and its subscribers by user. */
-export class ApplicationRooms {
+export class ApplicationRooms<M extends Member<M>> {
   readonly app: string
-  readonly rooms = new Map<string, Room>()
+  readonly rooms = new Map<string, Room<M>>()
   /** Users who take part in a conversation now. */
   readonly participantsIn: (conversation: string) => readonly string[]
   /** What those in one of its rooms see of every event, where there is such a room. */
   projection: Projection | undefined
   /** First subscriber of each user; the rest hang on `nextOfUser`. */
-  private readonly users = new Map<string, Subscriber>()
+  private readonly users = new Map<string, M>()
 
   constructor(app: string, participantsIn: (conversation: string) => readonly string[] = () => NONE) {
     this.app = app
     this.participantsIn = participantsIn
   }
 
-  room(name: string): Room {
+  room(name: string): Room<M> {
     let room = this.rooms.get(name)
     if (!room) this.rooms.set(name, (room = new Room(name, this)))
     return room
   }
 
-  addUser(subscriber: Subscriber): void {
+  addUser(subscriber: M): void {
     subscriber.nextOfUser = this.users.get(subscriber.userId)
     this.users.set(subscriber.userId, subscriber)
   }
 
-  removeUser(subscriber: Subscriber): void {
+  removeUser(subscriber: M): void {
     let at = this.users.get(subscriber.userId)
     if (at === subscriber) {
       if (subscriber.nextOfUser) this.users.set(subscriber.userId, subscriber.nextOfUser)
@@ -194,12 +201,11 @@ export class ApplicationRooms {
     subscriber.nextOfUser = undefined
   }
 
-  *subscribers(): Iterable<Subscriber> {
-    for (const first of this.users.values())
-      for (let at: Subscriber | undefined = first; at; at = at.nextOfUser) yield at
+  *subscribers(): Iterable<M> {
+    for (const first of this.users.values()) for (let at: M | undefined = first; at; at = at.nextOfUser) yield at
   }
 
-  firstOfUser(userId: string): Subscriber | undefined {
+  firstOfUser(userId: string): M | undefined {
     return this.users.get(userId)
   }
 }

@@ -1,5 +1,5 @@
 import type { LogEntry } from '../log/entry.ts'
-import { type Delivered, opens, wasDelivered } from './delivered.ts'
+import { type Delivered, opens, startOffsetOf, wasDelivered, wasProjected } from './delivered.ts'
 import type { ApplicationRooms, Group } from './room.ts'
 import type { Projection } from './projection.ts'
 import type { Peer, Wire } from './wire.ts'
@@ -27,12 +27,12 @@ export class Subscriber {
   private readonly serial: number
   /** Grows with the time at which its connection was opened, and so does its place in memory. */
   readonly order: number
-  readonly application: ApplicationRooms
+  readonly application: ApplicationRooms<Subscriber>
   readonly wire: Wire
   userId: string
   peer: Peer
   /** The room joined last is at the end. */
-  groups: Group[] = []
+  groups: Group<Subscriber>[] = []
   /** Where it is in the room that has one. */
   projection: Projection | undefined
   state: typeof LIVE | typeof OVERFLOWED | typeof CATCHING_UP | typeof CLOSED = LIVE
@@ -63,7 +63,13 @@ export class Subscriber {
   native = true
 
   /** @param order of its connection, where that was opened before */
-  constructor(application: ApplicationRooms, wire: Wire, userId: string, peer: Peer, order = connectionOrder()) {
+  constructor(
+    application: ApplicationRooms<Subscriber>,
+    wire: Wire,
+    userId: string,
+    peer: Peer,
+    order = connectionOrder(),
+  ) {
     this.serial = subscribers++
     this.order = order
     this.application = application
@@ -81,7 +87,7 @@ export class Subscriber {
     return this.native && this.projection === undefined
   }
 
-  groupIn(room: string): Group | undefined {
+  groupIn(room: string): Group<Subscriber> | undefined {
     for (const group of this.groups) if (group.room.name === room) return group
     return undefined
   }
@@ -96,6 +102,14 @@ export class Subscriber {
       if (opens(this, room, entry))
         return this.delivered === undefined || !(wasDelivered(this.delivered, entry) || this.hadBefore(entry))
     return false
+  }
+
+  /** Whether an event is for it in the form of its projection, seen from its cursor. */
+  wantsProjected({ route, seq }: LogEntry): boolean {
+    const { projection, delivered } = this
+    if (projection === undefined || route.application !== this.application) return false
+    if (seq <= startOffsetOf(this, projection.room)) return false
+    return delivered === undefined || !wasProjected(delivered, projection.room, seq)
   }
 
   /** Whether it had an event by a filter of before. Of conversations nobody knows who took part then. */

@@ -8,7 +8,7 @@ const OUT_OF_ORDER_MIN = 512
 const SESSIONS_PER_TURN = 500
 
 interface Waiting {
-  readonly group: Group
+  readonly group: Group<Subscriber>
   /** Subscriptions that it had when last looked at. */
   seen: number
 }
@@ -23,7 +23,7 @@ export class VisitingOrder {
   private readonly waiting = new Map<Topic, Waiting>()
 
   /** Somebody was subscribed to a topic. */
-  subscribed(group: Group, topic: Topic): void {
+  subscribed(group: Group<Subscriber>, topic: Topic): void {
     if (++topic.outOfOrder === OUT_OF_ORDER_MIN) this.waiting.set(topic, { group, seen: 0 })
   }
 

@@ -28,7 +28,10 @@ class Bench {
   readonly source = new ModelSource()
   readonly app = new ModelApp()
   readonly participants = new Map<string, string[]>()
-  readonly application = new ApplicationRooms('app', (conversation) => this.participants.get(conversation) ?? [])
+  readonly application = new ApplicationRooms<Subscriber>(
+    'app',
+    (conversation) => this.participants.get(conversation) ?? [],
+  )
   readonly meters = new Meters()
   readonly log: EventLog
   readonly hub: Hub

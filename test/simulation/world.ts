@@ -1,6 +1,7 @@
 import { Recovery } from '../../src/state/recovery.ts'
 import { Hub } from '../../src/hub/hub.ts'
 import { ApplicationRooms } from '../../src/hub/room.ts'
+import type { Subscriber } from '../../src/hub/subscriber.ts'
 import { Projection } from '../../src/hub/projection.ts'
 import type { Wire } from '../../src/hub/wire.ts'
 import { LogEntry } from '../../src/log/entry.ts'
@@ -193,8 +194,11 @@ export class World {
     this.source.prompt = false
   }
 
-  private makeApplication(): ApplicationRooms {
-    const application = new ApplicationRooms('app', (conversation) => this.takesPart.get(conversation) ?? [])
+  private makeApplication(): ApplicationRooms<Subscriber> {
+    const application = new ApplicationRooms<Subscriber>(
+      'app',
+      (conversation) => this.takesPart.get(conversation) ?? [],
+    )
     application.projection = new Projection(VIEW_ROOM, ({ data }) => ({ type: 'view', data }))
     return application
   }
