@@ -7,8 +7,8 @@ import { Locks } from './state/locks.ts'
 import { Participants } from './state/participants.ts'
 import { placeRoom } from './commands/place.ts'
 import { Presence } from './state/presence.ts'
-import { Recall } from './commands/recall.ts'
-import { hearOthers } from './commands/say.ts'
+import { LogQueries } from './commands/query.ts'
+import { hearOthers } from './commands/broadcast.ts'
 import { hostOf } from './config/load.ts'
 import type { Config } from './config/options.ts'
 import { BUILT_IN_CONTRACTS } from './applications/built-in.ts'
@@ -118,7 +118,7 @@ export async function startBroker(
       "an event cannot be written in a client's format and was left out",
     )
 
-  const recall = new Recall(source, { positionsMax: config.lookBackEvents, bytesMax: config.lookBackBytes })
+  const logQueries = new LogQueries(source, { positionsMax: config.lookBackEvents, bytesMax: config.lookBackBytes })
   const eventLog = new EventLog({
     source,
     ringEvents: config.logRingEvents,
@@ -127,7 +127,7 @@ export async function startBroker(
     route: (message, position) => registry.route(message, position),
     forget: (afterSeq) => {
       registry.forget(afterSeq)
-      recall.forget()
+      logQueries.forget()
     },
   })
   const hub = new Hub(eventLog, meters, {
@@ -157,7 +157,7 @@ export async function startBroker(
     presence,
     askables: new Askables(),
     locks,
-    recall,
+    logQueries,
     verify: (token) => verifier.verify(token),
     commandTimeoutMs: config.commandTimeoutMs,
     roomsMax: config.maxRooms,
@@ -287,12 +287,12 @@ export async function startBroker(
     connections.sweep(now)
   })
   const figures = new SystemFigureReader(meters)
-  const figureTimers = contractsHere.flatMap(({ app: name, application, facts, contract: { figures: told } }) =>
+  const figureTimers = contractsHere.flatMap(({ app: name, application, lastValues, contract: { figures: told } }) =>
     told === undefined
       ? []
       : [
           every('figures', told.everyMs, () =>
-            hub.broadcast(application, told.room, told.message(figures.read(presence.placeCount(name)), facts)),
+            hub.broadcast(application, told.room, told.message(figures.read(presence.placeCount(name)), lastValues)),
           ),
         ],
   )

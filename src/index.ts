@@ -15,12 +15,12 @@ export {
   type LimitsContract,
   type Lock,
   type Message,
-  type QuestionContract,
+  type ClientRequestContract,
   type RoomContract,
   type SocketIoEndpoint,
   type User,
   userOf,
   type WebSocketEndpoint,
 } from './contracts/contract.ts'
-export type { Effect, ForwardEffect, RecallEffect } from './contracts/effect.ts'
+export type { Action, ForwardAction, QueryAction } from './contracts/action.ts'
 export { BrokerError, ERRORS, type ErrorCode } from './errors.ts'

@@ -13,7 +13,7 @@ import {
   type Message,
   userOf,
 } from '../contracts/contract.ts'
-import type { Sender } from '../contracts/effect.ts'
+import type { Sender } from '../contracts/action.ts'
 
 /** Coding Assistant: specs/coding-assistant.md, read by the rules of specs/README.md, "coding-assistant". */
 
@@ -235,9 +235,9 @@ export const codingAssistant = defineContract({
   },
 
   commands: {
-    'auth:check': { effect: { use: 'check', reply: authenticated } },
-    'auth:refresh': { effect: { use: 'refresh', reply: session } },
-    'auth:logout': { effect: { use: 'logout', reply: ({ sub }) => told('auth:logout', { userId: sub }) } },
+    'auth:check': { action: { use: 'check', reply: authenticated } },
+    'auth:refresh': { action: { use: 'refresh', reply: session } },
+    'auth:logout': { action: { use: 'logout', reply: ({ sub }) => told('auth:logout', { userId: sub }) } },
 
     'user:join': roomCommand(ofUser, 'join', ({ userId }) => userRoom(userId)),
     // The document leaves the user's room after the logout that left it already.
@@ -363,7 +363,7 @@ export const codingAssistant = defineContract({
         timestamp: optional(text),
       }),
       {
-        use: 'say',
+        use: 'broadcast',
         room: (_, sender) => projectsOf(undefined, sender),
         message: ({ status, activity, timestamp = isoTime() }, sender) =>
           told('user:presence', {
@@ -375,7 +375,7 @@ export const codingAssistant = defineContract({
       },
     ),
     'user:typing': command(Type.Object({ userId: named, projectId: named, isTyping: optional(Type.Boolean()) }), {
-      use: 'say',
+      use: 'broadcast',
       within: ofProject,
       room: ({ projectId }, sender) => projectsOf(projectId, sender),
       message: ({ projectId, isTyping = true }, sender) =>
@@ -396,7 +396,7 @@ export const codingAssistant = defineContract({
     ),
 
     'test:ping': {
-      effect: {
+      action: {
         use: 'echo',
         reply: () => told('test:pong', { timestamp: isoTime() }),
         acknowledgement: () => [{ status: 'success' }],
@@ -404,7 +404,7 @@ export const codingAssistant = defineContract({
       anonymous: true,
     },
     'test:event': {
-      effect: {
+      action: {
         use: 'echo',
         reply: ({ data }) => told('test:response', data),
         acknowledgement: ({ data }) => [{ status: 'success', data }],

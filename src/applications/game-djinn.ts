@@ -198,12 +198,12 @@ export const gameDjinn = defineContract({
   },
 
   filters: {
-    library_id: { about: 'One library, or any of a list', of: (data) => data.library_id },
-    game_genres: { about: 'Any of these genres', of: (data) => data.game?.genres ?? data.genres },
-    notification_level: { about: 'Any of these levels', of: (data) => data.level },
+    library_id: { about: 'One library, or any of a list', read: (data) => data.library_id },
+    game_genres: { about: 'Any of these genres', read: (data) => data.game?.genres ?? data.genres },
+    notification_level: { about: 'Any of these levels', read: (data) => data.level },
   },
 
-  access: [{ claim: 'library_access', absent: 'all', of: (data) => data.library_id }],
+  access: [{ claim: 'library_access', absent: 'all', read: (data) => data.library_id }],
 
   commands: {
     ai_chat_message: command(

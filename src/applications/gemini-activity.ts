@@ -1,6 +1,6 @@
 import { isoTime } from '../time.ts'
 import type { AnyEvent, Command } from '../contracts/contract.ts'
-import type { RecallEffect, Sender, StoredEvent } from '../contracts/effect.ts'
+import type { QueryAction, Sender, StoredEvent } from '../contracts/action.ts'
 
 /** Gemini Sessions seen afterwards: its history, and what its monitors see, of the stored events. */
 
@@ -53,11 +53,11 @@ export function sessionsOf({ data, rooms }: AnyEvent): string[] {
 }
 
 /** `chat:get-history`: what was said since the conversation was cleared. */
-export function historyOf(sessionOf: (sender: Sender) => string | undefined): RecallEffect<unknown, Map<string, Talk>> {
+export function historyOf(sessionOf: (sender: Sender) => string | undefined): QueryAction<unknown, Map<string, Talk>> {
   return {
-    use: 'recall',
+    use: 'query',
     events: ['chat:message', 'gemini:done', 'chat:cleared'],
-    digest: {
+    summary: {
       make: () => new Map(),
       add: (talks, event, bytes) => {
         for (const session of sessionsOf(event)) {
@@ -72,7 +72,7 @@ export function historyOf(sessionOf: (sender: Sender) => string | undefined): Re
         return bytes + ENTRY_BYTES
       },
     },
-    answer: (_, sender) => {
+    query: (_, sender) => {
       const session = sessionOf(sender) ?? ''
       const found = newest<Said>(Number.MAX_SAFE_INTEGER, ({ content }) => content.length + ENTRY_BYTES)
       return {
@@ -90,13 +90,13 @@ export function historyOf(sessionOf: (sender: Sender) => string | undefined): Re
 }
 
 /** `monitoring:get-events`: the newest activities, oldest first. */
-export function eventsOf(): RecallEffect<
+export function eventsOf(): QueryAction<
   { userId?: unknown; sessionId?: unknown; limit?: unknown },
   { activity: Activity; bytes: number }[]
 > {
   return {
-    use: 'recall',
-    digest: {
+    use: 'query',
+    summary: {
       make: () => [],
       span: ACTIVITY_SPAN,
       add: (piece, event, bytes) => {
@@ -106,7 +106,7 @@ export function eventsOf(): RecallEffect<
         return activity ? 2 * bytes + ENTRY_BYTES : 0
       },
     },
-    answer: ({ data: { userId, sessionId, limit } }) => {
+    query: ({ data: { userId, sessionId, limit } }) => {
       const found = newest<{ activity: Activity; bytes: number }>(
         Math.min(typeof limit === 'number' ? limit : ACTIVITIES_DEFAULT, ACTIVITIES_MAX),
         ({ bytes }) => bytes,
@@ -130,10 +130,10 @@ export function eventsOf(): RecallEffect<
 }
 
 /** `monitoring:get-stats`: how many activities, by type and by user, and how often tools were asked for. */
-export function statisticsOf(): RecallEffect<{ userId?: unknown }, Map<string | null, Counts>> {
+export function statisticsOf(): QueryAction<{ userId?: unknown }, Map<string | null, Counts>> {
   return {
-    use: 'recall',
-    digest: {
+    use: 'query',
+    summary: {
       make: () => new Map(),
       add: (users, event) => {
         const activity = activityOf(event)
@@ -148,7 +148,7 @@ export function statisticsOf(): RecallEffect<{ userId?: unknown }, Map<string | 
         return (counts.byType.size + counts.toolUsage.size - before) * ENTRY_BYTES
       },
     },
-    answer: ({ data: { userId } }) => {
+    query: ({ data: { userId } }) => {
       let totalEvents = 0
       const [byType, byUser, toolUsage] = [
         new Map<string, number>(),

@@ -10,7 +10,7 @@ import {
   event,
   type Failure,
 } from '../contracts/contract.ts'
-import type { Sender, StoredEvent } from '../contracts/effect.ts'
+import type { Sender, StoredEvent } from '../contracts/action.ts'
 import {
   type Activity,
   activityOf,
@@ -148,7 +148,7 @@ export const geminiSessions = defineContract({
     [EVERYONE]: {},
     [MONITORING]: {
       allows: isAdmin,
-      shows: (envelope) => {
+      projection: (envelope) => {
         const activity: Activity | undefined = activityOf(envelope)
         return activity && { type: 'monitoring:event', data: activity }
       },
@@ -179,15 +179,15 @@ export const geminiSessions = defineContract({
       }),
       inSession: true,
     },
-    'chat:cancel': { effect: { use: 'forward' }, inSession: true },
+    'chat:cancel': { action: { use: 'forward' }, inSession: true },
     'chat:clear': {
-      effect: { use: 'store', event: (_, sender) => said('chat:cleared', { timestamp: isoTime() }, sender) },
+      action: { use: 'store', event: (_, sender) => said('chat:cleared', { timestamp: isoTime() }, sender) },
       inSession: true,
     },
-    'chat:get-history': { effect: historyOf(sessionOf), inSession: true },
+    'chat:get-history': { action: historyOf(sessionOf), inSession: true },
     'chat:typing': {
       ...command(Type.Object({ typing: Type.Boolean() }), {
-        use: 'say',
+        use: 'broadcast',
         room: (_, sender) => roomOf(sender),
         message: ({ typing }, { userId }) => ({ type: 'chat:typing', data: { userId, typing } }),
       }),
@@ -236,7 +236,7 @@ export const geminiSessions = defineContract({
       inSession: true,
     },
     'tool:list': {
-      effect: {
+      action: {
         use: 'forward',
         replies: Type.Object({ tools: Type.Array(anything) }),
         succeeded: (data) => ({ type: 'tool:list-response', data: { tools: (data as { tools: unknown[] }).tools } }),
@@ -245,10 +245,10 @@ export const geminiSessions = defineContract({
     },
 
     'monitoring:subscribe': {
-      effect: { use: 'join', room: () => MONITORING, acknowledgement: () => [{ status: 'success' }] },
+      action: { use: 'join', room: () => MONITORING, acknowledgement: () => [{ status: 'success' }] },
     },
     'monitoring:unsubscribe': {
-      effect: { use: 'leave', room: () => MONITORING, acknowledgement: () => [{ status: 'success' }] },
+      action: { use: 'leave', room: () => MONITORING, acknowledgement: () => [{ status: 'success' }] },
       allows: isAdmin,
     },
     'monitoring:get-events': {

@@ -11,7 +11,7 @@ import {
   type LateAuthentication,
   type SocketIoEndpoint,
 } from '../contracts/contract.ts'
-import type { PlaceEffect, Sender } from '../contracts/effect.ts'
+import type { PlaceAction, Sender } from '../contracts/action.ts'
 
 /** Orchestrator Portal: specs/orchestrator-portal.md, read by the rules of specs/README.md, "orchestrator-portal". */
 
@@ -50,7 +50,7 @@ const portalRoom = (project: string, type: string) => `portal:${project}:${type}
 function of(
   home: (project: string | undefined) => string | undefined,
   schema: Parameters<typeof event>[0],
-  remember?: EventContract['remember'],
+  lastValue?: EventContract['lastValue'],
 ): EventContract {
   return event(schema, {
     readsRooms: true,
@@ -62,8 +62,8 @@ function of(
         ...(project === undefined ? [] : [portalRoom(project, envelope.type)]),
       ]
     },
-    subject: projectOf,
-    ...(remember ? { remember } : undefined),
+    entity: projectOf,
+    ...(lastValue ? { lastValue } : undefined),
   })
 }
 
@@ -116,7 +116,7 @@ const named = Type.Object({
   user_id: optional(text),
 })
 const inPlaces = ['/portal', '/project/{name}']
-const placeEffect: Pick<PlaceEffect<{ project_name: string }>, 'place' | 'allows' | 'room' | 'events'> = {
+const placeEffect: Pick<PlaceAction<{ project_name: string }>, 'place' | 'allows' | 'room' | 'events'> = {
   place: ({ project_name }) => project_name,
   allows: mayProject,
   room: (place, type, sender) => (sender.namespace === '/portal' ? portalRoom(place, type) : undefined),
@@ -142,8 +142,8 @@ const message = Type.Object(
   { additionalProperties: false },
 )
 const typing = (type: string) => ({
-  effect: {
-    use: 'say' as const,
+  action: {
+    use: 'broadcast' as const,
     room: (_: unknown, { parameter }: Sender) => `chat:${parameter}`,
     message: (_: unknown, { userId, parameter }: Sender) => ({
       type,
@@ -397,13 +397,13 @@ export const orchestratorPortal = defineContract({
       ...command(named, {
         use: 'enter',
         ...placeEffect,
-        reply: (project_name, users, facts) => ({
+        reply: (project_name, users, lastValues) => ({
           type: 'joined_project',
           data: {
             project_name,
-            current_state: facts.of('state_change', project_name)?.data.new_state ?? null,
+            current_state: lastValues.of('state_change', project_name)?.data.new_state ?? null,
             active_users: users,
-            last_activity: facts.latestTime(project_name) ?? null,
+            last_activity: lastValues.latestTime(project_name) ?? null,
           },
         }),
       }),
@@ -475,7 +475,7 @@ export const orchestratorPortal = defineContract({
   figures: {
     room: 'monitoring',
     everyMs: 5_000,
-    message: (figures, facts) => ({
+    message: (figures, lastValues) => ({
       type: 'system_metrics',
       data: {
         timestamp: isoTime(),
@@ -485,7 +485,7 @@ export const orchestratorPortal = defineContract({
         network_io: { bytes_sent: figures.bytesSent, bytes_received: figures.bytesReceived },
         active_connections: figures.connections,
         active_projects: figures.places,
-        active_tasks: [...facts.all('task_update')].filter(({ data }) => !DONE.has(data.status)).length,
+        active_tasks: [...lastValues.all('task_update')].filter(({ data }) => !DONE.has(data.status)).length,
         error_rate: figures.errorRate,
         uptime: figures.uptimeS,
       },

@@ -157,20 +157,20 @@ export const sweAgent = defineContract({
 
   commands: {
     subscribe: {
-      effect: {
+      action: {
         use: 'join',
         room: ({ room: name }) => name,
         acknowledgement: (name) => [{ status: 'success', room: name }],
       },
     },
     unsubscribe: {
-      effect: {
+      action: {
         use: 'leave',
         room: ({ room: name }) => name,
         acknowledgement: (name) => [{ status: 'success', room: name }],
       },
     },
-    ping: { effect: { use: 'echo', acknowledgement: () => [{ status: 'pong' }] } },
+    ping: { action: { use: 'echo', acknowledgement: () => [{ status: 'pong' }] } },
   },
 })
 

@@ -18,12 +18,12 @@ export class Askables {
   private readonly clients = new Map<string, Askable>()
 
   add(client: Askable): void {
-    if (client.contract.questions.size > 0) this.clients.set(client.connectionId, client)
+    if (client.contract.clientRequests.size > 0) this.clients.set(client.connectionId, client)
   }
 
   remove(client: Askable): void {
     // Another connection may have recovered under its id.
-    if (client.contract.questions.size > 0 && this.clients.get(client.connectionId) === client)
+    if (client.contract.clientRequests.size > 0 && this.clients.get(client.connectionId) === client)
       this.clients.delete(client.connectionId)
   }
 
@@ -57,8 +57,8 @@ export function serveQuestions(
   nodeId: string,
 ): void {
   for (const contract of contracts) {
-    const { app, questions } = contract
-    if (questions.size === 0) continue
+    const { app, clientRequests } = contract
+    if (clientRequests.size === 0) continue
     const findSubject = `roomcast.find.${app}`
     const subjectOf = (node: string) => `roomcast.ask.${app}.${node}`
     const askHere = async ({ connectionId, type, data, timeoutMs }: Question) => {
@@ -89,7 +89,7 @@ export function serveQuestions(
 }
 
 /** @throws BrokerError INVALID_MESSAGE, or UNKNOWN_TYPE where the contract has no such question */
-function read(body: Uint8Array, { app, questions }: CompiledContract, timeoutMs: number): Question {
+function read(body: Uint8Array, { app, clientRequests }: CompiledContract, timeoutMs: number): Question {
   const question = parsed(body)
   if (!isRecord(question))
     throw new BrokerError('INVALID_MESSAGE', 'The question is no JSON object {connection_id, type, data?, timeout_ms?}')
@@ -99,7 +99,7 @@ function read(body: Uint8Array, { app, questions }: CompiledContract, timeoutMs:
   if (typeof type !== 'string') throw new BrokerError('INVALID_MESSAGE', '`type` is missing or not a string')
   if (typeof timeout_ms !== 'number' || !(timeout_ms >= 1 && timeout_ms <= TIMEOUT_MAX_MS))
     throw new BrokerError('INVALID_MESSAGE', `\`timeout_ms\` is not a number from 1 to ${TIMEOUT_MAX_MS}`)
-  const check = questions.get(type)
+  const check = clientRequests.get(type)
   if (!check) throw new BrokerError('UNKNOWN_TYPE', `The contract of ${app} has no question "${type.slice(0, 100)}"`)
   const [fault] = check(data)
   if (fault !== undefined) throw new BrokerError('INVALID_MESSAGE', `The data of "${type}" is not valid: ${fault}`)

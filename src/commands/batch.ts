@@ -1,5 +1,5 @@
 import type { Command } from '../contracts/contract.ts'
-import type { BatchEffect } from '../contracts/effect.ts'
+import type { BatchAction } from '../contracts/action.ts'
 import { BrokerError } from '../errors.ts'
 import type { Caller } from './caller.ts'
 
@@ -14,16 +14,16 @@ const ALONE = new Set(['batch', 'logout'])
 export async function batch(
   caller: Caller,
   command: Command,
-  effect: BatchEffect,
+  action: BatchAction,
   carryOut: (command: Command) => Promise<void> | undefined,
 ): Promise<void> {
   const results: unknown[] = []
-  for (const [index, { type, data }] of effect.commands(command.data).entries()) {
+  for (const [index, { type, data }] of action.commands(command.data).entries()) {
     if (caller.closed) return
     const one: Command = { type, data: data ?? {}, acknowledge: ([value]) => (results[index] = value) }
     // The first was counted as the batch arrived.
     if (index > 0 && caller.admits?.(one) === false) continue
-    if (ALONE.has(caller.contract.commands.get(type)?.effect.use ?? ''))
+    if (ALONE.has(caller.contract.commands.get(type)?.action.use ?? ''))
       caller.fail(new BrokerError('INVALID_MESSAGE', `"${type}" cannot stand in a batch`), one)
     else await carryOut(one)
   }

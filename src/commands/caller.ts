@@ -1,6 +1,6 @@
 import type { CompiledContract } from '../contracts/compiled.ts'
 import type { Claims, Command, Failure, Message } from '../contracts/contract.ts'
-import type { Sender, Within } from '../contracts/effect.ts'
+import type { Sender, Within } from '../contracts/action.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { decodeEnvelope } from '../log/event.ts'
 import type { EventLog } from '../log/event-log.ts'
@@ -11,7 +11,7 @@ import type { Askables } from './ask.ts'
 import type { Locks } from '../state/locks.ts'
 import type { Participants } from '../state/participants.ts'
 import type { Presence } from '../state/presence.ts'
-import type { Recall } from './recall.ts'
+import type { LogQueries } from './query.ts'
 
 /** Who sent a command, as effects see it; each gateway implements it in its protocol. */
 export interface Caller {
@@ -65,7 +65,7 @@ export interface Services {
   readonly presence: Presence
   readonly askables: Askables
   readonly locks: Locks
-  readonly recall: Recall
+  readonly logQueries: LogQueries
   readonly verify: (token: string) => Claims
   readonly commandTimeoutMs: number
   readonly roomsMax: number

@@ -13,7 +13,7 @@ import { identity } from './identity.ts'
 import { join, leave } from './join.ts'
 import { lock, unlock } from './lock.ts'
 import { enter, exit, select } from './place.ts'
-import { say } from './say.ts'
+import { broadcast } from './broadcast.ts'
 import { record, store } from './store.ts'
 import { subscribe, unsubscribe } from './subscribe.ts'
 
@@ -34,14 +34,14 @@ export const BUILT_IN_COMMANDS: Readonly<Record<string, CommandContract>> = {
       filters: Type.Optional(Type.Record(Type.String({ maxLength: 256 }), filterValue, { maxProperties: 256 })),
       since: Type.Optional(Type.Unknown()),
     }),
-    effect: { use: 'subscribe' },
+    action: { use: 'subscribe' },
   },
   unsubscribe: {
     schema: Type.Object({ events: Type.Optional(names), rooms: Type.Optional(names) }),
-    effect: { use: 'unsubscribe' },
+    action: { use: 'unsubscribe' },
   },
-  ping: { effect: { use: 'echo', reply: ({ id }) => ({ type: 'pong', data: { client_id: id ?? null } }) } },
-  authenticate: { schema: Type.Object({ token: Type.String() }), effect: { use: 'authenticate' } },
+  ping: { action: { use: 'echo', reply: ({ id }) => ({ type: 'pong', data: { client_id: id ?? null } }) } },
+  authenticate: { schema: Type.Object({ token: Type.String() }), action: { use: 'authenticate' } },
 }
 
 /**
@@ -88,8 +88,8 @@ export function dispatch(
       throw new BrokerError('INVALID_MESSAGE', `The data of "${command.type}" is not valid: ${faults[0]}`, { faults })
     checkSender(caller, known)
     record(caller, command, services)
-    const { effect } = known
-    switch (effect.use) {
+    const { action } = known
+    switch (action.use) {
       case 'subscribe':
         return failing(caller, command, meters, subscribe(caller, command, services))
       case 'unsubscribe':
@@ -99,47 +99,47 @@ export function dispatch(
         authenticate(caller, command, services)
         return undefined
       case 'join':
-        return failing(caller, command, meters, join(caller, command, effect, services))
+        return failing(caller, command, meters, join(caller, command, action, services))
       case 'leave':
-        return failing(caller, command, meters, leave(caller, command, effect, services))
+        return failing(caller, command, meters, leave(caller, command, action, services))
       case 'enter':
-        return failing(caller, command, meters, enter(caller, command, effect, services))
+        return failing(caller, command, meters, enter(caller, command, action, services))
       case 'exit':
-        return failing(caller, command, meters, exit(caller, command, effect, services))
+        return failing(caller, command, meters, exit(caller, command, action, services))
       case 'select':
-        return failing(caller, command, meters, select(caller, command, effect, services))
+        return failing(caller, command, meters, select(caller, command, action, services))
       case 'store':
-        return failing(caller, command, meters, store(caller, command, effect, services))
-      case 'say':
-        say(caller, command, effect, services)
+        return failing(caller, command, meters, store(caller, command, action, services))
+      case 'broadcast':
+        broadcast(caller, command, action, services)
         return undefined
       case 'check':
       case 'refresh':
       case 'logout':
-        return failing(caller, command, meters, identity(caller, command, effect))
+        return failing(caller, command, meters, identity(caller, command, action))
       case 'lock':
-        return failing(caller, command, meters, lock(caller, command, effect, services))
+        return failing(caller, command, meters, lock(caller, command, action, services))
       case 'unlock':
-        return failing(caller, command, meters, unlock(caller, command, effect, services))
+        return failing(caller, command, meters, unlock(caller, command, action, services))
       case 'batch':
         return failing(
           caller,
           command,
           meters,
-          batch(caller, command, effect, (one) => dispatch(caller, one, services, meters)),
+          batch(caller, command, action, (one) => dispatch(caller, one, services, meters)),
         )
       case 'echo':
-        if (effect.reply) caller.reply(effect.reply(command))
-        if (effect.acknowledgement) command.acknowledge?.(effect.acknowledgement(command))
+        if (action.reply) caller.reply(action.reply(command))
+        if (action.acknowledgement) command.acknowledge?.(action.acknowledgement(command))
         return undefined
       case 'forward': {
         // What comes next does not wait for the service.
-        const outcome = failing(caller, command, meters, forward(caller, command, effect, services, known.checkReply))
+        const outcome = failing(caller, command, meters, forward(caller, command, action, services, known.checkReply))
         if (outcome) caller.answersLater?.(outcome)
         return undefined
       }
-      case 'recall':
-        return failing(caller, command, meters, services.recall.answer(caller, command, effect))
+      case 'query':
+        return failing(caller, command, meters, services.logQueries.answer(caller, command, action))
     }
   } catch (error) {
     fail(caller, command, meters, error)

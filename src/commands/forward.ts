@@ -1,7 +1,7 @@
 import { jsonBody } from '../plain.ts'
 import type { Check } from '../contracts/faults.ts'
 import type { Command } from '../contracts/contract.ts'
-import type { ForwardEffect } from '../contracts/effect.ts'
+import type { ForwardAction } from '../contracts/action.ts'
 import { BrokerError } from '../errors.ts'
 import { reportFault } from '../guarded.ts'
 import { isRecord } from '../log/event.ts'
@@ -21,18 +21,18 @@ const decoder = new TextDecoder('utf-8', { fatal: true })
 export async function forward(
   caller: Caller,
   command: Command,
-  effect: ForwardEffect,
+  action: ForwardAction,
   services: Services,
   checkReply: Check,
 ): Promise<void> {
   const startMs = Date.now()
-  const outcome = await ask(caller, command, effect, services, checkReply)
+  const outcome = await ask(caller, command, action, services, checkReply)
   if (caller.closed) return
   if (!outcome.ok) {
-    caller.fail(outcome.failure, command, effect.failed?.(outcome.failure, command, Date.now() - startMs))
+    caller.fail(outcome.failure, command, action.failed?.(outcome.failure, command, Date.now() - startMs))
     return
   }
-  if (effect.succeeded) caller.reply(effect.succeeded(outcome.data, command))
+  if (action.succeeded) caller.reply(action.succeeded(outcome.data, command))
   command.acknowledge?.([{ status: 'success', ...(outcome.data === undefined ? undefined : { data: outcome.data }) }])
 }
 
@@ -44,13 +44,13 @@ export async function forward(
 async function ask(
   caller: Caller,
   command: Command,
-  effect: ForwardEffect,
+  action: ForwardAction,
   services: Services,
   checkReply: Check,
 ): Promise<Outcome> {
   const { log, participants } = services
   try {
-    const conversation = effect.participates?.(command.data)
+    const conversation = action.participates?.(command.data)
     const since = log.position(log.headSeq)
     const outcome = checked(await requestService(caller, command, services), checkReply)
     if (outcome.ok && conversation !== undefined)

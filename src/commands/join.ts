@@ -1,15 +1,15 @@
 import type { Claims, Command } from '../contracts/contract.ts'
-import type { RoomEffect } from '../contracts/effect.ts'
+import type { RoomAction } from '../contracts/action.ts'
 import { BrokerError } from '../errors.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 import { joinRooms, leaveRooms } from './lifecycle.ts'
 import { checkJoin, checkRoomCount } from './permission.ts'
 
 /** Joins rooms by name; the contract's `rooms` say which there are, and who may. */
-export async function join(caller: Caller, command: Command, effect: RoomEffect, services: Services): Promise<void> {
+export async function join(caller: Caller, command: Command, action: RoomAction, services: Services): Promise<void> {
   const { source, roomsMax } = services
   const { contract, session } = caller
-  const rooms = roomsOf(caller, effect, command)
+  const rooms = roomsOf(caller, action, command)
   let claims: Claims
   // A record takes its time, and the client may have other claims by then.
   do {
@@ -20,26 +20,26 @@ export async function join(caller: Caller, command: Command, effect: RoomEffect,
   checkRoomCount(session, rooms, roomsMax)
   joinRooms(caller, rooms, contract.withAccess(claims, []), services)
   await caller.remember?.()
-  answer(caller, command, effect, rooms)
+  answer(caller, command, action, rooms)
 }
 
-export async function leave(caller: Caller, command: Command, effect: RoomEffect, services: Services): Promise<void> {
-  const rooms = roomsOf(caller, effect, command)
+export async function leave(caller: Caller, command: Command, action: RoomAction, services: Services): Promise<void> {
+  const rooms = roomsOf(caller, action, command)
   for (const room of rooms) caller.contract.checkRoomName(room)
   leaveRooms(caller, rooms, services)
   await caller.remember?.()
-  answer(caller, command, effect, rooms)
+  answer(caller, command, action, rooms)
 }
 
-function roomsOf(caller: Caller, effect: RoomEffect, command: Command): readonly string[] {
-  if (effect.rooms) return effect.rooms(senderOf(caller))
-  const room = effect.room?.(command.data)
+function roomsOf(caller: Caller, action: RoomAction, command: Command): readonly string[] {
+  if (action.rooms) return action.rooms(senderOf(caller))
+  const room = action.room?.(command.data)
   if (typeof room !== 'string') throw new BrokerError('INVALID_ROOM', undefined, { room: null })
   return [room]
 }
 
-function answer(caller: Caller, command: Command, effect: RoomEffect, rooms: readonly string[]): void {
+function answer(caller: Caller, command: Command, action: RoomAction, rooms: readonly string[]): void {
   if (caller.closed) return
-  for (const room of rooms) if (effect.reply) caller.reply(effect.reply(room, command), command)
-  if (effect.acknowledgement) command.acknowledge?.(effect.acknowledgement(rooms[0] ?? '', command))
+  for (const room of rooms) if (action.reply) caller.reply(action.reply(room, command), command)
+  if (action.acknowledgement) command.acknowledge?.(action.acknowledgement(rooms[0] ?? '', command))
 }

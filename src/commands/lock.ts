@@ -1,5 +1,5 @@
 import type { Command, Lock, Message } from '../contracts/contract.ts'
-import type { LockEffect } from '../contracts/effect.ts'
+import type { LockAction } from '../contracts/action.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { type Caller, checkStored, checkWithin, type Services } from './caller.ts'
 
@@ -7,37 +7,37 @@ import { type Caller, checkStored, checkWithin, type Services } from './caller.t
 export async function lock(
   caller: Caller,
   command: Command,
-  effect: LockEffect,
+  action: LockAction,
   { locks, source, locksMax, storedBytes }: Services,
 ): Promise<void> {
-  checkWithin(caller, command, effect.within)
+  checkWithin(caller, command, action.within)
   const { app, contract } = caller.contract
-  const resource = effect.resource(command.data)
-  const mode = effect.mode?.(command.data) ?? 'exclusive'
+  const resource = action.resource(command.data)
+  const mode = action.mode?.(command.data) ?? 'exclusive'
   checkAudience(caller, contract.locks?.locked({ resource, mode, userId: caller.claims.sub }))
   // For its event and that of its release: neither may be left out once the lock has changed hands.
   storedBytes.take(caller.claims.sub, 2 * Buffer.byteLength(JSON.stringify(resource)), Date.now())
   const grant = await locks.acquire(app, resource, caller.claims.sub, mode, locksMax)
   if (!grant.granted) throw lockedBy(grant.holder.userId, resource)
   for (const freed of grant.freed) await storeLockEvent(app, contract.locks?.unlocked(freed), source)
-  await tell(caller, command, effect, grant.changed, contract.locks?.locked(grant.lock), source)
+  await tell(caller, command, action, grant.changed, contract.locks?.locked(grant.lock), source)
 }
 
 /** Gives a resource back; NOT_LOCKED where the caller's user does not hold it. */
 export async function unlock(
   caller: Caller,
   command: Command,
-  effect: LockEffect,
+  action: LockAction,
   { locks, source }: Services,
 ): Promise<void> {
-  checkWithin(caller, command, effect.within)
+  checkWithin(caller, command, action.within)
   const { app, contract } = caller.contract
-  const resource = effect.resource(command.data)
+  const resource = action.resource(command.data)
   checkAudience(caller, contract.locks?.unlocked({ resource, mode: 'exclusive', userId: caller.claims.sub }))
   const { lock: held, others } = await locks.release(app, resource, caller.claims.sub)
   if (held === undefined)
     throw others[0] ? lockedBy(others[0].userId, resource) : new BrokerError('NOT_LOCKED', undefined, resource)
-  await tell(caller, command, effect, true, contract.locks?.unlocked(held), source)
+  await tell(caller, command, action, true, contract.locks?.unlocked(held), source)
 }
 
 /** Before anything is held: what it tells goes nowhere that the caller may not be. */
@@ -53,14 +53,14 @@ function lockedBy(holder: string, resource: Lock['resource']): BrokerError {
 async function tell(
   caller: Caller,
   command: Command,
-  effect: LockEffect,
+  action: LockAction,
   changed: boolean,
   message: ReturnType<NonNullable<typeof caller.contract.contract.locks>['locked']> | undefined,
   source: Services['source'],
 ): Promise<void> {
   if (changed) await storeLockEvent(caller.contract.app, message, source)
   if (caller.closed) return
-  const room = effect.within?.(command.data)
+  const room = action.within?.(command.data)
   if (message && (!changed || room === undefined || !caller.session.groupIn(room))) caller.reply(message, command)
   command.acknowledge?.([{ status: 'success' }])
 }

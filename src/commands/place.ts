@@ -1,5 +1,5 @@
 import { type Claims, type Command, userOf } from '../contracts/contract.ts'
-import type { PlaceEffect, SelectEffect } from '../contracts/effect.ts'
+import type { PlaceAction, SelectAction } from '../contracts/action.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import type { PlaceState } from '../state/recovery.ts'
@@ -37,7 +37,7 @@ export function placeIn(room: string): string | undefined {
 export async function enter(
   caller: Caller,
   command: Command,
-  effect: PlaceEffect,
+  effect: PlaceAction,
   { hub, presence, roomsMax }: Services,
 ): Promise<void> {
   const { session, claims, contract } = caller
@@ -53,14 +53,14 @@ export async function enter(
   presence.enter(session, place, userOf(claims).name)
   await caller.remember?.()
   if (caller.closed) return
-  if (effect.reply) caller.reply(effect.reply(place, presence.count(contract.app, place), contract.facts), command)
+  if (effect.reply) caller.reply(effect.reply(place, presence.count(contract.app, place), contract.lastValues), command)
   command.acknowledge?.([{ status: 'success' }])
 }
 
 export async function exit(
   caller: Caller,
   command: Command,
-  effect: PlaceEffect,
+  effect: PlaceAction,
   { hub, presence }: Services,
 ): Promise<void> {
   const { session } = caller
@@ -71,7 +71,7 @@ export async function exit(
   presence.leave(session, place)
   await caller.remember?.()
   if (effect.reply)
-    caller.reply(effect.reply(place, presence.count(caller.contract.app, place), caller.contract.facts), command)
+    caller.reply(effect.reply(place, presence.count(caller.contract.app, place), caller.contract.lastValues), command)
   command.acknowledge?.([{ status: 'success' }])
 }
 
@@ -79,7 +79,7 @@ export async function exit(
 export async function select(
   caller: Caller,
   command: Command,
-  effect: SelectEffect,
+  effect: SelectAction,
   { hub, presence, roomsMax }: Services,
 ): Promise<void> {
   const { session, contract } = caller
@@ -170,14 +170,14 @@ export function leavePlaces(
   return { kept, lost }
 }
 
-function mayBeAt(claims: Claims, { allows }: Pick<PlaceEffect, 'allows'>, place: string): boolean {
+function mayBeAt(claims: Claims, { allows }: Pick<PlaceAction, 'allows'>, place: string): boolean {
   return claims.roles?.includes('admin') === true || allows(claims, place)
 }
 
 /** The effect of the command that somebody came by; all there are where that is not known. */
-function effectsOf({ contract }: Caller, by: string | undefined): readonly PlaceEffect[] {
+function effectsOf({ contract }: Caller, by: string | undefined): readonly PlaceAction[] {
   const commands = by === undefined ? [...contract.commands.values()] : [contract.commands.get(by)]
-  return commands.flatMap((command) => (command?.effect.use === 'enter' ? [command.effect] : []))
+  return commands.flatMap((command) => (command?.action.use === 'enter' ? [command.action] : []))
 }
 
 function stayRoomsOf(caller: Caller, place: string, { types, by }: Stay): string[] {
@@ -190,7 +190,7 @@ function choiceOf(session: Subscriber): Choice {
   return choice
 }
 
-function roomsOf(caller: Caller, room: PlaceEffect['room'], place: string, types: readonly string[]): string[] {
+function roomsOf(caller: Caller, room: PlaceAction['room'], place: string, types: readonly string[]): string[] {
   const sender = senderOf(caller)
   return types.map((type) => room(place, type, sender)).filter((name) => name !== undefined)
 }

@@ -1,18 +1,18 @@
 import { randomUUID } from 'node:crypto'
 import { jsonBody } from '../plain.ts'
 import type { Command } from '../contracts/contract.ts'
-import type { StoredEvent, StoreEffect } from '../contracts/effect.ts'
+import type { StoredEvent, StoreAction } from '../contracts/action.ts'
 import { requestService } from './forward.ts'
 import { type Caller, checkStored, checkWithin, senderOf, type Services } from './caller.ts'
 
 /** Stores an event that a client sends; where the contract says so, a service gets a command with it. */
-export async function store(caller: Caller, command: Command, effect: StoreEffect, services: Services): Promise<void> {
-  checkWithin(caller, command, effect.within)
+export async function store(caller: Caller, command: Command, action: StoreAction, services: Services): Promise<void> {
+  checkWithin(caller, command, action.within)
   const sender = senderOf(caller)
-  const event = effect.event(command, sender, randomUUID())
+  const event = action.event(command, sender, randomUUID())
   const body = bodyOf(event)
-  if (!effect.elsewhere) checkStored(caller, event.type, body)
-  const forwarded = effect.forward?.(event, command, sender)
+  if (!action.elsewhere) checkStored(caller, event.type, body)
+  const forwarded = action.forward?.(event, command, sender)
   await publish(caller, event.type, body, services)
   command.acknowledge?.([{ status: 'success' }])
   if (!forwarded) return
@@ -48,7 +48,7 @@ function publish(
 async function forward(
   caller: Caller,
   command: Command,
-  { type, data, failed }: NonNullable<ReturnType<NonNullable<StoreEffect['forward']>>>,
+  { type, data, failed }: NonNullable<ReturnType<NonNullable<StoreAction['forward']>>>,
   services: Services,
 ): Promise<void> {
   const startMs = Date.now()

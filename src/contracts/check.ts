@@ -83,10 +83,29 @@ function checkOrder(contracts: readonly Contract[]): void {
   }
 }
 
+/** Words of the contract language that are other ones since. */
+const RENAMED: ReadonlyMap<string, string> = new Map([
+  ['effect', 'action'],
+  ['say', 'broadcast'],
+  ['recall', 'query'],
+  ['digest', 'summary'],
+  ['answer', 'query'],
+  ['shows', 'projection'],
+  ['questions', 'clientRequests'],
+  ['remember', 'lastValue'],
+  ['subject', 'entity'],
+  ['of', 'read'],
+])
+
 function checkFields(value: Record<string, unknown>, fields: Fields, place: string, report: Report): void {
   const at = (key: string) => (place === '' ? key : `${place}.${key}`)
   for (const key of Object.keys(value)) {
     if (Object.hasOwn(fields, key) || value[key] === undefined) continue
+    const now = RENAMED.get(key)
+    if (now !== undefined && Object.hasOwn(fields, now)) {
+      report(at(key), `is called \`${now}\` now`)
+      continue
+    }
     const near = nearest(key, Object.keys(fields))
     report(
       at(key),
@@ -140,6 +159,9 @@ function checkKind(value: unknown, kind: Kind, place: string, report: Report): v
       const chosen = value[kind.by]
       const fields = kind.of.get(chosen as string)
       if (fields) return checkFields(value, fields, place, report)
+      const now = RENAMED.get(chosen as string)
+      if (now !== undefined && kind.of.has(now))
+        return report(`${place}.${kind.by}`, `"${chosen}" is called "${now}" now`)
       const near = typeof chosen === 'string' ? nearest(chosen, [...kind.of.keys()]) : undefined
       report(
         `${place}.${kind.by}`,
@@ -151,7 +173,7 @@ function checkKind(value: unknown, kind: Kind, place: string, report: Report): v
 
 /** What the shape alone does not say. */
 function checkMeaning(contract: Contract, report: Report): void {
-  const { app, endpoints, events, rooms = {}, commands = {}, locks, questions, idPattern } = contract
+  const { app, endpoints, events, rooms = {}, commands = {}, locks, clientRequests, idPattern } = contract
   if (!/^[a-z0-9][a-z0-9-]{0,63}$/.test(app)) report('app', 'wants lower case letters, digits and dashes')
   if (endpoints.length === 0) report('endpoints', 'names no endpoint')
   for (const [index, endpoint] of endpoints.entries()) {
@@ -178,26 +200,25 @@ function checkMeaning(contract: Contract, report: Report): void {
     for (const type of types)
       if (RESERVED_EVENTS.has(type))
         report(`events["${type}"]`, 'is a name of Socket.IO itself: a client that gets it ends its connection')
-  for (const [name, { effect, namespaces: known = [] }] of Object.entries(commands)) {
+  for (const [name, { action, namespaces: known = [] }] of Object.entries(commands)) {
     const place = `commands["${name}"]`
     for (const namespace of known)
       if (!namespaces.includes(namespace)) report(`${place}.namespaces`, `names ${namespace}, and no endpoint has it`)
-    if ((effect.use === 'lock' || effect.use === 'unlock') && !locks)
-      report(`${place}.effect`, `is ${effect.use}; \`locks\` says which events that makes`)
-    if (effect.use === 'forward' && !isSubject(name))
+    if ((action.use === 'lock' || action.use === 'unlock') && !locks)
+      report(`${place}.action`, `is ${action.use}; \`locks\` says which events that makes`)
+    if (action.use === 'forward' && !isSubject(name))
       report(
         place,
         'is no name for a command with a service: NATS subjects have no blanks, `*` and `>`, and no empty part between dots',
       )
-    const named =
-      effect.use === 'recall' || effect.use === 'enter' || effect.use === 'exit' ? (effect.events ?? []) : []
+    const named = action.use === 'query' || action.use === 'enter' || action.use === 'exit' ? (action.events ?? []) : []
     for (const type of named)
-      if (!Object.hasOwn(events, type)) report(`${place}.effect.events`, `names "${type}", and there is no such event`)
-    if ((effect.use === 'join' || effect.use === 'leave') && !effect.room && !effect.rooms)
-      report(`${place}.effect`, 'wants `room` or `rooms`')
+      if (!Object.hasOwn(events, type)) report(`${place}.action.events`, `names "${type}", and there is no such event`)
+    if ((action.use === 'join' || action.use === 'leave') && !action.room && !action.rooms)
+      report(`${place}.action`, 'wants `room` or `rooms`')
   }
-  if (questions && namespaces.length === 0)
-    report('questions', 'are answered by Socket.IO clients, and there is no such endpoint')
+  if (clientRequests && namespaces.length === 0)
+    report('clientRequests', 'are answered by Socket.IO clients, and there is no such endpoint')
 }
 
 /** uWebSockets.js takes `:` and `*` for patterns; what follows `?` or `#` is no part of a path. */
@@ -257,7 +278,7 @@ function checkRooms(
 /** An event without `rooms` has a room of its own, by its name, and whoever subscribes to the event is in it. */
 function checkEventRooms({ events, rooms = {}, idPattern }: Contract, report: Report): void {
   const guarded = Object.entries(rooms).filter(
-    ([, { allows, record, shows }]) => (allows ?? record ?? shows) !== undefined,
+    ([, { allows, record, projection }]) => (allows ?? record ?? projection) !== undefined,
   )
   for (const [type, { rooms: own }] of Object.entries(events)) {
     if (own) continue

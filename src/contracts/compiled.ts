@@ -5,16 +5,16 @@ import type { Subscriber } from '../hub/subscriber.ts'
 import { Projection } from '../hub/projection.ts'
 import type { Route } from '../log/entry.ts'
 import type { EventEnvelope } from '../log/event.ts'
-import { Remembered, SUBJECTS } from './remembered.ts'
+import { LastValueCache, ENTITIES } from './last-values.ts'
 import type { Claims, CommandContract, Contract, EventContract, RoomContract } from './contract.ts'
-import type { Effect } from './effect.ts'
+import type { Action } from './action.ts'
 import { type Check, checkOf } from './faults.ts'
 import { guardContract } from './guard-contract.ts'
 import { roomPattern } from './patterns.ts'
 
 export interface CompiledCommand {
   readonly check: Check
-  readonly effect: Effect
+  readonly action: Action
   readonly namespaces: readonly string[] | undefined
   readonly anonymous: boolean
   readonly allows: ((claims: Claims) => boolean) | undefined
@@ -35,11 +35,11 @@ export class CompiledContract {
   readonly app: string
   readonly contract: Contract
   readonly application: ApplicationRooms<Subscriber>
-  readonly facts = new Remembered()
+  readonly lastValues = new LastValueCache()
   readonly commands: ReadonlyMap<string, CompiledCommand>
-  readonly questions: ReadonlyMap<string, Check>
+  readonly clientRequests: ReadonlyMap<string, Check>
   readonly eventChecks: ReadonlyMap<string, Check>
-  private readonly valueReaders: ((data: unknown) => unknown)[]
+  private readonly fieldReaders: ((data: unknown) => unknown)[]
   private readonly filters = new Map<string, number>()
   private readonly names = new Map<string, readonly string[]>()
   private readonly rooms: readonly { pattern: RegExp; room: RoomContract }[]
@@ -53,9 +53,9 @@ export class CompiledContract {
     this.application = new ApplicationRooms<Subscriber>(contract.app, (conversation) =>
       participantsOf(contract.app, conversation),
     )
-    const { access = [], filters = {}, groups = {}, events, commands = {}, questions = {} } = contract
-    this.valueReaders = access.map(({ of }) => of)
-    for (const [name, { of }] of Object.entries(filters)) this.filters.set(name, this.valueReaders.push(of) - 1)
+    const { access = [], filters = {}, groups = {}, events, commands = {}, clientRequests = {} } = contract
+    this.fieldReaders = access.map(({ read }) => read)
+    for (const [name, { read }] of Object.entries(filters)) this.filters.set(name, this.fieldReaders.push(read) - 1)
     for (const type of Object.keys(events)) if (!events[type]?.rooms) this.names.set(type, [type])
     for (const [name, patterns] of Object.entries(groups))
       this.names.set(name, matching(Object.keys(events), patterns, name, contract.app))
@@ -68,7 +68,7 @@ export class CompiledContract {
     this.commands = new Map(
       Object.entries({ ...builtIn, ...commands }).map(([type, known]) => [type, compileCommand(known)]),
     )
-    this.questions = new Map(Object.entries(questions).map(([type, { schema }]) => [type, checkOf(schema)]))
+    this.clientRequests = new Map(Object.entries(clientRequests).map(([type, { schema }]) => [type, checkOf(schema)]))
     this.eventChecks = new Map(Object.entries(events).map(([type, { schema }]) => [type, checkOf(schema)]))
   }
 
@@ -84,13 +84,13 @@ export class CompiledContract {
   route(envelope: EventEnvelope, seq: number, bytes = 0): Route<ApplicationRooms<Subscriber>> | undefined {
     const event = this.event(envelope.type)
     if (event === undefined) return undefined
-    const subject = event.subject?.(envelope)
-    if (subject !== undefined) this.facts.note(SUBJECTS, subject, null, envelope.timestamp, seq, 0)
-    const remembered = event.remember?.(envelope)
+    const subject = event.entity?.(envelope)
+    if (subject !== undefined) this.lastValues.note(ENTITIES, subject, null, envelope.timestamp, seq, 0)
+    const remembered = event.lastValue?.(envelope)
     if (remembered !== undefined)
-      this.facts.note(envelope.type, remembered, envelope.data, envelope.timestamp, seq, bytes)
+      this.lastValues.note(envelope.type, remembered, envelope.data, envelope.timestamp, seq, bytes)
     const fieldValues =
-      this.valueReaders.length === 0 ? NO_VALUES : this.valueReaders.map((of) => valuesOf(of(envelope.data)))
+      this.fieldReaders.length === 0 ? NO_VALUES : this.fieldReaders.map((of) => valuesOf(of(envelope.data)))
     const users = envelope.user_id === undefined ? undefined : [envelope.user_id]
     // Who takes part in it is looked up when the event goes out: somebody may join while it is in the log.
     const conversation = users === undefined ? event.conversation?.(envelope.data) : undefined
@@ -243,20 +243,20 @@ function matching(
 }
 
 function viewOf({ app, rooms = {} }: Contract): Projection | undefined {
-  const [view, ...more] = Object.entries(rooms).flatMap(([name, { shows }]) =>
-    shows ? [new Projection(name, shows)] : [],
+  const [view, ...more] = Object.entries(rooms).flatMap(([name, { projection }]) =>
+    projection ? [new Projection(name, projection)] : [],
   )
   if (more.length > 0 || view?.room.includes('{'))
     throw new BrokerError(
       'CONTRACT_INVALID',
-      `Contract ${app}: one room may have \`shows\`, and its name holds no braces`,
+      `Contract ${app}: one room may have \`projection\`, and its name holds no braces`,
     )
   return view
 }
 
 function compileCommand({
   schema,
-  effect,
+  action,
   namespaces,
   allows,
   inSession,
@@ -264,11 +264,11 @@ function compileCommand({
 }: CommandContract): CompiledCommand {
   return {
     check: checkOf(schema),
-    effect,
+    action,
     namespaces,
     anonymous: anonymous === true,
     allows,
     inSession: inSession === true,
-    checkReply: checkOf(effect.use === 'forward' ? effect.replies : undefined),
+    checkReply: checkOf(action.use === 'forward' ? action.replies : undefined),
   }
 }

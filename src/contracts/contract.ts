@@ -1,7 +1,7 @@
 import type { Static, TSchema } from 'typebox'
 import type { Message } from '../hub/wire.ts'
 import type { EventEnvelope } from '../log/event.ts'
-import type { Effect, Sender } from './effect.ts'
+import type { Action, Sender } from './action.ts'
 
 export type { Message }
 
@@ -31,7 +31,7 @@ export interface Contract {
   /** What clients may send, beside what their endpoint's protocol has built in. */
   readonly commands?: Readonly<Record<string, CommandContract>>
   /** What services may ask a client, by event name; its acknowledgement is the answer. Socket.IO alone. */
-  readonly questions?: Readonly<Record<string, QuestionContract>>
+  readonly clientRequests?: Readonly<Record<string, ClientRequestContract>>
   readonly limits?: LimitsContract
   /** The session that a client's commands act in: services get it as `session_id`. */
   readonly session?: (sender: Sender) => string | undefined
@@ -55,7 +55,7 @@ export interface Contract {
   readonly figures?: {
     readonly room: string
     readonly everyMs: number
-    readonly message: (figures: SystemFigures, facts: Facts) => Message
+    readonly message: (figures: SystemFigures, lastValues: LastValues) => Message
   }
 }
 
@@ -76,7 +76,7 @@ export function userOf({ sub, name }: Claims): User {
 
 /** What one user holds of a resource. */
 export interface Lock {
-  /** What the `lock` effect said of it. */
+  /** What the `lock` action said of it. */
   readonly resource: AnyData
   readonly userId: string
   readonly mode: 'exclusive' | 'shared'
@@ -97,8 +97,8 @@ export interface SystemFigures {
   readonly uptimeS: number
 }
 
-/** What the log's newest part says: the latest event of each key that events `remember`. */
-export interface Facts {
+/** What the log's newest part says: the latest event of each key that events `lastValue`. */
+export interface LastValues {
   of(type: string, key: string): { readonly data: AnyData; readonly timestamp: string } | undefined
   all(type: string): Iterable<{ readonly data: AnyData; readonly timestamp: string }>
   /** The time of the latest event of a subject (`subject` of events), whatever its type. */
@@ -195,13 +195,13 @@ export interface EventContract<D = AnyData> {
   readonly rooms?: (event: AnyEvent<D>) => readonly string[]
   /** `rooms` reads the producer's `rooms` itself, instead of being overridden by them. */
   readonly readsRooms?: boolean
-  /** What the event is about, for `Facts.latestTime`. */
-  readonly subject?: (event: AnyEvent<D>) => string | undefined
-  /** The latest event of each such key is remembered, for `Facts`. */
-  readonly remember?: (event: AnyEvent<D>) => string | undefined
+  /** What the event is about, for `LastValues.latestTime`. */
+  readonly entity?: (event: AnyEvent<D>) => string | undefined
+  /** The latest event of each such key is kept, for `LastValues`. */
+  readonly lastValue?: (event: AnyEvent<D>) => string | undefined
   /**
    * The conversation that the event belongs to. An event that has one, and no `user_id`, goes to the users who
-   * took part in it (`participates` of the `forward` effect) alone.
+   * took part in it (`participates` of the `forward` action) alone.
    */
   readonly conversation?: (data: D) => string | undefined
   /**
@@ -226,13 +226,13 @@ export interface RoomContract {
    * Who is in this room sees every event of the application, whatever rooms it goes to, in this form; `undefined`: not
    * that one. Its members are fed from the log one by one: for a few, not for thousands.
    */
-  readonly shows?: (event: AnyEvent) => Message | undefined
+  readonly projection?: (event: AnyEvent) => Message | undefined
 }
 
 export interface FilterContract {
   readonly about?: string
   /** The event's values for this filter. `undefined`: it carries none, and passes. */
-  readonly of: (data: AnyData) => unknown
+  readonly read: (data: AnyData) => unknown
 }
 
 export interface AccessContract {
@@ -241,13 +241,13 @@ export interface AccessContract {
   /** What a token without the claim allows. */
   readonly absent: 'all' | 'none'
   /** The event's values that the claim must name. `undefined`: the event is for everyone. */
-  readonly of: (data: AnyData) => unknown
+  readonly read: (data: AnyData) => unknown
 }
 
 export interface CommandContract<D = AnyData> {
   readonly about?: string
   readonly schema?: TSchema
-  readonly effect: Effect<D>
+  readonly action: Action<D>
   /** Socket.IO: the namespaces that it is known in. Default: all of the contract's. */
   readonly namespaces?: readonly string[]
   /** A client that has yet to authenticate may send it as well. */
@@ -258,7 +258,7 @@ export interface CommandContract<D = AnyData> {
   readonly inSession?: true
 }
 
-export interface QuestionContract {
+export interface ClientRequestContract {
   readonly about?: string
   /** What `data` must hold. */
   readonly schema?: TSchema
@@ -324,6 +324,6 @@ export function event<S extends TSchema>(
 }
 
 /** Declares a command whose `data` has the type of `schema`. */
-export function command<S extends TSchema>(schema: S, effect: Effect<Static<S>>): CommandContract {
-  return { schema, effect }
+export function command<S extends TSchema>(schema: S, action: Action<Static<S>>): CommandContract {
+  return { schema, action }
 }

@@ -38,7 +38,7 @@ export class Registry {
 
   /** What was learned from events after this sequence is no longer true. */
   forget(afterSeq: number): void {
-    for (const { facts } of this.contracts.values()) facts.forget(afterSeq)
+    for (const { lastValues } of this.contracts.values()) lastValues.forget(afterSeq)
   }
 
   /** Reads and routes a stored message. A bad one is counted, reported and left out. */

@@ -109,7 +109,7 @@ export const commandOrNothing: Result = {
     value === undefined || (isObject(value) && typeof value.type === 'string' && isOneOr(value.failed, isFunction)),
   take: orNothing,
 }
-export const recollection: Result = {
+export const logQuery: Result = {
   wanted: '{look, reply}',
   fits: (value) => isObject(value) && isFunction(value.look) && isFunction(value.reply),
 }

@@ -1,4 +1,4 @@
-import type { DigestOf } from '../log/digest.ts'
+import type { SegmentSummary } from '../log/segments.ts'
 import {
   type AccessContract,
   CLIENT_PORTS,
@@ -8,25 +8,25 @@ import {
   type FilterContract,
   type LateAuthentication,
   type LimitsContract,
-  type QuestionContract,
+  type ClientRequestContract,
   type RoomContract,
   type SocketIoEndpoint,
   type WebSocketEndpoint,
 } from './contract.ts'
 import type {
-  BatchEffect,
-  EchoEffect,
-  Effect,
-  ForwardEffect,
-  IdentityEffect,
-  LockEffect,
-  PlaceEffect,
-  RecallEffect,
-  RoomEffect,
-  SayEffect,
-  SelectEffect,
-  StoreEffect,
-} from './effect.ts'
+  BatchAction,
+  EchoAction,
+  Action,
+  ForwardAction,
+  IdentityAction,
+  LockAction,
+  PlaceAction,
+  QueryAction,
+  RoomAction,
+  BroadcastAction,
+  SelectAction,
+  StoreAction,
+} from './action.ts'
 import * as returns from './results.ts'
 import type { Result } from './results.ts'
 
@@ -136,8 +136,8 @@ const EVENT = {
   schema,
   rooms: hot(returns.texts),
   readsRooms: flag,
-  subject: hot(returns.key),
-  remember: hot(returns.key),
+  entity: hot(returns.key),
+  lastValue: hot(returns.key),
   // Of whom it is for, so one that cannot be told is nobody's.
   conversation: hot(returns.id),
   latest: hot(returns.key),
@@ -147,26 +147,26 @@ const ROOM = {
   presence: yes,
   allows: may,
   record: record({ bucket: needed(text), allows: needed(may) } satisfies FieldsOf<NonNullable<RoomContract['record']>>),
-  shows: hot(returns.messageOrNothing),
+  projection: hot(returns.messageOrNothing),
 } satisfies FieldsOf<RoomContract>
 
-const FILTER = { about: text, of: needed(hot(returns.anything)) } satisfies FieldsOf<FilterContract>
+const FILTER = { about: text, read: needed(hot(returns.anything)) } satisfies FieldsOf<FilterContract>
 const ACCESS = {
   claim: needed(word('project_access', 'library_access', 'agent_access', 'session_access')),
   absent: needed(word('all', 'none')),
-  of: needed(hot(returns.anything)),
+  read: needed(hot(returns.anything)),
 } satisfies FieldsOf<AccessContract>
 
 const use = needed(text)
 const NOTHING_MORE = { use }
-const ECHO = { use, reply: call(returns.message), acknowledgement: call(returns.values) } satisfies FieldsOf<EchoEffect>
+const ECHO = { use, reply: call(returns.message), acknowledgement: call(returns.values) } satisfies FieldsOf<EchoAction>
 const JOIN = {
   use,
   room: call(returns.anything),
   rooms: call(returns.texts),
   reply: call(returns.message),
   acknowledgement: call(returns.values),
-} satisfies FieldsOf<RoomEffect>
+} satisfies FieldsOf<RoomAction>
 const PLACE = {
   use,
   place: needed(call(returns.text)),
@@ -174,58 +174,56 @@ const PLACE = {
   room: needed(call(returns.textOrNothing)),
   events: needed(list(text)),
   reply: call(returns.message),
-} satisfies FieldsOf<PlaceEffect>
+} satisfies FieldsOf<PlaceAction>
 const SELECT = {
   use,
   events: needed(call(returns.texts)),
   place: needed(call(returns.textOrNothing)),
   room: needed(call(returns.textOrNothing)),
-} satisfies FieldsOf<SelectEffect>
+} satisfies FieldsOf<SelectAction>
 const STORE = {
   use,
   within: call(returns.textOrNothing),
   event: needed(call(returns.storedEvent)),
   elsewhere: yes,
   forward: call(returns.commandOrNothing, 'refuse', { failed: call(returns.messagesOrNothing, 'nothing') }),
-} satisfies FieldsOf<StoreEffect>
-const SAY = {
+} satisfies FieldsOf<StoreAction>
+const BROADCAST = {
   use,
   within: call(returns.textOrNothing),
   room: needed(call(returns.textOrTexts)),
   elsewhere: yes,
   message: needed(call(returns.plainMessage)),
-} satisfies FieldsOf<SayEffect>
+} satisfies FieldsOf<BroadcastAction>
 const FORWARD = {
   use,
   participates: call(returns.textOrNothing),
   failed: call(returns.plainMessage, 'nothing'),
   replies: schema,
   succeeded: call(returns.message),
-} satisfies FieldsOf<ForwardEffect>
-const RECALL = {
+} satisfies FieldsOf<ForwardAction>
+const QUERY = {
   use,
   events: list(text),
-  digest: needed(
+  summary: needed(
     record({
       make: needed(call(returns.anything)),
       add: needed(call(returns.bytes)),
       span: count(1, 1_000_000),
-    } satisfies FieldsOf<DigestOf<unknown>>),
+    } satisfies FieldsOf<SegmentSummary<unknown>>),
   ),
-  answer: needed(
-    call(returns.recollection, 'refuse', { look: call(returns.permission), reply: call(returns.message) }),
-  ),
-} satisfies FieldsOf<RecallEffect>
-const IDENTITY = { use, reply: needed(call(returns.message)) } satisfies FieldsOf<IdentityEffect>
+  query: needed(call(returns.logQuery, 'refuse', { look: call(returns.permission), reply: call(returns.message) })),
+} satisfies FieldsOf<QueryAction>
+const IDENTITY = { use, reply: needed(call(returns.message)) } satisfies FieldsOf<IdentityAction>
 const LOCK = {
   use,
   within: call(returns.textOrNothing),
   resource: needed(call(returns.jsonObject)),
   mode: call(returns.lockMode),
-} satisfies FieldsOf<LockEffect>
-const BATCH = { use, commands: needed(call(returns.commands)) } satisfies FieldsOf<BatchEffect>
+} satisfies FieldsOf<LockAction>
+const BATCH = { use, commands: needed(call(returns.commands)) } satisfies FieldsOf<BatchAction>
 
-const EFFECTS = {
+const ACTIONS = {
   subscribe: NOTHING_MORE,
   unsubscribe: NOTHING_MORE,
   authenticate: NOTHING_MORE,
@@ -236,21 +234,21 @@ const EFFECTS = {
   exit: PLACE,
   select: SELECT,
   store: STORE,
-  say: SAY,
+  broadcast: BROADCAST,
   forward: FORWARD,
-  recall: RECALL,
+  query: QUERY,
   check: IDENTITY,
   refresh: IDENTITY,
   logout: IDENTITY,
   lock: LOCK,
   unlock: LOCK,
   batch: BATCH,
-} satisfies Record<Effect['use'], Fields>
+} satisfies Record<Action['use'], Fields>
 
 const COMMAND = {
   about: text,
   schema,
-  effect: needed({ is: 'variant', by: 'use', of: new Map<string, Fields>(Object.entries(EFFECTS)) } as const),
+  action: needed({ is: 'variant', by: 'use', of: new Map<string, Fields>(Object.entries(ACTIONS)) } as const),
   namespaces: list(text),
   anonymous: yes,
   allows: may,
@@ -287,7 +285,7 @@ export const CONTRACT = {
   filters: map(record(FILTER)),
   access: list(record(ACCESS)),
   commands: map(record(COMMAND)),
-  questions: map(record({ about: text, schema } satisfies FieldsOf<QuestionContract>)),
+  clientRequests: map(record({ about: text, schema } satisfies FieldsOf<ClientRequestContract>)),
   limits: record({
     commandsPerMinute: count(0),
     warnAt: count(0),

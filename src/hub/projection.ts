@@ -13,10 +13,10 @@ export class Projection {
   private readonly project: (event: EventEnvelope) => Message | undefined
   private readonly encoders = new WeakMap<Wire, Encoder>()
 
-  /** @param shows undefined: nothing of this event */
-  constructor(room: string, shows: (event: EventEnvelope) => Message | undefined) {
+  /** @param project undefined: nothing of this event */
+  constructor(room: string, project: (event: EventEnvelope) => Message | undefined) {
     this.room = room
-    this.project = shows
+    this.project = project
   }
 
   /** Encodes to nothing what is not shown. */

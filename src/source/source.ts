@@ -148,9 +148,9 @@ export interface Source {
    * Tells all other brokers something; not stored, and lost while the source is out of reach.
    * @throws BrokerError PAYLOAD_TOO_LARGE
    */
-  tell(subject: string, body: Uint8Array): void
+  notify(subject: string, body: Uint8Array): void
   /** Hears what other brokers tell. */
-  hear(subject: string, heard: (body: Uint8Array) => void): void
+  listen(subject: string, heard: (body: Uint8Array) => void): void
   /** Opens a bucket, made when missing: then its keys go `ttlMs` after their last write. 0: they stay. */
   keyValue(bucket: string, ttlMs: number): Promise<KeyValue>
   close(): Promise<void>

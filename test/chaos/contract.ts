@@ -10,7 +10,7 @@ export default {
   rooms: { all: {}, bulk: {}, 'room:{id}': {} },
   commands: {
     join: {
-      effect: {
+      action: {
         use: 'join',
         room: (data: { room: string }) => data.room,
         acknowledgement: (room: string) => [{ room }],

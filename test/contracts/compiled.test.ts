@@ -22,10 +22,10 @@ const SHOP: Contract = {
     lobby: {},
     'a.b:{id}': {},
   },
-  filters: { item: { of: (data) => data.item }, tag: { of: (data) => data.tags } },
+  filters: { item: { read: (data) => data.item }, tag: { read: (data) => data.tags } },
   access: [
-    { claim: 'library_access', absent: 'all', of: (data) => data.library },
-    { claim: 'session_access', absent: 'none', of: (data) => data.session },
+    { claim: 'library_access', absent: 'all', read: (data) => data.library },
+    { claim: 'session_access', absent: 'none', read: (data) => data.session },
   ],
 }
 
@@ -75,11 +75,12 @@ t.test('a group of the Game Djinn contract is all events whose names start so', 
 })
 
 t.test('one room may show every event, under a name without braces', async (t) => {
-  const shows = () => undefined
-  t.equal(compile({ ...SHOP, rooms: { watch: { shows } } }).application.projection?.room, 'watch')
-  for (const rooms of [{ watch: { shows }, look: { shows } }, { 'watch:{id}': { shows } }] as NonNullable<
-    Contract['rooms']
-  >[])
+  const projection = () => undefined
+  t.equal(compile({ ...SHOP, rooms: { watch: { projection } } }).application.projection?.room, 'watch')
+  for (const rooms of [
+    { watch: { projection }, look: { projection } },
+    { 'watch:{id}': { projection } },
+  ] as NonNullable<Contract['rooms']>[])
     t.throws(() => compile({ ...SHOP, rooms }), { code: 'CONTRACT_INVALID' })
 })
 

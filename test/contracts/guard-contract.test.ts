@@ -18,7 +18,7 @@ function everywhere(fields: Fields, act: AnyFunction): Record<string, unknown> {
       case 'list':
         return [of(kind.of)]
       case 'map':
-        return kind.of.is === 'record' && 'effect' in kind.of.fields
+        return kind.of.is === 'record' && 'action' in kind.of.fields
           ? commands(kind.of.fields, act)
           : { thing: of(kind.of) }
       case 'variant':
@@ -39,14 +39,14 @@ function everywhere(fields: Fields, act: AnyFunction): Record<string, unknown> {
   )
 }
 
-/** One command for each effect. */
+/** One command for each action. */
 function commands(fields: Fields, act: AnyFunction): Record<string, unknown> {
-  const { effect } = fields
-  if (effect?.is !== 'variant') throw new Error('no effects')
+  const { action } = fields
+  if (action?.is !== 'variant') throw new Error('no actions')
   return Object.fromEntries(
-    [...effect.of].map(([use, of]) => [
+    [...action.of].map(([use, of]) => [
       use,
-      { ...everywhere({ ...fields, effect: { is: 'text' } }, act), effect: { ...everywhere(of, act), use } },
+      { ...everywhere({ ...fields, action: { is: 'text' } }, act), action: { ...everywhere(of, act), use } },
     ]),
   )
 }

@@ -161,17 +161,17 @@ t.test('a name with a typing error loaded, and left the door open: `allow`, `roo
     [{ events: { thing: { room: fn } } }, /`events\["thing"\].room` .*`rooms`/],
     [{ rooms: { 'store:{id}': { allow: fn } } }, /`rooms\["store:\{id\}"\].allow` .*`allows`/],
     [{ rooms: { 'store:{id}': { record: { bucket: 'b', allow: fn } } } }, /record.allow` .*`allows`/],
-    [{ filters: { item: { off: fn } } }, /`filters\["item"\].off` .*`of`/],
-    [{ access: [{ claims: 'project_access', absent: 'all', of: fn }] }, /`access\[0\].claims` .*`claim`/],
-    [{ commands: { buy: { effect: { use: 'echo' }, allow: fn } } }, /`commands\["buy"\].allow` .*`allows`/],
-    [{ commands: { buy: { effect: { use: 'store', event: fn, withing: fn } } } }, /effect.withing` .*`within`/],
+    [{ filters: { item: { raed: fn } } }, /`filters\["item"\].raed` .*`read`/],
+    [{ access: [{ claims: 'project_access', absent: 'all', read: fn }] }, /`access\[0\].claims` .*`claim`/],
+    [{ commands: { buy: { action: { use: 'echo' }, allow: fn } } }, /`commands\["buy"\].allow` .*`allows`/],
+    [{ commands: { buy: { action: { use: 'store', event: fn, withing: fn } } } }, /action.withing` .*`within`/],
     [
-      { commands: { buy: { effect: { use: 'echo', participates: fn } } } },
-      /effect.participates` .*there are use, reply, acknowledgement/,
+      { commands: { buy: { action: { use: 'echo', participates: fn } } } },
+      /action.participates` .*there are use, reply, acknowledgement/,
     ],
     [
-      { commands: { buy: { effect: { use: 'recall', digest: { make: fn, add: fn, spam: 1 }, answer: fn } } } },
-      /digest.spam` .*`span`/,
+      { commands: { buy: { action: { use: 'query', summary: { make: fn, add: fn, spam: 1 }, query: fn } } } },
+      /summary.spam` .*`span`/,
     ],
     [{ presence: { join: fn, joined: fn, left: fn } }, /`presence.join` .*`joined`/],
     [{ locks: { lock: fn, locked: fn, unlocked: fn } }, /`locks.lock` .*`locked`/],
@@ -185,11 +185,23 @@ t.test('a name with a typing error loaded, and left the door open: `allow`, `roo
       },
       /`limits.burst.perHour`/,
     ],
-    [{ questions: { sure: { scheme: {} } } }, /`questions\["sure"\].scheme` .*`schema`/],
+    [{ clientRequests: { sure: { scheme: {} } } }, /`clientRequests\["sure"\].scheme` .*`schema`/],
   ]
   for (const [contract, reason] of wrong) t.match(faultsOf(contract), reason)
   t.equal(faultsOf({}), '')
   t.equal(faultsOf({ rooms: undefined, about: undefined }), '', 'undefined is left out')
+})
+
+t.test('a word of before is refused with the one of now', async (t) => {
+  const fn = () => true
+  const wrong: readonly (readonly [object, string])[] = [
+    [{ commands: { buy: { effect: { use: 'echo' } } } }, '`commands["buy"].effect` is called `action` now'],
+    [{ commands: { buy: { action: { use: 'say' } } } }, '`commands["buy"].action.use` "say" is called "broadcast" now'],
+    [{ rooms: { all: { shows: fn } } }, '`rooms["all"].shows` is called `projection` now'],
+    [{ filters: { item: { of: fn } } }, '`filters["item"].of` is called `read` now'],
+    [{ questions: {} }, '`questions` is called `clientRequests` now'],
+  ]
+  for (const [contract, reason] of wrong) t.match(faultsOf(contract), reason)
 })
 
 t.test('a function where none is wanted, and a list, a number, a text in the place of something else', async (t) => {
@@ -204,14 +216,14 @@ t.test('a function where none is wanted, and a list, a number, a text in the pla
     [{ groups: { all: [5] } }, /`groups\["all"\]\[0\]` wants a text/],
     [{ access: [{ claim: 'projects', absent: 'all', of: () => 1 }] }, /claim` is "projects"; there are project_access/],
     [{ access: [{ claim: 'project_access', of: () => 1 }] }, /absent` is missing/],
-    [{ commands: { buy: {} } }, /effect` is missing/],
+    [{ commands: { buy: {} } }, /action` is missing/],
     [
-      { commands: { buy: { effect: { use: 'stor', event: () => 1 } } } },
+      { commands: { buy: { action: { use: 'stor', event: () => 1 } } } },
       /use` is "stor"; did you mean "store"\? there are subscribe, .*batch/,
     ],
-    [{ commands: { buy: { effect: { use: 'constructor' } } } }, /use` is "constructor"; there are/],
-    [{ commands: { buy: { effect: { use: 'store' } } } }, /event` is missing/],
-    [{ commands: { buy: { effect: { use: 'echo' }, schema: 'text' } } }, /schema` wants a schema/],
+    [{ commands: { buy: { action: { use: 'constructor' } } } }, /use` is "constructor"; there are/],
+    [{ commands: { buy: { action: { use: 'store' } } } }, /event` is missing/],
+    [{ commands: { buy: { action: { use: 'echo' }, schema: 'text' } } }, /schema` wants a schema/],
     [{ limits: { commandsPerMinute: -1 } }, /commandsPerMinute` wants a whole number/],
     [{ limits: { commandsPerMinute: Number.NaN } }, /commandsPerMinute` wants a whole number/],
     [{ figures: { room: 'r', everyMs: 0, message: () => 1 } }, /everyMs` wants a whole number from 100/],
@@ -250,16 +262,16 @@ t.test('a path, a namespace, a room, an event that could never work is refused',
       { events: { 'store:1': {} }, rooms: { 'store:{id}': { allows: fn } } },
       /`events\["store:1"\]` is the name of a room of "store:\{id\}" too/,
     ],
-    [{ events: { all: {} }, rooms: { all: { shows: fn } } }, /`events\["all"\]` is the name of a room/],
-    [{ commands: { 'a b': { effect: { use: 'forward' } } } }, /is no name for a command with a service/],
-    [{ commands: { buy: { effect: { use: 'echo' }, namespaces: ['/shp'] } } }, /names \/shp, and no endpoint has it/],
+    [{ events: { all: {} }, rooms: { all: { projection: fn } } }, /`events\["all"\]` is the name of a room/],
+    [{ commands: { 'a b': { action: { use: 'forward' } } } }, /is no name for a command with a service/],
+    [{ commands: { buy: { action: { use: 'echo' }, namespaces: ['/shp'] } } }, /names \/shp, and no endpoint has it/],
     [
       {
-        commands: { back: { effect: { use: 'recall', events: ['thinq'], digest: { make: fn, add: fn }, answer: fn } } },
+        commands: { back: { action: { use: 'query', events: ['thinq'], summary: { make: fn, add: fn }, query: fn } } },
       },
       /names "thinq"/,
     ],
-    [{ commands: { join: { effect: { use: 'join' } } } }, /wants `room` or `rooms`/],
+    [{ commands: { join: { action: { use: 'join' } } } }, /wants `room` or `rooms`/],
   ]
   for (const [contract, reason] of wrong) t.match(faultsOf(contract), reason, JSON.stringify(contract))
   t.equal(faultsOf({ rooms: { 'user:{id}': { allows: fn }, '{any}': {} } }), '', 'the special one first')

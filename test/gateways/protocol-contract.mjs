@@ -13,7 +13,7 @@ export default defineContract({
   endpoints: [namespace('/'), namespace('/custom')],
   events: { nothing: {} },
   commands: {
-    message: { effect: { use: 'echo', reply: ({ args }) => ({ type: 'message-back', args }) } },
-    'message-with-ack': { effect: { use: 'echo', acknowledgement: ({ args }) => args } },
+    message: { action: { use: 'echo', reply: ({ args }) => ({ type: 'message-back', args }) } },
+    'message-with-ack': { action: { use: 'echo', acknowledgement: ({ args }) => args } },
   },
 })

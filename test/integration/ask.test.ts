@@ -18,8 +18,8 @@ export default defineContract({
   app: 'survey',
   endpoints: [{ transport: 'socketio', namespace: '/survey' }, { transport: 'socketio', namespace: '/second' }, { transport: 'websocket', path: '/survey' }],
   events: { noted: {} },
-  commands: { start: { effect: { use: 'forward', failed: ({ code }) => ({ type: 'failed', data: code }) } } },
-  questions: { confirm: { schema: Type.Object({ text: Type.String() }) }, anything: {} },
+  commands: { start: { action: { use: 'forward', failed: ({ code }) => ({ type: 'failed', data: code }) } } },
+  clientRequests: { confirm: { schema: Type.Object({ text: Type.String() }) }, anything: {} },
 })`,
 )
 
@@ -187,7 +187,7 @@ t.test('a question that the contract does not have, or that is none, is refused 
   await t.rejects(
     nc.request('ask.swe-agent', codec.encode({}), { timeout: 5_000 }),
     { code: '503' },
-    'nobody answers for a contract without questions',
+    'nobody answers for a contract without client requests',
   )
 })
 

@@ -144,7 +144,7 @@ export default defineContract({
     'team:{id}': { allows: ({ roles = [] }, id) => roles.includes(id) },
   },
   events: { edited: { rooms: ({ data }) => [data.room] } },
-  commands: { open: { effect: { use: 'join', room: ({ room }) => room, acknowledgement: (room) => [{ status: 'success', room }] } } },
+  commands: { open: { action: { use: 'join', room: ({ room }) => room, acknowledgement: (room) => [{ status: 'success', room }] } } },
 })`,
     )
     const nats = await TestNats.start()

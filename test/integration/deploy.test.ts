@@ -27,7 +27,7 @@ const SURVEY = join(folder, 'survey.mjs')
 writeFileSync(
   SURVEY,
   `import { defineContract } from 'roomcast'
-export default defineContract({ app: 'survey', endpoints: [{ transport: 'socketio', namespace: '/survey' }], events: { noted: {} }, questions: { sure: {} } })`,
+export default defineContract({ app: 'survey', endpoints: [{ transport: 'socketio', namespace: '/survey' }], events: { noted: {} }, clientRequests: { sure: {} } })`,
 )
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 

@@ -25,7 +25,7 @@ export default defineContract({
   ],
   events: { moved: { rooms: ({ data }) => data.to }, stopped: { rooms: ({ data }) => data.to } },
   rooms: { 'room:{id}': {} },
-  commands: { join: { effect: { use: 'join', room: ({ room }) => room, acknowledgement: (room) => [{ status: 'success', room }] } } },
+  commands: { join: { action: { use: 'join', room: ({ room }) => room, acknowledgement: (room) => [{ status: 'success', room }] } } },
 })`,
 )
 

@@ -26,7 +26,7 @@ export default defineContract({
   app: 'two',
   endpoints: [namespace('/one'), namespace('/other')],
   events: { e: { rooms: ({ data }) => data.to } },
-  commands: { echo: { effect: { use: 'echo', acknowledgement: ({ args }) => args } } },
+  commands: { echo: { action: { use: 'echo', acknowledgement: ({ args }) => args } } },
 })`,
 )
 

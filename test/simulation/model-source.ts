@@ -134,8 +134,8 @@ export class ModelSource implements Source {
   }
 
   serve(): void {}
-  tell(): void {}
-  hear(): void {}
+  notify(): void {}
+  listen(): void {}
 
   async keyValue(): Promise<KeyValue> {
     throw new BrokerError('SERVICE_UNAVAILABLE')

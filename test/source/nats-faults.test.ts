@@ -153,7 +153,7 @@ t.test('whoever hears, answers or reads may throw: it is reported, and nothing e
     throw new Error('of this test')
   }
   const heard: string[] = []
-  source.hear('roomcast.test', (body) => (body.length === 0 ? fail() : heard.push(Buffer.from(body).toString())))
+  source.listen('roomcast.test', (body) => (body.length === 0 ? fail() : heard.push(Buffer.from(body).toString())))
   source.serve('ask.test', 'one', (body) => (body.length === 0 ? fail() : Promise.resolve(body)))
   const kv = await source.keyValue('things', 60_000)
   const keys: string[] = []
@@ -165,8 +165,8 @@ t.test('whoever hears, answers or reads may throw: it is reported, and nothing e
   await collector.has(4)
   t.same(collector.seqs, [1, 2, 3, 4])
   await eventually(async () => {
-    other.tell('roomcast.test', bytes(''))
-    other.tell('roomcast.test', bytes('well'))
+    other.notify('roomcast.test', bytes(''))
+    other.notify('roomcast.test', bytes('well'))
     return heard.length > 0
   })
   t.equal(await other.request('ask.test', bytes(''), 200).catch((error: BrokerError) => error.code), 'TIMEOUT')
@@ -382,7 +382,7 @@ t.test(
     const other = await connect({ servers: nats.url, user: 'other', pass: 'o' })
     t.teardown(() => other.close())
     const heard: string[] = []
-    source.hear('roomcast.told', (body) => heard.push(Buffer.from(body).toString()))
+    source.listen('roomcast.told', (body) => heard.push(Buffer.from(body).toString()))
     for (const to of ['one', 'all'] as const) source.serve(`ask.${to}`, to, async () => bytes(to))
     const works = async () => {
       heard.length = 0

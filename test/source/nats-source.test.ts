@@ -179,7 +179,10 @@ t.test(
   'what is told to other brokers, and is too large for NATS, was a fault of the broker instead of PAYLOAD_TOO_LARGE',
   async (t) => {
     const source = await open(t, (await start(t)).url)
-    t.equal(await codeOf((async () => source.tell('roomcast.told', new Uint8Array(2_000_000)))()), 'PAYLOAD_TOO_LARGE')
+    t.equal(
+      await codeOf((async () => source.notify('roomcast.told', new Uint8Array(2_000_000)))()),
+      'PAYLOAD_TOO_LARGE',
+    )
   },
 )
 

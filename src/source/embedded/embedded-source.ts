@@ -103,9 +103,9 @@ export class EmbeddedSource implements Source {
   }
 
   /** There are no other brokers. */
-  tell(): void {}
+  notify(): void {}
 
-  hear(): void {}
+  listen(): void {}
 
   async keyValue(bucket: string, ttlMs: number): Promise<KeyValue> {
     let kv = this.buckets.get(bucket)

@@ -173,10 +173,10 @@ export class NatsSource implements Source {
   }
 
   serve(subject: string, to: 'one' | 'all', answer: Answer): void {
-    this.listen(subject, (message) => this.respond(message, answer), to === 'one' ? 'roomcast' : undefined)
+    this.subscribe(subject, (message) => this.respond(message, answer), to === 'one' ? 'roomcast' : undefined)
   }
 
-  tell(subject: string, body: Uint8Array): void {
+  notify(subject: string, body: Uint8Array): void {
     if (!this.up) return
     try {
       this.nc.publish(subject, body)
@@ -185,8 +185,8 @@ export class NatsSource implements Source {
     }
   }
 
-  hear(subject: string, heard: (body: Uint8Array) => void): void {
-    this.listen(subject, (message) => heard(message.data))
+  listen(subject: string, heard: (body: Uint8Array) => void): void {
+    this.subscribe(subject, (message) => heard(message.data))
   }
 
   async keyValue(bucket: string, ttlMs: number): Promise<KeyValue> {
@@ -228,7 +228,7 @@ export class NatsSource implements Source {
     await Promise.all([...this.opened].map((bucket) => bucket.restored()))
   }
 
-  private listen(subject: string, heard: (message: Msg) => unknown, queue?: string): void {
+  private subscribe(subject: string, heard: (message: Msg) => unknown, queue?: string): void {
     const { nc, options } = this
     this.standing.add(
       new StandingSubscription({

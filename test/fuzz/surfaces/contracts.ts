@@ -75,7 +75,7 @@ const MEANINGLESS = [
   'limit',
 ] as const
 /** Members whose own members have names that the contract chooses. */
-const MAPS = ['events', 'groups', 'rooms', 'filters', 'commands', 'questions']
+const MAPS = ['events', 'groups', 'rooms', 'filters', 'commands', 'clientRequests']
 
 /** Every object of a contract whose names have a meaning. */
 function structuresOf(contract: Holder): Holder[] {

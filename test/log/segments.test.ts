@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Digest, type DigestOptions } from '../../src/log/digest.ts'
+import { LogSegments, type LogSegmentsOptions } from '../../src/log/segments.ts'
 import { EmbeddedSource } from '../../src/source/embedded/embedded-source.ts'
 import type { Source } from '../../src/source/source.ts'
 import { range } from '../support/collector.ts'
@@ -7,8 +7,8 @@ import { range } from '../support/collector.ts'
 const publish = (source: Source, type: string, n: number, pad = '') =>
   source.publish(`events.shop.${type}`, Buffer.from(JSON.stringify({ data: { n, pad } })))
 
-/** A digest of numbers, over a source that counts readings. */
-function setUp(options: Partial<DigestOptions<number[]>> = {}) {
+/** A segments of numbers, over a source that counts readings. */
+function setUp(options: Partial<LogSegmentsOptions<number[]>> = {}) {
   const source = new EmbeddedSource()
   t.teardown(() => source.close())
   const reads: number[] = []
@@ -17,7 +17,7 @@ function setUp(options: Partial<DigestOptions<number[]>> = {}) {
     reads.push(afterSeq)
     return read(afterSeq, ...rest)
   }
-  const digest = new Digest<number[]>({
+  const segments = new LogSegments<number[]>({
     source,
     app: 'shop',
     types: ['sold'],
@@ -25,24 +25,24 @@ function setUp(options: Partial<DigestOptions<number[]>> = {}) {
     positionsMax: 1_000_000,
     span: 10,
     make: () => [],
-    add: (piece, event, bytes) => {
-      piece.push(event.data.n as number)
+    add: (segment, event, bytes) => {
+      segment.push(event.data.n as number)
       return bytes
     },
     ...options,
   })
   const all = async (enough = Number.POSITIVE_INFINITY) => {
     const found: number[] = []
-    const complete = await digest.walk(await source.bounds(), (piece) => {
-      found.unshift(...piece)
+    const complete = await segments.walk(await source.bounds(), (segment) => {
+      found.unshift(...segment)
       return found.length < enough
     })
     return { found, complete }
   }
-  return { source, reads, all, digest }
+  return { source, reads, all, segments }
 }
 
-t.test('goes from the newest piece to the oldest; each piece is in order', async (t) => {
+t.test('goes from the newest segment to the oldest; each segment is in order', async (t) => {
   const { source, all } = setUp()
   t.same(await all(), { found: [], complete: true }, 'an empty log')
   for (const n of range(1, 35)) await publish(source, n % 5 === 0 ? 'returned' : 'sold', n)
@@ -66,7 +66,7 @@ t.test('all types of an application', async (t) => {
   t.same((await all()).found, range(1, 25))
 })
 
-t.test('a piece is read once, and of the newest only what is new; simultaneous callers share', async (t) => {
+t.test('a segment is read once, and of the newest only what is new; simultaneous callers share', async (t) => {
   const { source, all, reads } = setUp()
   for (const n of range(1, 35)) await publish(source, 'sold', n)
   const answers = await Promise.all(range(1, 20).map(() => all()))
@@ -86,7 +86,7 @@ t.test('what is no event, or names another type in its body, is left out', async
   t.same(await all(), { found: [1, 3], complete: true })
 })
 
-t.test('memory is bounded: old pieces are read again; a piece too large for it keeps its newest part', async (t) => {
+t.test('memory is bounded: old pieces are read again; a segment too large for it keeps its newest part', async (t) => {
   const { source, all, reads } = setUp({ bytesMax: 3_000 })
   for (const n of range(1, 100)) await publish(source, 'sold', n, 'x'.repeat(80))
   t.same((await all()).found, range(1, 100))
@@ -117,18 +117,18 @@ t.test('it looks back so far, and says when that was not all', async (t) => {
   t.same((await all(5)).complete, true, 'enough is enough')
 })
 
-t.test('what the stream dropped goes: at once where it is a whole piece, else soon', async (t) => {
-  const { source, all, digest } = setUp()
+t.test('what the stream dropped goes: at once where it is a whole segment, else soon', async (t) => {
+  const { source, all, segments } = setUp()
   for (const n of range(1, 28)) await publish(source, 'sold', n)
   t.same((await all()).found, range(1, 28))
   const walk = async (firstSeq: number) => {
     const found: number[] = []
-    await digest.walk({ ...(await source.bounds()), firstSeq }, (piece) => found.unshift(...piece) > 0)
+    await segments.walk({ ...(await source.bounds()), firstSeq }, (segment) => found.unshift(...segment) > 0)
     return found
   }
   t.same(await walk(29), [], 'all of it')
   await publish(source, 'sold', 29)
-  t.same(await walk(29), [29], 'a piece whose events are all gone')
+  t.same(await walk(29), [29], 'a segment whose events are all gone')
   t.same(
     await walk(11),
     range(11, 29).filter((n) => n <= 20 || n === 29),
@@ -149,7 +149,7 @@ t.test('a failed reading is told, and tried again', async (t) => {
 t.test(
   'once the stream was cut short it is read anew: what took the place of what was read stayed unseen',
   async (t) => {
-    const { source, all, digest } = setUp()
+    const { source, all, segments } = setUp()
     for (const n of range(1, 15)) await publish(source, 'sold', n)
     t.same((await all()).found, range(1, 15))
     const read = source.read.bind(source)
@@ -157,7 +157,7 @@ t.test(
       (await read(...args)).map((message) =>
         message.seq > 12 ? { ...message, body: Buffer.from(`{"data":{"n":${100 + message.seq}}}`) } : message,
       )
-    digest.forget()
+    segments.forget()
     t.same((await all()).found, [...range(1, 12), ...range(113, 115)])
   },
 )

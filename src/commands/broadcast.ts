@@ -1,6 +1,6 @@
 import { jsonBody } from '../plain.ts'
 import type { Command, Message } from '../contracts/contract.ts'
-import type { SayEffect } from '../contracts/effect.ts'
+import type { BroadcastAction } from '../contracts/action.ts'
 import { RESERVED_EVENTS } from '../contracts/reserved.ts'
 import { BrokerError } from '../errors.ts'
 import { isRecord } from '../log/event.ts'
@@ -9,16 +9,16 @@ import { type Caller, checkRooms, checkWithin, senderOf, type Services } from '.
 const PREFIX = 'roomcast.say.'
 
 /** Says something to the others in a room, on all nodes; not stored, and left out where a socket is full. */
-export function say(caller: Caller, command: Command, effect: SayEffect, { hub, source }: Services): void {
-  checkWithin(caller, command, effect.within)
+export function broadcast(caller: Caller, command: Command, action: BroadcastAction, { hub, source }: Services): void {
+  checkWithin(caller, command, action.within)
   const sender = senderOf(caller)
-  const room = effect.room(command.data, sender)
-  if (!effect.elsewhere) checkRooms(caller, typeof room === 'string' ? [room] : room)
-  const message = effect.message(command.data, sender)
+  const room = action.room(command.data, sender)
+  if (!action.elsewhere) checkRooms(caller, typeof room === 'string' ? [room] : room)
+  const message = action.message(command.data, sender)
   const body = jsonBody({ room, message })
   const { application } = caller.session
   // What is too large for the others is said to nobody.
-  source.tell(`${PREFIX}${application.app}`, body)
+  source.notify(`${PREFIX}${application.app}`, body)
   hub.broadcast(application, room, message, (session) => session === caller.session)
   command.acknowledge?.([{ status: 'success' }])
 }
@@ -29,7 +29,7 @@ export function hearOthers(
   applications: Iterable<{ app: string; application: Parameters<Services['hub']['broadcast']>[0] }>,
 ): void {
   for (const { app, application } of applications) {
-    source.hear(`${PREFIX}${app}`, (body) => {
+    source.listen(`${PREFIX}${app}`, (body) => {
       const { room, message } = read(body)
       hub.broadcast(application, room, message)
     })

@@ -1,6 +1,6 @@
 import type { Command } from '../contracts/contract.ts'
-import type { RecallEffect } from '../contracts/effect.ts'
-import { Digest } from '../log/digest.ts'
+import type { QueryAction } from '../contracts/action.ts'
+import { LogSegments } from '../log/segments.ts'
 import type { Source } from '../source/source.ts'
 import { type Caller, senderOf } from './caller.ts'
 
@@ -12,10 +12,10 @@ export interface RecallLimits {
 }
 
 /** Answers from the stored log: history, statistics, what happened. */
-export class Recall {
+export class LogQueries {
   private readonly source: Source
   private readonly limits: RecallLimits
-  private readonly digests = new Map<RecallEffect, Digest<unknown>>()
+  private readonly segments = new Map<QueryAction, LogSegments<unknown>>()
 
   constructor(source: Source, limits: RecallLimits) {
     this.source = source
@@ -23,9 +23,9 @@ export class Recall {
   }
 
   /** What is stored before it begins counts, on whatever node that was. A client that goes ends it. */
-  async answer(caller: Caller, command: Command, effect: RecallEffect): Promise<void> {
-    const { look, reply } = effect.answer(command, senderOf(caller))
-    const complete = await this.digestOf(caller.contract.app, effect).walk(
+  async answer(caller: Caller, command: Command, action: QueryAction): Promise<void> {
+    const { look, reply } = action.query(command, senderOf(caller))
+    const complete = await this.segmentsOf(caller.contract.app, action).walk(
       await this.source.bounds(),
       (piece) => !caller.closed && look(piece),
     )
@@ -36,16 +36,22 @@ export class Recall {
 
   /** What was read of the stream is no longer true. */
   forget(): void {
-    for (const digest of this.digests.values()) digest.forget()
+    for (const segments of this.segments.values()) segments.forget()
   }
 
-  private digestOf(app: string, effect: RecallEffect): Digest<unknown> {
-    let digest = this.digests.get(effect)
-    if (!digest)
-      this.digests.set(
-        effect,
-        (digest = new Digest({ ...effect.digest, ...this.limits, source: this.source, app, types: effect.events })),
+  private segmentsOf(app: string, action: QueryAction): LogSegments<unknown> {
+    let segments = this.segments.get(action)
+    if (!segments)
+      this.segments.set(
+        action,
+        (segments = new LogSegments({
+          ...action.summary,
+          ...this.limits,
+          source: this.source,
+          app,
+          types: action.events,
+        })),
       )
-    return digest
+    return segments
   }
 }

@@ -1,25 +1,25 @@
 import type { TSchema } from 'typebox'
 import type { Message } from '../hub/wire.ts'
-import type { DigestOf } from '../log/digest.ts'
-import type { AnyData, Claims, Command, Facts, Failure, Lock } from './contract.ts'
+import type { SegmentSummary } from '../log/segments.ts'
+import type { AnyData, Claims, Command, LastValues, Failure, Lock } from './contract.ts'
 
 /** What a command does. Each is a file of its own in `src/commands/`. */
-export type Effect<D = AnyData> =
+export type Action<D = AnyData> =
   | { readonly use: 'subscribe' | 'unsubscribe' | 'authenticate' }
-  | EchoEffect<D>
-  | RoomEffect<D>
-  | PlaceEffect<D>
-  | SelectEffect<D>
-  | StoreEffect<D>
-  | SayEffect<D>
-  | ForwardEffect<D>
-  // biome-ignore lint/suspicious/noExplicitAny: what a piece of the log comes down to is between an effect's own functions.
-  | RecallEffect<D, any>
-  | IdentityEffect
-  | LockEffect<D>
-  | BatchEffect<D>
+  | EchoAction<D>
+  | RoomAction<D>
+  | PlaceAction<D>
+  | SelectAction<D>
+  | StoreAction<D>
+  | BroadcastAction<D>
+  | ForwardAction<D>
+  // biome-ignore lint/suspicious/noExplicitAny: what a segment of the log comes down to is between an action's own functions.
+  | QueryAction<D, any>
+  | IdentityAction
+  | LockAction<D>
+  | BatchAction<D>
 
-export interface EchoEffect<D = AnyData> {
+export interface EchoAction<D = AnyData> {
   /** Answers by itself. */
   readonly use: 'echo'
   readonly reply?: (command: Command<D>) => Message
@@ -27,7 +27,7 @@ export interface EchoEffect<D = AnyData> {
   readonly acknowledgement?: (command: Command<D>) => readonly unknown[]
 }
 
-export interface RoomEffect<D = AnyData> {
+export interface RoomAction<D = AnyData> {
   /** Joins or leaves rooms of the contract's `rooms`, which also say who may. */
   readonly use: 'join' | 'leave'
   readonly room?: (data: D) => unknown
@@ -48,7 +48,7 @@ export interface Sender {
   readonly rooms: readonly string[]
 }
 
-export interface PlaceEffect<D = AnyData> {
+export interface PlaceAction<D = AnyData> {
   /** Comes to a place, or leaves it: presence over all nodes, and the place's events. */
   readonly use: 'enter' | 'exit'
   readonly place: (data: D, sender: Sender) => string
@@ -57,19 +57,19 @@ export interface PlaceEffect<D = AnyData> {
   readonly room: (place: string, type: string, sender: Sender) => string | undefined
   /** Event types that one gets by entering. */
   readonly events: readonly string[]
-  readonly reply?: (place: string, users: number, facts: Facts) => Message
+  readonly reply?: (place: string, users: number, lastValues: LastValues) => Message
 }
 
-export interface SelectEffect<D = AnyData> {
+export interface SelectAction<D = AnyData> {
   /** Chooses the event types that one gets, of one place or of all that one is in. Replaces the choice of before. */
   readonly use: 'select'
   readonly events: (data: D) => readonly string[]
   /** `undefined`: all places. */
   readonly place: (data: D) => string | undefined
-  readonly room: PlaceEffect['room']
+  readonly room: PlaceAction['room']
 }
 
-export interface StoreEffect<D = AnyData> {
+export interface StoreAction<D = AnyData> {
   /** Stores an event; everybody in its rooms gets it, the sender included. */
   readonly use: 'store'
   readonly within?: Within<D>
@@ -101,9 +101,9 @@ export interface StoredEvent extends Message {
 /** A room that the sender must be allowed to join. `undefined`: none. */
 export type Within<D = AnyData> = (data: D) => string | undefined
 
-export interface SayEffect<D = AnyData> {
+export interface BroadcastAction<D = AnyData> {
   /** Says something to the others in a room, or in several: to each once. Not stored. */
-  readonly use: 'say'
+  readonly use: 'broadcast'
   readonly within?: Within<D>
   /** Rooms that the sender is in, or may join. */
   readonly room: (data: D, sender: Sender) => string | readonly string[]
@@ -111,7 +111,7 @@ export interface SayEffect<D = AnyData> {
   readonly message: (data: D, sender: Sender) => Message
 }
 
-export interface ForwardEffect<D = AnyData> {
+export interface ForwardAction<D = AnyData> {
   /** Sends the command to its service: a NATS request on `commands.<app>.<type>`. */
   readonly use: 'forward'
   /** The conversation that the sender takes part in once the service has accepted the command (24 h, on all nodes). */
@@ -124,25 +124,25 @@ export interface ForwardEffect<D = AnyData> {
   readonly succeeded?: (data: unknown, command: Command<D>) => Message
 }
 
-export interface RecallEffect<D = AnyData, P = AnyData> {
+export interface QueryAction<D = AnyData, P = AnyData> {
   /** Answers from the stored log, however old it is, as far back as LOOK_BACK_EVENTS. */
-  readonly use: 'recall'
+  readonly use: 'query'
   /** Event types that it is about. Default: all of the application. */
   readonly events?: readonly string[]
-  /** What a piece of the log comes down to: kept in memory, and shared by all who ask. */
-  readonly digest: DigestOf<P>
-  /** What one who asks makes of the pieces. */
-  readonly answer: (command: Command<D>, sender: Sender) => Recollection<P>
+  /** What a segment of the log comes down to: kept in memory, and shared by all who ask. */
+  readonly summary: SegmentSummary<P>
+  /** What one who asks makes of the segments. */
+  readonly query: (command: Command<D>, sender: Sender) => LogQuery<P>
 }
 
-export interface Recollection<P> {
-  /** Looks at a piece: the newest first. @returns false where it has seen enough */
-  readonly look: (piece: P) => boolean
+export interface LogQuery<P> {
+  /** Looks at a segment: the newest first. @returns false where it has seen enough */
+  readonly look: (segment: P) => boolean
   /** @param complete false: there is more, further back than the broker looks */
   readonly reply: (complete: boolean) => Message
 }
 
-export interface IdentityEffect {
+export interface IdentityAction {
   /**
    * With `lateAuthentication`: says who one is; reads that anew; or ends it: out of all rooms, and free to authenticate
    * again.
@@ -151,7 +151,7 @@ export interface IdentityEffect {
   readonly reply: (claims: Claims) => Message
 }
 
-export interface LockEffect<D = AnyData> {
+export interface LockAction<D = AnyData> {
   /**
    * Takes a resource, or gives it back: compare-and-set in the key-value store, over all nodes. The user who holds it
    * loses it 10 s after their last connection. What it changes is stored as the events of the contract's `locks`.
@@ -164,7 +164,7 @@ export interface LockEffect<D = AnyData> {
   readonly mode?: (data: D) => Lock['mode'] | undefined
 }
 
-export interface BatchEffect<D = AnyData> {
+export interface BatchAction<D = AnyData> {
   /** Carries out several commands, one after another, each as if it had come alone. */
   readonly use: 'batch'
   readonly commands: (data: D) => readonly { readonly type: string; readonly data: unknown }[]

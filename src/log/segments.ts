@@ -1,36 +1,36 @@
 import type { Bounds, Source } from '../source/source.ts'
 import { decodeEnvelope, type EventEnvelope, type StoredMessage } from './event.ts'
 
-/** Positions in a piece, where nothing else is said. */
+/** Positions in a segment, where nothing else is said. */
 const SPAN = 16_384
 /** Bytes asked for at once of each subject. */
 const PAGE_BYTES = 4 * 1024 * 1024
-/** Pieces read at once, over all digests. */
+/** Segments read at once, over all queries. */
 const READS_MAX = 4
-/** A piece may hold what the stream dropped so long ago; a full stream drops something all the time. */
+/** A segment may hold what the stream dropped so long ago; a full stream drops something all the time. */
 const STALE_MS = 1_000
 
-/** What a piece of the log comes down to. */
-export interface DigestOf<P> {
+/** What a segment of the log comes down to. */
+export interface SegmentSummary<P> {
   readonly make: () => P
-  /** Takes in the next event. @returns about how many bytes the piece grew by */
-  readonly add: (piece: P, event: EventEnvelope, bodyBytes: number) => number
-  /** Positions in a piece. Fewer: less is read for what is new. */
+  /** Takes in the next event. @returns about how many bytes the segment grew by */
+  readonly add: (segment: P, event: EventEnvelope, bodyBytes: number) => number
+  /** Positions in a segment. Fewer: less is read for what is new. */
   readonly span?: number
 }
 
-export interface DigestOptions<P> extends DigestOf<P> {
+export interface LogSegmentsOptions<P> extends SegmentSummary<P> {
   readonly source: Source
   readonly app: string
   /** Event types. Undefined: all of the application. */
   readonly types: readonly string[] | undefined
-  /** Memory for pieces. */
+  /** Memory for segments. */
   readonly bytesMax: number
   /** How far back it goes, in positions. */
   readonly positionsMax: number
 }
 
-interface Piece<P> {
+interface Segment<P> {
   value: P
   bytes: number
   readonly afterSeq: number
@@ -43,31 +43,31 @@ interface Piece<P> {
 }
 
 /**
- * The stored log seen from its end, piece by piece, each boiled down to what one kind of question needs. Pieces are
- * read from the source by subject, kept in a bounded memory, least recently used out first, and shared: a thousand
- * clients that ask for their history cost one reading. Of the newest piece only what is new is read.
+ * The stored log seen from its end, segment by segment, each boiled down to what one kind of question needs. Segments
+ * are read from the source by subject, kept in a bounded memory, least recently used out first, and shared: a thousand
+ * clients that ask for their history cost one reading. Of the newest segment only what is new is read.
  */
-export class Digest<P> {
-  private readonly options: DigestOptions<P>
+export class LogSegments<P> {
+  private readonly options: LogSegmentsOptions<P>
   private readonly span: number
   private readonly subjects: readonly string[]
-  private readonly pieces = new Map<number, Piece<P>>()
+  private readonly segments = new Map<number, Segment<P>>()
   private bytes = 0
   private epoch = ''
 
-  constructor(options: DigestOptions<P>) {
+  constructor(options: LogSegmentsOptions<P>) {
     this.options = options
     this.span = options.span ?? SPAN
     this.subjects = options.types?.map((type) => `events.${options.app}.${type}`) ?? [`events.${options.app}.>`]
   }
 
   /**
-   * Goes through what is stored now, the newest piece first.
+   * Goes through what is stored now, the newest segment first.
    * @param look false: it has seen enough
    * @returns whether it saw all that there is, or enough
    * @throws BrokerError SERVICE_UNAVAILABLE while the source is out of reach
    */
-  async walk(bounds: Bounds, look: (piece: P) => boolean): Promise<boolean> {
+  async walk(bounds: Bounds, look: (segment: P) => boolean): Promise<boolean> {
     if (bounds.epoch !== this.epoch) this.clear(bounds.epoch)
     if (bounds.firstSeq > bounds.lastSeq) return true
     const floorSeq = Math.max(bounds.firstSeq - 1, bounds.lastSeq - this.options.positionsMax)
@@ -76,9 +76,9 @@ export class Digest<P> {
       number * this.span + this.span > floorSeq && number >= 0;
       number--
     ) {
-      const piece = await this.piece(number, bounds)
-      if (!look(piece.value)) return true
-      if (piece.cut) return false
+      const segment = await this.segment(number, bounds)
+      if (!look(segment.value)) return true
+      if (segment.cut) return false
     }
     return floorSeq === bounds.firstSeq - 1
   }
@@ -88,15 +88,15 @@ export class Digest<P> {
     this.clear('')
   }
 
-  private async piece(number: number, bounds: Bounds): Promise<Piece<P>> {
+  private async segment(number: number, bounds: Bounds): Promise<Segment<P>> {
     const afterSeq = Math.max(number * this.span, bounds.firstSeq - 1)
     const upToSeq = Math.min((number + 1) * this.span, bounds.lastSeq)
-    let piece = this.pieces.get(number)
-    if (piece) this.drop(number, piece)
+    let segment = this.segments.get(number)
+    if (segment) this.drop(number, segment)
     const outdated =
-      piece && piece.afterSeq < afterSeq && (piece.upToSeq <= afterSeq || Date.now() - piece.madeMs > STALE_MS)
-    if (!piece || outdated)
-      piece = {
+      segment && segment.afterSeq < afterSeq && (segment.upToSeq <= afterSeq || Date.now() - segment.madeMs > STALE_MS)
+    if (!segment || outdated)
+      segment = {
         value: this.options.make(),
         bytes: 0,
         afterSeq,
@@ -105,33 +105,33 @@ export class Digest<P> {
         cut: false,
         ready: Promise.resolve(),
       }
-    this.pieces.set(number, piece)
-    this.bytes += piece.bytes
-    const current = piece
+    this.segments.set(number, segment)
+    this.bytes += segment.bytes
+    const current = segment
     current.ready = current.ready.then(() =>
       current.upToSeq < upToSeq ? reads.run(() => this.extend(number, current, upToSeq)) : undefined,
     )
     try {
       await current.ready
     } catch (error) {
-      if (this.pieces.get(number) === current) this.drop(number, current)
+      if (this.segments.get(number) === current) this.drop(number, current)
       throw error
     }
     return current
   }
 
-  private async extend(number: number, piece: Piece<P>, upToSeq: number): Promise<void> {
-    while (piece.upToSeq < upToSeq) {
-      const pages = await Promise.all(this.subjects.map((subject) => this.read(subject, piece.upToSeq, upToSeq)))
+  private async extend(number: number, segment: Segment<P>, upToSeq: number): Promise<void> {
+    while (segment.upToSeq < upToSeq) {
+      const pages = await Promise.all(this.subjects.map((subject) => this.read(subject, segment.upToSeq, upToSeq)))
       // Events of all subjects come in one order: a page that ends early ends the others.
       const reached = Math.min(...pages.map((page) => page.reached))
       const messages = pages.flatMap((page) => page.messages).filter(({ seq }) => seq <= reached)
-      for (const message of messages.sort((a, b) => a.seq - b.seq)) this.add(number, piece, message)
-      piece.upToSeq = reached
+      for (const message of messages.sort((a, b) => a.seq - b.seq)) this.add(number, segment, message)
+      segment.upToSeq = reached
     }
-    for (const [oldest, { bytes }] of this.pieces) {
+    for (const [oldest, { bytes }] of this.segments) {
       if (this.bytes <= this.options.bytesMax || oldest === number) break
-      this.pieces.delete(oldest)
+      this.segments.delete(oldest)
       this.bytes -= bytes
     }
   }
@@ -146,33 +146,33 @@ export class Digest<P> {
     return { messages, reached: bytes < PAGE_BYTES ? upToSeq : (messages[messages.length - 1] as StoredMessage).seq }
   }
 
-  private add(number: number, piece: Piece<P>, { subject, body, msgpack, timeMs }: StoredMessage): void {
+  private add(number: number, segment: Segment<P>, { subject, body, msgpack, timeMs }: StoredMessage): void {
     const { app, types, bytesMax, make, add } = this.options
     let grown: number
     try {
       const event = decodeEnvelope(body, msgpack, subject.slice(`events.${app}.`.length), timeMs)
       if (types !== undefined && !types.includes(event.type)) return
-      grown = add(piece.value, event, body.length)
+      grown = add(segment.value, event, body.length)
     } catch {
       // A body that is no event, or one that the contract's functions fail on: told when it came by.
       return
     }
-    piece.bytes += grown
-    if (this.pieces.get(number) === piece) this.bytes += grown
-    if (piece.bytes <= bytesMax) return
-    if (this.pieces.get(number) === piece) this.bytes -= piece.bytes
-    piece.value = make()
-    piece.bytes = 0
-    piece.cut = true
+    segment.bytes += grown
+    if (this.segments.get(number) === segment) this.bytes += grown
+    if (segment.bytes <= bytesMax) return
+    if (this.segments.get(number) === segment) this.bytes -= segment.bytes
+    segment.value = make()
+    segment.bytes = 0
+    segment.cut = true
   }
 
-  private drop(number: number, piece: Piece<P>): void {
-    this.pieces.delete(number)
-    this.bytes -= piece.bytes
+  private drop(number: number, segment: Segment<P>): void {
+    this.segments.delete(number)
+    this.bytes -= segment.bytes
   }
 
   private clear(epoch: string): void {
-    this.pieces.clear()
+    this.segments.clear()
     this.bytes = 0
     this.epoch = epoch
   }

@@ -1,4 +1,4 @@
-import type { Facts } from './contract.ts'
+import type { LastValues } from './contract.ts'
 
 /** Keys kept for each event type; beyond, the one that changed longest ago goes. */
 const KEYS_MAX = 10_000
@@ -6,9 +6,9 @@ const KEYS_MAX = 10_000
 const BYTES_MAX = 8_388_608
 
 /** Stands for all types. */
-export const SUBJECTS = ''
+export const ENTITIES = ''
 
-interface Kept {
+interface LastValue {
   readonly data: unknown
   readonly timestamp: string
   readonly seq: number
@@ -17,15 +17,15 @@ interface Kept {
 
 /** What is kept of one event type, in order of change. */
 interface KeptOfType {
-  readonly keys: Map<string, Kept>
+  readonly keys: Map<string, LastValue>
   bytes: number
 }
 
 /**
- * The latest event of each key that an application's events `remember`: what its snapshots are made of. Follows the
- * log, and knows what the log's newest part knows.
+ * The latest event of each key that an application's events mark (`lastValue`): what its snapshots are made of. Follows
+ * the log, and knows what the log's newest part knows.
  */
-export class Remembered implements Facts {
+export class LastValueCache implements LastValues {
   private readonly kept = new Map<string, KeptOfType>()
 
   /**
@@ -51,14 +51,14 @@ export class Remembered implements Facts {
   }
 
   latestTime(subject: string): string | undefined {
-    return this.of(SUBJECTS, subject)?.timestamp
+    return this.of(ENTITIES, subject)?.timestamp
   }
 
-  of(type: string, key: string): Kept | undefined {
+  of(type: string, key: string): LastValue | undefined {
     return this.kept.get(type)?.keys.get(key)
   }
 
-  *all(type: string): IterableIterator<Kept> {
+  *all(type: string): IterableIterator<LastValue> {
     yield* this.kept.get(type)?.keys.values() ?? []
   }
 }

@@ -1,10 +1,10 @@
 import t from 'tap'
-import { Remembered } from '../../src/contracts/remembered.ts'
+import { LastValueCache } from '../../src/contracts/last-values.ts'
 
 t.test(
   'what another stream told is forgotten, and does not keep out what the new one tells under lower sequences',
   (t) => {
-    const facts = new Remembered()
+    const facts = new LastValueCache()
     facts.note('state', 'a', 'old', '', 900)
     facts.forget(0)
     t.equal(facts.of('state', 'a'), undefined)
@@ -15,7 +15,7 @@ t.test(
 )
 
 t.test('of a stream that was cut short, what it no longer has is forgotten', (t) => {
-  const facts = new Remembered()
+  const facts = new LastValueCache()
   for (const [key, seq] of [
     ['a', 1],
     ['b', 2],
@@ -31,7 +31,7 @@ t.test('of a stream that was cut short, what it no longer has is forgotten', (t)
 })
 
 t.test('large events are remembered up to a bound in bytes: 10,000 keys of 1 MB each were 10 GB', (t) => {
-  const facts = new Remembered()
+  const facts = new LastValueCache()
   for (let seq = 1; seq <= 100; seq++) facts.note('state', `${seq}`, seq, '', seq, 1_000_000)
   t.same(
     [...facts.all('state')].map(({ data }) => data),
