@@ -12,7 +12,7 @@ import { hearOthers } from './commands/broadcast.ts'
 import { hostOf } from './config/load.ts'
 import type { Config } from './config/options.ts'
 import { BUILT_IN_CONTRACTS } from './applications/built-in.ts'
-import type { ClientPortName, Lock } from './contracts/contract.ts'
+import type { ClientPortName } from './contracts/contract.ts'
 import { loadContract } from './contracts/load.ts'
 import { Registry } from './contracts/registry.ts'
 import { every, guarded, onFault } from './guarded.ts'
@@ -45,6 +45,7 @@ import { EmbeddedSource } from './source/embedded/embedded-source.ts'
 import { NatsSource } from './source/nats/nats-source.ts'
 import type { Source } from './source/source.ts'
 import { favourEvents, setUpCompiler } from './v8.ts'
+import type { Lock } from './contracts/lock.ts'
 
 /** Where it listens, by option. */
 export type Ports = Readonly<Record<ClientPortName | 'OPS_PORT', number>>

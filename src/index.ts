@@ -3,8 +3,6 @@ export { Type } from 'typebox'
 export {
   type AccessContract,
   type AnyEvent,
-  type Claims,
-  type Command,
   type CommandContract,
   type Contract,
   command,
@@ -13,14 +11,14 @@ export {
   event,
   type FilterContract,
   type LimitsContract,
-  type Lock,
   type Message,
   type ClientRequestContract,
   type RoomContract,
   type SocketIoEndpoint,
-  type User,
-  userOf,
   type WebSocketEndpoint,
 } from './contracts/contract.ts'
 export type { Action, ForwardAction, QueryAction } from './contracts/action.ts'
 export { BrokerError, ERRORS, type ErrorCode } from './errors.ts'
+export { type Claims, type User, userOf } from './contracts/claims.ts'
+export type { Command } from './contracts/command.ts'
+export type { Lock } from './contracts/lock.ts'

@@ -3,17 +3,15 @@ import { excerpt } from '../errors.ts'
 import { isoTime } from '../time.ts'
 import {
   type AnyEvent,
-  type Claims,
-  type Command,
   command,
   defineContract,
   type EventContract,
   event,
-  type Failure,
   type Message,
-  userOf,
 } from '../contracts/contract.ts'
-import type { Sender } from '../contracts/action.ts'
+import { type Claims, userOf } from '../contracts/claims.ts'
+import type { Command, Failure } from '../contracts/command.ts'
+import type { Sender } from '../contracts/command.ts'
 
 /** Coding Assistant: specs/coding-assistant.md, read by the rules of specs/README.md, "coding-assistant". */
 

@@ -1,6 +1,8 @@
 import { isoTime } from '../time.ts'
-import type { AnyEvent, Command } from '../contracts/contract.ts'
-import type { QueryAction, Sender, StoredEvent } from '../contracts/action.ts'
+import type { AnyEvent } from '../contracts/contract.ts'
+import type { QueryAction, StoredEvent } from '../contracts/action.ts'
+import type { Command } from '../contracts/command.ts'
+import type { Sender } from '../contracts/command.ts'
 
 /** Gemini Sessions seen afterwards: its history, and what its monitors see, of the stored events. */
 

@@ -1,16 +1,8 @@
 import { type TSchema, Type } from 'typebox'
 import { excerpt } from '../errors.ts'
 import { isoTime } from '../time.ts'
-import {
-  type Claims,
-  type Command,
-  command,
-  defineContract,
-  type EventContract,
-  event,
-  type Failure,
-} from '../contracts/contract.ts'
-import type { Sender, StoredEvent } from '../contracts/action.ts'
+import { command, defineContract, type EventContract, event } from '../contracts/contract.ts'
+import type { StoredEvent } from '../contracts/action.ts'
 import {
   type Activity,
   activityOf,
@@ -22,6 +14,9 @@ import {
   sessionsOf,
   statisticsOf,
 } from './gemini-activity.ts'
+import type { Claims } from '../contracts/claims.ts'
+import type { Command, Failure } from '../contracts/command.ts'
+import type { Sender } from '../contracts/command.ts'
 
 /** Gemini Sessions: specs/gemini-sessions.md, read by the rules of specs/README.md, "gemini-sessions". */
 

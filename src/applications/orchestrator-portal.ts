@@ -2,16 +2,17 @@ import { Type } from 'typebox'
 import { isoTime } from '../time.ts'
 import {
   type AnyEvent,
-  type Claims,
   command,
   defineContract,
   type EventContract,
   event,
-  type Failure,
   type LateAuthentication,
   type SocketIoEndpoint,
 } from '../contracts/contract.ts'
-import type { PlaceAction, Sender } from '../contracts/action.ts'
+import type { PlaceAction } from '../contracts/action.ts'
+import type { Claims } from '../contracts/claims.ts'
+import type { Failure } from '../contracts/command.ts'
+import type { Sender } from '../contracts/command.ts'
 
 /** Orchestrator Portal: specs/orchestrator-portal.md, read by the rules of specs/README.md, "orchestrator-portal". */
 

@@ -1,7 +1,8 @@
 import { Type } from 'typebox'
 import { excerpt } from '../errors.ts'
 import { isoTime } from '../time.ts'
-import { type AnyEvent, defineContract, type EventContract, event, type Failure } from '../contracts/contract.ts'
+import { type AnyEvent, defineContract, type EventContract, event } from '../contracts/contract.ts'
+import type { Failure } from '../contracts/command.ts'
 
 /** SWE Agent: specs/swe-agent.md, read by the rules of specs/README.md, "swe-agent". */
 

@@ -1,7 +1,8 @@
-import type { Claims, Command } from '../contracts/contract.ts'
 import { BrokerError } from '../errors.ts'
 import type { Caller, Services } from './caller.ts'
 import { renewClient } from './lifecycle.ts'
+import type { Claims } from '../contracts/claims.ts'
+import type { Command } from '../contracts/command.ts'
 
 /**
  * `authenticate {token}` → `authenticated {user_id, expires_at}`: renews the identity in place. With a bad token, or

@@ -1,7 +1,7 @@
-import type { Command } from '../contracts/contract.ts'
 import type { BatchAction } from '../contracts/action.ts'
 import { BrokerError } from '../errors.ts'
 import type { Caller } from './caller.ts'
+import type { Command } from '../contracts/command.ts'
 
 /** What cannot stand in a batch: another one, and what would leave the rest of it to nobody. */
 const ALONE = new Set(['batch', 'logout'])

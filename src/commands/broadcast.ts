@@ -1,10 +1,11 @@
 import { jsonBody } from '../plain.ts'
-import type { Command, Message } from '../contracts/contract.ts'
+import type { Message } from '../contracts/contract.ts'
 import type { BroadcastAction } from '../contracts/action.ts'
 import { RESERVED_EVENTS } from '../contracts/reserved.ts'
 import { BrokerError } from '../errors.ts'
 import { isRecord } from '../log/event.ts'
 import { type Caller, checkRooms, checkWithin, senderOf, type Services } from './caller.ts'
+import type { Command } from '../contracts/command.ts'
 
 const PREFIX = 'roomcast.say.'
 

@@ -1,6 +1,6 @@
 import type { CompiledContract } from '../contracts/compiled.ts'
-import type { Claims, Command, Failure, Message } from '../contracts/contract.ts'
-import type { Sender, Within } from '../contracts/action.ts'
+import type { Message } from '../contracts/contract.ts'
+import type { Within } from '../contracts/action.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { decodeEnvelope } from '../log/event.ts'
 import type { EventLog } from '../log/event-log.ts'
@@ -12,6 +12,9 @@ import type { Locks } from '../state/locks.ts'
 import type { Participants } from '../state/participants.ts'
 import type { Presence } from '../state/presence.ts'
 import type { LogQueries } from './query.ts'
+import type { Claims } from '../contracts/claims.ts'
+import type { Command, Failure } from '../contracts/command.ts'
+import type { Sender } from '../contracts/command.ts'
 
 /** Who sent a command, as effects see it; each gateway implements it in its protocol. */
 export interface Caller {

@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import type { CompiledCommand } from '../contracts/compiled.ts'
-import type { CommandContract, Command } from '../contracts/contract.ts'
+import type { CommandContract } from '../contracts/contract.ts'
 import { BrokerError, excerpt } from '../errors.ts'
 import { reportFault } from '../guarded.ts'
 import { isRecord } from '../log/event.ts'
@@ -16,6 +16,7 @@ import { enter, exit, select } from './place.ts'
 import { broadcast } from './broadcast.ts'
 import { record, store } from './store.ts'
 import { subscribe, unsubscribe } from './subscribe.ts'
+import type { Command } from '../contracts/command.ts'
 
 const names = Type.Array(Type.String({ minLength: 1, maxLength: 256 }), { maxItems: 256 })
 const filterValue = Type.Union([

@@ -1,12 +1,12 @@
 import { jsonBody } from '../plain.ts'
 import type { Check } from '../contracts/faults.ts'
-import type { Command } from '../contracts/contract.ts'
 import type { ForwardAction } from '../contracts/action.ts'
 import { BrokerError } from '../errors.ts'
 import { reportFault } from '../guarded.ts'
 import { isRecord } from '../log/event.ts'
 import { isoTime } from '../time.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
+import type { Command } from '../contracts/command.ts'
 
 export type Outcome =
   | { readonly ok: true; readonly data: unknown }

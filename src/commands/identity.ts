@@ -1,7 +1,7 @@
-import type { Command } from '../contracts/contract.ts'
 import type { IdentityAction } from '../contracts/action.ts'
 import { BrokerError } from '../errors.ts'
 import type { Caller } from './caller.ts'
+import type { Command } from '../contracts/command.ts'
 
 /** Says who one is, reads it anew, or ends it. */
 export async function identity(caller: Caller, command: Command, action: IdentityAction): Promise<void> {

@@ -1,9 +1,10 @@
-import type { Claims, Command } from '../contracts/contract.ts'
 import type { RoomAction } from '../contracts/action.ts'
 import { BrokerError } from '../errors.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 import { joinRooms, leaveRooms } from './lifecycle.ts'
 import { checkJoin, checkRoomCount } from './permission.ts'
+import type { Claims } from '../contracts/claims.ts'
+import type { Command } from '../contracts/command.ts'
 
 /** Joins rooms by name; the contract's `rooms` say which there are, and who may. */
 export async function join(caller: Caller, command: Command, action: RoomAction, services: Services): Promise<void> {

@@ -1,10 +1,10 @@
-import { type Claims, userOf } from '../contracts/contract.ts'
 import type { Predicate } from '../hub/predicate.ts'
 import { runGuarded } from '../guarded.ts'
 import type { Askable } from './ask.ts'
 import type { Caller, Services } from './caller.ts'
 import { permittedRooms } from './permission.ts'
 import { leavePlaces, placeIn } from './place.ts'
+import { type Claims, userOf } from '../contracts/claims.ts'
 
 /**
  * What a client is part of, from its first moment to its last, whichever gateway it came through: the hub, its rooms,

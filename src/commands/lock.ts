@@ -1,7 +1,9 @@
-import type { Command, Lock, Message } from '../contracts/contract.ts'
+import type { Message } from '../contracts/contract.ts'
 import type { LockAction } from '../contracts/action.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { type Caller, checkStored, checkWithin, type Services } from './caller.ts'
+import type { Command } from '../contracts/command.ts'
+import type { Lock } from '../contracts/lock.ts'
 
 /** Takes a resource for the caller's user; a conflict is LOCKED, with the holder in its details. */
 export async function lock(

@@ -1,8 +1,8 @@
 import type { CompiledContract } from '../contracts/compiled.ts'
-import type { Claims } from '../contracts/contract.ts'
 import { BrokerError } from '../errors.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import { isKey, type Source } from '../source/source.ts'
+import type { Claims } from '../contracts/claims.ts'
 
 /**
  * Whether somebody may be in a room: their token says so, or a service's record of it in a key-value bucket.

@@ -1,10 +1,11 @@
-import { type Claims, type Command, userOf } from '../contracts/contract.ts'
 import type { PlaceAction, SelectAction } from '../contracts/action.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import type { PlaceState } from '../state/recovery.ts'
 import { type Caller, senderOf, type Services } from './caller.ts'
 import { checkRoomCount } from './permission.ts'
+import { type Claims, userOf } from '../contracts/claims.ts'
+import type { Command } from '../contracts/command.ts'
 
 /** What a session has of a place. */
 interface Stay {

@@ -1,8 +1,8 @@
-import type { Command } from '../contracts/contract.ts'
 import type { QueryAction } from '../contracts/action.ts'
 import { LogSegments } from '../log/segments.ts'
 import type { Source } from '../source/source.ts'
 import { type Caller, senderOf } from './caller.ts'
+import type { Command } from '../contracts/command.ts'
 
 export interface RecallLimits {
   /** How far back one may look, in positions of the log. */

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { jsonBody } from '../plain.ts'
-import type { Command } from '../contracts/contract.ts'
 import type { StoredEvent, StoreAction } from '../contracts/action.ts'
 import { requestService } from './forward.ts'
 import { type Caller, checkStored, checkWithin, senderOf, type Services } from './caller.ts'
+import type { Command } from '../contracts/command.ts'
 
 /** Stores an event that a client sends; where the contract says so, a service gets a command with it. */
 export async function store(caller: Caller, command: Command, action: StoreAction, services: Services): Promise<void> {

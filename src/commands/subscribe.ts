@@ -1,10 +1,10 @@
-import type { Command } from '../contracts/contract.ts'
 import { BrokerError } from '../errors.ts'
 import type { Predicate } from '../hub/predicate.ts'
 import { parsePosition, type Position } from '../log/position.ts'
 import type { Caller, Services } from './caller.ts'
 import { joinRooms, leaveRooms } from './lifecycle.ts'
 import { checkRoomCount } from './permission.ts'
+import type { Command } from '../contracts/command.ts'
 
 interface SubscribeData {
   readonly events?: readonly string[]

@@ -1,7 +1,11 @@
 import type { TSchema } from 'typebox'
 import type { Message } from '../hub/wire.ts'
 import type { SegmentSummary } from '../log/segments.ts'
-import type { AnyData, Claims, Command, LastValues, Failure, Lock } from './contract.ts'
+import type { Claims } from './claims.ts'
+import type { AnyData, Command, Failure } from './command.ts'
+import type { Sender } from './command.ts'
+import type { Lock } from './lock.ts'
+import type { LastValues } from './last-values.ts'
 
 /** What a command does. Each is a file of its own in `src/commands/`. */
 export type Action<D = AnyData> =
@@ -35,17 +39,6 @@ export interface RoomAction<D = AnyData> {
   readonly rooms?: (sender: Sender) => readonly string[]
   readonly reply?: (room: string, command: Command<D>) => Message
   readonly acknowledgement?: (room: string, command: Command<D>) => readonly unknown[]
-}
-
-/** Who sent a command. */
-export interface Sender {
-  readonly userId: string
-  readonly claims: Claims
-  /** Socket.IO: the namespace, and what stands in its braces. */
-  readonly namespace: string
-  readonly parameter: string
-  /** Rooms that it is in, the one joined last at the end. */
-  readonly rooms: readonly string[]
 }
 
 export interface PlaceAction<D = AnyData> {

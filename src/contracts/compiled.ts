@@ -6,11 +6,12 @@ import { Projection } from '../hub/projection.ts'
 import type { Route } from '../log/entry.ts'
 import type { EventEnvelope } from '../log/event.ts'
 import { LastValueCache, ENTITIES } from './last-values.ts'
-import type { Claims, CommandContract, Contract, EventContract, RoomContract } from './contract.ts'
+import type { CommandContract, Contract, EventContract, RoomContract } from './contract.ts'
 import type { Action } from './action.ts'
 import { type Check, checkOf } from './faults.ts'
 import { guardContract } from './guard-contract.ts'
 import { roomPattern } from './patterns.ts'
+import type { Claims } from './claims.ts'
 
 export interface CompiledCommand {
   readonly check: Check

@@ -1,7 +1,12 @@
 import type { Static, TSchema } from 'typebox'
 import type { Message } from '../hub/wire.ts'
 import type { EventEnvelope } from '../log/event.ts'
-import type { Action, Sender } from './action.ts'
+import type { Action } from './action.ts'
+import type { Claims, User } from './claims.ts'
+import type { AnyData, Command, Failure } from './command.ts'
+import type { Sender } from './command.ts'
+import type { Lock } from './lock.ts'
+import type { LastValues } from './last-values.ts'
 
 export type { Message }
 
@@ -63,25 +68,6 @@ export interface Contract {
 export const CLIENT_PORTS = ['PORT', 'CODING_ASSISTANT_PORT', 'GEMINI_SESSIONS_PORT'] as const
 export type ClientPortName = (typeof CLIENT_PORTS)[number]
 
-/** A user as others see them. */
-export interface User {
-  readonly id: string
-  /** Their token's `name`, or else the id. */
-  readonly name: string
-}
-
-export function userOf({ sub, name }: Claims): User {
-  return { id: sub, name: typeof name === 'string' && name !== '' ? name : sub }
-}
-
-/** What one user holds of a resource. */
-export interface Lock {
-  /** What the `lock` action said of it. */
-  readonly resource: AnyData
-  readonly userId: string
-  readonly mode: 'exclusive' | 'shared'
-}
-
 /** The broker's own figures (`figures`), of this process and its machine. */
 export interface SystemFigures {
   readonly cpuPercent: number
@@ -95,14 +81,6 @@ export interface SystemFigures {
   /** Errors told to clients, per command received, since the figures of before. */
   readonly errorRate: number
   readonly uptimeS: number
-}
-
-/** What the log's newest part says: the latest event of each key that events `lastValue`. */
-export interface LastValues {
-  of(type: string, key: string): { readonly data: AnyData; readonly timestamp: string } | undefined
-  all(type: string): Iterable<{ readonly data: AnyData; readonly timestamp: string }>
-  /** The time of the latest event of a subject (`subject` of events), whatever its type. */
-  latestTime(subject: string): string | undefined
 }
 
 /** A raw WebSocket endpoint, in the protocol of docs/protocol.md. */
@@ -177,14 +155,6 @@ export interface ConnectedClient {
   readonly auth: Readonly<Record<string, unknown>>
 }
 
-export interface Failure {
-  readonly code: string
-  readonly message: string
-  readonly details?: unknown
-}
-
-// biome-ignore lint/suspicious/noExplicitAny: producers decide what data holds; `event()` gives it a type.
-export type AnyData = any
 export type AnyEvent<D = AnyData> = Omit<EventEnvelope, 'data'> & { readonly data: D }
 
 export interface EventContract<D = AnyData> {
@@ -264,18 +234,6 @@ export interface ClientRequestContract {
   readonly schema?: TSchema
 }
 
-/** A command as it arrived, checked against its schema. */
-export interface Command<D = AnyData> {
-  readonly type: string
-  readonly data: D
-  /** Raw WebSocket: comes back in the answer. */
-  readonly id?: string | number
-  /** Socket.IO: all arguments of the event; `data` is the first. */
-  readonly args?: readonly unknown[]
-  /** Socket.IO: answers the client's acknowledgement callback. */
-  readonly acknowledge?: (values: readonly unknown[]) => void
-}
-
 export interface LimitsContract {
   /** Commands a connection may send in a minute. Default: no limit. */
   readonly commandsPerMinute?: number
@@ -290,21 +248,6 @@ export interface LimitsContract {
     readonly connectionsPerUser: number
     readonly refused: (retryAfterS: number) => Message
   }
-}
-
-/** The token's claims (specs/README.md, "Who may do what"). */
-export interface Claims {
-  /** The user's id. */
-  readonly sub: string
-  /** Seconds since 1970. */
-  readonly exp: number
-  readonly name?: string
-  readonly roles?: readonly string[]
-  readonly permissions?: readonly string[]
-  readonly project_access?: readonly string[]
-  readonly library_access?: readonly string[]
-  readonly agent_access?: readonly string[]
-  readonly session_access?: readonly string[]
 }
 
 /**

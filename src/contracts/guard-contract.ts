@@ -1,8 +1,9 @@
 import { BrokerError } from '../errors.ts'
 import { reportFault } from '../guarded.ts'
-import type { Contract, Failure } from './contract.ts'
+import type { Contract } from './contract.ts'
 import { WRONG } from './results.ts'
 import { CONTRACT, type Fields, type FunctionKind, type Kind, type OnFault } from './shape.ts'
+import type { Failure } from './command.ts'
 
 type AnyFunction = (...args: readonly unknown[]) => unknown
 

@@ -1,5 +1,4 @@
-import type { LastValues } from './contract.ts'
-
+import type { AnyData } from './command.ts'
 /** Keys kept for each event type; beyond, the one that changed longest ago goes. */
 const KEYS_MAX = 10_000
 /** Of their events, as they were stored; decoded, the oddest are some twenty times as large. */
@@ -50,8 +49,8 @@ export class LastValueCache implements LastValues {
       for (const [key, { seq }] of ofType.keys) if (seq > afterSeq) drop(ofType, key)
   }
 
-  latestTime(subject: string): string | undefined {
-    return this.of(ENTITIES, subject)?.timestamp
+  latestTime(entity: string): string | undefined {
+    return this.of(ENTITIES, entity)?.timestamp
   }
 
   of(type: string, key: string): LastValue | undefined {
@@ -68,4 +67,12 @@ function drop(ofType: KeptOfType, key: string): void {
   if (kept === undefined) return
   ofType.keys.delete(key)
   ofType.bytes -= kept.bytes
+}
+
+/** What the log's newest part says: the latest event of each key of those that mark one (`lastValue`). */
+export interface LastValues {
+  of(type: string, key: string): { readonly data: AnyData; readonly timestamp: string } | undefined
+  all(type: string): Iterable<{ readonly data: AnyData; readonly timestamp: string }>
+  /** The time of the latest event about an entity (`entity` of events), whatever its type. */
+  latestTime(entity: string): string | undefined
 }

@@ -1,7 +1,7 @@
 import type { TemplatedApp } from 'uWebSockets.js'
 import type { Services } from '../commands/caller.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
-import type { ClientPortName, Claims } from '../contracts/contract.ts'
+import type { ClientPortName } from '../contracts/contract.ts'
 import type { Addresses } from '../guard/addresses.ts'
 import type { Bans } from '../state/bans.ts'
 import type { Connections } from '../guard/connections.ts'
@@ -14,6 +14,7 @@ import type { Recovery } from '../state/recovery.ts'
 import type { Relay } from './handoff/relay.ts'
 import type { Tls } from './tls-app.ts'
 import { type GatewayOptions, WebSocketGateway } from './websocket/gateway.ts'
+import type { Claims } from '../contracts/claims.ts'
 
 export interface ClientPortOptions {
   readonly name: ClientPortName

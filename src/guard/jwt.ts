@@ -2,9 +2,9 @@ import { createPublicKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createDecoder, createVerifier } from 'fast-jwt'
 import type { Logger } from 'pino'
-import type { Claims } from '../contracts/contract.ts'
 import { BrokerError, reasonOf } from '../errors.ts'
 import { type Algorithm, algorithmOf, KeySet, type PublicKey } from './key-set.ts'
+import type { Claims } from '../contracts/claims.ts'
 
 export interface JwtOptions {
   readonly secret: string

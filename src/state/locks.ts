@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import type { Lock } from '../contracts/contract.ts'
 import { BrokerError } from '../errors.ts'
 import { every, runGuarded } from '../guarded.ts'
 import { isRecord } from '../log/event.ts'
 import type { KeyValue, KeyValueEntry, Remade, Source } from '../source/source.ts'
+import type { Lock } from '../contracts/lock.ts'
 
 const LOCKS = 'roomcast_locks'
 const LEASES = 'roomcast_lock_leases'

@@ -1,8 +1,8 @@
-import type { Claims } from '../contracts/contract.ts'
 import { BrokerError } from '../errors.ts'
 import { every, runGuarded } from '../guarded.ts'
 import type { KeyValue, KeyValueEntry, Source } from '../source/source.ts'
 import { wellFormed } from '../guard/jwt.ts'
+import type { Claims } from '../contracts/claims.ts'
 
 const BUCKET = 'roomcast_sessions'
 const KEY = /^[-/_=a-zA-Z0-9]+(\.[-/_=a-zA-Z0-9]+)*$/

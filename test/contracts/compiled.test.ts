@@ -1,9 +1,10 @@
 import t from 'tap'
 import { Type } from 'typebox'
 import { CompiledContract, type ParticipantsOf } from '../../src/contracts/compiled.ts'
-import { type Claims, type Contract, event } from '../../src/contracts/contract.ts'
+import { type Contract, event } from '../../src/contracts/contract.ts'
 import { gameDjinn } from '../../src/applications/game-djinn.ts'
 import { accepts, type FieldValues } from '../../src/hub/predicate.ts'
+import type { Claims } from '../../src/contracts/claims.ts'
 
 const SHOP: Contract = {
   app: 'shop',

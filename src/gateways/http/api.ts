@@ -1,7 +1,6 @@
 import { timingSafeEqual, createHash } from 'node:crypto'
 import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js'
 import type { Registry } from '../../contracts/registry.ts'
-import type { Claims } from '../../contracts/contract.ts'
 import { BrokerError, ERRORS } from '../../errors.ts'
 import { guarded, reportFault } from '../../guarded.ts'
 import type { EventLog } from '../../log/event-log.ts'
@@ -10,6 +9,7 @@ import type { Meters } from '../../meters.ts'
 import type { Source } from '../../source/source.ts'
 import { finishGuarded, guardRequest } from '../handlers.ts'
 import { allowsOrigin, bearerOf } from '../upgrade.ts'
+import type { Claims } from '../../contracts/claims.ts'
 
 export interface HttpOptions {
   readonly registry: Registry

@@ -1,4 +1,4 @@
-import type { Claims } from '../../contracts/contract.ts'
+import type { Claims } from '../../contracts/claims.ts'
 
 /** Where clients say who they are, unless a contract says otherwise. */
 export function tokenIn(data: unknown): { credential: unknown; userId: unknown } {

@@ -1,5 +1,5 @@
-import type { Command } from '../../contracts/contract.ts'
 import { after } from '../../guarded.ts'
+import type { Command } from '../../contracts/command.ts'
 
 /**
  * Commands that come before the client has said who it is wait this long for that: `socket.io-client` sends what it has

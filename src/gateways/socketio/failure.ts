@@ -1,5 +1,5 @@
-import type { Failure } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
+import type { Failure } from '../../contracts/command.ts'
 
 /** What a client is told of an error; of one that nobody foresaw, only that it was one. */
 export function failureOf(error: unknown): Failure {

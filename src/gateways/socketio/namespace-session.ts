@@ -8,7 +8,7 @@ import { closeClient, joinRooms, openClient, renewClient, suspendClient } from '
 import { permittedRooms } from '../../commands/permission.ts'
 import { placeState, restorePlaces } from '../../commands/place.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
-import type { Claims, Command, Failure, LateAuthentication, Message } from '../../contracts/contract.ts'
+import type { LateAuthentication, Message } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
 import { runGuarded } from '../../guarded.ts'
 import type { Identity } from '../../state/login-sessions.ts'
@@ -21,6 +21,8 @@ import { type MovedNamespace, renewalMs, roomsBySeq } from '../handoff/moved.ts'
 import type { Namespace, Namespaces } from './namespaces.ts'
 import { Questions } from './questions.ts'
 import type { Recovered } from '../../state/recovery.ts'
+import type { Claims } from '../../contracts/claims.ts'
+import type { Command, Failure } from '../../contracts/command.ts'
 
 /** A client in one namespace. */
 export class NamespaceSession extends Subscriber implements Caller, Askable {

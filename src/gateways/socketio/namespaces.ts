@@ -3,7 +3,7 @@ import { bareData, encodeSocketIoEvent, encodeSocketIoMessage, eventPrefix } fro
 import type { Services } from '../../commands/caller.ts'
 import { permittedRooms } from '../../commands/permission.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
-import type { Claims, LateAuthentication, SocketIoEndpoint } from '../../contracts/contract.ts'
+import type { LateAuthentication, SocketIoEndpoint } from '../../contracts/contract.ts'
 import { namespacePattern } from '../../contracts/patterns.ts'
 import { BrokerError } from '../../errors.ts'
 import type { Wire } from '../../hub/wire.ts'
@@ -20,6 +20,7 @@ import { failureOf } from './failure.ts'
 import type { MovedNamespace } from '../handoff/moved.ts'
 import { NamespaceSession } from './namespace-session.ts'
 import type { Recovered, Recovery } from '../../state/recovery.ts'
+import type { Claims } from '../../contracts/claims.ts'
 
 /** One namespace that clients are in: an endpoint, its parameter filled in. */
 export interface Namespace {

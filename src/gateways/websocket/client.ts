@@ -3,7 +3,7 @@ import type { Codec } from '../../codecs/codec.ts'
 import type { Caller } from '../../commands/caller.ts'
 import { missed } from '../../commands/subscribe.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
-import type { Claims, Command, Failure, Message } from '../../contracts/contract.ts'
+import type { Message } from '../../contracts/contract.ts'
 import { BrokerError, ERRORS, type ErrorCode } from '../../errors.ts'
 import type { Counted } from '../../guard/connections.ts'
 import type { FailedAuthentications } from '../../guard/failed-authentications.ts'
@@ -13,6 +13,8 @@ import { CLOSED, Subscriber } from '../../hub/subscriber.ts'
 import type { Peer, Wire } from '../../hub/wire.ts'
 import { isoTime } from '../../time.ts'
 import { Lane, type LaneLimits, type LaneOwner } from '../lane.ts'
+import type { Claims } from '../../contracts/claims.ts'
+import type { Command, Failure } from '../../contracts/command.ts'
 
 /** uWS copies these properties onto its own socket object, so there is only one. */
 export interface UserData {

@@ -6,7 +6,7 @@ import type { Services } from '../../commands/caller.ts'
 import { dispatchMessage } from '../../commands/dispatch.ts'
 import { closeClient, openClient } from '../../commands/lifecycle.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
-import type { Claims, WebSocketEndpoint } from '../../contracts/contract.ts'
+import type { WebSocketEndpoint } from '../../contracts/contract.ts'
 import { BrokerError, ERRORS, reasonOf } from '../../errors.ts'
 import type { Addresses } from '../../guard/addresses.ts'
 import type { FailedAuthentications } from '../../guard/failed-authentications.ts'
@@ -20,6 +20,7 @@ import { guardSocket } from '../handlers.ts'
 import type { LaneLimits } from '../lane.ts'
 import { addressOf, allowsOrigin, bearerOf } from '../upgrade.ts'
 import { connectionError, encode, type Refusal, type Socket, type UserData, WebSocketClient } from './client.ts'
+import type { Claims } from '../../contracts/claims.ts'
 
 export interface GatewayOptions {
   readonly contract: CompiledContract

@@ -1,0 +1,25 @@
+/** The token's claims (specs/README.md, "Who may do what"). */
+export interface Claims {
+  /** The user's id. */
+  readonly sub: string
+  /** Seconds since 1970. */
+  readonly exp: number
+  readonly name?: string
+  readonly roles?: readonly string[]
+  readonly permissions?: readonly string[]
+  readonly project_access?: readonly string[]
+  readonly library_access?: readonly string[]
+  readonly agent_access?: readonly string[]
+  readonly session_access?: readonly string[]
+}
+
+/** A user as others see them. */
+export interface User {
+  readonly id: string
+  /** Their token's `name`, or else the id. */
+  readonly name: string
+}
+
+export function userOf({ sub, name }: Claims): User {
+  return { id: sub, name: typeof name === 'string' && name !== '' ? name : sub }
+}

@@ -1,0 +1,33 @@
+import type { Claims } from './claims.ts'
+
+// biome-ignore lint/suspicious/noExplicitAny: producers decide what data holds; `event()` gives it a type.
+export type AnyData = any
+
+/** A command as it arrived, checked against its schema. */
+export interface Command<D = AnyData> {
+  readonly type: string
+  readonly data: D
+  /** Raw WebSocket: comes back in the answer. */
+  readonly id?: string | number
+  /** Socket.IO: all arguments of the event; `data` is the first. */
+  readonly args?: readonly unknown[]
+  /** Socket.IO: answers the client's acknowledgement callback. */
+  readonly acknowledge?: (values: readonly unknown[]) => void
+}
+
+export interface Failure {
+  readonly code: string
+  readonly message: string
+  readonly details?: unknown
+}
+
+/** Who sent a command. */
+export interface Sender {
+  readonly userId: string
+  readonly claims: Claims
+  /** Socket.IO: the namespace, and what stands in its braces. */
+  readonly namespace: string
+  readonly parameter: string
+  /** Rooms that it is in, the one joined last at the end. */
+  readonly rooms: readonly string[]
+}
