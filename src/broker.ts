@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { Askables, serveQuestions } from './commands/ask.ts'
-import type { Services } from './commands/caller.ts'
+import { serveClientRequests } from './commands/client-requests.ts'
+import type { Services } from './commands/services.ts'
 import { BUILT_IN_COMMANDS } from './commands/dispatch.ts'
 import { storeLockEvent } from './commands/lock.ts'
 import { Locks } from './state/locks.ts'
@@ -8,6 +8,7 @@ import { Participants } from './state/participants.ts'
 import { placeRoom } from './commands/place.ts'
 import { Presence } from './state/presence.ts'
 import { LogQueries } from './commands/query.ts'
+import { RequestableClients } from './commands/requestable-clients.ts'
 import { hearOthers } from './commands/broadcast.ts'
 import { hostOf } from './config/load.ts'
 import type { Config } from './config/options.ts'
@@ -156,7 +157,7 @@ export async function startBroker(
     source,
     participants,
     presence,
-    askables: new Askables(),
+    requestableClients: new RequestableClients(),
     locks,
     logQueries,
     verify: (token) => verifier.verify(token),
@@ -209,7 +210,7 @@ export async function startBroker(
     )
   })
   hearOthers(services, contractsHere)
-  serveQuestions(services, contractsHere, nodeId)
+  serveClientRequests(services, contractsHere, nodeId)
   const stats = () => ({ connections: meters.connections, rooms: roomsOf(registry) })
   new HttpApi(mainPort.app, {
     registry,

@@ -1,5 +1,6 @@
 import { BrokerError } from '../errors.ts'
-import type { Caller, Services } from './caller.ts'
+import type { Caller } from './caller.ts'
+import type { Services } from './services.ts'
 import { renewClient } from './lifecycle.ts'
 import type { Claims } from '../contracts/claims.ts'
 import type { Command } from '../contracts/command.ts'

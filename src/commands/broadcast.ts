@@ -4,7 +4,8 @@ import type { BroadcastAction } from '../contracts/action.ts'
 import { RESERVED_EVENTS } from '../contracts/reserved.ts'
 import { BrokerError } from '../errors.ts'
 import { isRecord } from '../log/event.ts'
-import { type Caller, checkRooms, checkWithin, senderOf, type Services } from './caller.ts'
+import { type Caller, checkRooms, checkWithin, senderOf } from './caller.ts'
+import type { Services } from './services.ts'
 import type { Command } from '../contracts/command.ts'
 
 const PREFIX = 'roomcast.say.'
@@ -17,10 +18,10 @@ export function broadcast(caller: Caller, command: Command, action: BroadcastAct
   if (!action.elsewhere) checkRooms(caller, typeof room === 'string' ? [room] : room)
   const message = action.message(command.data, sender)
   const body = jsonBody({ room, message })
-  const { application } = caller.session
+  const { application } = caller.subscriber
   // What is too large for the others is said to nobody.
   source.notify(`${PREFIX}${application.app}`, body)
-  hub.broadcast(application, room, message, (session) => session === caller.session)
+  hub.broadcast(application, room, message, (subscriber) => subscriber === caller.subscriber)
   command.acknowledge?.([{ status: 'success' }])
 }
 

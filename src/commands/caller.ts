@@ -3,23 +3,15 @@ import type { Message } from '../contracts/contract.ts'
 import type { Within } from '../contracts/action.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { decodeEnvelope } from '../log/event.ts'
-import type { EventLog } from '../log/event-log.ts'
-import type { Hub } from '../hub/hub.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
-import type { Source } from '../source/source.ts'
-import type { Askables } from './ask.ts'
-import type { Locks } from '../state/locks.ts'
-import type { Participants } from '../state/participants.ts'
-import type { Presence } from '../state/presence.ts'
-import type { LogQueries } from './query.ts'
 import type { Claims } from '../contracts/claims.ts'
-import type { Command, Failure } from '../contracts/command.ts'
-import type { Sender } from '../contracts/command.ts'
+import type { Command, Failure, Sender } from '../contracts/command.ts'
 
 /** Who sent a command, as effects see it; each gateway implements it in its protocol. */
 export interface Caller {
   readonly contract: CompiledContract
-  readonly session: Subscriber
+  /** Its membership in the application, as the hub has it. */
+  readonly subscriber: Subscriber
   /** Set anew by `renewClient` alone. */
   claims: Claims
   /** Unique over all brokers. */
@@ -47,7 +39,7 @@ export interface Caller {
   fail(failure: Failure, command?: Command, message?: Message): void
   /** Rooms that it is in by connecting, whatever they are called. */
   ownRooms?(): readonly string[]
-  /** The rooms that the session is in have changed. Resolves once that would survive this broker. */
+  /** The rooms that the client is in have changed. Resolves once that would survive this broker. */
   remember?(): Promise<void>
   /** Its answers come later, while other commands go on. */
   answersLater?(outcome: Promise<void>): void
@@ -59,33 +51,13 @@ export interface Caller {
   admits?(command: Command): boolean
 }
 
-/** What effects work with. */
-export interface Services {
-  readonly hub: Hub
-  readonly log: EventLog
-  readonly source: Source
-  readonly participants: Participants
-  readonly presence: Presence
-  readonly askables: Askables
-  readonly locks: Locks
-  readonly logQueries: LogQueries
-  readonly verify: (token: string) => Claims
-  readonly commandTimeoutMs: number
-  readonly roomsMax: number
-  readonly locksMax: number
-  /** What each user may store. */
-  readonly storedBytes: { take(userId: string, bytes: number, nowMs: number): void }
-  /** How many connections each user has. */
-  readonly connections: { userCame(userId: string): void; userWent(userId: string): void }
-}
-
-export function senderOf({ claims, namespaceName = '', parameter = '', session }: Caller): Sender {
+export function senderOf({ claims, namespaceName = '', parameter = '', subscriber }: Caller): Sender {
   return {
     userId: claims.sub,
     claims,
     namespace: namespaceName,
     parameter,
-    rooms: session.groups.map(({ room }) => room.name),
+    rooms: subscriber.groups.map(({ room }) => room.name),
   }
 }
 
@@ -100,9 +72,9 @@ export function checkWithin({ contract, claims }: Caller, { data }: Command, wit
  * through more than it names, so they are looked at as they are, whatever named them.
  * @throws BrokerError ROOM_ACCESS_DENIED
  */
-export function checkRooms({ contract, claims, session }: Caller, rooms: readonly string[]): void {
+export function checkRooms({ contract, claims, subscriber }: Caller, rooms: readonly string[]): void {
   for (const room of rooms) {
-    if (session.groupIn(room) || contract.mayBeIn(claims, room)) continue
+    if (subscriber.groupIn(room) || contract.mayBeIn(claims, room)) continue
     throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to room ${room.slice(0, EXCERPT_MAX)}`, { room })
   }
 }

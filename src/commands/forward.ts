@@ -5,7 +5,8 @@ import { BrokerError } from '../errors.ts'
 import { reportFault } from '../guarded.ts'
 import { isRecord } from '../log/event.ts'
 import { isoTime } from '../time.ts'
-import { type Caller, senderOf, type Services } from './caller.ts'
+import { type Caller, senderOf } from './caller.ts'
+import type { Services } from './services.ts'
 import type { Command } from '../contracts/command.ts'
 
 export type Outcome =

@@ -1,6 +1,7 @@
 import type { RoomAction } from '../contracts/action.ts'
 import { BrokerError } from '../errors.ts'
-import { type Caller, senderOf, type Services } from './caller.ts'
+import { type Caller, senderOf } from './caller.ts'
+import type { Services } from './services.ts'
 import { joinRooms, leaveRooms } from './lifecycle.ts'
 import { checkJoin, checkRoomCount } from './permission.ts'
 import type { Claims } from '../contracts/claims.ts'
@@ -9,7 +10,7 @@ import type { Command } from '../contracts/command.ts'
 /** Joins rooms by name; the contract's `rooms` say which there are, and who may. */
 export async function join(caller: Caller, command: Command, action: RoomAction, services: Services): Promise<void> {
   const { source, roomsMax } = services
-  const { contract, session } = caller
+  const { contract, subscriber } = caller
   const rooms = roomsOf(caller, action, command)
   let claims: Claims
   // A record takes its time, and the client may have other claims by then.
@@ -18,7 +19,7 @@ export async function join(caller: Caller, command: Command, action: RoomAction,
     for (const room of rooms) await checkJoin(contract, claims, room, source)
   } while (caller.claims !== claims)
   if (caller.closed) return
-  checkRoomCount(session, rooms, roomsMax)
+  checkRoomCount(subscriber, rooms, roomsMax)
   joinRooms(caller, rooms, contract.withAccess(claims, []), services)
   await caller.remember?.()
   answer(caller, command, action, rooms)

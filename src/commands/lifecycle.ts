@@ -1,7 +1,8 @@
 import type { Predicate } from '../hub/predicate.ts'
 import { runGuarded } from '../guarded.ts'
-import type { Askable } from './ask.ts'
-import type { Caller, Services } from './caller.ts'
+import type { RequestableClient } from './requestable-clients.ts'
+import type { Caller } from './caller.ts'
+import type { Services } from './services.ts'
 import { permittedRooms } from './permission.ts'
 import { leavePlaces, placeIn } from './place.ts'
 import { type Claims, userOf } from '../contracts/claims.ts'
@@ -13,10 +14,10 @@ import { type Claims, userOf } from '../contracts/claims.ts'
  */
 
 /** A client that is known comes: events can reach it once it joins rooms. */
-export function openClient(client: Caller & Partial<Askable>, { hub, askables, connections }: Services): void {
-  hub.open(client.session)
+export function openClient(client: Caller & Partial<RequestableClient>, { hub, requestableClients, connections }: Services): void {
+  hub.open(client.subscriber)
   if (client.countedAs !== undefined) connections.userCame(client.countedAs)
-  if (isAskable(client)) askables.add(client)
+  if (isRequestable(client)) requestableClients.add(client)
 }
 
 /**
@@ -31,19 +32,19 @@ export function joinRooms(
   sinceSeq?: number,
 ): void {
   if (client.closed) return
-  const { contract, session, claims } = client
-  for (const room of rooms) if (contract.hasPresence(room)) presence.enter(session, room, userOf(claims).name)
-  if (sinceSeq === undefined) hub.join(session, rooms, predicate)
-  else hub.joinSince(session, rooms, predicate, sinceSeq)
+  const { contract, subscriber, claims } = client
+  for (const room of rooms) if (contract.hasPresence(room)) presence.enter(subscriber, room, userOf(claims).name)
+  if (sinceSeq === undefined) hub.join(subscriber, rooms, predicate)
+  else hub.joinSince(subscriber, rooms, predicate, sinceSeq)
 }
 
 export function leaveRooms(
-  { session }: Pick<Caller, 'session'>,
+  { subscriber }: Pick<Caller, 'subscriber'>,
   rooms: readonly string[],
   { hub, presence }: Services,
 ): void {
-  hub.leave(session, rooms)
-  for (const room of rooms) presence.leave(session, placeIn(room) ?? room)
+  hub.leave(subscriber, rooms)
+  for (const room of rooms) presence.leave(subscriber, placeIn(room) ?? room)
 }
 
 /**
@@ -53,11 +54,11 @@ export function leaveRooms(
  * @returns the rooms that it left at once
  */
 export function renewClient(client: Caller, claims: Claims, services: Services): readonly string[] {
-  const { contract, session } = client
+  const { contract, subscriber } = client
   const places = leavePlaces(client, claims, services)
   client.claims = claims
   const own = new Set(client.ownRooms?.())
-  const lost = session.groups
+  const lost = subscriber.groups
     .map(({ room }) => room.name)
     .filter((room) => {
       if (places.lost.has(room)) return true
@@ -65,7 +66,7 @@ export function renewClient(client: Caller, claims: Claims, services: Services):
     })
   const left = lost.filter((room) => places.lost.has(room) || !contract.hasRecord(room))
   leaveRooms(client, left, services)
-  services.hub.rejoin(session, (before) => contract.withAccess(claims, before?.filters ?? []))
+  services.hub.rejoin(subscriber, (before) => contract.withAccess(claims, before?.filters ?? []))
   runGuarded('leaving rooms', () =>
     leaveUnlessRecorded(
       client,
@@ -80,9 +81,9 @@ export function renewClient(client: Caller, claims: Claims, services: Services):
  * The client goes to another worker: no event reaches it here any more. Until that worker has it, it stays present and
  * keeps its locks; `closeClient` follows.
  */
-export function suspendClient(client: Caller & Partial<Askable>, { hub, askables }: Services): void {
-  if (isAskable(client)) askables.remove(client)
-  hub.close(client.session, true)
+export function suspendClient(client: Caller & Partial<RequestableClient>, { hub, requestableClients }: Services): void {
+  if (isRequestable(client)) requestableClients.remove(client)
+  hub.close(client.subscriber, true)
 }
 
 /**
@@ -90,16 +91,16 @@ export function suspendClient(client: Caller & Partial<Askable>, { hub, askables
  * @param socketStays others share its socket, which goes on
  */
 export function closeClient(
-  client: Caller & Partial<Askable>,
-  { hub, presence, locks, askables, connections }: Services,
+  client: Caller & Partial<RequestableClient>,
+  { hub, presence, locks, requestableClients, connections }: Services,
   socketStays: boolean,
 ): void {
-  const { session, contract } = client
+  const { subscriber, contract } = client
   if (client.countedAs !== undefined) connections.userWent(client.countedAs)
-  presence.drop(session)
-  if (isAskable(client)) askables.remove(client)
-  hub.close(session, socketStays)
-  locks.left(contract.app, session.userId)
+  presence.drop(subscriber)
+  if (isRequestable(client)) requestableClients.remove(client)
+  hub.close(subscriber, socketStays)
+  locks.left(contract.app, subscriber.userId)
 }
 
 /**
@@ -116,6 +117,6 @@ async function leaveUnlessRecorded(client: Caller, rooms: readonly string[], ser
   }
 }
 
-function isAskable(client: Caller & Partial<Askable>): client is Caller & Askable {
-  return client.ask !== undefined
+function isRequestable(client: Caller & Partial<RequestableClient>): client is Caller & RequestableClient {
+  return client.request !== undefined
 }

@@ -1,7 +1,8 @@
 import type { Message } from '../contracts/contract.ts'
 import type { LockAction } from '../contracts/action.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
-import { type Caller, checkStored, checkWithin, type Services } from './caller.ts'
+import { type Caller, checkStored, checkWithin } from './caller.ts'
+import type { Services } from './services.ts'
 import type { Command } from '../contracts/command.ts'
 import type { Lock } from '../contracts/lock.ts'
 
@@ -63,7 +64,7 @@ async function tell(
   if (changed) await storeLockEvent(caller.contract.app, message, source)
   if (caller.closed) return
   const room = action.within?.(command.data)
-  if (message && (!changed || room === undefined || !caller.session.groupIn(room))) caller.reply(message, command)
+  if (message && (!changed || room === undefined || !caller.subscriber.groupIn(room))) caller.reply(message, command)
   command.acknowledge?.([{ status: 'success' }])
 }
 

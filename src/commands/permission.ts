@@ -56,15 +56,15 @@ export async function permittedRooms(
 }
 
 /**
- * Characters of the names of a session's rooms, all together: at least so many, or so many for each room that it may be
+ * Characters of the names of a subscriber's rooms, all together: at least so many, or so many for each room that it may be
  * in. What is kept of it for its recovery is written with every room.
  */
 const NAMES_LENGTH_MAX = 65_536
 const NAME_LENGTH_MEAN = 64
 
-/** @throws BrokerError TOO_MANY_SUBSCRIPTIONS where a session cannot be in these rooms as well */
-export function checkRoomCount(session: Subscriber, rooms: Iterable<string>, roomsMax: number): void {
-  const names = new Set(session.groups.map(({ room }) => room.name))
+/** @throws BrokerError TOO_MANY_SUBSCRIPTIONS where a subscriber cannot be in these rooms as well */
+export function checkRoomCount(subscriber: Subscriber, rooms: Iterable<string>, roomsMax: number): void {
+  const names = new Set(subscriber.groups.map(({ room }) => room.name))
   for (const room of rooms) names.add(room)
   if (names.size > roomsMax)
     throw new BrokerError(

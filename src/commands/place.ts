@@ -2,7 +2,8 @@ import type { PlaceAction, SelectAction } from '../contracts/action.ts'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import type { PlaceState } from '../state/recovery.ts'
-import { type Caller, senderOf, type Services } from './caller.ts'
+import { type Caller, senderOf } from './caller.ts'
+import type { Services } from './services.ts'
 import { checkRoomCount } from './permission.ts'
 import { type Claims, userOf } from '../contracts/claims.ts'
 import type { Command } from '../contracts/command.ts'
@@ -41,7 +42,7 @@ export async function enter(
   effect: PlaceAction,
   { hub, presence, roomsMax }: Services,
 ): Promise<void> {
-  const { session, claims, contract } = caller
+  const { subscriber: session, claims, contract } = caller
   const place = effect.place(command.data, senderOf(caller))
   if (!mayBeAt(claims, effect, place))
     throw new BrokerError('ROOM_ACCESS_DENIED', `Access denied to ${place.slice(0, EXCERPT_MAX)}`, { place })
@@ -64,7 +65,7 @@ export async function exit(
   effect: PlaceAction,
   { hub, presence }: Services,
 ): Promise<void> {
-  const { session } = caller
+  const { subscriber: session } = caller
   const place = effect.place(command.data, senderOf(caller))
   const choice = choiceOf(session)
   hub.leave(session, [...roomsOf(caller, effect.room, place, choice.byPlace.get(place)?.types ?? []), placeRoom(place)])
@@ -83,7 +84,7 @@ export async function select(
   effect: SelectAction,
   { hub, presence, roomsMax }: Services,
 ): Promise<void> {
-  const { session, contract } = caller
+  const { subscriber: session, contract } = caller
   const types = effect.events(command.data)
   for (const type of types)
     if (!contract.event(type))
@@ -133,7 +134,7 @@ export function restorePlaces(
   { places, all, byPlace }: PlaceState,
   { presence }: Services,
 ): readonly string[] {
-  const { session, claims } = caller
+  const { subscriber: session, claims } = caller
   const allowed = byPlace.filter(
     ([place, , by]) =>
       !places.includes(place) || effectsOf(caller, by).some((effect) => mayBeAt(claims, effect, place)),
@@ -157,7 +158,7 @@ export function leavePlaces(
   claims: Claims,
   { presence }: Services,
 ): { readonly kept: ReadonlySet<string>; readonly lost: ReadonlySet<string> } {
-  const { session } = caller
+  const { subscriber: session } = caller
   const [kept, lost] = [new Set<string>(), new Set<string>()]
   for (const [place, stay] of choices.get(session)?.byPlace ?? []) {
     // A room with presence, in which one is by its name.

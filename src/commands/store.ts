@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { jsonBody } from '../plain.ts'
 import type { StoredEvent, StoreAction } from '../contracts/action.ts'
 import { requestService } from './forward.ts'
-import { type Caller, checkStored, checkWithin, senderOf, type Services } from './caller.ts'
+import { type Caller, checkStored, checkWithin, senderOf } from './caller.ts'
+import type { Services } from './services.ts'
 import type { Command } from '../contracts/command.ts'
 
 /** Stores an event that a client sends; where the contract says so, a service gets a command with it. */

@@ -1,7 +1,8 @@
 import { BrokerError } from '../errors.ts'
 import type { Predicate } from '../hub/predicate.ts'
 import { parsePosition, type Position } from '../log/position.ts'
-import type { Caller, Services } from './caller.ts'
+import type { Caller } from './caller.ts'
+import type { Services } from './services.ts'
 import { joinRooms, leaveRooms } from './lifecycle.ts'
 import { checkRoomCount } from './permission.ts'
 import type { Command } from '../contracts/command.ts'
@@ -27,11 +28,11 @@ export function subscribe(
   services: Services,
 ): Promise<void> | undefined {
   const { events = [], rooms = [], filters = {}, since } = command.data
-  const { session, contract, claims } = caller
+  const { subscriber, contract, claims } = caller
   checkFilterLength(filters)
   const predicate = contract.predicate(claims, filters)
   const names = roomsOf(caller, events, rooms)
-  checkRoomCount(session, names, services.roomsMax)
+  checkRoomCount(subscriber, names, services.roomsMax)
   const answer = () =>
     caller.reply(
       { type: 'subscribed', data: { events, ...(rooms.length > 0 ? { rooms } : undefined), filters } },
@@ -67,7 +68,7 @@ async function subscribeSince(
     .recentBounds(seq)
     .catch(() => ({ epoch: log.epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }))
   if (caller.closed) return
-  // The answer is sent before the session leaves live delivery: it flushes what the socket is still to get live.
+  // The answer is sent before the subscriber leaves live delivery: it flushes what the socket is still to get live.
   answer()
   const known = epoch === bounds.epoch && seq <= bounds.lastSeq
   if (known && seq + 1 >= bounds.firstSeq) return joinRooms(caller, names, predicate, services, seq)

@@ -1,5 +1,5 @@
 import type { TemplatedApp } from 'uWebSockets.js'
-import type { Services } from '../commands/caller.ts'
+import type { Services } from '../commands/services.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
 import type { ClientPortName } from '../contracts/contract.ts'
 import type { Addresses } from '../guard/addresses.ts'

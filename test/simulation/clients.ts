@@ -1,4 +1,5 @@
-import type { Caller, Services } from '../../src/commands/caller.ts'
+import type { Caller } from '../../src/commands/caller.ts'
+import type { Services } from '../../src/commands/services.ts'
 import { subscribe } from '../../src/commands/subscribe.ts'
 import { compilePredicate, type Predicate } from '../../src/hub/predicate.ts'
 import { CLOSED, LIVE, Subscriber } from '../../src/hub/subscriber.ts'
@@ -192,7 +193,7 @@ export class RawClient implements Client, PeerOwner {
     if (!session) return
     const { hub, log } = world
     const caller = {
-      session,
+      subscriber: session,
       contract: {
         predicate: () => predicateOf(color),
         typesOf: () => [],

@@ -1,12 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import { PacketType } from 'socket.io-parser'
 import { eventValues } from '../../codecs/socketio.ts'
-import type { Askable } from '../../commands/ask.ts'
 import type { Caller } from '../../commands/caller.ts'
 import { dispatch } from '../../commands/dispatch.ts'
 import { closeClient, joinRooms, openClient, renewClient, suspendClient } from '../../commands/lifecycle.ts'
 import { permittedRooms } from '../../commands/permission.ts'
 import { placeState, restorePlaces } from '../../commands/place.ts'
+import type { RequestableClient } from '../../commands/requestable-clients.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { LateAuthentication, Message } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
@@ -19,13 +19,13 @@ import { EarlyCommands } from './early-commands.ts'
 import { failureOf } from './failure.ts'
 import { type MovedNamespace, renewalMs, roomsBySeq } from '../handoff/moved.ts'
 import type { Namespace, Namespaces } from './namespaces.ts'
-import { Questions } from './questions.ts'
+import { ClientRequests } from './client-requests.ts'
 import type { Recovered } from '../../state/recovery.ts'
 import type { Claims } from '../../contracts/claims.ts'
 import type { Command, Failure } from '../../contracts/command.ts'
 
 /** A client in one namespace. */
-export class NamespaceSession extends Subscriber implements Caller, Askable {
+export class NamespaceSession extends Subscriber implements Caller, RequestableClient {
   readonly contract: CompiledContract
   readonly namespace: Namespace
   readonly connection: Connection
@@ -40,7 +40,7 @@ export class NamespaceSession extends Subscriber implements Caller, Askable {
   private identity: Identity | undefined
   private unfollow: (() => void) | undefined
   private early: EarlyCommands | undefined
-  private questions: Questions | undefined
+  private requests: ClientRequests | undefined
   /** When its rooms are to be written again, ms, and how much the store had lost when they were written. */
   private renewMs = NEVER
   private losses = 0
@@ -75,7 +75,7 @@ export class NamespaceSession extends Subscriber implements Caller, Askable {
     return this.namespace.name
   }
 
-  get session(): Subscriber {
+  get subscriber(): Subscriber {
     return this
   }
 
@@ -118,9 +118,9 @@ export class NamespaceSession extends Subscriber implements Caller, Askable {
     if (this.recovered?.userId !== undefined) this.renewMs = renewalMs(this.openedMs)
   }
 
-  /** No command waits, and no question: what is at work here could not be finished elsewhere. */
+  /** No command waits, and no request of a service: what is at work here could not be finished elsewhere. */
   get settled(): boolean {
-    return (this.early?.empty ?? true) && (this.questions?.settled ?? true)
+    return (this.early?.empty ?? true) && (this.requests?.settled ?? true)
   }
 
   /** Nothing more is delivered here; the rest of it stays until another worker has it. */
@@ -129,14 +129,14 @@ export class NamespaceSession extends Subscriber implements Caller, Askable {
     const rooms = roomsBySeq(this)
     const places = placeState(this, namespaces.services)
     if (identity) suspendClient(this, namespaces.services)
-    return { name, auth, identity, pid, recovered, openedMs, places, asked: this.questions?.asked ?? 0, rooms }
+    return { name, auth, identity, pid, recovered, openedMs, places, asked: this.requests?.sent ?? 0, rooms }
   }
 
   /** Goes on where it was in another worker. */
   resume({ openedMs, places, asked, rooms }: MovedNamespace): void {
     const { services } = this.namespaces
     this.openedMs = openedMs
-    if (asked > 0) this.questions = new Questions(asked)
+    if (asked > 0) this.requests = new ClientRequests(asked)
     this.namespaces.opened(this)
     if (!this.authenticated) return
     this.renewMs = renewalMs(this.openedMs)
@@ -151,7 +151,7 @@ export class NamespaceSession extends Subscriber implements Caller, Askable {
     this.namespaces.closed(this)
     this.unfollow?.()
     this.early?.take()
-    this.questions?.end()
+    this.requests?.end()
     if (!this.authenticated) return void (this.state = CLOSED)
     closeClient(this, this.namespaces.services, true)
     this.namespaces.admission.leave(this.contract, this.userId, this.connection)
@@ -175,16 +175,16 @@ export class NamespaceSession extends Subscriber implements Caller, Askable {
     })
   }
 
-  ask(type: string, data: unknown, timeoutMs: number): Promise<readonly unknown[]> {
-    this.questions ??= new Questions()
-    return this.questions.ask(timeoutMs, (id) =>
+  request(type: string, data: unknown, timeoutMs: number): Promise<readonly unknown[]> {
+    this.requests ??= new ClientRequests()
+    return this.requests.send(timeoutMs, (id) =>
       this.connection.send(PacketType.EVENT, this.name, data === undefined ? [type] : [type, data], id),
     )
   }
 
-  /** The client acknowledged what it was asked. */
+  /** The client acknowledged a request. */
   answered(id: number | undefined, values: readonly unknown[]): void {
-    this.questions?.answer(id, values)
+    this.requests?.answer(id, values)
   }
 
   admits(command: Command): boolean {

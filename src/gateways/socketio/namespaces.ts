@@ -1,6 +1,6 @@
 import type { TemplatedApp } from 'uWebSockets.js'
 import { bareData, encodeSocketIoEvent, encodeSocketIoMessage, eventPrefix } from '../../codecs/socketio.ts'
-import type { Services } from '../../commands/caller.ts'
+import type { Services } from '../../commands/services.ts'
 import { permittedRooms } from '../../commands/permission.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { LateAuthentication, SocketIoEndpoint } from '../../contracts/contract.ts'

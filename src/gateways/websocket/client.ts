@@ -61,7 +61,7 @@ export class WebSocketClient extends Subscriber implements Caller, RateState, La
     this.failures = failures
   }
 
-  get session(): Subscriber {
+  get subscriber(): Subscriber {
     return this
   }
 

@@ -1,7 +1,7 @@
 import { BrokerError } from '../../errors.ts'
 import { after } from '../../guarded.ts'
 
-/** Questions that a client may have open; they all end in time, answered or not. */
+/** Requests that a client may have open; each ends in time, answered or not. */
 const OPEN_MAX = 64
 
 interface Open {
@@ -10,17 +10,17 @@ interface Open {
   readonly late: NodeJS.Timeout
 }
 
-/** What a client was asked and has yet to answer, by the id of the acknowledgement that is to come. */
-export class Questions {
+/** Requests of services that a client has yet to answer, by the id of the acknowledgement that is to come. */
+export class ClientRequests {
   private readonly open = new Map<number, Open>()
   private nextId: number
 
-  /** @param asked questions before, elsewhere: an answer to one of those that comes late is none to a new one */
-  constructor(asked = 0) {
-    this.nextId = asked
+  /** @param sent requests before, by another worker: a late answer to one of those must not answer a new one */
+  constructor(sent = 0) {
+    this.nextId = sent
   }
 
-  get asked(): number {
+  get sent(): number {
     return this.nextId
   }
 
@@ -29,24 +29,24 @@ export class Questions {
   }
 
   /**
-   * @param send writes the question to the client
+   * @param write sends the request to the client
    * @throws BrokerError TIMEOUT, RATE_LIMITED, and NOT_CONNECTED where the client goes away meanwhile
    */
-  ask(timeoutMs: number, send: (id: number) => void): Promise<readonly unknown[]> {
+  send(timeoutMs: number, write: (id: number) => void): Promise<readonly unknown[]> {
     return new Promise((resolve, reject) => {
       if (this.open.size >= OPEN_MAX)
         throw new BrokerError('RATE_LIMITED', `The client has ${OPEN_MAX} questions to answer already`)
       const id = this.nextId++
-      const late = after('question', timeoutMs, () => {
+      const late = after('client request', timeoutMs, () => {
         this.open.delete(id)
         reject(new BrokerError('TIMEOUT', 'The client did not answer in time'))
       })
       this.open.set(id, { resolve, reject, late })
-      send(id)
+      write(id)
     })
   }
 
-  /** The client's acknowledgement. One that is late, or comes again, or that nobody asked for, is nothing. */
+  /** The client's acknowledgement. One that is late, comes again, or answers nothing is ignored. */
   answer(id: number | undefined, values: readonly unknown[]): void {
     const open = id === undefined ? undefined : this.open.get(id)
     if (id === undefined || open === undefined) return

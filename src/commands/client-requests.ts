@@ -2,38 +2,9 @@ import { jsonBody } from '../plain.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
 import { BrokerError } from '../errors.ts'
 import { isRecord } from '../log/event.ts'
-import type { Caller, Services } from './caller.ts'
+import type { Services } from './services.ts'
 
-/** A client that can be asked. */
-export interface Askable extends Pick<Caller, 'contract' | 'connectionId'> {
-  /**
-   * @returns what it answers: the values of its acknowledgement
-   * @throws BrokerError TIMEOUT, RATE_LIMITED, and NOT_CONNECTED where it goes away meanwhile
-   */
-  ask(type: string, data: unknown, timeoutMs: number): Promise<readonly unknown[]>
-}
-
-/** The clients of this broker that can be asked: those whose contract has questions. */
-export class Askables {
-  private readonly clients = new Map<string, Askable>()
-
-  add(client: Askable): void {
-    if (client.contract.clientRequests.size > 0) this.clients.set(client.connectionId, client)
-  }
-
-  remove(client: Askable): void {
-    // Another connection may have recovered under its id.
-    if (client.contract.clientRequests.size > 0 && this.clients.get(client.connectionId) === client)
-      this.clients.delete(client.connectionId)
-  }
-
-  find(app: string, connectionId: string): Askable | undefined {
-    const client = this.clients.get(connectionId)
-    return client?.contract.app === app ? client : undefined
-  }
-}
-
-interface Question {
+interface ClientRequest {
   readonly connectionId: string
   readonly type: string
   readonly data: unknown
@@ -47,12 +18,12 @@ const TIMEOUT_MAX_MS = 60_000
 const REPLY_BYTES_MAX = 1_000_000
 
 /**
- * Lets services ask clients, by a NATS request on `ask.<app>` with `{connection_id, type, data?, timeout_ms?}`. Any
- * broker takes it, the one that has the connection asks, and the reply is `{ok: true, data: [...]}` with the values of
+ * Lets services send requests to clients, by a NATS request on `ask.<app>` with `{connection_id, type, data?, timeout_ms?}`. Any
+ * broker takes it, the one that has the connection sends it on to the client, and the reply is `{ok: true, data: [...]}` with the values of
  * the client's acknowledgement, or `{ok: false, error: {code, message}}` (docs/contracts.md, "Asking a client").
  */
-export function serveQuestions(
-  { source, askables, commandTimeoutMs }: Services,
+export function serveClientRequests(
+  { source, requestableClients, commandTimeoutMs }: Services,
   contracts: Iterable<CompiledContract>,
   nodeId: string,
 ): void {
@@ -61,12 +32,12 @@ export function serveQuestions(
     if (clientRequests.size === 0) continue
     const findSubject = `roomcast.find.${app}`
     const subjectOf = (node: string) => `roomcast.ask.${app}.${node}`
-    const askHere = async ({ connectionId, type, data, timeoutMs }: Question) => {
-      const client = askables.find(app, connectionId)
+    const requestHere = async ({ connectionId, type, data, timeoutMs }: ClientRequest) => {
+      const client = requestableClients.find(app, connectionId)
       if (!client) throw new BrokerError('NOT_CONNECTED')
-      return replyOf(await client.ask(type, data, timeoutMs))
+      return replyOf(await client.request(type, data, timeoutMs))
     }
-    const askElsewhere = async (body: Uint8Array, { connectionId, timeoutMs }: Question) => {
+    const requestElsewhere = async (body: Uint8Array, { connectionId, timeoutMs }: ClientRequest) => {
       try {
         const node = await source.request(findSubject, Buffer.from(connectionId), FIND_MS)
         return await source.request(subjectOf(textOf(node)), body, timeoutMs + FIND_MS)
@@ -76,24 +47,24 @@ export function serveQuestions(
       }
     }
     source.serve(findSubject, 'all', async (body) =>
-      askables.find(app, textOf(body)) ? Buffer.from(nodeId) : undefined,
+      requestableClients.find(app, textOf(body)) ? Buffer.from(nodeId) : undefined,
     )
-    source.serve(subjectOf(nodeId), 'one', (body) => orFailure(() => askHere(read(body, contract, commandTimeoutMs))))
+    source.serve(subjectOf(nodeId), 'one', (body) => orFailure(() => requestHere(read(body, contract, commandTimeoutMs))))
     source.serve(`ask.${app}`, 'one', (body) =>
       orFailure(() => {
-        const question = read(body, contract, commandTimeoutMs)
-        return askables.find(app, question.connectionId) ? askHere(question) : askElsewhere(body, question)
+        const request = read(body, contract, commandTimeoutMs)
+        return requestableClients.find(app, request.connectionId) ? requestHere(request) : requestElsewhere(body, request)
       }),
     )
   }
 }
 
 /** @throws BrokerError INVALID_MESSAGE, or UNKNOWN_TYPE where the contract has no such question */
-function read(body: Uint8Array, { app, clientRequests }: CompiledContract, timeoutMs: number): Question {
-  const question = parsed(body)
-  if (!isRecord(question))
+function read(body: Uint8Array, { app, clientRequests }: CompiledContract, timeoutMs: number): ClientRequest {
+  const request = parsed(body)
+  if (!isRecord(request))
     throw new BrokerError('INVALID_MESSAGE', 'The question is no JSON object {connection_id, type, data?, timeout_ms?}')
-  const { connection_id, type, data, timeout_ms = timeoutMs } = question
+  const { connection_id, type, data, timeout_ms = timeoutMs } = request
   if (typeof connection_id !== 'string')
     throw new BrokerError('INVALID_MESSAGE', '`connection_id` is missing or not a string')
   if (typeof type !== 'string') throw new BrokerError('INVALID_MESSAGE', '`type` is missing or not a string')
