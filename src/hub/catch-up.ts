@@ -113,7 +113,7 @@ export class CatchUp {
       lowerDelivered(subscriber.delivered, headSeq)
       lowerDelivered(subscriber.refiltered, headSeq)
       if (!cutShort || subscriber.begunSeq > headSeq) subscriber.begunSeq = 0
-      subscriber.missed(
+      subscriber.owner.missed(
         formatPosition(epochBefore, before),
         this.log.position(Math.max(subscriber.cursor, headSeq) + 1),
       )
@@ -126,7 +126,7 @@ export class CatchUp {
     for (const subscriber of this.subscribers) {
       if (subscriber.peer.getBufferedAmount() <= this.limits.bufferBytes) continue
       if (subscriber.stalledSinceMs === 0) subscriber.stalledSinceMs = nowMs
-      else if (nowMs - subscriber.stalledSinceMs > this.limits.stallMs) subscriber.stalled()
+      else if (nowMs - subscriber.stalledSinceMs > this.limits.stallMs) subscriber.owner.stalled()
     }
   }
 
@@ -196,7 +196,7 @@ export class CatchUp {
   private broke(subscriber: Subscriber, error: unknown): void {
     reportFault('catching up', error)
     this.remove(subscriber)
-    runGuarded('catching up', () => subscriber.stalled())
+    runGuarded('catching up', () => subscriber.owner.stalled())
   }
 
   /** Gives one subscriber a slice. @returns the events looked at */
@@ -290,14 +290,14 @@ export class CatchUp {
     if (lastSeq >= startOffsetMax) return
     for (const [room, seq] of subscriber.startOffsets ?? [])
       if (seq > lastSeq) subscriber.startOffsets?.set(room, lastSeq)
-    subscriber.missed(this.log.position(startOffsetMax), this.log.position(lastSeq + 1))
+    subscriber.owner.missed(this.log.position(startOffsetMax), this.log.position(lastSeq + 1))
     this.enqueue(subscriber)
   }
 
   private miss(subscriber: Subscriber, firstSeq: number): void {
     const { cursor } = subscriber
     subscriber.cursor = firstSeq - 1
-    subscriber.missed(this.log.position(cursor), this.log.position(firstSeq))
+    subscriber.owner.missed(this.log.position(cursor), this.log.position(firstSeq))
   }
 
   /** @returns the events looked at */

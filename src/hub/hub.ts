@@ -17,7 +17,7 @@ import {
 import { Membership } from './membership.ts'
 import type { Predicate } from './predicate.ts'
 import type { ApplicationRooms, Group } from './room.ts'
-import type { Message, Wire } from './wire.ts'
+import { type Message, NO_PEER, type Wire } from './wire.ts'
 import { CATCHING_UP, CLOSED, OVERFLOWED, LIVE, type Subscriber } from './subscriber.ts'
 
 /**
@@ -85,6 +85,12 @@ export class Hub {
     subscriber.state = CATCHING_UP
     subscriber.cursor = this.liveSeq
     this.catchUp.add(subscriber)
+  }
+
+  /** Its connection can hold native topics from now on: the subscriber turns live once it has everything. */
+  turnNative(subscriber: Subscriber): void {
+    subscriber.native = true
+    if (subscriber.state === CATCHING_UP) this.catchUp.add(subscriber)
   }
 
   /**
@@ -270,6 +276,7 @@ export class Hub {
     this.membership.leaveAll(subscriber, wasLive)
     subscriber.application.removeUser(subscriber)
     this.catchUp.remove(subscriber)
+    subscriber.peer = NO_PEER
   }
 
   /**

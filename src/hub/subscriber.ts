@@ -22,13 +22,38 @@ export function connectionOrder(): number {
   return connections++
 }
 
-/** One client's membership in one application: where it is in the log, and which rooms it is in. */
+/** The gateway's side of a subscriber: told what becomes of its delivery. */
+export interface SubscriberOwner {
+  /** The socket took nothing for too long: ends the connection. */
+  stalled(): void
+  /** The log no longer has what the subscriber needs. @param oldest the oldest position still stored */
+  missed(since: string, oldest: string): void
+}
+
+export interface SubscriberOptions {
+  readonly application: ApplicationRooms<Subscriber>
+  readonly wire: Wire
+  /** Empty: not known yet; `identify` follows. */
+  readonly userId: string
+  readonly peer: Peer
+  readonly owner: SubscriberOwner
+  /** Of its connection, where that was opened before. */
+  readonly order?: number
+  /** False: its connection cannot hold native topics yet; `Hub.turnNative` follows once it can. */
+  readonly native?: boolean
+}
+
+/**
+ * One client's membership in one application: where it is in the log, and which rooms it is in. Gateways make it and
+ * read it; only the hub changes it.
+ */
 export class Subscriber {
   private readonly serial: number
   /** Grows with the time at which its connection was opened, and so does its place in memory. */
   readonly order: number
   readonly application: ApplicationRooms<Subscriber>
   readonly wire: Wire
+  readonly owner: SubscriberOwner
   userId: string
   peer: Peer
   /** The room joined last is at the end. */
@@ -60,22 +85,23 @@ export class Subscriber {
   ownTopic: string | undefined
   nextOfUser: Subscriber | undefined
   /** Whether its connection can hold native topics. Otherwise (long-polling) it is fed from the log for ever. */
-  native = true
+  native: boolean
 
-  /** @param order of its connection, where that was opened before */
-  constructor(
-    application: ApplicationRooms<Subscriber>,
-    wire: Wire,
-    userId: string,
-    peer: Peer,
-    order = connectionOrder(),
-  ) {
+  constructor(options: SubscriberOptions) {
+    const { application, wire, userId, peer, owner, order = connectionOrder(), native = true } = options
     this.serial = subscribers++
     this.order = order
     this.application = application
     this.wire = wire
+    this.owner = owner
     this.userId = userId
     this.peer = peer
+    this.native = native
+  }
+
+  /** Says whose it is, before it is opened. */
+  identify(userId: string): void {
+    this.userId = userId
   }
 
   get id(): string {
@@ -118,12 +144,6 @@ export class Subscriber {
       this.refiltered !== undefined && entry.route.conversation === undefined && wasDelivered(this.refiltered, entry)
     )
   }
-
-  /** Its socket took nothing for too long: the gateway ends it. */
-  stalled(): void {}
-
-  /** The log no longer has what it needs. @param oldest the oldest position still stored */
-  missed(_since: string, _oldest: string): void {}
 
   /** The sequence from which on nothing is held back by startOffsets. */
   get startOffsetMax(): number {

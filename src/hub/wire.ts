@@ -35,3 +35,13 @@ export interface Peer {
   /** Closes at once, without a close frame. */
   close(): unknown
 }
+
+/** Stands for the connection of a closed subscriber: whatever still has one finds a peer that takes nothing. */
+export const NO_PEER: Peer = {
+  send: () => 2,
+  getBufferedAmount: () => 0,
+  subscribe: () => false,
+  unsubscribe: () => false,
+  cork: (callback) => callback(),
+  close: () => {},
+}

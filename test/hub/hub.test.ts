@@ -3,7 +3,7 @@ import { onFault } from '../../src/guarded.ts'
 import { Hub } from '../../src/hub/hub.ts'
 import { compilePredicate } from '../../src/hub/predicate.ts'
 import { ApplicationRooms } from '../../src/hub/room.ts'
-import { CATCHING_UP, LIVE, Subscriber } from '../../src/hub/subscriber.ts'
+import { CATCHING_UP, LIVE, Subscriber, type SubscriberOwner } from '../../src/hub/subscriber.ts'
 import { Projection } from '../../src/hub/projection.ts'
 import type { Wire } from '../../src/hub/wire.ts'
 import { LogEntry } from '../../src/log/entry.ts'
@@ -114,6 +114,8 @@ class Bench {
   }
 }
 
+const NO_OWNER: SubscriberOwner = { stalled: () => {}, missed: () => {} }
+
 class Client extends Subscriber {
   /** Positions in the order of their arrival, and what it was told it missed. */
   readonly got: string[] = []
@@ -131,19 +133,22 @@ class Client extends Subscriber {
       },
       LIMIT_BYTES,
     )
-    super(bench.application, wire, user, peer)
+    super({
+      application: bench.application,
+      wire,
+      userId: user,
+      peer,
+      owner: {
+        missed: (since, oldest) => void this.told.push(`${since} → ${oldest}`),
+        stalled: () => {
+          this.ended = true
+        },
+      },
+    })
   }
 
   get socket(): ModelPeer {
     return this.peer as ModelPeer
-  }
-
-  override missed(since: string, oldest: string): void {
-    this.told.push(`${since} → ${oldest}`)
-  }
-
-  override stalled(): void {
-    this.ended = true
   }
 }
 
@@ -586,7 +591,7 @@ t.test('200,000 subscribers that fall behind at once all get their turn', async 
   await bench.turns()
   const subscribers = Array.from(
     { length: 200_000 },
-    (_, n) => new Subscriber(bench.application, wire, `user-${n}`, peer),
+    (_, n) => new Subscriber({ application: bench.application, wire, userId: `user-${n}`, peer, owner: NO_OWNER }),
   )
   for (const subscriber of subscribers) {
     bench.hub.open(subscriber)
@@ -619,7 +624,14 @@ t.test(
     }
     const subscribers = Array.from(
       { length: 200 },
-      (_, n) => new Subscriber(bench.application, bench.wire(), `user-${n}`, peer),
+      (_, n) =>
+        new Subscriber({
+          application: bench.application,
+          wire: bench.wire(),
+          userId: `user-${n}`,
+          peer,
+          owner: NO_OWNER,
+        }),
     )
     for (const subscriber of subscribers) {
       bench.hub.open(subscriber)

@@ -240,19 +240,21 @@ export class RawClient implements Client, PeerOwner {
 }
 
 class RawSession extends Subscriber {
-  private readonly client: RawClient
-
   constructor(client: RawClient, world: World, user: string, peer: Peer) {
-    super(world.application, world.wire('raw'), user, peer)
-    this.client = client
-  }
-
-  override missed(since: string, oldest: string): void {
-    if (!this.peer.getBufferedAmount()) this.peer.send(Buffer.from('missed'))
-    this.client.told(since, oldest)
-  }
-
-  override stalled(): void {
-    throw new Fault('a client was ended as too slow')
+    super({
+      application: world.application,
+      wire: world.wire('raw'),
+      userId: user,
+      peer,
+      owner: {
+        missed: (since, oldest) => {
+          if (!peer.getBufferedAmount()) peer.send(Buffer.from('missed'))
+          client.told(since, oldest)
+        },
+        stalled: () => {
+          throw new Fault('a client was ended as too slow')
+        },
+      },
+    })
   }
 }

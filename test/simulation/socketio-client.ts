@@ -82,10 +82,7 @@ export class SocketIoClient implements Client {
     if (!engine || this.connecting > 0) return ' waits'
     if (!engine.native && random.chance(0.4)) {
       engine.upgrade()
-      for (const session of this.sessions) {
-        session.native = true
-        hub.catchUp.add(session)
-      }
+      for (const session of this.sessions) hub.turnNative(session)
       return ' upgrades'
     }
     const membership = random.of(this.memberships)
@@ -197,24 +194,25 @@ export class SocketIoClient implements Client {
 
 class SocketIoSession extends Subscriber {
   readonly pid: string
-  private readonly client: SocketIoClient
-  private readonly world: World
 
   constructor(client: SocketIoClient, world: World, user: string, engine: EnginePeer, namespace: string, pid: string) {
-    super(world.application, world.wire(namespace), user, engine)
-    this.client = client
-    this.world = world
+    super({
+      application: world.application,
+      wire: world.wire(namespace),
+      userId: user,
+      peer: engine,
+      native: engine.native,
+      owner: {
+        missed: () => {
+          void world.recovery.spoil(pid)
+          client.end()
+        },
+        stalled: () => {
+          throw new Fault('a client was ended as too slow')
+        },
+      },
+    })
     this.pid = pid
-    this.native = engine.native
-  }
-
-  override missed(): void {
-    void this.world.recovery.spoil(this.pid)
-    this.client.end()
-  }
-
-  override stalled(): void {
-    throw new Fault('a client was ended as too slow')
   }
 }
 

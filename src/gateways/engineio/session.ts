@@ -75,7 +75,7 @@ export class EngineSession implements Peer, Counted {
   }
 
   get heldBytes(): number {
-    return this.closed ? 0 : this.getBufferedAmount() + this.connection.lane.heldBytes
+    return this.closed ? 0 : this.getBufferedAmount() + this.connection.queues.heldBytes
   }
 
   /** Sends an encoded packet: text with its type in front, or a binary attachment. */
@@ -150,7 +150,7 @@ export class EngineSession implements Peer, Counted {
     const packets: Packet[] = []
     for (let some = this.polling?.take() ?? []; some.length > 0; some = this.polling?.take() ?? []) {
       packets.push(...some)
-      this.connection.lane.proceed(this)
+      this.connection.queues.proceed()
     }
     return packets
   }

@@ -192,7 +192,7 @@ export class Passages {
     const connection = session.connection.suspend()
     const packets = session.takePackets()
     // What its client still sends here is not carried out: it is out of its rooms here, and in them there.
-    session.connection.lane.close()
+    session.connection.queues.close()
     after('handoff', TAKEN_MS, () => session.discard()).unref()
     const payload = packets.length === 0 ? '' : await new Promise<string>((resolve) => encodePayload(packets, resolve))
     return JSON.stringify({ token: session.connection.token, payload, connection } satisfies MovedSession)

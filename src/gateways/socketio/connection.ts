@@ -6,7 +6,8 @@ import { BrokerError } from '../../errors.ts'
 import { countCommand, countPacket, type RateState } from '../../guard/rate-limit.ts'
 import { reportFault, runGuarded } from '../../guarded.ts'
 import { lengthened } from '../../hub/room.ts'
-import { Lane, type LaneOwner } from '../lane.ts'
+import type { Subscriber } from '../../hub/subscriber.ts'
+import { ConnectionQueues, type QueueOwner } from '../connection-queues.ts'
 import type { EngineSession } from '../engineio/session.ts'
 import type { MovedConnection } from '../handoff/moved.ts'
 import { NamespaceSession } from './namespace-session.ts'
@@ -18,11 +19,11 @@ const encoder = new Encoder()
 /**
  * The Socket.IO 5 side of one Engine.IO session: packets to and from the namespaces that the client is connected to.
  */
-export class Connection implements LaneOwner, RateState {
+export class Connection implements QueueOwner, RateState {
   readonly engine: EngineSession
   /** Of the handshake's query. */
   readonly token: string | null
-  readonly lane: Lane
+  readonly queues: ConnectionQueues
   /** Commands of this minute, over all namespaces. */
   windowStartMs = 0
   used = 0
@@ -45,7 +46,7 @@ export class Connection implements LaneOwner, RateState {
     this.engine = engine
     this.token = token
     this.namespaces = namespaces
-    this.lane = new Lane(namespaces.laneLimits, this)
+    this.queues = new ConnectionQueues(namespaces.queueLimits, this, engine)
   }
 
   /** Connected to no namespace. */
@@ -88,7 +89,7 @@ export class Connection implements LaneOwner, RateState {
   /** No command is at work, and no client is on its way into a namespace. */
   get settled(): boolean {
     return (
-      this.lane.idle &&
+      this.queues.idle &&
       this.awaited === 0 &&
       this.connecting === undefined &&
       this.sessions.every(({ settled }) => settled)
@@ -166,14 +167,14 @@ export class Connection implements LaneOwner, RateState {
     if (!hasBinary(data)) return this.sendText(type, nsp, data, id)
     if (this.engine.closed) return
     for (const part of encoder.encode({ type, nsp, data, id } as Packet) as (string | Buffer)[]) {
-      if (typeof part === 'string') this.lane.send(this.engine, `4${part}`, false)
-      else this.lane.send(this.engine, part, true)
+      if (typeof part === 'string') this.queues.send(`4${part}`, false)
+      else this.queues.send(part, true)
     }
   }
 
   /** @param data undefined: none; binary values are written as JSON */
   sendText(type: PacketType, nsp: string, data?: unknown, id?: number): void {
-    if (!this.engine.closed) this.lane.send(this.engine, encodePacket(type, nsp, data, id), false)
+    if (!this.engine.closed) this.queues.send(encodePacket(type, nsp, data, id), false)
   }
 
   /** Takes a client off one namespace, and tells it so: it does not come back by itself. */
@@ -193,7 +194,7 @@ export class Connection implements LaneOwner, RateState {
   /** The WebSocket took over from polling: its sessions can be live. */
   upgraded(): void {
     for (const session of this.sessions) session.turnNative()
-    this.lane.proceed(this.engine)
+    this.queues.proceed()
   }
 
   /**
@@ -203,20 +204,24 @@ export class Connection implements LaneOwner, RateState {
   dropped(frame: Uint8Array): void {
     const { hub } = this.namespaces.services
     for (const session of this.sessions) {
-      if (session.namespace.sent(frame)) return hub.dropped(session, frame, this.sessions)
+      if (session.namespace.sent(frame)) return hub.dropped(session.subscriber, frame, this.subscribers)
     }
-    if (frame.length === 1) hub.droppedAfter(this.sessions, this.namespaces.beatSeq)
+    if (frame.length === 1) hub.droppedAfter(this.subscribers, this.namespaces.beatSeq)
+  }
+
+  private get subscribers(): Subscriber[] {
+    return this.sessions.map(({ subscriber }) => subscriber)
   }
 
   /** Its transport took some of what it had queued. */
   drained(): void {
-    for (const session of this.sessions) this.namespaces.services.hub.drained(session)
-    this.lane.proceed(this.engine)
+    for (const session of this.sessions) this.namespaces.services.hub.drained(session.subscriber)
+    this.queues.proceed()
   }
 
   ended(): void {
     for (const session of this.sessions) this.leave(session)
-    this.lane.close()
+    this.queues.close()
   }
 
   /** @returns a packet, once the last of its attachments came. @throws BrokerError INVALID_MESSAGE */
@@ -259,7 +264,7 @@ export class Connection implements LaneOwner, RateState {
     const session = this.sessionIn(nsp)
     if (!session) {
       // Sent right behind CONNECT, it waits for the outcome; otherwise it is out of order.
-      if (this.connecting?.has(nsp)) this.lane.run(this.engine, bytes, () => this.handleLater(packet, bytes))
+      if (this.connecting?.has(nsp)) this.queues.run(bytes, () => this.handleLater(packet, bytes))
       else this.engine.discard()
       return
     }
@@ -307,7 +312,7 @@ export class Connection implements LaneOwner, RateState {
     // The first is part of the handshake.
     if (this.engine.connected && !this.admitsCommand(found.contract))
       return this.refuse(name, this.namespaces.refusalOf(this, found, new BrokerError('RATE_LIMITED')))
-    if (this.lane.run(this.engine, bytes, () => this.enter(found, (data ?? {}) as Record<string, unknown>))) return
+    if (this.queues.run(bytes, () => this.enter(found, (data ?? {}) as Record<string, unknown>))) return
     this.connecting ??= new Set()
     this.connecting.add(name)
   }

@@ -12,7 +12,7 @@ import type { LateAuthentication, Message } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
 import { runGuarded } from '../../guarded.ts'
 import type { Identity } from '../../state/login-sessions.ts'
-import { CLOSED, Subscriber } from '../../hub/subscriber.ts'
+import { CLOSED, Subscriber, type SubscriberOwner } from '../../hub/subscriber.ts'
 import type { Connection } from './connection.ts'
 import { NOBODY, WELCOMED } from './credential.ts'
 import { EarlyCommands } from './early-commands.ts'
@@ -25,7 +25,8 @@ import type { Claims } from '../../contracts/claims.ts'
 import type { Command, Failure } from '../../contracts/command.ts'
 
 /** A client in one namespace. */
-export class NamespaceSession extends Subscriber implements Caller, RequestableClient {
+export class NamespaceSession implements Caller, RequestableClient, SubscriberOwner {
+  readonly subscriber: Subscriber
   readonly contract: CompiledContract
   readonly namespace: Namespace
   readonly connection: Connection
@@ -58,8 +59,17 @@ export class NamespaceSession extends Subscriber implements Caller, RequestableC
     pid: string,
     recovered: Recovered | undefined,
   ) {
-    super(namespace.contract.application, namespace.wire, '', connection.engine, connection.engine.order)
+    const { engine } = connection
     this.contract = namespace.contract
+    this.subscriber = new Subscriber({
+      application: namespace.contract.application,
+      wire: namespace.wire,
+      userId: identity?.claims.sub ?? '',
+      peer: engine,
+      owner: this,
+      order: engine.order,
+      native: engine.native,
+    })
     this.namespaces = namespaces
     this.namespace = namespace
     this.connection = connection
@@ -67,7 +77,6 @@ export class NamespaceSession extends Subscriber implements Caller, RequestableC
     this.auth = auth
     this.pid = pid
     this.recovered = recovered
-    this.native = connection.engine.native
     if (identity) this.become(identity)
   }
 
@@ -75,8 +84,8 @@ export class NamespaceSession extends Subscriber implements Caller, RequestableC
     return this.namespace.name
   }
 
-  get subscriber(): Subscriber {
-    return this
+  get userId(): string {
+    return this.subscriber.userId
   }
 
   get connectionId(): string {
@@ -92,7 +101,7 @@ export class NamespaceSession extends Subscriber implements Caller, RequestableC
   }
 
   get closed(): boolean {
-    return this.state === CLOSED
+    return this.subscriber.state === CLOSED
   }
 
   get endpointName(): string {
@@ -126,8 +135,8 @@ export class NamespaceSession extends Subscriber implements Caller, RequestableC
   /** Nothing more is delivered here; the rest of it stays until another worker has it. */
   suspend(): MovedNamespace {
     const { namespaces, name, auth, pid, recovered, openedMs, identity } = this
-    const rooms = roomsBySeq(this)
-    const places = placeState(this, namespaces.services)
+    const rooms = roomsBySeq(this.subscriber)
+    const places = placeState(this.subscriber, namespaces.services)
     if (identity) suspendClient(this, namespaces.services)
     return { name, auth, identity, pid, recovered, openedMs, places, asked: this.requests?.sent ?? 0, rooms }
   }
@@ -152,7 +161,7 @@ export class NamespaceSession extends Subscriber implements Caller, RequestableC
     this.unfollow?.()
     this.early?.take()
     this.requests?.end()
-    if (!this.authenticated) return void (this.state = CLOSED)
+    if (!this.authenticated) return this.namespaces.services.hub.close(this.subscriber, true)
     closeClient(this, this.namespaces.services, true)
     this.namespaces.admission.leave(this.contract, this.userId, this.connection)
   }
@@ -169,7 +178,7 @@ export class NamespaceSession extends Subscriber implements Caller, RequestableC
           }),
     }
     if (!this.admits(command)) return
-    this.connection.lane.run(this.connection.engine, bytes, () => {
+    this.connection.queues.run(bytes, () => {
       // Not `this`: a logout before it may have put another session in its place.
       return this.connection.sessionIn(this.name)?.carryOut(command, bytes)
     })
@@ -258,24 +267,23 @@ export class NamespaceSession extends Subscriber implements Caller, RequestableC
     this.losses = recovery.losses
     await recovery.keep(this.pid, {
       userId: this.userId,
-      rooms: this.groups.map(({ room }) => room.name),
-      places: placeState(this, services),
+      rooms: this.subscriber.groups.map(({ room }) => room.name),
+      places: placeState(this.subscriber, services),
       ...(late ? { identity: this.identity } : undefined),
     })
   }
 
   /** Its connection can hold native topics now. */
   turnNative(): void {
-    this.native = true
-    if (this.authenticated && !this.closed) this.namespaces.services.hub.catchUp.add(this)
+    this.namespaces.services.hub.turnNative(this.subscriber)
   }
 
-  override stalled(): void {
+  stalled(): void {
     this.connection.engine.close()
   }
 
   /** What it needs is gone: it comes back, and finds `recovered` false. */
-  override missed(): void {
+  missed(): void {
     runGuarded('recovery', () => this.namespaces.recovery.spoil(this.pid))
     this.connection.engine.close()
   }
@@ -394,7 +402,7 @@ export class NamespaceSession extends Subscriber implements Caller, RequestableC
   private become(identity: Identity): void {
     this.identity = identity
     this.claims = identity.claims
-    this.userId = identity.claims.sub
+    this.subscriber.identify(identity.claims.sub)
     this.unfollow?.()
     this.unfollow =
       identity.key === undefined

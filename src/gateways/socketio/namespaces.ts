@@ -11,7 +11,7 @@ import type { Meters } from '../../meters.ts'
 import type { Bans } from '../../state/bans.ts'
 import type { FailedAuthentications } from '../../guard/failed-authentications.ts'
 import type { Identity, Sessions } from '../../state/login-sessions.ts'
-import type { LaneLimits } from '../lane.ts'
+import type { QueueLimits } from '../connection-queues.ts'
 import { Admission } from './admission.ts'
 import { Connection } from './connection.ts'
 import { tokenIn } from './credential.ts'
@@ -74,7 +74,7 @@ export class Namespaces {
   readonly meters: Meters
   readonly recovery: Recovery
   readonly options: NamespacesOptions
-  readonly laneLimits: LaneLimits
+  readonly queueLimits: QueueLimits
   /** The newest event that was published before the last heartbeat. */
   beatSeq = 0
   private readonly app: TemplatedApp
@@ -105,7 +105,7 @@ export class Namespaces {
     this.verify = verify
     this.sessions = sessions
     this.options = options
-    this.laneLimits = { fullBytes: options.backpressureBytes, waitingBytes: options.waitingBytes }
+    this.queueLimits = { fullBytes: options.backpressureBytes, waitingBytes: options.waitingBytes }
     this.patterns = contracts.flatMap((contract) =>
       contract.contract.endpoints.flatMap((endpoint) =>
         endpoint.transport === 'socketio'

@@ -9,21 +9,18 @@ import type { Counted } from '../../guard/connections.ts'
 import type { FailedAuthentications } from '../../guard/failed-authentications.ts'
 import type { RateState } from '../../guard/rate-limit.ts'
 import { reportFault } from '../../guarded.ts'
-import { CLOSED, Subscriber } from '../../hub/subscriber.ts'
-import type { Peer, Wire } from '../../hub/wire.ts'
+import { CLOSED, Subscriber, type SubscriberOwner } from '../../hub/subscriber.ts'
+import type { Wire } from '../../hub/wire.ts'
 import { isoTime } from '../../time.ts'
-import { Lane, type LaneLimits, type LaneOwner } from '../lane.ts'
+import { ConnectionQueues, type QueueLimits, type QueueOwner } from '../connection-queues.ts'
 import type { Claims } from '../../contracts/claims.ts'
 import type { Command, Failure } from '../../contracts/command.ts'
 
-/** uWS copies these properties onto its own socket object, so there is only one. */
-export interface UserData {
-  readonly user: WebSocketClient | Refusal
-  /** Where it comes from, where that counts. */
-  readonly address?: string
+/** A connection that may stay, before its socket is open. */
+export interface Admission {
+  readonly claims: Claims
+  readonly codec: Codec
 }
-
-export type Socket = WebSocket<UserData>
 
 /** A connection that is to be told why it may not stay. */
 export interface Refusal {
@@ -31,58 +28,78 @@ export interface Refusal {
   readonly codec: Codec
 }
 
-/** One raw WebSocket connection: its session in the hub, its identity, and what waits for its socket to drain. */
-export class WebSocketClient extends Subscriber implements Caller, RateState, LaneOwner, Counted {
+/** uWS copies these properties onto its own socket object, so there are few. */
+export interface UserData {
+  /** The client, from `open` on. */
+  user: WebSocketClient | Admission | Refusal
+  /** Where it comes from, where that counts. */
+  readonly address?: string
+}
+
+export type Socket = WebSocket<UserData>
+
+export interface WebSocketClientOptions {
   readonly contract: CompiledContract
+  readonly wire: Wire
   readonly codec: Codec
+  readonly claims: Claims
+  readonly socket: Socket
+  /** Names this process among all brokers. */
   readonly nodeId: string
+  readonly queueLimits: QueueLimits
+  readonly failures: FailedAuthentications
+}
+
+/** One raw WebSocket connection: who it is, its subscriber in the hub, and what waits for its socket. */
+export class WebSocketClient implements Caller, SubscriberOwner, RateState, QueueOwner, Counted {
+  readonly contract: CompiledContract
+  readonly subscriber: Subscriber
+  readonly codec: Codec
   claims: Claims
   windowStartMs = 0
   used = 0
   packets = 0
-  readonly lane: Lane
+  readonly queues: ConnectionQueues
+  private readonly socket: Socket
+  private readonly nodeId: string
   private readonly failures: FailedAuthentications
 
-  constructor(
-    contract: CompiledContract,
-    wire: Wire,
-    codec: Codec,
-    claims: Claims,
-    nodeId: string,
-    laneLimits: LaneLimits,
-    failures: FailedAuthentications,
-  ) {
-    super(contract.application, wire, claims.sub, NO_PEER)
+  constructor({ contract, wire, codec, claims, socket, nodeId, queueLimits, failures }: WebSocketClientOptions) {
     this.contract = contract
+    this.subscriber = new Subscriber({
+      application: contract.application,
+      wire,
+      userId: claims.sub,
+      peer: socket,
+      owner: this,
+    })
     this.codec = codec
     this.claims = claims
+    this.queues = new ConnectionQueues(queueLimits, this, socket)
+    this.socket = socket
     this.nodeId = nodeId
-    this.lane = new Lane(laneLimits, this)
     this.failures = failures
   }
 
-  get subscriber(): Subscriber {
-    return this
-  }
-
   get connectionId(): string {
-    return `sess_${this.nodeId}${this.id}`
+    return `sess_${this.nodeId}${this.subscriber.id}`
   }
 
   get countedAs(): string {
-    return this.userId
+    return this.subscriber.userId
   }
 
   get closed(): boolean {
-    return this.state === CLOSED
-  }
-
-  private get socket(): Socket {
-    return this.peer as unknown as Socket
+    return this.subscriber.state === CLOSED
   }
 
   reply(message: Message, command?: Command): void {
-    if (!this.closed) this.lane.send(this.peer, encode(this.codec, message, command?.id), this.codec.binary)
+    if (!this.closed) this.queues.send(encode(this.codec, message, command?.id), this.codec.binary)
+  }
+
+  /** Sends a message that may be left out where the socket has little room. */
+  replyIfRoom(message: Message): void {
+    if (!this.closed) this.queues.sendIfRoom(encode(this.codec, message), this.codec.binary)
   }
 
   fail({ code, message, details }: Failure, command?: Command, instead?: Message): void {
@@ -98,30 +115,17 @@ export class WebSocketClient extends Subscriber implements Caller, RateState, La
     this.end('SLOW_CONSUMER')
   }
 
-  /**
-   * Its socket is closed: whatever still has this client finds a peer that takes nothing, instead of one that throws.
-   */
-  gone(): void {
-    this.lane.close()
-    this.peer = NO_PEER
-  }
-
   broke(error: unknown): void {
     reportFault('command', error)
     this.end('INTERNAL')
   }
 
-  override stalled(): void {
+  stalled(): void {
     this.end('SLOW_CONSUMER')
   }
 
-  override missed(since: string, oldest: string): void {
+  missed(since: string, oldest: string): void {
     this.reply(missed(since, oldest))
-  }
-
-  /** Says something that may be left out where the socket is full. */
-  mention(message: Message): void {
-    if (!this.closed) this.lane.mention(this.peer, encode(this.codec, message), this.codec.binary)
   }
 
   discard(): void {
@@ -131,8 +135,8 @@ export class WebSocketClient extends Subscriber implements Caller, RateState, La
   /** Ends the connection by an error of the table. A socket that takes nothing is closed without a word. */
   end(code: ErrorCode, message?: Message): void {
     if (this.closed) return
-    if (message) this.mention(message)
-    if (this.lane.isFull(this.peer)) this.socket.close()
+    if (message) this.replyIfRoom(message)
+    if (this.queues.full) this.socket.close()
     else this.socket.end((ERRORS[code] as { close?: number }).close ?? 1011, code)
   }
 }
@@ -160,14 +164,4 @@ export function connectionError({ code, message }: BrokerError): Message {
       action_required: ACTIONS.get(code) ?? 'check_request',
     },
   }
-}
-
-/** Stands for the socket until it is open, and from when it is closed. */
-const NO_PEER: Peer = {
-  send: () => 2,
-  getBufferedAmount: () => 0,
-  subscribe: () => false,
-  unsubscribe: () => false,
-  cork: (callback) => callback(),
-  close: () => {},
 }

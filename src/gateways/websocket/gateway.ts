@@ -12,14 +12,21 @@ import type { Addresses } from '../../guard/addresses.ts'
 import type { FailedAuthentications } from '../../guard/failed-authentications.ts'
 import type { Connections } from '../../guard/connections.ts'
 import { countCommand, countPacket, type RateLimits, WINDOW_MS } from '../../guard/rate-limit.ts'
-import { CLOSED } from '../../hub/subscriber.ts'
 import type { Wire } from '../../hub/wire.ts'
 import type { Meters } from '../../meters.ts'
 import { isoTime } from '../../time.ts'
 import { guardSocket } from '../handlers.ts'
-import type { LaneLimits } from '../lane.ts'
+import type { QueueLimits } from '../connection-queues.ts'
 import { addressOf, allowsOrigin, bearerOf } from '../upgrade.ts'
-import { connectionError, encode, type Refusal, type Socket, type UserData, WebSocketClient } from './client.ts'
+import {
+  type Admission,
+  connectionError,
+  encode,
+  type Refusal,
+  type Socket,
+  type UserData,
+  WebSocketClient,
+} from './client.ts'
 import type { Claims } from '../../contracts/claims.ts'
 
 export interface GatewayOptions {
@@ -64,12 +71,12 @@ export class WebSocketGateway {
   private readonly wires: ReadonlyMap<Codec, Wire>
   private readonly rates: RateLimits
   private readonly features: readonly string[]
-  private readonly laneLimits: LaneLimits
+  private readonly queueLimits: QueueLimits
 
   constructor(app: TemplatedApp, options: GatewayOptions) {
     this.options = options
     const { contract, endpoint, limits } = options
-    this.laneLimits = { fullBytes: limits.backpressureBytes, waitingBytes: limits.waitingBytes }
+    this.queueLimits = { fullBytes: limits.backpressureBytes, waitingBytes: limits.waitingBytes }
     const wireOf = (codec: Codec): Wire => ({
       id: `${contract.app}${endpoint.path}#${codec.name}`,
       format: codec.name,
@@ -102,7 +109,7 @@ export class WebSocketGateway {
     const startMs = Date.now()
     const afterMs = (index: number) => Math.floor((index * drainMs) / clients.length)
     for (const [index, client] of clients.entries())
-      client.mention({ type: 'reconnect', data: { after_ms: afterMs(index) } })
+      client.replyIfRoom({ type: 'reconnect', data: { after_ms: afterMs(index) } })
     for (let index = 0; index < clients.length; ) {
       while (index < clients.length && afterMs(index) <= Date.now() - startMs)
         (clients[index++] as WebSocketClient).end('DRAINING')
@@ -151,57 +158,63 @@ export class WebSocketGateway {
         },
         dropped: (ws, frame) => {
           const client = ws.getUserData().user
-          if (client instanceof WebSocketClient) hub.dropped(client, new Uint8Array(frame))
+          if (client instanceof WebSocketClient) hub.dropped(client.subscriber, new Uint8Array(frame))
         },
         drain: (ws) => {
           const client = ws.getUserData().user
           if (!(client instanceof WebSocketClient)) return
-          hub.drained(client)
-          client.lane.proceed(client.peer)
+          hub.drained(client.subscriber)
+          client.queues.proceed()
         },
         close: (ws) => {
           const client = ws.getUserData().user
-          if (!(client instanceof WebSocketClient) || client.state === CLOSED) return
+          if (!(client instanceof WebSocketClient) || client.closed) return
           this.clients.delete(client)
           this.options.connections.closed(client)
           closeClient(client, services, false)
-          client.gone()
+          client.queues.close()
         },
       }),
     )
   }
 
-  private admit(codec: Codec, token: string | undefined, address: string | undefined): WebSocketClient | Refusal {
-    const { contract, verify, connections, failures, nodeId } = this.options
+  private admit(codec: Codec, token: string | undefined, address: string | undefined): Admission | Refusal {
+    const { verify, connections } = this.options
     try {
       const claims = verify(token)
       connections.admitUser(claims.sub)
       connections.admit(address)
-      return new WebSocketClient(
-        contract,
-        this.wires.get(codec) as Wire,
-        codec,
-        claims,
-        nodeId,
-        this.laneLimits,
-        failures,
-      )
+      return { claims, codec }
     } catch (error) {
       return { refused: error instanceof BrokerError ? error : new BrokerError('AUTH_FAILED'), codec }
     }
   }
 
   private open(ws: Socket): void {
-    const { meters, services, connections } = this.options
-    const { user: client, address } = ws.getUserData()
-    if (!(client instanceof WebSocketClient)) {
-      const { refused, codec } = client
+    const { contract, meters, services, connections, nodeId, failures } = this.options
+    const data = ws.getUserData()
+    const { user, address } = data
+    if ('refused' in user) {
+      const { refused, codec } = user
       meters.error(refused.code)
       ws.send(encode(codec, connectionError(refused)), codec.binary)
       ws.end(refused.row.close ?? 1008, refused.code)
       return
     }
-    client.peer = ws
+    const { claims, codec } = user
+    const wire = this.wires.get(codec) as Wire
+    const { queueLimits } = this
+    const client = new WebSocketClient({
+      contract,
+      wire,
+      codec,
+      claims,
+      socket: ws,
+      nodeId,
+      queueLimits,
+      failures,
+    })
+    data.user = client
     // uWS makes a socket's subscriber with its first topic: made now, it lies in memory beside its socket.
     ws.subscribe(FIRST_TOPIC)
     ws.unsubscribe(FIRST_TOPIC)
@@ -211,7 +224,7 @@ export class WebSocketGateway {
     client.reply({
       type: 'connection_established',
       data: {
-        user_id: client.userId,
+        user_id: claims.sub,
         session_id: client.connectionId,
         server_time: isoTime(),
         features: this.features,
@@ -240,7 +253,7 @@ export class WebSocketGateway {
       )
       return
     }
-    client.lane.run(client.peer, frame.byteLength, () => dispatchMessage(client, message, services, meters))
+    client.queues.run(frame.byteLength, () => dispatchMessage(client, message, services, meters))
   }
 
   private withinRate(client: WebSocketClient, rates: RateLimits): boolean {
@@ -270,7 +283,7 @@ export class WebSocketGateway {
     }
     this.options.meters.error('RATE_LIMITED')
     const { message } = ERRORS.RATE_LIMITED
-    client.mention({
+    client.replyIfRoom({
       type: 'error',
       data: {
         error_code: 'RATE_LIMITED',
