@@ -49,21 +49,25 @@ export function serveClientRequests(
     source.serve(findSubject, 'all', async (body) =>
       requestableClients.find(app, textOf(body)) ? Buffer.from(nodeId) : undefined,
     )
-    source.serve(subjectOf(nodeId), 'one', (body) => orFailure(() => requestHere(read(body, contract, commandTimeoutMs))))
+    source.serve(subjectOf(nodeId), 'one', (body) =>
+      orFailure(() => requestHere(read(body, contract, commandTimeoutMs))),
+    )
     source.serve(`ask.${app}`, 'one', (body) =>
       orFailure(() => {
         const request = read(body, contract, commandTimeoutMs)
-        return requestableClients.find(app, request.connectionId) ? requestHere(request) : requestElsewhere(body, request)
+        return requestableClients.find(app, request.connectionId)
+          ? requestHere(request)
+          : requestElsewhere(body, request)
       }),
     )
   }
 }
 
-/** @throws BrokerError INVALID_MESSAGE, or UNKNOWN_TYPE where the contract has no such question */
+/** @throws BrokerError INVALID_MESSAGE, or UNKNOWN_TYPE where the contract has no such client request */
 function read(body: Uint8Array, { app, clientRequests }: CompiledContract, timeoutMs: number): ClientRequest {
   const request = parsed(body)
   if (!isRecord(request))
-    throw new BrokerError('INVALID_MESSAGE', 'The question is no JSON object {connection_id, type, data?, timeout_ms?}')
+    throw new BrokerError('INVALID_MESSAGE', 'The request is no JSON object {connection_id, type, data?, timeout_ms?}')
   const { connection_id, type, data, timeout_ms = timeoutMs } = request
   if (typeof connection_id !== 'string')
     throw new BrokerError('INVALID_MESSAGE', '`connection_id` is missing or not a string')
@@ -71,7 +75,8 @@ function read(body: Uint8Array, { app, clientRequests }: CompiledContract, timeo
   if (typeof timeout_ms !== 'number' || !(timeout_ms >= 1 && timeout_ms <= TIMEOUT_MAX_MS))
     throw new BrokerError('INVALID_MESSAGE', `\`timeout_ms\` is not a number from 1 to ${TIMEOUT_MAX_MS}`)
   const check = clientRequests.get(type)
-  if (!check) throw new BrokerError('UNKNOWN_TYPE', `The contract of ${app} has no question "${type.slice(0, 100)}"`)
+  if (!check)
+    throw new BrokerError('UNKNOWN_TYPE', `The contract of ${app} has no client request "${type.slice(0, 100)}"`)
   const [fault] = check(data)
   if (fault !== undefined) throw new BrokerError('INVALID_MESSAGE', `The data of "${type}" is not valid: ${fault}`)
   return { connectionId: connection_id, type, data, timeoutMs: timeout_ms }

@@ -14,7 +14,10 @@ import { type Claims, userOf } from '../contracts/claims.ts'
  */
 
 /** A client that is known comes: events can reach it once it joins rooms. */
-export function openClient(client: Caller & Partial<RequestableClient>, { hub, requestableClients, connections }: Services): void {
+export function openClient(
+  client: Caller & Partial<RequestableClient>,
+  { hub, requestableClients, connections }: Services,
+): void {
   hub.open(client.subscriber)
   if (client.countedAs !== undefined) connections.userCame(client.countedAs)
   if (isRequestable(client)) requestableClients.add(client)
@@ -81,7 +84,10 @@ export function renewClient(client: Caller, claims: Claims, services: Services):
  * The client goes to another worker: no event reaches it here any more. Until that worker has it, it stays present and
  * keeps its locks; `closeClient` follows.
  */
-export function suspendClient(client: Caller & Partial<RequestableClient>, { hub, requestableClients }: Services): void {
+export function suspendClient(
+  client: Caller & Partial<RequestableClient>,
+  { hub, requestableClients }: Services,
+): void {
   if (isRequestable(client)) requestableClients.remove(client)
   hub.close(client.subscriber, true)
 }

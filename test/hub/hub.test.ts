@@ -121,6 +121,8 @@ class Client extends Subscriber {
   readonly got: string[] = []
   readonly told: string[] = []
   ended = false
+  /** Called when the log no longer has what it needs. */
+  missed = (since: string, oldest: string): void => void this.told.push(`${since} → ${oldest}`)
 
   constructor(bench: Bench, wire: Wire, user: string) {
     const peer = new ModelPeer(
@@ -139,7 +141,7 @@ class Client extends Subscriber {
       userId: user,
       peer,
       owner: {
-        missed: (since, oldest) => void this.told.push(`${since} → ${oldest}`),
+        missed: (since, oldest) => this.missed(since, oldest),
         stalled: () => {
           this.ended = true
         },
