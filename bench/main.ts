@@ -1,5 +1,5 @@
 import { Command } from 'commander'
-import { addCompare, addReport } from './report/commands.ts'
+import { addCompare, addReport } from './commands.ts'
 import { addCrowd } from './scenarios/crowd.ts'
 import { addFanout } from './scenarios/fanout.ts'
 import { addFilters } from './scenarios/filters.ts'

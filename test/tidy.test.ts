@@ -110,9 +110,11 @@ const FILES = readdirSync(SRC, { recursive: true })
   .sort()
 const text = (file: string): string => readFileSync(join(SRC, file), 'utf8')
 
+const IMPORT = /(?:^|\s)(?:from|import)\s*\(?\s*'([^']+)'/g
+
 /** Everything that a file imports, types included. */
 function importsOf(file: string): string[] {
-  return [...text(file).matchAll(/(?:^|\s)(?:from|import)\s*\(?\s*'([^']+)'/g)].map(([, specifier = '']) => specifier)
+  return [...text(file).matchAll(IMPORT)].map(([, specifier = '']) => specifier)
 }
 
 function partOf(file: string): string {
@@ -154,6 +156,55 @@ t.test('no two parts import each other, however far around', async (t) => {
   }
   for (const part of Object.keys(MAY_IMPORT)) t.notOk(reaches(part, part), part)
 })
+
+/** What each file of a folder imports within it, types included. */
+function importGraph(root: string): Map<string, Set<string>> {
+  const files = readdirSync(root, { recursive: true })
+    .map(String)
+    .filter((file) => file.endsWith('.ts'))
+  return new Map(
+    files.map((file) => {
+      const specifiers = readFileSync(join(root, file), 'utf8').matchAll(IMPORT)
+      const targets = [...specifiers].map(([, specifier = '']) =>
+        relative(root, resolve(root, dirname(file), specifier)),
+      )
+      return [file, new Set(targets.filter((target) => files.includes(target)))]
+    }),
+  )
+}
+
+/** The same, of folders. */
+function folderGraph(files: ReadonlyMap<string, ReadonlySet<string>>): Map<string, Set<string>> {
+  const folders = new Map<string, Set<string>>()
+  for (const [file, targets] of files) {
+    const from = dirname(file)
+    const others = [...targets].map((target) => dirname(target)).filter((to) => to !== from)
+    folders.set(from, new Set([...(folders.get(from) ?? []), ...others]))
+  }
+  return folders
+}
+
+/** At least one circle of each knot: `a → b → a`. */
+function circlesIn(graph: ReadonlyMap<string, ReadonlySet<string>>): string[] {
+  const circles: string[] = []
+  const done = new Set<string>()
+  const visit = (node: string, path: readonly string[]): void => {
+    if (path.includes(node)) circles.push([...path.slice(path.indexOf(node)), node].join(' → '))
+    else if (!done.has(node)) for (const next of graph.get(node) ?? []) visit(next, [...path, node])
+    done.add(node)
+  }
+  for (const node of graph.keys()) visit(node, [])
+  return circles
+}
+
+for (const tree of ['bench']) {
+  t.test(`no files and no folders of ${tree} import each other, however far around`, async (t) => {
+    const files = importGraph(resolve(SRC, '..', tree))
+    t.ok(files.size > 10, 'files are found')
+    t.same(circlesIn(files), [], 'files')
+    t.same(circlesIn(folderGraph(files)), [], 'folders')
+  })
+}
 
 t.test('packages stay in the parts that wrap them', async (t) => {
   for (const file of FILES) {

@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net'
-import { monotonicUs } from '../clock.ts'
-import type { Cohort } from './cohort.ts'
+import { monotonicUs } from '../machine/clock.ts'
+import type { ConnectionGroup, Member } from './connection-group.ts'
+import type { DialectConnection } from './dialects/dialect.ts'
 import { BINARY, CLOSE, clientFrame, FrameReader, PING, PONG, TEXT } from './frames.ts'
 import { Polling } from './polling.ts'
 
@@ -12,24 +13,29 @@ const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
 const HEAD_END = '\r\n\r\n'
 const NOTHING = Buffer.alloc(0)
 
+export interface ConnectionOptions {
+  readonly group: ConnectionGroup
+  /** Of all of its group, over all processes. */
+  readonly index: number
+  /** The series that it gets beside the common one; 0: none. */
+  readonly series: number
+  readonly token: string
+  /** Called when the server, or the network, cut it. */
+  readonly onLost: (connection: Connection) => void
+}
+
 /**
  * One client. It costs as little as Node allows: no streams, no buffers of its own. It opens again where it was left,
  * as often as it is told.
  */
-export class Connection {
-  /** Of all of its cohort, over all processes. */
+export class Connection implements Member, DialectConnection {
   readonly index: number
-  /** The series that it gets beside the common one; 0: none. */
   readonly series: number
   token: string
-  readonly cohort: Cohort
-  /** Place of its common series in the cohort's order; its own series' is the next. */
+  readonly group: ConnectionGroup
   readonly place: number
-  /** Dialects that read over the borders of frames: what is not whole yet. */
   rest = NOTHING
-  /** Socket.IO: private id, with which it recovers. */
   pid = ''
-  /** Sequence of the last event's position; 0: none. */
   sequence = 0
   /** Bytes that it may read before it pauses. */
   allowance = Number.POSITIVE_INFINITY
@@ -45,20 +51,21 @@ export class Connection {
   private leaving = false
   private arrivedUs = 0
   private refusal = ''
+  private readonly onLost: (connection: Connection) => void
   private whenReady: () => void = () => {}
   private whenClosed: () => void = () => {}
 
-  constructor(cohort: Cohort, index: number, series: number, token: string, place: number) {
-    this.cohort = cohort
+  constructor({ group, index, series, token, onLost }: ConnectionOptions) {
+    this.group = group
     this.index = index
     this.series = series
     this.token = token
-    this.place = place
+    this.onLost = onLost
+    this.place = group.addPlace(series)
   }
 
-  /** Where it goes on, if it got anything yet. */
   get position(): string | undefined {
-    return this.sequence === 0 ? undefined : `${this.cohort.epoch}-${this.sequence}`
+    return this.sequence === 0 ? undefined : `${this.group.epoch}-${this.sequence}`
   }
 
   /**
@@ -67,7 +74,7 @@ export class Connection {
    * @returns why it could not, or undefined
    */
   async open(localAddress: string): Promise<string | undefined> {
-    const { cohort } = this
+    const { group } = this
     this.refusal = ''
     this.leaving = false
     this.rest = NOTHING
@@ -81,15 +88,18 @@ export class Connection {
         this.polling?.destroy()
         this.polling = undefined
         if (!wasReady) resolve(this.refusal || 'the server cut the connection')
-        else if (!this.leaving) cohort.lost(this, this.refusal || 'the server cut the connection')
+        else if (!this.leaving) {
+          group.lost(this, this.refusal || 'the server cut the connection')
+          this.onLost(this)
+        }
       }
-      if (cohort.target.polling) this.poll(localAddress)
-      else this.upgrade(cohort.dialect.pathOf(this), localAddress)
+      if (group.target.polling) this.poll(localAddress)
+      else this.upgrade(group.dialect.pathOf(this), localAddress)
     })
   }
 
   private poll(localAddress: string): void {
-    const { target, dialect } = this.cohort
+    const { target, dialect } = this.group
     const polling = new Polling({
       port: target.port,
       path: dialect.pathOf(this),
@@ -115,10 +125,10 @@ export class Connection {
   }
 
   private upgrade(path: string, localAddress: string): void {
-    const { cohort } = this
+    const { group } = this
     let head: string | undefined = ''
     const frames = new FrameReader((opcode, bytes, start, end) => this.frame(opcode, bytes, start, end))
-    const buffer = bufferOf(cohort.readBytes)
+    const buffer = bufferOf(group.readBytes)
     const read = (length: number): boolean => {
       this.arrivedUs = monotonicUs()
       this.allowance -= length
@@ -135,13 +145,13 @@ export class Connection {
         const rest = Buffer.from(head.slice(end + HEAD_END.length), 'latin1')
         head = undefined
         if (this.polling !== undefined) this.writeText('2probe')
-        else cohort.dialect.opened(this)
+        else group.dialect.opened(this)
         frames.read(rest, 0, rest.length)
       }
       if (this.allowance <= 0) this.pause()
       return true
     }
-    const { port } = cohort.target
+    const { port } = group.target
     const socket = connect({ host: '127.0.0.1', port, localAddress, noDelay: true, onread: { buffer, callback: read } })
     this.socket = socket
     socket.on('connect', () =>
@@ -164,11 +174,10 @@ export class Connection {
   ready(): void {
     if (this.isReady) return
     this.isReady = true
-    this.cohort.ready++
+    this.group.ready++
     this.whenReady()
   }
 
-  /** The server said no: this connection ends. */
   refuse(reason: string): void {
     this.refusal ||= reason
     const { socket, polling } = this
@@ -179,14 +188,12 @@ export class Connection {
     } else socket?.destroy()
   }
 
-  /** The server said that there are events which it no longer has. */
   toldMissed(): void {
-    this.cohort.toldMissed++
+    this.group.toldMissed++
   }
 
-  /** An event's bytes. @returns false: they are none */
   event(bytes: Buffer, start: number, end: number): boolean {
-    return this.cohort.take(this, bytes, start, end, this.arrivedUs)
+    return this.group.take(this, bytes, start, end, this.arrivedUs)
   }
 
   sendText(text: string): void {
@@ -217,7 +224,7 @@ export class Connection {
     this.isReady = false
     // Socket.IO's rooms come back with the session.
     if (this.pid === '') this.visiting = undefined
-    this.cohort.ready--
+    this.group.ready--
     this.socket?.destroy()
     this.socket = undefined
     this.polling?.destroy()
@@ -230,7 +237,7 @@ export class Connection {
     this.pid = ''
     this.sequence = 0
     this.visiting = undefined
-    this.cohort.restart(this)
+    this.group.restart(this)
   }
 
   private writeText(text: string): void {
@@ -247,7 +254,7 @@ export class Connection {
 
   private frame(opcode: number, bytes: Buffer, start: number, end: number): void {
     if (this.polling !== undefined && opcode === TEXT) void this.goOver(this.polling)
-    else if (opcode === TEXT || opcode === BINARY) this.cohort.dialect.frame(this, bytes, start, end)
+    else if (opcode === TEXT || opcode === BINARY) this.group.dialect.frame(this, bytes, start, end)
     else if (opcode === PING) this.socket?.write(clientFrame(PONG, bytes.subarray(start, end)))
     else if (opcode === CLOSE)
       this.refuse(

@@ -1,13 +1,13 @@
-import { Child } from '../child.ts'
-import type { Core } from '../cores.ts'
-import { built } from '../root.ts'
-import { filesMax } from '../usage.ts'
-import type { CohortOptions, Counts, Tally } from './cohort.ts'
+import { Child } from '../process/child.ts'
+import type { Core } from '../machine/cores.ts'
+import { built } from '../process/built.ts'
+import { filesMax } from '../machine/usage.ts'
+import type { GroupOptions, Counts, Tally } from './connection-group.ts'
 import { Latencies } from './latency.ts'
 import type { LoadClient, Pace, State } from './process.ts'
 
 export interface CrowdOptions {
-  readonly cohorts: readonly CohortOptions[]
+  readonly groups: readonly GroupOptions[]
   readonly core: Core | undefined
   readonly jwtSecret: string
   readonly atOnce: number
@@ -19,7 +19,7 @@ export interface CrowdOptions {
 const OTHER_FILES = 100
 const CONNECTIONS_MAX = 15_000
 
-/** The load: cohorts of connections, spread over as many processes and source addresses as they need. */
+/** The load: groups of connections, spread over as many processes and source addresses as they need. */
 export class Crowd {
   readonly children: readonly Child<LoadClient>[]
   readonly size: number
@@ -27,7 +27,7 @@ export class Crowd {
 
   constructor(options: CrowdOptions) {
     this.options = options
-    this.size = options.cohorts.reduce((sum, { connections }) => sum + connections, 0)
+    this.size = options.groups.reduce((sum, { connections }) => sum + connections, 0)
     const processes = Math.max(1, Math.ceil(this.size / Math.min(CONNECTIONS_MAX, filesMax() - OTHER_FILES)))
     this.children = Array.from(
       { length: processes },
@@ -43,14 +43,14 @@ export class Crowd {
 
   /** @returns how many were ready in time, and why the first was not */
   async connect(): Promise<{ ready: number; reason: string }> {
-    const { cohorts, jwtSecret, atOnce, timeoutMs, comeBack } = this.options
+    const { groups, jwtSecret, atOnce, timeoutMs, comeBack } = this.options
     const processes = this.children.length
     const shares = await Promise.all(
       this.children.map((child, i) =>
         child.call('connect', {
-          parts: cohorts.map((cohort) => {
-            const from = Math.floor((cohort.connections * i) / processes)
-            return { cohort, from, count: Math.floor((cohort.connections * (i + 1)) / processes) - from }
+          parts: groups.map((group) => {
+            const from = Math.floor((group.connections * i) / processes)
+            return { group, from, count: Math.floor((group.connections * (i + 1)) / processes) - from }
           }),
           network: `127.${1 + i}`,
           jwtSecret,
@@ -80,15 +80,15 @@ export class Crowd {
     }
   }
 
-  /** Waits until all of these cohorts had every event, at most so long. @returns events that are still to come */
-  async arrival(counts: Counts, timeoutMs: number, cohorts?: readonly string[]): Promise<number> {
-    const left = await this.all((child) => child.call('arrival', counts, timeoutMs, cohorts))
+  /** Waits until all of these groups had every event, at most so long. @returns events that are still to come */
+  async arrival(counts: Counts, timeoutMs: number, groups?: readonly string[]): Promise<number> {
+    const left = await this.all((child) => child.call('arrival', counts, timeoutMs, groups))
     return left.reduce((sum, n) => sum + n, 0)
   }
 
-  async pace(cohort: string, pace: Pace | undefined): Promise<void> {
+  async pace(group: string, pace: Pace | undefined): Promise<void> {
     // IPC is JSON, in which undefined at the end of a list is null.
-    await this.all((child) => child.call('pace', cohort, pace))
+    await this.all((child) => child.call('pace', group, pace))
   }
 
   async churn(connections: number, newcomers: number): Promise<number> {
@@ -102,10 +102,10 @@ export class Crowd {
     await this.all((child) => child.call('stir', Math.ceil(connections / this.children.length)))
   }
 
-  /** By cohort. */
-  async tally(counts: Counts): Promise<Map<string, CohortTally>> {
+  /** By group. */
+  async tally(counts: Counts): Promise<Map<string, GroupTally>> {
     const parts = await this.all((child) => child.call('tally', counts))
-    return new Map(this.options.cohorts.map(({ name }) => [name, merged(parts.flatMap((part) => part[name] ?? []))]))
+    return new Map(this.options.groups.map(({ name }) => [name, merged(parts.flatMap((part) => part[name] ?? []))]))
   }
 
   async stop(): Promise<void> {
@@ -117,10 +117,10 @@ export class Crowd {
   }
 }
 
-export type CohortTally = Omit<Tally, 'latencies'> & { readonly latencies: Latencies }
+export type GroupTally = Omit<Tally, 'latencies'> & { readonly latencies: Latencies }
 
-export function merged(parts: readonly (Tally | CohortTally)[]): CohortTally {
-  const sum = (value: (part: Tally | CohortTally) => number) => parts.reduce((total, part) => total + value(part), 0)
+export function merged(parts: readonly (Tally | GroupTally)[]): GroupTally {
+  const sum = (value: (part: Tally | GroupTally) => number) => parts.reduce((total, part) => total + value(part), 0)
   const latencies = new Latencies()
   for (const part of parts)
     latencies.add(typeof part.latencies === 'string' ? Latencies.decode(part.latencies) : part.latencies)

@@ -1,15 +1,15 @@
 import { createSigner } from 'fast-jwt'
-import { answerCalls } from '../calls.ts'
-import { monotonicUs } from '../clock.ts'
-import { Cohort, type CohortOptions, type Counts, type Tally } from './cohort.ts'
+import { answerCalls } from '../process/calls.ts'
+import { monotonicUs } from '../machine/clock.ts'
 import { Connection } from './connection.ts'
+import { ConnectionGroup, type Counts, type GroupOptions, type Tally } from './connection-group.ts'
 import { Throttle } from './throttle.ts'
 
 /** A process: thousands of connections, each of which must get every event once, in order. */
 
 export interface ConnectOptions {
-  /** The cohorts, and which of their connections this process has. */
-  readonly parts: readonly { readonly cohort: CohortOptions; readonly from: number; readonly count: number }[]
+  /** The groups, and which of their connections this process has. */
+  readonly parts: readonly { readonly group: GroupOptions; readonly from: number; readonly count: number }[]
   /** Its source addresses begin with this: two of four numbers. */
   readonly network: string
   /** Each connection has a token of its own, by a user of its own. */
@@ -41,19 +41,19 @@ export interface LoadClient {
   record(on: boolean): void
   state(): State
   /**
-   * Waits until every connection of the cohorts had every event, at most so long.
+   * Waits until every connection of the groups had every event, at most so long.
    * @returns events that are still to come
    */
-  arrival(counts: Counts, timeoutMs: number, cohorts?: readonly string[]): Promise<number>
-  /** Slows a cohort down, or lets it read as fast as it can. */
-  pace(cohort: string, pace: Pace | undefined): void
+  arrival(counts: Counts, timeoutMs: number, groups?: readonly string[]): Promise<number>
+  /** Slows a group down, or lets it read as fast as it can. */
+  pace(group: string, pace: Pace | undefined): void
   /**
    * So many connections leave, spread over all, come back, and one of `newcomers` comes back as somebody new (0: none).
    * @returns how many did
    */
-  churn(connections: number, newcomers: number): Promise<number>
+  churn(count: number, newcomers: number): Promise<number>
   /** So many connections, spread over all, join a room of another series or leave it, and send commands. */
-  stir(connections: number): void
+  stir(count: number): void
   /** @param counts how many events there were altogether */
   tally(counts: Counts): Record<string, Tally>
 }
@@ -61,7 +61,7 @@ export interface LoadClient {
 const AGAIN_MS = 50
 const LOOK_MS = 25
 const TOKEN_S = 86_400
-/** Those who leave or talk one after the other are of all cohorts: a prime. */
+/** Those who leave or talk one after the other are of all groups: a prime. */
 const STRIDE = 7_919
 /**
  * Source addresses, as a crowd has them. Linux looks for an address's free port one after the other, at every second
@@ -73,7 +73,9 @@ const ADDRESSES = 200
 const TURNS = 8
 
 const throttle = new Throttle()
-const cohorts = new Map<string, Cohort>()
+const groups = new Map<string, ConnectionGroup>()
+/** Of all groups, one group after the other. */
+const connections: Connection[] = []
 let waiting: Connection[] = []
 let opening = 0
 let lastReadyUs = 0
@@ -90,44 +92,40 @@ answerCalls<LoadClient>({
     const sign = createSigner({ key: options.jwtSecret, algorithm: 'HS256' })
     const exp = Math.floor(Date.now() / 1000) + TOKEN_S
     tokenOf = (sub) => sign({ sub, exp, project_access: ['*'] })
-    let wanted = 0
-    for (const { cohort: cohortOptions, from, count } of options.parts) {
-      const cohort = new Cohort(cohortOptions, count)
-      cohorts.set(cohort.name, cohort)
-      cohort.onLost = (connection) => {
-        if (!options.comeBack) return
-        waiting.push(connection)
-        openWaiting()
-      }
+    const onLost = (connection: Connection) => {
+      if (!options.comeBack) return
+      waiting.push(connection)
+      openWaiting()
+    }
+    for (const { group: groupOptions, from, count } of options.parts) {
+      const group = new ConnectionGroup(groupOptions, count)
+      groups.set(group.name, group)
       for (let index = from; index < from + count; index++) {
-        const token = tokenOf(`${cohort.name}-${index}`)
-        const series = cohortOptions.series === 0 ? 0 : 1 + (index % cohortOptions.series)
-        const connection = new Connection(cohort, index, series, token, cohort.nextPlace)
-        cohort.connections.push(connection)
-        waiting.push(connection)
+        const token = tokenOf(`${group.name}-${index}`)
+        const series = groupOptions.series === 0 ? 0 : 1 + (index % groupOptions.series)
+        connections.push(new Connection({ group, index, series, token, onLost }))
       }
-      wanted += count
     }
     // Taken from the end: the first come first.
-    waiting.reverse()
+    waiting = connections.toReversed()
     openWaiting()
     const giveUpUs = monotonicUs() + options.timeoutMs * 1000
-    while (readyNow() < wanted && monotonicUs() < giveUpUs) await soon(LOOK_MS)
-    if (readyNow() < wanted && !options.comeBack) waiting = []
+    while (readyNow() < connections.length && monotonicUs() < giveUpUs) await soon(LOOK_MS)
+    if (readyNow() < connections.length && !options.comeBack) waiting = []
     return { ready: readyNow(), reason: failure }
   },
   record(on) {
-    for (const cohort of cohorts.values()) cohort.record(on)
+    for (const group of groups.values()) group.record(on)
   },
   state: () => ({
     ready: readyNow(),
     arrived: sum(({ arrived }) => arrived),
     lastReadyUs,
-    lastArrivedUs: Math.max(0, ...[...cohorts.values()].map((cohort) => cohort.lastArrivedUs)),
+    lastArrivedUs: Math.max(0, ...[...groups.values()].map((group) => group.lastArrivedUs)),
   }),
   async arrival(counts, timeoutMs, names) {
-    const looked = [...cohorts.values()].filter(({ name }) => names?.includes(name) ?? true)
-    const outstanding = () => looked.reduce((total, cohort) => total + cohort.outstanding(counts), 0)
+    const looked = [...groups.values()].filter(({ name }) => names?.includes(name) ?? true)
+    const outstanding = () => looked.reduce((total, group) => total + group.outstanding(counts), 0)
     const giveUpUs = monotonicUs() + timeoutMs * 1000
     for (;;) {
       const left = outstanding()
@@ -136,41 +134,39 @@ answerCalls<LoadClient>({
     }
   },
   pace(name, pace) {
-    for (const connection of cohorts.get(name)?.connections ?? []) {
+    for (const connection of connections.filter(({ group }) => group.name === name)) {
       if (pace === 'stalled') connection.pause()
       else if (typeof pace !== 'number') throttle.remove(connection)
       else throttle.add(connection, pace)
     }
   },
-  async churn(connections, newcomers) {
-    const all = everybody()
+  async churn(count, newcomers) {
     let left = 0
-    for (let i = 0; i < connections && all.length > 0; i++) {
-      const connection = all[(churned++ * STRIDE) % all.length] as Connection
+    for (let i = 0; i < count && connections.length > 0; i++) {
+      const connection = connections[(churned++ * STRIDE) % connections.length] as Connection
       if (!connection.isReady) continue
       connection.leave()
       if (newcomers > 0 && churned % newcomers === 0)
-        connection.forget(tokenOf(`${connection.cohort.name}-newcomer-${++newcomersSoFar}`))
+        connection.forget(tokenOf(`${connection.group.name}-newcomer-${++newcomersSoFar}`))
       waiting.push(connection)
       left++
     }
     openWaiting()
     return left
   },
-  stir(connections) {
-    const all = everybody()
-    for (let i = 0; i < connections && all.length > 0; i++) {
-      const connection = all[(stirred++ * STRIDE) % all.length] as Connection
-      const { series, visiting, cohort } = connection
+  stir(count) {
+    for (let i = 0; i < count && connections.length > 0; i++) {
+      const connection = connections[(stirred++ * STRIDE) % connections.length] as Connection
+      const { series, visiting, group } = connection
       if (!connection.isReady || series === 0) continue
-      const room = visiting ?? `room:${1 + ((series + stirred) % cohort.seriesCount)}`
+      const room = visiting ?? `room:${1 + ((series + stirred) % group.seriesCount)}`
       if (room === `room:${series}`) continue
-      cohort.dialect.visit?.(connection, room, visiting === undefined)
-      cohort.dialect.talk?.(connection, room)
+      group.dialect.visit?.(connection, room, visiting === undefined)
+      group.dialect.talk?.(connection, room)
       connection.visiting = visiting === undefined ? room : undefined
     }
   },
-  tally: (counts) => Object.fromEntries([...cohorts].map(([name, cohort]) => [name, cohort.tally(counts)])),
+  tally: (counts) => Object.fromEntries([...groups].map(([name, group]) => [name, group.tally(counts)])),
 })
 
 /** Opens what is waiting, so many at the same time. One that cannot be opened is tried again. */
@@ -193,17 +189,13 @@ function openWaiting(): void {
   }
 }
 
-function everybody(): Connection[] {
-  return [...cohorts.values()].flatMap((cohort) => cohort.connections)
-}
-
 function readyNow(): number {
   return sum(({ ready }) => ready)
 }
 
-function sum(value: (cohort: Cohort) => number): number {
+function sum(value: (group: ConnectionGroup) => number): number {
   let total = 0
-  for (const cohort of cohorts.values()) total += value(cohort)
+  for (const group of groups.values()) total += value(group)
   return total
 }
 

@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Child } from '../child.ts'
-import { temporaryFolder } from '../folder.ts'
-import { subjectOf } from '../workload.ts'
+import { Child } from '../process/child.ts'
+import { temporaryFolder } from '../process/folder.ts'
+import { subjectOf } from '../events/workload.ts'
 import { freePort, type Peer } from './peer.ts'
 import type { Probe } from './programs/probe.ts'
 

@@ -1,5 +1,5 @@
-import { built } from '../root.ts'
-import { subjectOf } from '../workload.ts'
+import { built } from '../process/built.ts'
+import { subjectOf } from '../events/workload.ts'
 import { freePort, LIMITS, type Peer, portsOf, startNode } from './peer.ts'
 import { targetOf } from './target.ts'
 

@@ -1,4 +1,4 @@
-import { BROKER, built } from '../root.ts'
+import { BROKER, built } from '../process/built.ts'
 import { LIMITS, type Peer, portsOf, startNode } from './peer.ts'
 import { targetOf } from './target.ts'
 

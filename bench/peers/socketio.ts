@@ -1,5 +1,5 @@
-import { built } from '../root.ts'
-import { subjectOf, WORKLOADS } from '../workload.ts'
+import { built } from '../process/built.ts'
+import { subjectOf, WORKLOADS } from '../events/workload.ts'
 import { freePort, LIMITS, type Peer, type PeerName, portsOf, startNode } from './peer.ts'
 import { targetOf } from './target.ts'
 

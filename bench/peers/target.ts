@@ -1,5 +1,5 @@
-import type { Target } from '../load/target.ts'
-import type { Workload } from '../workload.ts'
+import type { Target } from '../load/dialects/target.ts'
+import type { Workload } from '../events/workload.ts'
 
 const SOCKETIO_PATH = '/socket.io/?EIO=4&transport=websocket'
 

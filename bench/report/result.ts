@@ -1,7 +1,6 @@
 import type { Side } from '../peers/peer.ts'
 import type { FigureName } from './figures.ts'
-import type { Machine } from '../machine.ts'
-import type { Threshold } from './thresholds.ts'
+import type { Machine } from '../machine/machine.ts'
 
 export type Figures = Readonly<Partial<Record<FigureName, number>>>
 
@@ -44,6 +43,15 @@ export interface Run {
   readonly latencies?: string
   readonly timeline?: Timeline
   readonly vitals?: readonly Vitals[]
+}
+
+/** What Roomcast must not exceed. */
+export interface Threshold {
+  readonly about: string
+  /** Median of the rounds; NaN where it could not be measured, which does not meet it. */
+  readonly value: number
+  readonly max: number
+  readonly met: boolean
 }
 
 /** A file in `bench/results/`. */

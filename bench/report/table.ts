@@ -1,4 +1,4 @@
-import type { Machine } from '../machine.ts'
+import type { Machine } from '../machine/machine.ts'
 import type { Side } from '../peers/peer.ts'
 import { PEERS } from '../peers/peers.ts'
 import { BEFORE_TITLE } from '../peers/roomcast.ts'

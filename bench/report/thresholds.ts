@@ -1,16 +1,7 @@
 import type { Side } from '../peers/peer.ts'
 import { median } from './summary.ts'
 import type { FigureName } from './figures.ts'
-import type { Run } from './result.ts'
-
-/** What Roomcast must not exceed. */
-export interface Threshold {
-  readonly about: string
-  /** Median of the rounds; NaN where it could not be measured, which does not meet it. */
-  readonly value: number
-  readonly max: number
-  readonly met: boolean
-}
+import type { Run, Threshold } from './result.ts'
 
 /** The value as text. Written to a file, what could not be measured is null. */
 export function valueText({ value }: Threshold): string {

@@ -1,10 +1,10 @@
-import type { CohortOptions } from '../load/cohort.ts'
-import { type CohortTally, merged } from '../load/crowd.ts'
-import type { Target } from '../load/target.ts'
+import type { GroupOptions } from '../load/connection-group.ts'
+import { type GroupTally, merged } from '../load/crowd.ts'
+import type { Target } from '../load/dialects/target.ts'
 import type { Env, Peer } from '../peers/peer.ts'
-import { progress } from '../progress.ts'
+import { progress } from './progress.ts'
 import type { Run } from '../report/result.ts'
-import type { Workload } from '../workload.ts'
+import type { Workload } from '../events/workload.ts'
 import { Deliveries, figuresOf, warmUp } from './deliveries.ts'
 import { Recorder } from './recorder.ts'
 import type { Session } from './session.ts'
@@ -13,7 +13,7 @@ import { type Load, NotMeasured, type Place, Stage } from './stage.ts'
 /** A steady load: what most scenarios put a server through. */
 export interface Delivering {
   readonly workload: Workload
-  readonly cohorts: (target: Target) => readonly CohortOptions[]
+  readonly groups: (target: Target) => readonly GroupOptions[]
   /** Published at the same time. */
   readonly loads: readonly Load[]
   readonly warmupSeconds: number
@@ -39,20 +39,20 @@ const TURN_S = 2.5
 const RUN_IN_S = 2
 
 /** Everybody in one room for all. */
-export function oneRoom(connections: number): Delivering['cohorts'] {
+export function oneRoom(connections: number): Delivering['groups'] {
   return (target) => [{ name: 'all', target, connections, common: true, series: 0 }]
 }
 
 /** Everybody in one of so many. */
-export function manyRooms(connections: number, rooms: number): Delivering['cohorts'] {
+export function manyRooms(connections: number, rooms: number): Delivering['groups'] {
   return (target) => [{ name: 'all', target, connections, common: false, series: rooms }]
 }
 
 /** What a server had to say to its load. */
 export interface Delivered {
   readonly run: Run
-  /** By cohort. */
-  readonly tallies: ReadonlyMap<string, CohortTally>
+  /** By group. */
+  readonly tallies: ReadonlyMap<string, GroupTally>
 }
 
 /** Which case and which round it is. */
@@ -63,7 +63,7 @@ export interface At {
 
 /**
  * Starts a server, connects everybody, publishes, measures; and ends all of it.
- * @returns the run of all cohorts together, and what each of them had
+ * @returns the run of all groups together, and what each of them had
  * @throws NotMeasured where not everybody could be connected, or stayed so
  */
 export async function deliver(peer: Peer, load: Delivering, place: Place, at: At, label: string): Promise<Delivered> {
@@ -174,7 +174,7 @@ export async function deliverRound(session: Session, load: Delivering, at: At, l
 /** Starts a server, connects everybody, and ends all of it: what a connection costs. */
 export async function connectOnly(
   peer: Peer,
-  load: Pick<Delivering, 'workload' | 'cohorts'>,
+  load: Pick<Delivering, 'workload' | 'groups'>,
   place: Place,
   at: At,
   label: string,

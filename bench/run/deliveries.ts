@@ -1,10 +1,10 @@
-import type { CohortTally } from '../load/crowd.ts'
+import type { GroupTally } from '../load/crowd.ts'
 import type { Figures } from '../report/result.ts'
-import { cpuSince, cpuSum, totalOf } from '../usage.ts'
+import { cpuSince, cpuSum, totalOf } from '../machine/usage.ts'
 import type { Load, Stage, Usage } from './stage.ts'
 
-/** What a cohort got. */
-export function figuresOf({ latencies, deliveries, missing, twice, disordered, cut, bytes }: CohortTally): Figures {
+/** What a group got. */
+export function figuresOf({ latencies, deliveries, missing, twice, disordered, cut, bytes }: GroupTally): Figures {
   return {
     p50Ms: latencies.ms(50),
     p90Ms: latencies.ms(90),
@@ -47,15 +47,15 @@ export class Deliveries {
 
   /**
    * Publishes all loads at the same time and measures until everything has arrived.
-   * @param cohorts who must have everything; default: all
+   * @param groups who must have everything; default: all
    */
-  async turn(loads: readonly Load[], cohorts?: readonly string[]): Promise<void> {
+  async turn(loads: readonly Load[], groups?: readonly string[]): Promise<void> {
     const { crowd } = this.stage
     await crowd.record(true)
     const { arrived: arrivedBefore } = await crowd.state()
     const start = this.stage.usage()
     const published = await Promise.all(loads.map((load) => this.stage.publish(load)))
-    await this.stage.arrival(undefined, cohorts)
+    await this.stage.arrival(undefined, groups)
     const end = this.stage.usage()
     const { arrived } = await crowd.state()
     this.used = {

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { PeerName } from '../peers/peer.ts'
 import { PEER_NAMES } from '../peers/peers.ts'
 import type { Result } from '../report/result.ts'
-import type { ProtocolName } from '../workload.ts'
+import type { ProtocolName } from '../events/workload.ts'
 
 /** Options that scenarios have in common. */
 

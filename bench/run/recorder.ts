@@ -1,6 +1,6 @@
-import { monotonicUs } from '../clock.ts'
+import { monotonicUs } from '../machine/clock.ts'
 import type { Timeline } from '../report/result.ts'
-import { cpuOfTree, residentBytesOfTree, totalOf } from '../usage.ts'
+import { cpuOfTree, residentBytesOfTree, totalOf } from '../machine/usage.ts'
 import type { Stage } from './stage.ts'
 
 interface Sample {

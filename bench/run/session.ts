@@ -1,13 +1,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { pinning } from '../cores.ts'
-import { machine } from '../machine.ts'
+import { pinning } from '../machine/cores.ts'
+import { machine } from '../machine/machine.ts'
 import type { Peer, PeerName } from '../peers/peer.ts'
 import { PEER_NAMES, PEERS } from '../peers/peers.ts'
-import { endProgress } from '../progress.ts'
-import type { Result, Run } from '../report/result.ts'
+import { endProgress } from './progress.ts'
+import type { Result, Run, Threshold } from '../report/result.ts'
 import { report } from '../report/table.ts'
-import type { Threshold } from '../report/thresholds.ts'
 import { NotMeasured, type Place } from './stage.ts'
 
 /** Where results go, below the folder that the bench is called in. */

@@ -1,14 +1,14 @@
-import { Child, childPids } from '../child.ts'
-import { monotonicUs } from '../clock.ts'
-import type { Pinning } from '../cores.ts'
-import type { CohortOptions } from '../load/cohort.ts'
+import { Child, childPids } from '../process/child.ts'
+import { monotonicUs } from '../machine/clock.ts'
+import type { Pinning } from '../machine/cores.ts'
+import type { GroupOptions } from '../load/connection-group.ts'
 import { Crowd } from '../load/crowd.ts'
-import type { Target } from '../load/target.ts'
-import { type Nats, startNats } from '../nats-server.ts'
+import type { Target } from '../load/dialects/target.ts'
+import { type Nats, startNats } from './nats-server.ts'
 import type { Env, Peer, Server, ServerOptions } from '../peers/peer.ts'
-import type { Published, Publisher } from '../publisher.ts'
+import type { Published, Publisher } from '../events/publisher.ts'
 import type { Figures } from '../report/result.ts'
-import { built } from '../root.ts'
+import { built } from '../process/built.ts'
 import {
   type Cpu,
   commandOf,
@@ -19,8 +19,8 @@ import {
   residentBytesOfTree,
   totalOf,
   treeOf,
-} from '../usage.ts'
-import { subjectOf, type Workload } from '../workload.ts'
+} from '../machine/usage.ts'
+import { subjectOf, type Workload } from '../events/workload.ts'
 
 /** What all servers of a bench are measured with. */
 export interface Place {
@@ -33,7 +33,7 @@ export interface Place {
 export interface StageOptions {
   readonly peer: Peer
   readonly workload: Workload
-  readonly cohorts: (target: Target) => readonly CohortOptions[]
+  readonly groups: (target: Target) => readonly GroupOptions[]
   readonly rawByMessage?: boolean
   /** Connections that are cut come back. */
   readonly comeBack?: boolean
@@ -84,7 +84,7 @@ const WORKERS_SETTLE_MS = 400
 export class Stage {
   server: Server
   readonly crowd: Crowd
-  readonly cohorts: readonly CohortOptions[]
+  readonly groups: readonly GroupOptions[]
   /** Deliveries that were due before the schedules that run now. */
   private dueBefore = 0
   private readonly running = new Set<{ readonly startUs: number; readonly load: Load; readonly audience: number }>()
@@ -109,9 +109,9 @@ export class Stage {
     this.place = place
     this.nats = nats
     this.server = server
-    this.cohorts = options.cohorts(server.target).filter(({ connections }) => connections > 0)
+    this.groups = options.groups(server.target).filter(({ connections }) => connections > 0)
     this.crowd = new Crowd({
-      cohorts: this.cohorts,
+      groups: this.groups,
       core: place.cores?.rest,
       jwtSecret: JWT_SECRET,
       atOnce: options.atOnce ?? AT_ONCE,
@@ -121,7 +121,7 @@ export class Stage {
     this.publisher = new Child<Publisher>({
       name: 'publisher',
       command: process.execPath,
-      args: [built('publisher')],
+      args: [built('events/publisher')],
       core: place.cores?.rest,
     })
   }
@@ -189,12 +189,12 @@ export class Stage {
     process.kill(this.pid, on ? 'SIGSTOP' : 'SIGCONT')
   }
 
-  /** Waits until all, or these cohorts, had every event, at most so long. @returns events that are still to come */
+  /** Waits until all, or these groups, had every event, at most so long. @returns events that are still to come */
   async arrival(
     timeoutMs = this.options.arrivalTimeoutMs ?? ARRIVAL_TIMEOUT_MS,
-    cohorts?: readonly string[],
+    groups?: readonly string[],
   ): Promise<number> {
-    return this.crowd.arrival(await this.publisher.call('counts'), timeoutMs, cohorts)
+    return this.crowd.arrival(await this.publisher.call('counts'), timeoutMs, groups)
   }
 
   async tally() {
@@ -274,15 +274,15 @@ export class Stage {
   }
 
   private audienceOf({ series = 0 }: Pick<Load, 'series'>): number {
-    return this.cohorts.reduce(
-      (sum, cohort) =>
+    return this.groups.reduce(
+      (sum, group) =>
         sum +
         (series === 0
-          ? cohort.common
-            ? cohort.connections
+          ? group.common
+            ? group.connections
             : 0
-          : cohort.series > 0
-            ? cohort.connections / cohort.series
+          : group.series > 0
+            ? group.connections / group.series
             : 0),
       0,
     )

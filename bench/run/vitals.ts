@@ -1,6 +1,6 @@
-import { monotonicUs } from '../clock.ts'
+import { monotonicUs } from '../machine/clock.ts'
 import type { Vitals } from '../report/result.ts'
-import { filesOf } from '../usage.ts'
+import { filesOf } from '../machine/usage.ts'
 import type { Stage } from './stage.ts'
 
 /** Looks at a server's vitals now and then. */

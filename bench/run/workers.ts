@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import type { Env } from '../peers/peer.ts'
-import { BROKER } from '../root.ts'
+import { BROKER } from '../process/built.ts'
 
 /** Environment of a broker with so many workers. */
 export function workersEnv(workers: number): Env {

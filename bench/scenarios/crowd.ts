@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
-import type { CohortOptions } from '../load/cohort.ts'
-import type { Target } from '../load/target.ts'
-import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import type { GroupOptions } from '../load/connection-group.ts'
+import type { Target } from '../load/dialects/target.ts'
+import { PAYLOAD_BYTES_MIN } from '../events/payload.ts'
 import { roomcast } from '../peers/roomcast.ts'
 import { targetOf } from '../peers/target.ts'
 import type { Result } from '../report/result.ts'
@@ -11,7 +11,7 @@ import { figuresOf } from '../run/deliveries.ts'
 import { check, checked, number, seed, settingsOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { requireWorkers, workersEnv } from '../run/workers.ts'
-import { ROOM_WORKLOADS, type Workload } from '../workload.ts'
+import { ROOM_WORKLOADS, type Workload } from '../events/workload.ts'
 
 interface CrowdFlags {
   readonly workers: number
@@ -65,7 +65,7 @@ async function crowd(flags: CrowdFlags): Promise<Result> {
   const half = Math.floor(connections / 2)
   const load = {
     workload: RAW,
-    cohorts: ({ port }: Target): CohortOptions[] => [
+    groups: ({ port }: Target): GroupOptions[] => [
       { name: 'raw', target: targetOf(RAW, port), connections: half, common: true, series: rooms },
       {
         name: 'socketio',

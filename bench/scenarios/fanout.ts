@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
-import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import { PAYLOAD_BYTES_MIN } from '../events/payload.ts'
 import type { PeerName, Side } from '../peers/peer.ts'
-import type { Result, Run } from '../report/result.ts'
-import { against, difference, faultless, medianOf, ratio, type Threshold, threshold } from '../report/thresholds.ts'
+import type { Result, Run, Threshold } from '../report/result.ts'
+import { against, difference, faultless, medianOf, ratio, threshold } from '../report/thresholds.ts'
 import { connectOnly, deliverRound, oneRoom } from '../run/deliver.ts'
 import {
   check,
@@ -19,7 +19,7 @@ import {
   warmup,
 } from '../run/options.ts'
 import { Session } from '../run/session.ts'
-import { type ProtocolName, WORKLOADS } from '../workload.ts'
+import { type ProtocolName, WORKLOADS } from '../events/workload.ts'
 
 export interface FanoutFlags extends CommonFlags {
   readonly subscribers: readonly number[]
@@ -116,7 +116,7 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
     for (let round = 1; round <= flags.rounds; round++) {
       const load = {
         workload: WORKLOADS[flags.protocol],
-        cohorts: oneRoom(subscribers),
+        groups: oneRoom(subscribers),
         loads: [{ perSecond: rate, seconds: flags.seconds, dataBytes: payload }],
         warmupSeconds: flags.warmup,
         rawByMessage: flags.rawByMessage === true,
@@ -128,7 +128,7 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
         `${name === '' ? '' : `${name}, `}round ${round} of ${flags.rounds}`,
       )
       if (flags.protocol === 'raw') continue
-      const alone = { workload: WORKLOADS.socketio, cohorts: oneRoom(subscribers) }
+      const alone = { workload: WORKLOADS.socketio, groups: oneRoom(subscribers) }
       const of = `${name === '' ? '' : `${name}, `}connecting alone`
       const sides = session.peers.filter((each) => HANDSHAKE_SIDES.includes(each.name))
       for (let time = (round - 1) * flags.connects + 1; time <= round * flags.connects; time++) {

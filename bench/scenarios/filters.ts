@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
-import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import { PAYLOAD_BYTES_MIN } from '../events/payload.ts'
 import { roomcast } from '../peers/roomcast.ts'
 import type { Result } from '../report/result.ts'
 import { faultless } from '../report/thresholds.ts'
 import { deliver, manyRooms } from '../run/deliver.ts'
 import { check, checked, number, numbers, profile, seed, settingsOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
-import { type Workload, WORKLOADS } from '../workload.ts'
+import { type Workload, WORKLOADS } from '../events/workload.ts'
 
 interface FiltersFlags {
   readonly subscribers: number
@@ -56,7 +56,7 @@ async function filters(flags: FiltersFlags): Promise<Result> {
     const label = `${distinct.toLocaleString('en')} distinct`
     const load = {
       workload: WORKLOAD,
-      cohorts: manyRooms(flags.subscribers, distinct),
+      groups: manyRooms(flags.subscribers, distinct),
       loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: flags.payload, series: distinct }],
       warmupSeconds: flags.warmup,
     }

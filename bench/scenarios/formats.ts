@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import type { CohortOptions } from '../load/cohort.ts'
-import type { Target } from '../load/target.ts'
+import type { GroupOptions } from '../load/connection-group.ts'
+import type { Target } from '../load/dialects/target.ts'
 import { roomcast } from '../peers/roomcast.ts'
 import { targetOf } from '../peers/target.ts'
 import type { Result } from '../report/result.ts'
@@ -8,7 +8,7 @@ import { faultless } from '../report/thresholds.ts'
 import { deliver } from '../run/deliver.ts'
 import { check, checked, number, profile, seed, settingsOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
-import type { Workload } from '../workload.ts'
+import type { Workload } from '../events/workload.ts'
 
 interface FormatsFlags {
   readonly subscribers: number
@@ -68,9 +68,9 @@ async function formats(flags: FormatsFlags): Promise<Result> {
   for (const [label, names] of [...all.map((name) => [name, [name]] as const), ['all three', all] as const]) {
     const load = {
       workload: BASE,
-      cohorts: ({ port }: Target) =>
+      groups: ({ port }: Target) =>
         names.map(
-          (name): CohortOptions => ({
+          (name): GroupOptions => ({
             name,
             target: targetOf(FORMATS[name] as Workload, port),
             connections: Math.floor(flags.subscribers / names.length),

@@ -1,14 +1,14 @@
 import type { Command } from 'commander'
-import { monotonicUs } from '../clock.ts'
+import { monotonicUs } from '../machine/clock.ts'
 import type { PeerName, Peer, Side } from '../peers/peer.ts'
-import { progress } from '../progress.ts'
-import type { Result, Run } from '../report/result.ts'
-import { type Threshold, threshold } from '../report/thresholds.ts'
+import { progress } from '../run/progress.ts'
+import type { Result, Run, Threshold } from '../report/result.ts'
+import { threshold } from '../report/thresholds.ts'
 import { check, checked, number, peers, profile, seed, settingsOf, sidesOf } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { type Place, Stage } from '../run/stage.ts'
-import { cpuOfTree, cpuSince, totalOf } from '../usage.ts'
-import { type ProtocolName, WORKLOADS } from '../workload.ts'
+import { cpuOfTree, cpuSince, totalOf } from '../machine/usage.ts'
+import { type ProtocolName, WORKLOADS } from '../events/workload.ts'
 
 interface IdleFlags {
   readonly connections: number
@@ -92,7 +92,7 @@ async function rest(
     {
       peer,
       workload: WORKLOADS[protocol],
-      cohorts: (target) => [{ name: 'all', target, connections, common: true, series: 0 }],
+      groups: (target) => [{ name: 'all', target, connections, common: true, series: 0 }],
       env: { IDLE_TIMEOUT_S: String(idleTimeout) },
     },
     place,

@@ -1,20 +1,20 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { monotonicUs } from '../clock.ts'
+import { monotonicUs } from '../machine/clock.ts'
 import { merged } from '../load/crowd.ts'
-import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import { PAYLOAD_BYTES_MIN } from '../events/payload.ts'
 import type { Peer } from '../peers/peer.ts'
 import { roomcastBefore } from '../peers/roomcast.ts'
-import { progress } from '../progress.ts'
-import type { Figures, Result, Run } from '../report/result.ts'
-import { against, faultless, ratio, type Threshold, threshold } from '../report/thresholds.ts'
+import { progress } from '../run/progress.ts'
+import type { Figures, Result, Run, Threshold } from '../report/result.ts'
+import { against, faultless, ratio, threshold } from '../report/thresholds.ts'
 import { oneRoom } from '../run/deliver.ts'
 import { check, checked, number, numbers, profile, seed, settingsOf } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { NotMeasured, type Place, Stage } from '../run/stage.ts'
-import { cpuSince, residentBytesMax, totalOf } from '../usage.ts'
-import { WORKLOADS } from '../workload.ts'
+import { cpuSince, residentBytesMax, totalOf } from '../machine/usage.ts'
+import { WORKLOADS } from '../events/workload.ts'
 
 interface IngestFlags {
   readonly events: number
@@ -132,7 +132,7 @@ async function inTurn(
   try {
     for (const peer of peers) {
       progress(`${label}: starting ${peer.title}`)
-      const stage = await Stage.open({ peer, workload: WORKLOADS.raw, cohorts: oneRoom(subscribers) }, place)
+      const stage = await Stage.open({ peer, workload: WORKLOADS.raw, groups: oneRoom(subscribers) }, place)
       stages.push({ peer, stage })
       await stage.connect()
     }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import { PAYLOAD_BYTES_MIN } from '../events/payload.ts'
 import type { Result } from '../report/result.ts'
 import { against, faultless, ratio, threshold } from '../report/thresholds.ts'
 import { deliverRound, oneRoom } from '../run/deliver.ts'
@@ -17,7 +17,7 @@ import {
   warmup,
 } from '../run/options.ts'
 import { Session } from '../run/session.ts'
-import { WORKLOADS } from '../workload.ts'
+import { WORKLOADS } from '../events/workload.ts'
 
 export interface LatencyFlags extends CommonFlags {
   readonly subscribers: number
@@ -66,7 +66,7 @@ export async function latency(flags: LatencyFlags): Promise<Result> {
   })
   const load = {
     workload: WORKLOADS[flags.protocol],
-    cohorts: oneRoom(flags.subscribers),
+    groups: oneRoom(flags.subscribers),
     loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: flags.payload }],
     warmupSeconds: flags.warmup,
   }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import { PAYLOAD_BYTES_MIN } from '../events/payload.ts'
 import type { Result } from '../report/result.ts'
 import { faultless } from '../report/thresholds.ts'
 import { deliver, manyRooms } from '../run/deliver.ts'
@@ -17,7 +17,7 @@ import {
   warmup,
 } from '../run/options.ts'
 import { Session } from '../run/session.ts'
-import { ROOM_WORKLOADS } from '../workload.ts'
+import { ROOM_WORKLOADS } from '../events/workload.ts'
 
 interface RoomsFlags extends CommonFlags {
   readonly subscribers: number
@@ -60,7 +60,7 @@ async function rooms(flags: RoomsFlags): Promise<Result> {
   })
   const load = {
     workload: ROOM_WORKLOADS[flags.protocol],
-    cohorts: manyRooms(flags.subscribers, flags.rooms),
+    groups: manyRooms(flags.subscribers, flags.rooms),
     loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: flags.payload, series: flags.rooms }],
     warmupSeconds: flags.warmup,
     rawByMessage: true,

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import type { Command } from 'commander'
-import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import { PAYLOAD_BYTES_MIN } from '../events/payload.ts'
 import { roomcast } from '../peers/roomcast.ts'
 import type { Result } from '../report/result.ts'
 import { faultless } from '../report/thresholds.ts'
@@ -8,7 +8,7 @@ import { deliver, oneRoom } from '../run/deliver.ts'
 import { check, checked, number, protocol, seed, settingsOf, warmup } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { requireWorkers, workersEnv } from '../run/workers.ts'
-import { type ProtocolName, WORKLOADS } from '../workload.ts'
+import { type ProtocolName, WORKLOADS } from '../events/workload.ts'
 
 interface ScaleFlags {
   readonly protocol: ProtocolName
@@ -55,7 +55,7 @@ async function scale(flags: ScaleFlags): Promise<Result> {
     const label = `${workers} worker${workers === 1 ? '' : 's'}`
     const load = {
       workload: WORKLOADS[flags.protocol],
-      cohorts: oneRoom(flags.subscribers),
+      groups: oneRoom(flags.subscribers),
       loads: [{ perSecond: flags.rate, seconds: flags.seconds, dataBytes: flags.payload }],
       warmupSeconds: flags.warmup,
       env: workersEnv(workers),

@@ -1,12 +1,12 @@
 import { type Command, Option } from 'commander'
-import { monotonicUs } from '../clock.ts'
-import type { CohortTally } from '../load/crowd.ts'
-import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import { monotonicUs } from '../machine/clock.ts'
+import type { GroupTally } from '../load/crowd.ts'
+import { PAYLOAD_BYTES_MIN } from '../events/payload.ts'
 import type { Peer } from '../peers/peer.ts'
-import { progress } from '../progress.ts'
-import type { Result, Run } from '../report/result.ts'
+import { progress } from '../run/progress.ts'
+import type { Result, Run, Threshold } from '../report/result.ts'
 import { median } from '../report/summary.ts'
-import { faultless, type Threshold, threshold } from '../report/thresholds.ts'
+import { faultless, threshold } from '../report/thresholds.ts'
 import { Deliveries, figuresOf, warmUp } from '../run/deliveries.ts'
 import {
   check,
@@ -25,7 +25,7 @@ import {
 import { Recorder } from '../run/recorder.ts'
 import { Session } from '../run/session.ts'
 import { type Place, Stage } from '../run/stage.ts'
-import { WORKLOADS } from '../workload.ts'
+import { WORKLOADS } from '../events/workload.ts'
 
 export interface SlowFlags extends CommonFlags {
   readonly subscribers: number
@@ -146,7 +146,7 @@ async function hold(
     {
       peer,
       workload: WORKLOADS[flags.protocol],
-      cohorts: (target) => [
+      groups: (target) => [
         { name: 'healthy', target, connections: subscribers - slowOnes, common: true, series: 0 },
         {
           name: 'slow',
@@ -183,7 +183,7 @@ async function hold(
     if (slowOnes > 0) recorder.mark('all have all')
     const timeline = await recorder.stop()
     const tallies = await stage.tally()
-    const healthy = tallies.get('healthy') as CohortTally
+    const healthy = tallies.get('healthy') as GroupTally
     const slowTally = tallies.get('slow')
     return {
       side: peer.name,

@@ -1,18 +1,18 @@
 import type { Command } from 'commander'
-import type { CohortOptions } from '../load/cohort.ts'
-import type { Target } from '../load/target.ts'
-import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import type { GroupOptions } from '../load/connection-group.ts'
+import type { Target } from '../load/dialects/target.ts'
+import { PAYLOAD_BYTES_MIN } from '../events/payload.ts'
 import { roomcast } from '../peers/roomcast.ts'
 import { targetOf } from '../peers/target.ts'
-import type { Figures, Result, Vitals } from '../report/result.ts'
-import { faultless, type Threshold, threshold } from '../report/thresholds.ts'
+import type { Figures, Result, Threshold, Vitals } from '../report/result.ts'
+import { faultless, threshold } from '../report/thresholds.ts'
 import { type Trend, trendOf } from '../report/trend.ts'
 import { deliver } from '../run/deliver.ts'
 import { check, checked, number, profile, seed, settingsOf } from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import type { Stage } from '../run/stage.ts'
 import { VitalsRecorder } from '../run/vitals.ts'
-import { ROOM_WORKLOADS, type Workload } from '../workload.ts'
+import { ROOM_WORKLOADS, type Workload } from '../events/workload.ts'
 
 interface SoakFlags {
   readonly minutes: number
@@ -114,7 +114,7 @@ async function soak(flags: SoakFlags): Promise<Result> {
   const vitals = new VitalsRecorder(Math.min(LOOK_MS_MAX, (seconds * 1000) / LOOKS))
   const load = {
     workload: RAW,
-    cohorts: (target: Target) => cohortsOf(target, flags.connections, rooms),
+    groups: (target: Target) => groupsOf(target, flags.connections, rooms),
     loads: [
       { perSecond: rate, seconds, dataBytes: payload, type: COMMON_TYPE },
       { perSecond: roomRate, seconds, dataBytes: payload, series: rooms },
@@ -140,7 +140,7 @@ async function soak(flags: SoakFlags): Promise<Result> {
   ])
 }
 
-function cohortsOf({ port }: Target, connections: number, rooms: number): CohortOptions[] {
+function groupsOf({ port }: Target, connections: number, rooms: number): GroupOptions[] {
   const half = Math.floor(connections / 2)
   const quarter = Math.floor(connections / 4)
   const socketio = targetOf(ROOM_WORKLOADS.socketio, port)

@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
-import { monotonicUs } from '../clock.ts'
-import type { CohortTally } from '../load/crowd.ts'
-import { PAYLOAD_BYTES_MIN } from '../payload.ts'
+import { monotonicUs } from '../machine/clock.ts'
+import type { GroupTally } from '../load/crowd.ts'
+import { PAYLOAD_BYTES_MIN } from '../events/payload.ts'
 import type { Peer } from '../peers/peer.ts'
-import { progress } from '../progress.ts'
+import { progress } from '../run/progress.ts'
 import type { Result, Run } from '../report/result.ts'
 import { against, difference, faultless, threshold } from '../report/thresholds.ts'
 import { figuresOf } from '../run/deliveries.ts'
@@ -22,8 +22,8 @@ import {
 import { Recorder } from '../run/recorder.ts'
 import { Session } from '../run/session.ts'
 import { type Load, NotMeasured, type Place, Stage } from '../run/stage.ts'
-import { cpuOfTree, cpuSince, totalOf } from '../usage.ts'
-import { WORKLOADS } from '../workload.ts'
+import { cpuOfTree, cpuSince, totalOf } from '../machine/usage.ts'
+import { WORKLOADS } from '../events/workload.ts'
 
 export interface StormFlags extends CommonFlags {
   readonly subscribers: number
@@ -94,7 +94,7 @@ async function weather(peer: Peer, flags: StormFlags, place: Place, round: numbe
     {
       peer,
       workload: WORKLOADS[flags.protocol],
-      cohorts: (target) => [{ name: 'all', target, connections: subscribers, common: true, series: 0 }],
+      groups: (target) => [{ name: 'all', target, connections: subscribers, common: true, series: 0 }],
       comeBack: true,
       atOnce,
       connectTimeoutMs: CONNECT_TIMEOUT_MS,
@@ -139,7 +139,7 @@ async function weather(peer: Peer, flags: StormFlags, place: Place, round: numbe
     await stage.arrival()
     const timeline = await recorder.stop()
     // All were cut by the kill, and whoever gets what was published meanwhile gets it late: neither compares servers.
-    const { deliveries, missing, twice, disordered } = figuresOf((await stage.tally()).get('all') as CohortTally)
+    const { deliveries, missing, twice, disordered } = figuresOf((await stage.tally()).get('all') as GroupTally)
     return {
       side: peer.name,
       case: '',

@@ -1,7 +1,7 @@
 import t from 'tap'
-import type { Connection } from '../../bench/load/connection.ts'
-import { dialectOf } from '../../bench/load/dialects/dialect.ts'
-import type { Target } from '../../bench/load/target.ts'
+import type { DialectConnection } from '../../bench/load/dialects/dialect.ts'
+import { dialectOf } from '../../bench/load/dialects/dialects.ts'
+import type { Target } from '../../bench/load/dialects/target.ts'
 
 /** What a dialect does to its connection, written down. */
 function listener(events: (text: string) => boolean) {
@@ -24,10 +24,10 @@ function listener(events: (text: string) => boolean) {
     sendText: (text: string) => did.push(`says ${text}`),
     sendBinary: (bytes: Uint8Array) => did.push(`says ${Buffer.from(bytes)}`),
   }
-  return { did, connection: connection as unknown as Connection }
+  return { did, connection: connection as DialectConnection }
 }
 
-function frame(target: Target, connection: Connection, ...frames: string[]): void {
+function frame(target: Target, connection: DialectConnection, ...frames: string[]): void {
   const dialect = dialectOf(target)
   for (const text of frames) dialect.frame(connection, Buffer.from(text), 0, Buffer.byteLength(text))
 }

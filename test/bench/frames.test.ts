@@ -2,7 +2,7 @@ import { Packr } from 'msgpackr'
 import t from 'tap'
 import { clientFrame, FrameReader, TEXT } from '../../bench/load/frames.ts'
 import { JsonNumbers, MsgpackNumbers, readEpoch, readSequence } from '../../bench/load/numbers.ts'
-import { eventData } from '../../bench/payload.ts'
+import { eventData } from '../../bench/events/payload.ts'
 
 /** A frame as servers send it: without a mask. */
 function serverFrame(payload: Buffer): Buffer {

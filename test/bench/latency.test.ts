@@ -1,6 +1,6 @@
 import t from 'tap'
 import { Latencies } from '../../bench/load/latency.ts'
-import { seeded } from '../../bench/random.ts'
+import { seeded } from '../../bench/events/random.ts'
 
 t.test('percentiles are right to three digits', async (t) => {
   const random = seeded(7)

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { Order } from '../../bench/load/order.ts'
-import { seeded } from '../../bench/random.ts'
+import { seeded } from '../../bench/events/random.ts'
 
 t.test('events in order are no fault', async (t) => {
   const order = new Order(2)

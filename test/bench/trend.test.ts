@@ -1,5 +1,5 @@
 import t from 'tap'
-import { seeded } from '../../bench/random.ts'
+import { seeded } from '../../bench/events/random.ts'
 import { trendOf } from '../../bench/report/trend.ts'
 
 const SECONDS = Array.from({ length: 60 }, (_, i) => i * 30)

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { delimiter, resolve } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
-import { endProgress, progress } from '../../bench/progress.ts'
+import { endProgress, progress } from '../../bench/run/progress.ts'
 import { canCluster, versionOf } from './nats-cluster.ts'
 import { explain, type Row, rowOf, tableOf, writeEvidence } from './report.ts'
 import { run } from './run.ts'

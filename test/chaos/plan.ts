@@ -1,4 +1,4 @@
-import { seeded } from '../../bench/random.ts'
+import { seeded } from '../../bench/events/random.ts'
 import type { Kind, Lane, Schedule } from './schedules.ts'
 
 /** One fault, with all that chance decides about it. */

@@ -1,4 +1,4 @@
-import { seeded } from '../../bench/random.ts'
+import { seeded } from '../../bench/events/random.ts'
 
 /** Choices that are the same for the same seed. */
 export class Random {

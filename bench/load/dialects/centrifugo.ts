@@ -1,5 +1,5 @@
-import type { Target } from '../target.ts'
-import { type Dialect, subscriptionOf } from './dialect.ts'
+import type { Target } from './target.ts'
+import { type Dialect, type DialectConnection, subscriptionOf } from './dialect.ts'
 
 const LF = 10
 
@@ -8,7 +8,7 @@ const LF = 10
  * answer. https://centrifugal.dev/docs/transports/client_protocol
  */
 export function centrifugo(target: Target): Dialect {
-  const hear = (connection: Parameters<Dialect['opened']>[0], message: string) => {
+  const hear = (connection: DialectConnection, message: string) => {
     if (message === '{}') connection.sendText('{}')
     else if (message.includes('"error":')) connection.refuse(message.slice(0, 300))
     else if (message.startsWith('{"id":1,'))

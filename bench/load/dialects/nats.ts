@@ -1,6 +1,5 @@
-import type { Connection } from '../connection.ts'
-import type { Target } from '../target.ts'
-import { type Dialect, subscriptionOf } from './dialect.ts'
+import type { Target } from './target.ts'
+import { type Dialect, type DialectConnection, subscriptionOf } from './dialect.ts'
 
 const CR = 13
 const LF = 10
@@ -28,7 +27,7 @@ export function nats(target: Target): Dialect {
   }
 
   /** @returns where what is not whole yet begins */
-  function lines(connection: Connection, bytes: Buffer, start: number, end: number): number {
+  function lines(connection: DialectConnection, bytes: Buffer, start: number, end: number): number {
     let at = start
     for (;;) {
       let lineEnd = at
@@ -48,7 +47,7 @@ export function nats(target: Target): Dialect {
     }
   }
 
-  function hear(connection: Connection, line: string): void {
+  function hear(connection: DialectConnection, line: string): void {
     if (line.startsWith('PING')) connection.sendBinary(Buffer.from('PONG\r\n'))
     else if (line.startsWith('PONG')) connection.ready()
     else if (line.startsWith('INFO'))

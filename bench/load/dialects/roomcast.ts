@@ -1,6 +1,5 @@
-import type { Connection } from '../connection.ts'
-import type { Target } from '../target.ts'
-import { type Dialect, subscriptionOf } from './dialect.ts'
+import type { Target } from './target.ts'
+import { type Dialect, type DialectConnection, subscriptionOf } from './dialect.ts'
 
 /** Roomcast's raw protocol (docs/protocol.md), in JSON or msgpack. The raw uWebSockets.js peer speaks it as well. */
 export function roomcast(target: Target): Dialect {
@@ -31,7 +30,7 @@ export function roomcast(target: Target): Dialect {
 }
 
 /** What is no event. In msgpack the words look the same: short strings are their bytes behind their length. */
-function hear(connection: Connection, message: string): void {
+function hear(connection: DialectConnection, message: string): void {
   const type = /type(?:":"|[\xa0-\xbf])([a-z_]+)/.exec(message)?.[1] ?? ''
   if (type.startsWith('subscribed')) connection.ready()
   else if (type.startsWith('events_missed')) connection.toldMissed()

@@ -1,6 +1,6 @@
-import { eventPrefix } from '../../workload.ts'
-import type { Target } from '../target.ts'
-import { type Dialect, subscriptionOf } from './dialect.ts'
+import { eventPrefix } from '../../events/workload.ts'
+import type { Target } from './target.ts'
+import { type Dialect, type DialectConnection, subscriptionOf } from './dialect.ts'
 
 /**
  * Engine.IO 4: `0` open, `2` ping, `3` pong, `4` message; Socket.IO 5 in it: `0` CONNECT, `2` EVENT, `3` ACK, `4`
@@ -9,7 +9,7 @@ import { type Dialect, subscriptionOf } from './dialect.ts'
 export function socketIo(target: Target): Dialect {
   const { namespace = '/', welcomes, subscribe } = target
   const event = eventPrefix(namespace).slice(0, -1)
-  const entered = (connection: Parameters<Dialect['opened']>[0]) => {
+  const entered = (connection: DialectConnection) => {
     if (subscribe === undefined) connection.ready()
     else connection.sendText(`42${namespace},0["join",{"room":"${subscriptionOf(target, connection)}"}]`)
   }

@@ -1,5 +1,5 @@
 import { getHeapSpaceStatistics } from 'node:v8'
-import { answerCalls } from '../../calls.ts'
+import { answerCalls } from '../../process/calls.ts'
 
 /** Loaded into the servers under test before their own code (`--import`): lets the bench settle and see their heap. */
 

@@ -1,5 +1,5 @@
 import { App, us_socket_local_port } from 'uWebSockets.js'
-import { eventPrefix } from '../../workload.ts'
+import { eventPrefix } from '../../events/workload.ts'
 import { sayPort, subscribeEvents } from './events.ts'
 
 /**

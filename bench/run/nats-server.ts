@@ -1,7 +1,7 @@
 import { connect } from 'nats'
-import { Child } from './child.ts'
-import type { Core } from './cores.ts'
-import { removeFolder, temporaryFolder } from './folder.ts'
+import { Child } from '../process/child.ts'
+import type { Core } from '../machine/cores.ts'
+import { removeFolder, temporaryFolder } from '../process/folder.ts'
 
 /**
  * A real nats-server for one server under test, on a free port, its data in a temporary folder. The events' stream is

@@ -1,12 +1,12 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
-import { number } from '../run/options.ts'
-import { RESULTS } from '../run/session.ts'
-import { compared, changes } from './compare.ts'
-import { page } from './page.ts'
-import type { Result } from './result.ts'
-import { report } from './table.ts'
+import { number } from './run/options.ts'
+import { RESULTS } from './run/session.ts'
+import { compared, changes } from './report/compare.ts'
+import { page } from './report/page.ts'
+import type { Result } from './report/result.ts'
+import { report } from './report/table.ts'
 
 export function addReport(program: Command): void {
   program

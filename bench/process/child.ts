@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Answer, Call, Calls } from './calls.ts'
-import type { Core } from './cores.ts'
+import type { Core } from '../machine/cores.ts'
 import { removeTemporaryFolders } from './folder.ts'
 
 /** Those that have not ended. */

@@ -1,6 +1,6 @@
 import { connect, createInbox } from 'nats'
-import { answerCalls } from './calls.ts'
-import { monotonicUs } from './clock.ts'
+import { answerCalls } from '../process/calls.ts'
+import { monotonicUs } from '../machine/clock.ts'
 import { eventData } from './payload.ts'
 import { seeded } from './random.ts'
 

@@ -1,12 +1,12 @@
-import type { Connection } from './connection.ts'
-import { type Dialect, dialectOf } from './dialects/dialect.ts'
+import type { Dialect } from './dialects/dialect.ts'
+import { dialectOf } from './dialects/dialects.ts'
+import type { Target } from './dialects/target.ts'
 import { Latencies } from './latency.ts'
 import { JsonNumbers, MsgpackNumbers, type Numbers, readEpoch, readSequence } from './numbers.ts'
 import { type Faults, Order } from './order.ts'
-import type { Target } from './target.ts'
 
 /** Connections that are alike. */
-export interface CohortOptions {
+export interface GroupOptions {
   readonly name: string
   readonly target: Target
   readonly connections: number
@@ -18,7 +18,7 @@ export interface CohortOptions {
   readonly readBytes?: number
 }
 
-/** What a cohort had of what there was. */
+/** What a group had of what there was. */
 export interface Tally extends Faults {
   readonly deliveries: number
   /** Events of a series that was not the connection's. */
@@ -36,19 +36,29 @@ export interface Tally extends Faults {
 /** How many events there were, by series. */
 export type Counts = readonly number[]
 
+/** What a group knows of one of its connections. */
+export interface Member {
+  readonly index: number
+  /** The series that it gets beside the common one; 0: none. */
+  readonly series: number
+  /** Place of its common series in the group's order; its own series' is the next. */
+  readonly place: number
+  /** Sequence of the last event's position; 0: none. */
+  sequence: number
+}
+
 const READ_BYTES = 262_144
 /** Series that a connection may be in: the common one, and one of its own. */
 const PLACES = 2
 
-/** One process' part of a cohort: what its connections have in common, and what they got together. */
-export class Cohort {
+/** One process' part of a group: what its connections have in common, and what they got together. */
+export class ConnectionGroup {
   readonly name: string
   readonly target: Target
   readonly dialect: Dialect
   readonly readBytes: number
   /** How many series there are beside the common one. */
   readonly seriesCount: number
-  readonly connections: Connection[] = []
   ready = 0
   arrived = 0
   /** When the last event came, µs. */
@@ -56,9 +66,9 @@ export class Cohort {
   toldMissed = 0
   /** Epoch of all positions. */
   epoch = ''
-  /** Called with each connection that was cut. */
-  onLost: (connection: Connection) => void = () => {}
   private readonly common: boolean
+  /** The series of each connection, in the order of their places. */
+  private readonly ownSeries: number[] = []
   private readonly numbers: Numbers
   private readonly order: Order
   private readonly latencies = new Latencies()
@@ -69,8 +79,8 @@ export class Cohort {
   private cut = 0
   private reason = ''
 
-  /** @param size how many of the cohort's connections this process has */
-  constructor({ name, target, common, series, readBytes = READ_BYTES }: CohortOptions, size: number) {
+  /** @param size how many of the group's connections this process has */
+  constructor({ name, target, common, series, readBytes = READ_BYTES }: GroupOptions, size: number) {
     this.name = name
     this.target = target
     this.common = common
@@ -82,12 +92,13 @@ export class Cohort {
     this.order = new Order(size * PLACES)
   }
 
-  /** Place in the order of the connection that comes next. */
-  get nextPlace(): number {
-    return this.connections.length * PLACES
+  /** Makes room for one more connection. @returns its place in the order */
+  addPlace(series: number): number {
+    return (this.ownSeries.push(series) - 1) * PLACES
   }
 
-  take(connection: Connection, bytes: Buffer, start: number, end: number, arrivedUs: number): boolean {
+  /** An event's bytes that came over a connection. @returns false: they are none */
+  take(connection: Member, bytes: Buffer, start: number, end: number, arrivedUs: number): boolean {
     const { numbers } = this
     if (!numbers.read(bytes, start, end)) return false
     const { n, t, k } = numbers
@@ -108,15 +119,14 @@ export class Cohort {
   }
 
   /** Somebody new is at this connection's place. */
-  restart({ place }: Connection): void {
+  restart({ place }: Member): void {
     for (let i = 0; i < PLACES; i++) this.order.restart(place + i)
   }
 
-  lost(connection: Connection, reason: string): void {
+  lost({ index }: Member, reason: string): void {
     this.ready--
     this.cut++
-    this.reason ||= `${this.name} ${connection.index}, ${reason}`
-    this.onLost(connection)
+    this.reason ||= `${this.name} ${index}, ${reason}`
   }
 
   record(on: boolean): void {
@@ -126,7 +136,8 @@ export class Cohort {
   /** Events that its connections have yet to get. */
   outstanding(counts: Counts): number {
     let sum = 0
-    for (const { place, series } of this.connections) {
+    for (const [i, series] of this.ownSeries.entries()) {
+      const place = i * PLACES
       if (this.common) sum += this.order.outstanding(place, counts[0] ?? 0)
       if (series > 0) sum += this.order.outstanding(place + 1, counts[series] ?? 0)
     }
@@ -136,7 +147,7 @@ export class Cohort {
   tally(counts: Counts): Tally {
     const faults = this.order.end((place) => {
       if (place % PLACES === 0) return this.common ? (counts[0] ?? 0) : 0
-      const series = this.connections[(place - 1) / PLACES]?.series ?? 0
+      const series = this.ownSeries[(place - 1) / PLACES] ?? 0
       return series === 0 ? 0 : (counts[series] ?? 0)
     })
     return {
