@@ -1,10 +1,27 @@
-// npm test: installs what is missing and runs every test that this machine can run; arguments name test files, or
-// folders of them.
+// npm test: installs what is missing and runs the tests that are asked for, all of them by default. --help says how.
 import { spawn } from 'node:child_process'
-import { readdirSync, statSync, writeFileSync } from 'node:fs'
+import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { build, ensureChromium, ensureHaproxy, ensureNatsServer, ensurePackages, root, run } from './setup.mjs'
+import { partsOf, select, testFiles, UnknownPart } from './test-parts.mjs'
+
+/** Of a wrong call; failed tests end with 1. */
+const USAGE = 2
+const WIDTH = 110
+
+const args = process.argv.slice(2)
+const asksFor = (...names) => args.some((arg) => names.includes(arg))
+if (asksFor('--help', '-h')) {
+  console.log(help())
+  process.exit()
+}
+const { files, options } = selected(args.filter((arg) => arg !== '--list'))
+if (asksFor('--list')) {
+  console.log(files === undefined ? listOfParts() : files.join('\n'))
+  process.exit()
+}
+console.log(running())
 
 ensurePackages()
 ensureNatsServer()
@@ -16,7 +33,7 @@ build()
 const tapBin = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
 buildTap()
 
-const tap = spawn(process.execPath, [tapBin, 'run', '--reporter=tap', ...process.argv.slice(2).flatMap(testsIn)], {
+const tap = spawn(process.execPath, [tapBin, 'run', '--reporter=tap', ...options, ...(files ?? [])], {
   cwd: root,
   stdio: ['ignore', 'pipe', 'inherit'],
   env: { ...process.env, ...(chromium ? { CHROMIUM: chromium } : undefined) },
@@ -66,10 +83,49 @@ function buildTap() {
   writeFileSync(stamp, '')
 }
 
-/** Tap takes a folder for nothing, without a word. */
-function testsIn(path) {
-  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [path]
-  return readdirSync(path, { recursive: true })
-    .filter((name) => name.endsWith('.test.ts'))
-    .map((name) => join(path, name))
+function selected(given) {
+  try {
+    return select(given, root)
+  } catch (error) {
+    if (!(error instanceof UnknownPart)) throw error
+    console.error(
+      `npm test: nothing in test/ is named ${error.message}. The parts, and their files:\n\n${listOfParts()}`,
+    )
+    process.exit(USAGE)
+  }
+}
+
+/** What runs, and how much of it. */
+function running() {
+  const all = testFiles(root).length
+  if (files === undefined) return `All tests: ${all} files`
+  const shown = files.slice(0, 10).join(', ')
+  return `${files.length} of ${all} files: ${shown}${files.length > 10 ? ' …' : ''}`
+}
+
+function listOfParts() {
+  const parts = [...partsOf(testFiles(root))]
+  const width = Math.max(...parts.map(([part]) => part.length)) + 2
+  return parts
+    .map(([part, names]) => {
+      const lines = ['']
+      for (const name of names) {
+        if (width + `${lines.at(-1)} ${name}`.length > WIDTH) lines.push('')
+        lines.push(`${lines.pop()}${name} `)
+      }
+      return `${part.padEnd(width)}${lines.map((line) => line.trimEnd()).join(`\n${' '.repeat(width)}`)}`
+    })
+    .join('\n')
+}
+
+function help() {
+  return `npm test                      all tests
+npm test -- <part or path> …  the tests of these alone
+npm test -- --list            the parts, and the names of their files
+npm test -- --list <part> …   the files that would run
+
+A part is a folder of test/, or a word of a file's name: hub is test/hub/, locks is test/state/locks.test.ts and
+test/integration/coding-assistant-locks.test.ts. Each folder of src/ is a part. The tests of one part, but for
+integration, take less than a minute; all of them take many.
+Options are tap's: --bail, --jobs=1, --timeout=60, and what \`npx tap --help\` lists.`
 }

@@ -39,7 +39,7 @@ export interface StageOptions {
   readonly comeBack?: boolean
   readonly atOnce?: number
   readonly connectTimeoutMs?: number
-  /** How long what is on its way is waited for. */
+  /** What is on its way is waited for until nothing has arrived for so long. */
   readonly arrivalTimeoutMs?: number
   readonly env?: Env
 }
@@ -73,8 +73,9 @@ export interface Usage {
 const JWT_SECRET = 'a-secret-for-benches-that-is-long-enough'
 const AT_ONCE = 200
 const CONNECT_TIMEOUT_MS = 60_000
-/** Long enough for the slowest to get what is still on its way when the last event has been published. */
+/** The longest pause that is still a slow machine's, rather than a loss. */
 const ARRIVAL_TIMEOUT_MS = 20_000
+const ARRIVAL_LOOK_MS = 1_000
 const WORKERS_SETTLE_MS = 400
 
 /**
@@ -189,12 +190,21 @@ export class Stage {
     process.kill(this.pid, on ? 'SIGSTOP' : 'SIGCONT')
   }
 
-  /** Waits until all, or these groups, had every event, at most so long. @returns events that are still to come */
-  async arrival(
-    timeoutMs = this.options.arrivalTimeoutMs ?? ARRIVAL_TIMEOUT_MS,
-    groups?: readonly string[],
-  ): Promise<number> {
-    return this.crowd.arrival(await this.publisher.call('counts'), timeoutMs, groups)
+  /**
+   * Waits until all, or these groups, had every event: at most so long, or while events still arrive.
+   * @returns events that are still to come
+   */
+  async arrival(timeoutMs?: number, groups?: readonly string[]): Promise<number> {
+    const counts = await this.publisher.call('counts')
+    if (timeoutMs !== undefined) return this.crowd.arrival(counts, timeoutMs, groups)
+    const quietMsMax = this.options.arrivalTimeoutMs ?? ARRIVAL_TIMEOUT_MS
+    let left = await this.crowd.arrival(counts, 0, groups)
+    for (let quietMs = 0; left > 0 && quietMs < quietMsMax; ) {
+      const now = await this.crowd.arrival(counts, ARRIVAL_LOOK_MS, groups)
+      quietMs = now < left ? 0 : quietMs + ARRIVAL_LOOK_MS
+      left = now
+    }
+    return left
   }
 
   async tally() {
