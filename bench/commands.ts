@@ -47,7 +47,7 @@ export function addCompare(program: Command): void {
 function read(file: string): Result {
   const result = JSON.parse(readFileSync(file, 'utf8')) as Result
   if (!Array.isArray(result.runs)) throw new Error(`${file} is no result of this bench`)
-  // What was not to be measured (nothing arrived) is NaN, and null in a file.
+  // A figure that could not be measured is NaN, which JSON writes as null.
   const runs = result.runs.map((run) => ({
     ...run,
     figures: Object.fromEntries(Object.entries(run.figures).filter(([, value]) => typeof value === 'number')),
@@ -60,7 +60,7 @@ function newestOfEach(): string[] {
     .filter((file) => file.endsWith('.json'))
     .sort()
   const newest = new Map<string, string>()
-  // Their names end with the time.
+  // File names end with the time, so the last one is the newest.
   for (const file of files) newest.set(file.replace(/-\d{4}-\d\d-\d\dT.*$/, ''), join(RESULTS, file))
   return [...newest.values()]
 }

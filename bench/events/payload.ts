@@ -1,4 +1,4 @@
-/** Shortest data that holds everything, whatever the numbers and the time. */
+/** Length of data that has room for every field, however large its numbers. */
 export const PAYLOAD_BYTES_MIN = 80
 
 export interface Payload {
@@ -16,8 +16,8 @@ export interface Payload {
 }
 
 /**
- * An event's data, as JSON of exactly `bytes` where that is enough: the id that its schema wants, its numbers, and
- * padding. The load client reads `n`, `t` and `k` off the bytes, so they stand in this order.
+ * An event's data as JSON: the id that its schema requires, its numbers, and padding up to exactly `bytes`, if that is
+ * enough. The load client reads `n`, `t` and `k` from the bytes in this order.
  */
 export function eventData({ idField, id, fields = '', n, dueUs, series }: Payload, bytes: number): string {
   const head = `{"${idField}":"${id}",${fields}"n":${n},"t":${Math.round(dueUs)},${series === 0 ? '' : `"k":${series},`}"pad":"`

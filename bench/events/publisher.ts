@@ -34,19 +34,19 @@ export interface Published {
   readonly lateMsMax: number
 }
 
-/** So many of the common series, at once. */
+/** Events of the common series, published as fast as possible. */
 export interface Burst extends Kind {
   readonly events: number
 }
 
 const HEAD_START_US = 20_000
-/** Of a burst, on their way at the same time: newer servers refuse what waits beyond 10,000. */
+/** Events of a burst that wait for their acknowledgement: newer servers refuse more than 10,000. */
 const UNACKNOWLEDGED_MAX = 2_000
 
 export interface Publisher {
   /**
-   * Publishes all of a schedule; resolves when the last one is stored. Each event says when it was due, not when its
-   * turn came, so that a stall counts for all who waited in it. Numbers go on from one call to the next.
+   * Publishes all of a schedule; resolves when the last one is stored. Each event carries the time when it
+   * was due, so that a stall counts for every event that waited. Numbers continue from one call to the next.
    */
   publish(schedule: Schedule): Promise<Published>
   /** Publishes to JetStream as fast as it acknowledges; resolves when the last event is stored. */
@@ -79,7 +79,7 @@ async function publish({
   const all = new Promise<void>((resolve) => (allStored = resolve))
   const store = async (body: string) => {
     if (core) nc.publish(subject, body)
-    // A failed ack rejects with nobody there to catch it: the process ends, and the bench with it.
+    // A failed acknowledgement is an uncaught rejection: it ends the process, and the bench with it.
     else await js.publish(subject, body)
     if (++stored === events) allStored()
   }
@@ -101,7 +101,7 @@ async function publish({
   return { events, lateMsMax: lateUsMax / 1000 }
 }
 
-/** JetStream's asynchronous publication: one inbox for all acknowledgements, and so many on their way. */
+/** Asynchronous publishing to JetStream: one inbox for all acknowledgements, and a bounded number pending. */
 async function burst({ url, subject, idField, id, fields, dataBytes, events }: Burst): Promise<void> {
   const nc = await connect({ servers: url })
   const inbox = createInbox()

@@ -10,30 +10,30 @@ export interface GroupOptions {
   readonly name: string
   readonly target: Target
   readonly connections: number
-  /** Everybody gets series 0. */
+  /** Whether each connection gets series 0. */
   readonly common: boolean
-  /** Each gets one more of so many series, in turn: numbers 1 to this. */
+  /** Each connection also gets one of the series from 1 to this number, round-robin. 0: none. */
   readonly series: number
-  /** Bytes read at once; fewer for those that are to be slowed down finely. */
+  /** Bytes per read. A group that is throttled needs small reads. */
   readonly readBytes?: number
 }
 
-/** What a group had of what there was. */
+/** What a group received, and what it should have received. */
 export interface Tally extends Faults {
   readonly deliveries: number
-  /** Events of a series that was not the connection's. */
+  /** Events of a series that the connection did not subscribe to. */
   readonly foreign: number
-  /** Times that a connection was cut. */
+  /** How often a connection was cut. */
   readonly cut: number
-  /** Times that a server said that it no longer had what a client needed. */
+  /** How often the server reported that it no longer had events which a client needed. */
   readonly toldMissed: number
   readonly bytes: number
   readonly latencies: string
-  /** Why the first was cut. */
+  /** Why the first connection was cut. */
   readonly reason: string
 }
 
-/** How many events there were, by series. */
+/** Number of events published, by series. */
 export type Counts = readonly number[]
 
 /** What a group knows of one of its connections. */
@@ -51,13 +51,13 @@ const READ_BYTES = 262_144
 /** Series that a connection may be in: the common one, and one of its own. */
 const PLACES = 2
 
-/** One process' part of a group: what its connections have in common, and what they got together. */
+/** The connections of a group that one process holds: what they have in common, and what they received together. */
 export class ConnectionGroup {
   readonly name: string
   readonly target: Target
   readonly dialect: Dialect
   readonly readBytes: number
-  /** How many series there are beside the common one. */
+  /** Number of series beside the common one. */
   readonly seriesCount: number
   ready = 0
   arrived = 0
@@ -79,7 +79,7 @@ export class ConnectionGroup {
   private cut = 0
   private reason = ''
 
-  /** @param size how many of the group's connections this process has */
+  /** @param size how many of the group's connections this process holds */
   constructor({ name, target, common, series, readBytes = READ_BYTES }: GroupOptions, size: number) {
     this.name = name
     this.target = target
@@ -118,7 +118,7 @@ export class ConnectionGroup {
     return true
   }
 
-  /** Somebody new is at this connection's place. */
+  /** A new client takes over the connection's place: it starts with whatever event comes next. */
   restart({ place }: Member): void {
     for (let i = 0; i < PLACES; i++) this.order.restart(place + i)
   }
@@ -133,7 +133,7 @@ export class ConnectionGroup {
     this.recording = on
   }
 
-  /** Events that its connections have yet to get. */
+  /** Number of events that its connections have not received yet. */
   outstanding(counts: Counts): number {
     let sum = 0
     for (const [i, series] of this.ownSeries.entries()) {

@@ -5,9 +5,9 @@ import type { DialectConnection } from './dialects/dialect.ts'
 import { BINARY, CLOSE, clientFrame, FrameReader, PING, PONG, TEXT } from './frames.ts'
 import { Polling } from './polling.ts'
 
-/** Connections read into these, one after the other: by length. */
+/** Buffers that all connections share for reading, by length. */
 const buffers = new Map<number, Buffer>()
-/** RFC 6455, 1.3: the example's key, and what it must be answered with. */
+/** RFC 6455, 1.3: the key of its example, and the answer that the server must give. */
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
 const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
 const HEAD_END = '\r\n\r\n'
@@ -15,18 +15,18 @@ const NOTHING = Buffer.alloc(0)
 
 export interface ConnectionOptions {
   readonly group: ConnectionGroup
-  /** Of all of its group, over all processes. */
+  /** Number within its group, counted over all processes. */
   readonly index: number
   /** The series that it gets beside the common one; 0: none. */
   readonly series: number
   readonly token: string
-  /** Called when the server, or the network, cut it. */
+  /** Called when the connection was cut, rather than left by `leave`. */
   readonly onLost: (connection: Connection) => void
 }
 
 /**
- * One client. It costs as little as Node allows: no streams, no buffers of its own. It opens again where it was left,
- * as often as it is told.
+ * One client. It costs as little as Node allows: no streams, no buffers of its own. It can be reopened any number of
+ * times, and resumes from its position.
  */
 export class Connection implements Member, DialectConnection {
   readonly index: number
@@ -42,10 +42,10 @@ export class Connection implements Member, DialectConnection {
   isReady = false
   /** The room that it is in beside its own. */
   visiting: string | undefined
-  /** Times that it was opened. */
+  /** How often it was opened. */
   opened = 0
   private socket: Socket | undefined
-  /** Until it has gone over to WebSocket. */
+  /** Set until the upgrade to WebSocket is complete. */
   private polling: Polling | undefined
   private paused = false
   private leaving = false
@@ -165,7 +165,7 @@ export class Connection implements Member, DialectConnection {
     })
     socket.on('close', () => {
       if (this.socket !== socket) return
-      // As socket.io-client does: where it could not go over it goes on polling.
+      // Like socket.io-client: if the upgrade fails, the session continues by polling.
       if (this.polling !== undefined && !this.polling.stopping) this.socket = undefined
       else this.whenClosed()
     })
@@ -205,7 +205,7 @@ export class Connection implements Member, DialectConnection {
     this.socket?.write(clientFrame(BINARY, bytes))
   }
 
-  /** Reads no more, until it resumes. */
+  /** Stops reading, until `resume`. */
   pause(): void {
     if (this.paused) return
     this.paused = true
@@ -218,11 +218,11 @@ export class Connection implements Member, DialectConnection {
     this.socket?.resume()
   }
 
-  /** Leaves by itself. It may be opened again. */
+  /** Disconnects. The connection may be opened again. */
   leave(): void {
     this.leaving = true
     this.isReady = false
-    // Socket.IO's rooms come back with the session.
+    // A recovered Socket.IO session keeps its rooms.
     if (this.pid === '') this.visiting = undefined
     this.group.ready--
     this.socket?.destroy()
@@ -231,7 +231,7 @@ export class Connection implements Member, DialectConnection {
     this.polling = undefined
   }
 
-  /** From now on it is somebody else's, who was never here. */
+  /** Forgets session and position: the next time it connects as a new client. */
   forget(token: string): void {
     this.token = token
     this.pid = ''
@@ -244,7 +244,7 @@ export class Connection implements Member, DialectConnection {
     this.socket?.write(clientFrame(TEXT, Buffer.from(text)))
   }
 
-  /** The server has answered the probe: what polling began goes on by WebSocket. */
+  /** The server has answered the probe: the session continues on the WebSocket. */
   private async goOver(polling: Polling): Promise<void> {
     await polling.stop()
     if (this.polling !== polling) return

@@ -19,7 +19,7 @@ export interface CrowdOptions {
 const OTHER_FILES = 100
 const CONNECTIONS_MAX = 15_000
 
-/** The load: groups of connections, spread over as many processes and source addresses as they need. */
+/** The load client: groups of connections, spread over as many processes and source addresses as they need. */
 export class Crowd {
   readonly children: readonly Child<LoadClient>[]
   readonly size: number
@@ -80,7 +80,7 @@ export class Crowd {
     }
   }
 
-  /** Waits until all of these groups had every event, at most so long. @returns events that are still to come */
+  /** Waits until these groups have every event, or the time is up. @returns the number of events still outstanding */
   async arrival(counts: Counts, timeoutMs: number, groups?: readonly string[]): Promise<number> {
     const left = await this.all((child) => child.call('arrival', counts, timeoutMs, groups))
     return left.reduce((sum, n) => sum + n, 0)

@@ -6,17 +6,17 @@ export interface Faults {
   disordered: number
 }
 
-/** In place of the last number: whatever comes next is the first. */
+/** Stands for the last number where none was seen: whatever comes next is accepted as the first. */
 const ANEW = -1
 
 /**
- * Whether every connection gets every event of its series once and in order. Events of a series are numbered from 1. A
- * *place* is one connection's view of one series.
+ * Checks that every connection gets every event of its series once and in order. Events of a series are numbered from
+ * 1. A *place* is one connection's view of one series.
  */
 export class Order {
   readonly faults: Faults = { missing: 0, twice: 0, disordered: 0 }
   private readonly last: Int32Array
-  /** Numbers that were jumped over, for the few places that do. */
+  /** Numbers that were skipped, for the few places that skip any. */
   private readonly gaps = new Map<number, Set<number>>()
 
   constructor(places: number) {
@@ -43,19 +43,19 @@ export class Order {
     } else this.faults.twice++
   }
 
-  /** Somebody new is at this place: their first event is the next. */
+  /** A new client takes over this place: it starts with whatever event comes next. */
   restart(place: number): void {
     this.last[place] = ANEW
     this.gaps.delete(place)
   }
 
-  /** @returns how many events a place has yet to get, of so many */
+  /** @returns how many of these events a place has not received yet */
   outstanding(place: number, events: number): number {
     const last = this.last[place] as number
     return last === ANEW ? 0 : Math.max(0, events - last)
   }
 
-  /** No more will come: what is missing at the end counts as well. */
+  /** Ends the check: events that are still outstanding count as missing. */
   end(events: (place: number) => number): Faults {
     for (let place = 0; place < this.last.length; place++) {
       const missed = this.outstanding(place, events(place))

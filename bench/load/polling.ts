@@ -14,12 +14,12 @@ export interface PollingOptions {
   readonly onFailed: (reason: string) => void
 }
 
-/** A client's Engine.IO session as long as it polls: one GET always under way, and one POST at a time. */
+/** A client's Engine.IO session while it polls: one GET is always pending, and at most one POST. */
 export class Polling {
   private readonly agent = new Agent({ keepAlive: true })
   private readonly options: PollingOptions
   private sid = ''
-  /** Its server has agreed to the WebSocket: there is no way back. */
+  /** The server has accepted the upgrade, which cannot be undone. */
   stopping = false
   private destroyed = false
   private polling: Promise<void> = Promise.resolve()
@@ -46,7 +46,7 @@ export class Polling {
     this.writing ??= this.write().catch((error: Error) => this.fail(error))
   }
 
-  /** Ends with the request under way, and once all is sent: what follows goes by WebSocket. */
+  /** Ends polling after the pending requests, when everything has been sent; what follows uses the WebSocket. */
   async stop(): Promise<void> {
     this.stopping = true
     await this.polling

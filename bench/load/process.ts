@@ -8,20 +8,20 @@ import { Throttle } from './throttle.ts'
 /** A process: thousands of connections, each of which must get every event once, in order. */
 
 export interface ConnectOptions {
-  /** The groups, and which of their connections this process has. */
+  /** The groups, and which of their connections this process holds. */
   readonly parts: readonly { readonly group: GroupOptions; readonly from: number; readonly count: number }[]
-  /** Its source addresses begin with this: two of four numbers. */
+  /** First two of the four numbers of its source addresses. */
   readonly network: string
-  /** Each connection has a token of its own, by a user of its own. */
+  /** Signs a token for each connection, each for another user. */
   readonly jwtSecret: string
-  /** Connections being opened at the same time. */
+  /** How many connections are being opened at the same time. */
   readonly atOnce: number
   readonly timeoutMs: number
-  /** Connections that are cut come back, where they were left. */
+  /** Connections that are cut reconnect, and resume from their position. */
   readonly comeBack: boolean
 }
 
-/** What is going on in a process. */
+/** Totals of a process. */
 export interface State {
   readonly ready: number
   readonly arrived: number
@@ -37,22 +37,23 @@ export type Pace = 'stalled' | number
 export interface LoadClient {
   /** @returns how many were ready in time, and why the first was not */
   connect(options: ConnectOptions): Promise<{ ready: number; reason: string }>
-  /** From now on what arrives counts, with its latency; or no longer. */
+  /** Starts or stops recording what arrives, and its latency. */
   record(on: boolean): void
   state(): State
   /**
-   * Waits until every connection of the groups had every event, at most so long.
-   * @returns events that are still to come
+   * Waits until every connection of the groups has every event, or the time is up.
+   * @returns the number of events still outstanding
    */
   arrival(counts: Counts, timeoutMs: number, groups?: readonly string[]): Promise<number>
   /** Slows a group down, or lets it read as fast as it can. */
   pace(group: string, pace: Pace | undefined): void
   /**
-   * So many connections leave, spread over all, come back, and one of `newcomers` comes back as somebody new (0: none).
-   * @returns how many did
+   * Disconnects so many connections, spread over all of them, and reconnects them; one of `newcomers` as a new client
+   * (0: none).
+   * @returns how many left
    */
   churn(count: number, newcomers: number): Promise<number>
-  /** So many connections, spread over all, join a room of another series or leave it, and send commands. */
+  /** Has so many connections, spread over all of them, join or leave a room of another series, and send commands. */
   stir(count: number): void
   /** @param counts how many events there were altogether */
   tally(counts: Counts): Record<string, Tally>
@@ -61,15 +62,14 @@ export interface LoadClient {
 const AGAIN_MS = 50
 const LOOK_MS = 25
 const TOKEN_S = 86_400
-/** Those who leave or talk one after the other are of all groups: a prime. */
+/** A prime: picks connections of all groups, one after the other. */
 const STRIDE = 7_919
 /**
- * Source addresses, as a crowd has them. Linux looks for an address's free port one after the other, at every second
- * one first: with 7,000 connections of one address each next `bind` takes milliseconds, and this process would be what
- * is measured.
+ * Number of source addresses. Linux searches for a free port of an address linearly: with 7,000 connections from one
+ * address each further `bind` takes milliseconds, and the bench would measure this process instead of the server.
  */
 const ADDRESSES = 200
-/** Others for connections that come back, in turn: closed ones block their port for a minute. */
+/** Sets of source addresses, used in turn by connections that reconnect: a closed one blocks its port for a minute. */
 const TURNS = 8
 
 const throttle = new Throttle()
@@ -106,7 +106,7 @@ answerCalls<LoadClient>({
         connections.push(new Connection({ group, index, series, token, onLost }))
       }
     }
-    // Taken from the end: the first come first.
+    // Connections are taken from the end, so this opens them in order.
     waiting = connections.toReversed()
     openWaiting()
     const giveUpUs = monotonicUs() + options.timeoutMs * 1000
@@ -169,7 +169,7 @@ answerCalls<LoadClient>({
   tally: (counts) => Object.fromEntries([...groups].map(([name, group]) => [name, group.tally(counts)])),
 })
 
-/** Opens what is waiting, so many at the same time. One that cannot be opened is tried again. */
+/** Opens the connections that wait, `atOnce` at a time. One that fails is tried again. */
 function openWaiting(): void {
   const { atOnce, network } = settings as ConnectOptions
   while (opening < atOnce && waiting.length > 0) {

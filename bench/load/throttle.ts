@@ -2,7 +2,7 @@ import type { Connection } from './connection.ts'
 
 const TICK_MS = 50
 
-/** Lets connections read only so many bytes a second: one timer for all of them. */
+/** Limits how many bytes a second connections read, with one timer for all of them. */
 export class Throttle {
   private readonly paces = new Map<Connection, number>()
   private timer: NodeJS.Timeout | undefined
@@ -24,7 +24,7 @@ export class Throttle {
 
   private tick(): void {
     for (const [connection, bytes] of this.paces) {
-      // What one read took beyond its share is paid back first; what was not used is not saved.
+      // A read that took more than its share is paid back first; an unused share is not saved up.
       connection.allowance = Math.min(bytes, connection.allowance + bytes)
       if (connection.allowance > 0) connection.resume()
     }

@@ -1,8 +1,8 @@
 const SAMPLES = 20
 
 /**
- * What `performance.now()` counts from, on the machine's monotonic clock. A process that is put aside between the two
- * readings would be off by that for ever, so the closest of several counts.
+ * The origin of `performance.now()` on the machine's monotonic clock. If the process were suspended between the two
+ * readings, every later time would be off by that, so it takes the closest of several pairs.
  */
 function originUs(): number {
   let best = { gapUs: Number.POSITIVE_INFINITY, originUs: 0 }

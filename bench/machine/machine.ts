@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { arch, cpus, loadavg, release, totalmem, type } from 'node:os'
 
-/** What a result was measured on. */
+/** The machine and versions that a result was measured with. */
 export interface Machine {
   readonly cpu: string
   readonly cores: number

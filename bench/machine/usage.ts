@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** What a process has used of the machine, read from Linux' /proc. */
+/** CPU, memory and files of a process, read from Linux' /proc. */
 
 /** User and system time are counted in these. The kernel shows all programs 100 a second (USER_HZ). */
 const TICK_US = 10_000
@@ -18,7 +18,7 @@ export function cpuOf(pid: number): Cpu {
   return { userUs: Number(fields[11]) * TICK_US, systemUs: Number(fields[12]) * TICK_US }
 }
 
-/** The same of a process and all that it started and that still run: a server with workers. */
+/** The same for a process and its running descendants, such as workers. */
 export function cpuOfTree(pid: number): Cpu {
   return treeOf(pid).map(cpuOf).reduce(cpuSum)
 }
@@ -60,26 +60,26 @@ export function residentBytes(pid: number): number {
   return field(`/proc/${pid}/status`, /^VmRSS:\s+(\d+) kB$/m) * 1024
 }
 
-/** Most of it that there ever was, bytes. */
+/** Peak resident memory, bytes. */
 export function residentBytesMax(pid: number): number {
   return field(`/proc/${pid}/status`, /^VmHWM:\s+(\d+) kB$/m) * 1024
 }
 
 /**
- * The same of a process and all that it started. Pages that they share count for each, but do not grow with
- * connections.
+ * The same for a process and its running descendants. Shared pages count once for each process, but their number does
+ * not grow with connections.
  */
 export function residentBytesOfTree(pid: number): number {
   return treeOf(pid).reduce((sum, each) => sum + residentBytes(each), 0)
 }
 
-/** A process, and all that it started and that still run. */
+/** A process and its running descendants. */
 export function treeOf(pid: number): number[] {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
   return [pid, ...(children === '' ? [] : children.split(' ').flatMap((child) => treeOf(Number(child))))]
 }
 
-/** Files that it has open, sockets included. */
+/** Number of open files, sockets included. */
 export function filesOf(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length
 }

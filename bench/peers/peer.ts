@@ -15,7 +15,7 @@ export type Side = PeerName | 'before'
 export interface Peer {
   readonly name: Side
   readonly title: string
-  /** Its settings, and what it does not do that Roomcast does. */
+  /** Its settings, and what Roomcast does that it does not. */
   readonly about: string
   /** @returns why it cannot run here */
   unavailable?(): Promise<string | undefined>
@@ -43,7 +43,7 @@ export interface ServerOptions {
   readonly rawByMessage: boolean
   /** Folder for a CPU profile, or undefined: none. */
   readonly profile: string | undefined
-  /** 0: any. A server that was killed is started again where it was. */
+  /** 0: any free port. A server that was killed restarts on its port. */
   readonly port: number
   /** Further environment of Roomcast. */
   readonly env: Env
@@ -79,8 +79,8 @@ export async function portsOf(child: Child<Probe>): Promise<{ port: number; ops_
 }
 
 /**
- * A port that was free a moment ago. A server that takes 0 itself could not come back to it: uWebSockets.js leaves
- * SO_REUSEADDR out then.
+ * A port that was free a moment ago. A server that listens on port 0 could not restart on the port it got:
+ * uWebSockets.js sets no SO_REUSEADDR then.
  */
 export async function freePort(): Promise<number> {
   const server = createServer()

@@ -12,7 +12,7 @@ function socketIo(name: PeerName, title: string, about: string, env: Record<stri
     title,
     about: `${about} ${ABOUT}`,
     unavailable: async () => {
-      // A development dependency: not there where Roomcast alone was installed.
+      // A development dependency: not installed with the published package.
       try {
         import.meta.resolve('socket.io')
         return undefined

@@ -3,7 +3,7 @@
 // biome-ignore lint/suspicious/noExplicitAny: the parameters are those of each implementation.
 type Handler = (...args: any[]) => unknown
 
-/** What a process answers to; its arguments and results go as JSON. */
+/** The calls that a process answers. Arguments and results are sent as JSON. */
 export type Calls<T> = { [K in keyof T]: Handler }
 
 export interface Call {
@@ -18,7 +18,7 @@ export interface Answer {
 }
 
 /**
- * Answers the parent's calls until it is gone, and ends with it. A call that throws ends the process: its parent
+ * Answers the parent's calls, and exits when the parent does. A call that throws ends the process, and the parent
  * shows the reason.
  */
 export function answerCalls<T extends Calls<T>>(implementation: T): void {

@@ -3,10 +3,10 @@ import type { Answer, Call, Calls } from './calls.ts'
 import type { Core } from '../machine/cores.ts'
 import { removeTemporaryFolders } from './folder.ts'
 
-/** Those that have not ended. */
+/** Processes that have not ended. */
 const running = new Set<ChildProcess>()
 
-/** Processes of the bench that run now. */
+/** Ids of all processes that the bench has running. */
 export function childPids(): number[] {
   return [...running].flatMap(({ pid }) => pid ?? [])
 }
@@ -25,8 +25,8 @@ export interface ChildOptions {
 }
 
 /**
- * A process of the bench. None outlives it, and a bench that loses one measures nothing: its unexpected end is
- * thrown where nobody catches it.
+ * A process of the bench. It does not outlive the bench. If it ends unexpectedly, it ends the bench with an uncaught
+ * error: whatever would be measured without it counts for nothing.
  */
 export class Child<T extends Calls<T> = Record<never, never>> {
   /** What it wrote on stdout and stderr. */
@@ -64,7 +64,7 @@ export class Child<T extends Calls<T> = Record<never, never>> {
       throw new Error(`${name} cannot be started: ${error.message}`)
     })
     this.process.on('exit', () => running.delete(this.process))
-    // Unlike at `exit`, its last words have been read. It does not come where this side disconnected first.
+    // At `exit` some of its output may be unread; at `close` all has been read. Not emitted after `disconnect()`.
     this.process.on('close', (code, signal) => {
       if (this.stopping) return
       const error = new Error(`${name} ended with ${code ?? signal}:\n${this.output.slice(-4_000)}`)
@@ -77,7 +77,7 @@ export class Child<T extends Calls<T> = Record<never, never>> {
     return this.process.pid as number
   }
 
-  /** Waits for something in its output. @throws Error where it ends instead */
+  /** Waits until its output matches. @throws Error if it ends first */
   async says(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {
       const match = pattern.exec(this.output)
@@ -96,7 +96,7 @@ export class Child<T extends Calls<T> = Record<never, never>> {
     })
   }
 
-  /** Ends it at once. */
+  /** Kills it. */
   async kill(): Promise<void> {
     this.stopping = true
     if (!running.has(this.process)) return
@@ -105,13 +105,13 @@ export class Child<T extends Calls<T> = Record<never, never>> {
     await gone
   }
 
-  /** Ends it; one that answers calls leaves by itself, so that Node writes its profile. */
+  /** Ends it. A process that answers calls exits by itself, so that Node can write its CPU profile. */
   async stop(): Promise<void> {
     this.stopping = true
     if (!running.has(this.process)) return
     const gone = new Promise((resolve) => this.process.once('exit', resolve))
     this.process.disconnect()
-    // What does not know the channel does not notice that it is closed.
+    // A program that does not use the channel does not notice that it was closed.
     const late = setTimeout(() => this.process.kill('SIGKILL'), this.answers ? LEAVE_MS : 0)
     await gone
     clearTimeout(late)

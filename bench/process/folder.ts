@@ -4,7 +4,7 @@ import { join } from 'node:path'
 
 const folders = new Set<string>()
 
-/** A folder for a process of the bench. It goes when the bench ends, after the process, if not before. */
+/** A folder for a process of the bench. It is removed when the bench ends, if nobody removed it before. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-bench-'))
   folders.add(folder)

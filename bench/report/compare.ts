@@ -11,16 +11,16 @@ export interface Change {
   readonly after: number
   /** Above 1: worse. */
   readonly worse: number
-  /** Whether it decides. */
+  /** Whether it is past the threshold. */
   readonly past: boolean
 }
 
-/** Faults decide by themselves: one more than before is too many. */
+/** Faults have no threshold: one more than before is too many. */
 const FAULTS: readonly FigureName[] = ['missing', 'twice', 'disordered', 'slowMissing']
 
 /**
- * Sets two results of the same scenario side by side. Roomcast's figures decide; those of the others tell how alike the
- * circumstances were.
+ * Compares two results of the same scenario. Only Roomcast's figures can be past the threshold; those of the other
+ * servers show how similar the circumstances were.
  * @param max how many times worse a figure may be
  */
 export function changes(before: Result, after: Result, max: number): Change[] {

@@ -23,11 +23,11 @@ export interface FigureRow {
   /** Shown below the one before. */
   readonly part?: true
   readonly unit: Unit
-  /** How sides are set against the raw one. */
+  /** How other sides are compared with the raw one. */
   readonly compared?: 'ratio' | 'difference'
-  /** Over the rounds: the median, unless it is counted or the worst matters. */
+  /** How rounds are combined. Default: the median. */
   readonly over?: 'sum' | 'max'
-  /** Whether more of it is better or worse; `compare` looks at these alone. */
+  /** Whether less or more is better. `compare` ignores figures without it. */
   readonly better?: 'less' | 'more'
 }
 

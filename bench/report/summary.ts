@@ -23,7 +23,7 @@ export function summaries(runs: readonly Run[]): Summary[] {
   })
 }
 
-/** The side that Roomcast is set against. */
+/** The side that Roomcast is compared with. */
 export function baseOf(all: readonly Summary[]): Summary | undefined {
   return all.find(({ side }) => side === 'raw') ?? all.find(({ side }) => side === 'before')
 }

@@ -17,8 +17,7 @@ export function threshold(about: string, value: number, max: number): Threshold 
 }
 
 /**
- * Median over the rounds of how Roomcast does against another side in the same round; NaN where that one has no
- * figures.
+ * Compares Roomcast with another side in each round, and takes the median. NaN: the other side has no such figure.
  */
 export function against(
   runs: readonly Run[],

@@ -10,8 +10,8 @@ export interface Trend {
 }
 
 /**
- * Least squares.
- * @param runIn part of the values that is not looked at: rings, pools and heaps fill first
+ * Fits a line by least squares.
+ * @param runIn part of the values to leave out at the start, while rings, pools and heaps fill up
  */
 export function trendOf(seconds: readonly number[], values: readonly number[], runIn: number): Trend {
   const from = Math.floor(seconds.length * runIn)

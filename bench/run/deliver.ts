@@ -22,49 +22,49 @@ export interface Delivering {
   readonly env?: Env
   readonly connectTimeoutMs?: number
   readonly arrivalTimeoutMs?: number
-  /** Connections that the server cut are counted, rather than nothing is measured. */
+  /** Counts connections that the server cut; otherwise one that is cut means that nothing was measured. */
   readonly countsCut?: boolean
-  /** Done each second meanwhile. Connections that leave come back. */
+  /** Called once a second meanwhile. Connections that leave come back. */
   readonly eachSecond?: (stage: Stage) => Promise<unknown>
 }
 
 const SAMPLE_MS = 500
-/** Measured in one turn. */
+/** Measured time of one turn. */
 const TURN_S = 2.5
 /**
- * Load before each turn, unmeasured. Who had nothing for a while acknowledges the next 16 segments at once (Linux'
- * `TCP_MAX_QUICKACKS`), and over the loopback it is the sender's core that this is done on: a delivery costs a quarter
+ * Load before each turn that is not measured. After a pause a TCP receiver acknowledges the next 16 segments at once
+ * (Linux' `TCP_MAX_QUICKACKS`). Over the loopback the sender's core does that work, and a delivery costs a quarter
  * more.
  */
 const RUN_IN_S = 2
 
-/** Everybody in one room for all. */
+/** All connections in one room. */
 export function oneRoom(connections: number): Delivering['groups'] {
   return (target) => [{ name: 'all', target, connections, common: true, series: 0 }]
 }
 
-/** Everybody in one of so many. */
+/** Each connection in one of so many rooms. */
 export function manyRooms(connections: number, rooms: number): Delivering['groups'] {
   return (target) => [{ name: 'all', target, connections, common: false, series: rooms }]
 }
 
-/** What a server had to say to its load. */
+/** The figures of a server under load. */
 export interface Delivered {
   readonly run: Run
   /** By group. */
   readonly tallies: ReadonlyMap<string, GroupTally>
 }
 
-/** Which case and which round it is. */
+/** The case and the round that are being measured. */
 export interface At {
   readonly case: string
   readonly round: number
 }
 
 /**
- * Starts a server, connects everybody, publishes, measures; and ends all of it.
+ * Starts a server, connects all clients, publishes, measures, and stops everything.
  * @returns the run of all groups together, and what each of them had
- * @throws NotMeasured where not everybody could be connected, or stayed so
+ * @throws NotMeasured if not all clients could connect, or one was cut
  */
 export async function deliver(peer: Peer, load: Delivering, place: Place, at: At, label: string): Promise<Delivered> {
   const [delivered] = await deliverInTurn([peer], load, place, at, label)
@@ -72,8 +72,8 @@ export async function deliver(peer: Peer, load: Delivering, place: Place, at: At
 }
 
 /**
- * The same with servers that run side by side, each with clients of its own, and are measured in turn: what a delivery
- * costs on a machine may change by a third within seconds, which then meets them all.
+ * The same for servers that run side by side, each with its own clients, and are measured in turn: the cost of a
+ * delivery on one machine may change by a third within seconds, and then it changes for all of them.
  * @returns as many as there are peers, in their order
  */
 async function deliverInTurn(
@@ -110,7 +110,7 @@ async function deliverInTurn(
     for (const { recorder } of measured) recorder.pause()
     const turnLoads = loads.map((each) => ({ ...each, seconds: each.seconds / turns }))
     for (let turn = 0; turn < turns; turn++) {
-      // Who comes first takes turns as well: the machine may become faster or slower meanwhile.
+      // Sides take turns in going first: the machine may become faster or slower meanwhile.
       for (const { stage, recorder, deliveries } of turn % 2 === 0 ? measured : measured.toReversed()) {
         let done: Promise<unknown> = Promise.resolve()
         const tick = () => {
@@ -148,7 +148,7 @@ async function deliverInTurn(
   }
 }
 
-/** Not of less than an event. */
+/** Each turn publishes one event at least. */
 function turnsOf(loads: readonly Load[]): number {
   return Math.max(
     1,
@@ -157,8 +157,8 @@ function turnsOf(loads: readonly Load[]): number {
 }
 
 /**
- * One round of all sides: Roomcast in turn with the raw server that its goals are set by, each of the others alone. In
- * each second round Roomcast is started and connected before the raw one.
+ * One round of all sides: Roomcast in turn with the raw server, which its goals are relative to, and each other side
+ * alone. In every second round Roomcast is started and connected before the raw server.
  */
 export async function deliverRound(session: Session, load: Delivering, at: At, label: string): Promise<void> {
   const pair = session.peers.filter(({ name }) => name === 'raw' || name === 'roomcast')
@@ -171,7 +171,7 @@ export async function deliverRound(session: Session, load: Delivering, at: At, l
   }
 }
 
-/** Starts a server, connects everybody, and ends all of it: what a connection costs. */
+/** Starts a server, connects all clients, and stops everything: what a connection costs. */
 export async function connectOnly(
   peer: Peer,
   load: Pick<Delivering, 'workload' | 'groups'>,

@@ -3,7 +3,7 @@ import type { Figures } from '../report/result.ts'
 import { cpuSince, cpuSum, totalOf } from '../machine/usage.ts'
 import type { Load, Stage, Usage } from './stage.ts'
 
-/** What a group got. */
+/** A group's figures. */
 export function figuresOf({ latencies, deliveries, missing, twice, disordered, cut, bytes }: GroupTally): Figures {
   return {
     p50Ms: latencies.ms(50),
@@ -20,14 +20,14 @@ export function figuresOf({ latencies, deliveries, missing, twice, disordered, c
   }
 }
 
-/** Loads without measuring, until all that was published has arrived. */
+/** Publishes without measuring, and waits until everything has arrived. */
 export async function warmUp(stage: Stage, loads: readonly Load[], seconds: number): Promise<void> {
   if (seconds <= 0) return
   await Promise.all(loads.map((load) => stage.publish({ ...load, seconds })))
   await stage.arrival()
 }
 
-/** What a server does and uses while it is under load, in one go or in several turns. */
+/** Measures what a server uses under load, in one turn or several. */
 export class Deliveries {
   private used: Usage = { server: { userUs: 0, systemUs: 0 }, clientUs: 0, othersUs: 0, us: 0 }
   private events = 0
@@ -39,7 +39,7 @@ export class Deliveries {
     this.stage = stage
   }
 
-  /** Loads without measuring. What is late of the turn before has counted until now. */
+  /** Publishes without measuring. Late events of the turn before have counted until now. */
   async runIn(loads: readonly Load[], seconds: number): Promise<void> {
     await this.stage.crowd.record(false)
     await warmUp(this.stage, loads, seconds)
@@ -47,7 +47,7 @@ export class Deliveries {
 
   /**
    * Publishes all loads at the same time and measures until everything has arrived.
-   * @param groups who must have everything; default: all
+   * @param groups the groups that must have everything; default: all
    */
   async turn(loads: readonly Load[], groups?: readonly string[]): Promise<void> {
     const { crowd } = this.stage
@@ -69,7 +69,7 @@ export class Deliveries {
     this.lateMsMax = Math.max(this.lateMsMax, ...published.map(({ lateMsMax }) => lateMsMax))
   }
 
-  /** What was used, per delivery and per event. The tally is the caller's to take. */
+  /** CPU per delivery and per event. The caller takes the tally. */
   figures(): Figures {
     const { deliveries } = this
     const { server, clientUs, othersUs, us } = this.used

@@ -4,15 +4,15 @@ import type { Core } from '../machine/cores.ts'
 import { removeFolder, temporaryFolder } from '../process/folder.ts'
 
 /**
- * A real nats-server for one server under test, on a free port, its data in a temporary folder. The events' stream is
- * there, empty.
+ * A real nats-server for one server under test, on a free port, with its data in a temporary folder and an empty stream
+ * for the events.
  */
 export interface Nats {
   readonly url: string
   stop(): Promise<void>
 }
 
-/** Roomcast's default, with the settings that it would make it with. */
+/** Roomcast's default stream, with the settings that Roomcast would create it with. */
 const STREAM = { name: 'ROOMCAST_EVENTS', subjects: ['events.>'] }
 
 export async function startNats(core: Core | undefined): Promise<Nats> {

@@ -46,8 +46,8 @@ export function peers(about: string): Option {
 }
 
 /**
- * V8 collects garbage twice more some 8 s after the bench made it do so to weigh the memory: measuring begins behind
- * that.
+ * The bench makes V8 collect garbage to measure memory, and V8 collects twice more some 8 s later. Measuring starts
+ * after that.
  */
 export const warmup = () =>
   number(
@@ -74,12 +74,12 @@ export function sidesOf({ peers: asked }: CommonFlags, byDefault: readonly PeerN
   return ['roomcast', ...(asked ?? byDefault)]
 }
 
-/** Ends the process with 1 where that is asked for. */
+/** With `--check`: ends the process with 1 if a threshold is not met. */
 export function checked({ check: asked }: { readonly check?: true }, result: Result): void {
   if (asked && result.thresholds.some(({ met }) => !met)) process.exit(1)
 }
 
-/** Without what is not worth showing. */
+/** The flags as shown in results, without those that are not worth showing. */
 export function settingsOf(flags: object): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(flags)

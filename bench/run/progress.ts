@@ -5,8 +5,8 @@ const REDRAW_MS = 200
 let drawing: NodeJS.Timeout | undefined
 
 /**
- * What is going on, on stderr: on a terminal one line, redrawn, with a bar where it is known how long it takes;
- * elsewhere a plain line for each step.
+ * Shows the current step on stderr: on a terminal as one line that is redrawn, with a bar if the duration is known;
+ * otherwise as a plain line for each step.
  * @param seconds how long the step takes
  */
 export function progress(step: string, seconds?: number): void {
@@ -22,7 +22,7 @@ export function progress(step: string, seconds?: number): void {
   if (seconds) drawing = setInterval(draw, REDRAW_MS).unref()
 }
 
-/** Takes the line away. */
+/** Clears the line. */
 export function endProgress(): void {
   clearInterval(drawing)
   if (SHOWN) process.stderr.write('\r\x1b[K')

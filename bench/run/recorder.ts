@@ -12,11 +12,11 @@ interface Sample {
   readonly ready: number
 }
 
-/** Looks at a stage now and then, and keeps what it saw. */
+/** Samples a stage at intervals. */
 export class Recorder {
   private readonly samples: Sample[] = []
   private readonly marks: { second: number; text: string }[] = []
-  /** Time until the last pause, and since when it goes on. */
+  /** Recorded time up to the last pause, and when it resumed. */
   private passedUs = 0
   private sinceUs: number | undefined = monotonicUs()
   private readonly stage: Stage
@@ -28,12 +28,12 @@ export class Recorder {
     this.done = this.run(everyMs)
   }
 
-  /** Something that happens now. */
+  /** Marks an event on the timeline, now. */
   mark(text: string): void {
     this.marks.push({ second: this.second, text })
   }
 
-  /** Its clock stands still: another server's turn. */
+  /** Stops its clock while another server has its turn. */
   pause(): void {
     this.passedUs = this.nowUs
     this.sinceUs = undefined
@@ -50,7 +50,7 @@ export class Recorder {
     const rate = (value: (sample: Sample) => number, unit: number, isOfServer: boolean) =>
       samples.map((sample, i) => {
         const before = samples[i - 1]
-        // A server that was started again counts from 0, and has used some by the time that it is seen.
+        // A restarted server counts from 0, and has already used some CPU when it is first sampled.
         return before === undefined || (isOfServer && before.memoryMb === 0)
           ? 0
           : Math.max(0, (value(sample) - value(before)) / ((sample.second - before.second) * unit))
@@ -87,7 +87,7 @@ export class Recorder {
           ready,
         })
       } catch {
-        // The server is gone at the moment.
+        // The server is down at the moment.
         this.samples.push({
           second: this.second,
           memoryMb: 0,

@@ -9,7 +9,7 @@ import type { Result, Run, Threshold } from '../report/result.ts'
 import { report } from '../report/table.ts'
 import { NotMeasured, type Place } from './stage.ts'
 
-/** Where results go, below the folder that the bench is called in. */
+/** Folder for results, relative to the working directory. */
 export const RESULTS = join('bench', 'results')
 
 export interface SessionOptions {
@@ -55,12 +55,12 @@ export class Session {
     this.failures = failures
   }
 
-  /** Measures a side, or notes why it cannot be. Roomcast must. */
+  /** Measures a side, or notes why it could not. @throws Error if Roomcast could not be measured */
   async measure(label: string, peer: Peer, run: () => Promise<Run>): Promise<void> {
     await this.measureAll(label, [peer], async () => [await run()])
   }
 
-  /** The same of sides that run at the same time: all of them, or none. */
+  /** The same for sides that run at the same time: either all of them are measured, or none. */
   async measureAll(label: string, peers: readonly Peer[], run: () => Promise<readonly Run[]>): Promise<void> {
     try {
       this.runs.push(...(await run()))

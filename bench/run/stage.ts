@@ -22,7 +22,7 @@ import {
 } from '../machine/usage.ts'
 import { subjectOf, type Workload } from '../events/workload.ts'
 
-/** What all servers of a bench are measured with. */
+/** What is the same for all servers of a run. */
 export interface Place {
   /** Undefined: processes share all cores. */
   readonly cores: Pinning | undefined
@@ -35,11 +35,11 @@ export interface StageOptions {
   readonly workload: Workload
   readonly groups: (target: Target) => readonly GroupOptions[]
   readonly rawByMessage?: boolean
-  /** Connections that are cut come back. */
+  /** Connections that are cut reconnect. */
   readonly comeBack?: boolean
   readonly atOnce?: number
   readonly connectTimeoutMs?: number
-  /** What is on its way is waited for until nothing has arrived for so long. */
+  /** How long to wait for outstanding events while none arrives. */
   readonly arrivalTimeoutMs?: number
   readonly env?: Env
 }
@@ -55,32 +55,32 @@ export interface Load {
   readonly type?: string
 }
 
-/** A peer that did not do what it must for anything to be measured. */
+/** A peer could not be measured; the message says why. */
 export class NotMeasured extends Error {}
 
-/** Time that has been used. */
+/** CPU time used so far. */
 export interface Usage {
-  /** CPU, of the server. */
+  /** By the server. */
   readonly server: Cpu
-  /** CPU, of the load's processes. */
+  /** By the load client's processes. */
   readonly clientUs: number
-  /** CPU, of everything on the machine that is not the bench. */
+  /** By everything on the machine that is not the bench. */
   readonly othersUs: number
-  /** By the clock. */
+  /** The time by the clock. */
   readonly us: number
 }
 
 const JWT_SECRET = 'a-secret-for-benches-that-is-long-enough'
 const AT_ONCE = 200
 const CONNECT_TIMEOUT_MS = 60_000
-/** The longest pause that is still a slow machine's, rather than a loss. */
+/** On a busy machine events may be late, but a pause as long as this means that they are lost. */
 const ARRIVAL_TIMEOUT_MS = 20_000
 const ARRIVAL_LOOK_MS = 1_000
 const WORKERS_SETTLE_MS = 400
 
 /**
- * One server with its nats-server, its clients and its publisher: everything that a scenario does to a server, and what
- * is seen of it.
+ * One server with its nats-server, clients and publisher: everything that a scenario does to a server and reads from
+ * it.
  */
 export class Stage {
   server: Server
@@ -131,7 +131,7 @@ export class Stage {
     return this.server.child.pid
   }
 
-  /** Connects everybody. @returns what that cost */
+  /** Connects all clients. @returns what that cost */
   async connect(): Promise<Figures> {
     const before = await this.weigh()
     const cpuBefore = cpuOfTree(this.pid)
@@ -185,14 +185,14 @@ export class Stage {
     this.dueBefore += events * this.audienceOf({})
   }
 
-  /** The server stands still, or goes on. */
+  /** Suspends the server, or continues it. */
   hold(on: boolean): void {
     process.kill(this.pid, on ? 'SIGSTOP' : 'SIGCONT')
   }
 
   /**
-   * Waits until all, or these groups, had every event: at most so long, or while events still arrive.
-   * @returns events that are still to come
+   * Waits until all groups, or these, have every event: for a given time, or as long as events still arrive.
+   * @returns the number of events still outstanding
    */
   async arrival(timeoutMs?: number, groups?: readonly string[]): Promise<number> {
     const counts = await this.publisher.call('counts')
@@ -228,7 +228,7 @@ export class Stage {
     }
   }
 
-  /** Memory in use, garbage collected before. */
+  /** Memory in use after a garbage collection. */
   async weigh() {
     const { child, probed } = this.server
     const workers = probed
@@ -239,7 +239,7 @@ export class Stage {
     for (const pid of workers) process.kill(pid, 'SIGUSR2')
     const heap = probed ? await child.call('settle') : undefined
     if (workers.length > 0) await new Promise((resolve) => setTimeout(resolve, WORKERS_SETTLE_MS))
-    // The heap of one process says nothing of a server's that has more.
+    // A server with workers has more heaps than the one that answered.
     return { heap: workers.length > 0 ? undefined : heap, residentBytes: residentBytesOfTree(child.pid) }
   }
 

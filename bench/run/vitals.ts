@@ -3,7 +3,7 @@ import type { Vitals } from '../report/result.ts'
 import { filesOf } from '../machine/usage.ts'
 import type { Stage } from './stage.ts'
 
-/** Looks at a server's vitals now and then. */
+/** Samples what must not grow in a server. */
 export class VitalsRecorder {
   readonly samples: Vitals[] = []
   private readonly startUs = monotonicUs()
@@ -15,13 +15,13 @@ export class VitalsRecorder {
     this.everyMs = everyMs
   }
 
-  /** To be called more often than it looks. */
+  /** Takes a sample if one is due; called more often than that. */
   async look(stage: Stage): Promise<void> {
     if (this.looking || monotonicUs() < this.dueUs) return
     this.looking = true
     this.dueUs = monotonicUs() + this.everyMs * 1000
     try {
-      // Before the collection, whose pause is no delay that clients cause.
+      // Read before garbage is collected: that pause is not caused by clients.
       const delayS = (await stage.metric('nodejs_eventloop_lag_p99_seconds')) ?? Number.NaN
       const { heap, residentBytes } = await stage.weigh()
       this.samples.push({

@@ -39,8 +39,8 @@ const SOCKETIO_MEMORY_KB_MAX = 5
 const SOCKETIO_HANDSHAKE_RATIO_MAX = 0.5
 
 /**
- * Whose handshake is compared. It takes 0.6 s of CPU and varies by a quarter from time to time: it wants more times
- * than there are rounds.
+ * Sides whose handshakes are compared. All handshakes take 0.6 s of CPU together, which varies by a quarter from time
+ * to time, so they are repeated more often than there are rounds.
  */
 const HANDSHAKE_SIDES: readonly Side[] = ['roomcast', 'socketio-uws']
 
@@ -132,7 +132,7 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
       const of = `${name === '' ? '' : `${name}, `}connecting alone`
       const sides = session.peers.filter((each) => HANDSHAKE_SIDES.includes(each.name))
       for (let time = (round - 1) * flags.connects + 1; time <= round * flags.connects; time++) {
-        // Who comes first takes turns: the machine may become faster or slower meanwhile.
+        // Sides take turns in going first: the machine may become faster or slower meanwhile.
         for (const peer of time % 2 === 1 ? sides : sides.toReversed()) {
           const label = `${of}, ${time} of ${flags.rounds * flags.connects}, ${peer.title}`
           await session.measure(label, peer, () =>

@@ -23,7 +23,7 @@ interface IdleFlags {
 
 const US_PER_SECOND_MAX = 1
 const KB_MAX = 4
-/** Past the collections of garbage that weighing the memory causes some 8 s later. */
+/** Longer than the 8 s after which V8 collects garbage again once memory was measured. */
 const SETTLE_SECONDS = 10
 
 /** `idle`: what a connection costs that nothing is sent to, heartbeats included. */
@@ -104,7 +104,7 @@ async function rest(
   }
   try {
     progress(`${label}: empty for ${empty} s`, empty)
-    // Once at rest: the first seconds are spent compiling.
+    // Measured at rest: in the first seconds V8 still compiles.
     await stage.weigh()
     const emptyUsPerSecond = await cpuPerSecond(empty)
     progress(`${label}: connecting ${connections}`)

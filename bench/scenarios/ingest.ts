@@ -28,14 +28,14 @@ interface IngestFlags {
   readonly check?: true
 }
 
-/** "Not slower": with what is left of the noise in the median of the rounds. */
+/** "Not slower", with an allowance for the noise that is left in the median of the rounds. */
 const RATIO_MAX = 1.05
 
 const EVENTS_READ = 'roomcast_events_total'
 const ARRIVAL_TIMEOUT_MS = 120_000
 const LOOK_MS_MIN = 5
 const LOOK_MS_MAX = 200
-/** The broker looks each second how fast events come, and sets its heap up for that: it has by then. */
+/** The broker checks the rate of events once a second and sizes its heap for it: by then it has done so. */
 const SETTLE_MS = 1_500
 
 /** `ingest`: what an event costs the broker from JetStream on, with few subscribers or none. */
@@ -82,7 +82,7 @@ async function ingest(flags: IngestFlags): Promise<Result> {
     profile: flags.profile,
   })
   for (let round = 1; round <= flags.rounds; round++) {
-    // Who comes first takes turns: the machine may become faster or slower meanwhile.
+    // Sides take turns in going first: the machine may become faster or slower meanwhile.
     const peers = round % 2 === 1 ? session.peers : session.peers.toReversed()
     for (const subscribers of flags.subscribers) {
       const label = `${nameOf(subscribers)}, round ${round} of ${flags.rounds}`
@@ -118,7 +118,7 @@ function thresholdsOf(subscribers: number, all: readonly Run[]): Threshold[] {
 }
 
 /**
- * Starts all of them side by side, each with a nats-server and clients of its own, and measures one after the other.
+ * Starts all sides, each with its own nats-server and clients, and measures one after the other.
  */
 async function inTurn(
   peers: readonly Peer[],
@@ -154,7 +154,7 @@ async function inTurn(
 }
 
 /**
- * The broker stands still while the burst is stored, so that neither the publisher nor the server's writing is what is
+ * The broker is suspended while nats-server stores the burst, so that neither the publisher nor the storing is
  * measured.
  */
 async function burst(stage: Stage, subscribers: number, { events, payload, warmup }: IngestFlags): Promise<Figures> {
@@ -183,12 +183,12 @@ async function burst(stage: Stage, subscribers: number, { events, payload, warmu
 }
 
 /**
- * Waits until the broker has read so many events behind those of before, or all subscribers have them.
+ * Waits until the broker has read so many events after the first `before`, or all subscribers have them.
  * @returns when the last came, µs
  */
 async function allRead(stage: Stage, before: number, events: number, subscribers: number): Promise<number> {
   if (subscribers > 0) {
-    // What never comes is counted as missing.
+    // Events that never arrive are counted as missing.
     await stage.arrival(ARRIVAL_TIMEOUT_MS)
     return (await stage.crowd.state()).lastArrivedUs
   }
@@ -200,7 +200,7 @@ async function allRead(stage: Stage, before: number, events: number, subscribers
     const passedMs = (atUs - startUs) / 1000
     if (passedMs > ARRIVAL_TIMEOUT_MS)
       throw new NotMeasured(`read ${read} of ${events} events in ${ARRIVAL_TIMEOUT_MS / 1000} s`)
-    // To answer costs the broker something: seldom while there is much left, often at the end.
+    // Each request costs the broker CPU: ask seldom while much is left, and often at the end.
     const leftMs = read <= 0 ? LOOK_MS_MAX : (passedMs * (events - read)) / read
     await new Promise((resolve) => setTimeout(resolve, Math.min(LOOK_MS_MAX, Math.max(LOOK_MS_MIN, leftMs / 2))))
   }

@@ -42,12 +42,12 @@ export interface SlowFlags extends CommonFlags {
 
 const P99_RATIO_MAX = 1.2
 const SAMPLE_MS = 250
-/** Read at once by those that are throttled. */
+/** Bytes per read of a throttled client. */
 const THROTTLED_READ_BYTES = 4_096
 
 /**
- * `slow`: what healthy clients feel of slow ones, what that takes of memory, and whether the slow ones get everything
- * afterwards.
+ * `slow`: how slow clients affect healthy ones and the server's memory, and whether they get everything once they are
+ * fast again.
  */
 export function addSlow(program: Command): void {
   program

@@ -30,14 +30,14 @@ interface SoakFlags {
 }
 
 const WARMUP_SECONDS = 10
-/** Part of the time that is not looked at: what is bounded fills up first. */
+/** Part of the time left out at the start, while whatever is bounded fills up. */
 const RUN_IN = 0.4
-/** It may share the machine. */
+/** Long, since a soak may share the machine. */
 const CONNECT_TIMEOUT_MS = 180_000
 const ARRIVAL_TIMEOUT_MS = 180_000
 const LOOKS = 60
 const LOOK_MS_MAX = 30_000
-/** One of so many that leave comes back as somebody new, the others with their position. */
+/** One of so many connections that leave comes back as a new client, the others with their position. */
 const NEWCOMERS = 2
 /** The ring is full within the run-in, rather than after hours. */
 const RING = { LOG_RING_EVENTS: '2000', LOG_RING_BYTES: '4194304' }
@@ -46,7 +46,7 @@ const RAW: Workload = { ...ROOM_WORKLOADS.raw, subscribe: '{"rooms":["all","room
 const COMMON_TYPE = 'common'
 
 /**
- * What may not grow: where it is read, and what is no growth whatever the line says, as part of the level and in its
+ * What must not grow: where it is read, and the change that does not count as growth, as a part of its level and in its
  * own unit.
  */
 const LOOKED_AT = [
@@ -57,7 +57,8 @@ const LOOKED_AT = [
 ] as const
 
 /**
- * `soak`: a steady load for long, with clients of all kinds that come and go, join, leave and ask; does anything grow?
+ * `soak`: a steady load for a long time, while clients of all kinds come and go, join, leave and ask. Does anything
+ * grow?
  */
 export function addSoak(program: Command): void {
   program
@@ -172,7 +173,7 @@ function trend(samples: readonly Vitals[], of: (vitals: Vitals) => number): Tren
   )
 }
 
-/** Growth beyond noise: more than values vary around their line, or than what is nothing. */
+/** Growth beyond noise: beyond what values vary around their line, and beyond what does not count as growth. */
 function verdictOn({ name, of, part, least }: (typeof LOOKED_AT)[number], samples: readonly Vitals[]): Threshold {
   const { growth, noise, level } = trend(samples, of)
   return threshold(`${name}: growth, in times of its noise`, growth / Math.max(noise, part * level, least), 1)

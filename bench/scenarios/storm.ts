@@ -111,7 +111,7 @@ async function weather(peer: Peer, flags: StormFlags, place: Place, round: numbe
 
     progress(`${label}: killed, ${subscribers} come back`)
     await stage.crowd.record(true)
-    // Who kills nats-server can publish to nobody meanwhile.
+    // The server under test is nats-server itself: while it is down there is nothing to publish to.
     if (stage.server.publish.core) await events.pause()
     const killedUs = monotonicUs()
     const cpuListening = await stage.restart(() => recorder.mark('killed'))
@@ -138,7 +138,7 @@ async function weather(peer: Peer, flags: StormFlags, place: Place, round: numbe
     await events.pause()
     await stage.arrival()
     const timeline = await recorder.stop()
-    // All were cut by the kill, and whoever gets what was published meanwhile gets it late: neither compares servers.
+    // The kill cut all connections, and events published while the server was down are late: neither compares servers.
     const { deliveries, missing, twice, disordered } = figuresOf((await stage.tally()).get('all') as GroupTally)
     return {
       side: peer.name,
@@ -162,7 +162,7 @@ async function weather(peer: Peer, flags: StormFlags, place: Place, round: numbe
   }
 }
 
-/** Publishes on and on. */
+/** Publishes until it is paused. */
 class Drip {
   private readonly stage: Stage
   private readonly load: Load

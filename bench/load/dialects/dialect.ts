@@ -5,27 +5,27 @@ export interface DialectConnection {
   readonly token: string
   /** The series that it gets beside the common one; 0: none. */
   readonly series: number
-  /** Where it goes on, if it got anything yet. */
+  /** Position of the last event received; undefined: none yet. */
   readonly position: string | undefined
-  /** Dialects that read over the borders of frames: what is not whole yet. */
+  /** For dialects whose messages span frames: the beginning of a message that is not complete. */
   rest: Buffer
-  /** Socket.IO: private id, with which it recovers. */
+  /** Socket.IO: the private id that recovers the session; empty: none. */
   pid: string
-  /** Events will come from now on. */
+  /** Called by the dialect once the server confirmed the subscription. */
   ready(): void
-  /** The server said no: this connection ends. */
+  /** The server refused: closes the connection, with the reason. */
   refuse(reason: string): void
-  /** The server said that there are events which it no longer has. */
+  /** The server reported that it no longer has events which this client needs. */
   toldMissed(): void
-  /** An event's bytes. @returns false: they are none */
+  /** Takes a message's bytes if it is an event. @returns false: it is none */
   event(bytes: Buffer, start: number, end: number): boolean
   sendText(text: string): void
   sendBinary(bytes: Uint8Array): void
 }
 
-/** What clients and one kind of server say to each other. Shared by all connections of a group. */
+/** The protocol between clients and one kind of server. Shared by all connections of a group. */
 export interface Dialect {
-  /** Bytes behind the position that ends an event's frame. Undefined: events have no positions. */
+  /** Bytes after the position at the end of an event's frame. Undefined: events have no positions. */
   readonly tailBytes?: number
   /** Path and query of the upgrade. */
   pathOf(connection: DialectConnection): string
@@ -42,7 +42,7 @@ export interface Dialect {
   frame(connection: DialectConnection, bytes: Buffer, start: number, end: number): void
 }
 
-/** What a connection subscribes to, its own series put in. */
+/** What a connection subscribes to, with its series filled in. */
 export function subscriptionOf({ subscribe = '' }: Target, { series }: DialectConnection): string {
   return subscribe.replaceAll(OWN_SERIES, String(series))
 }

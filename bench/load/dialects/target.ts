@@ -16,9 +16,9 @@ export interface Target {
    * a room to join; undefined: the rooms that one is in by connecting. `nats`: a subject. `centrifugo`: a channel.
    */
   readonly subscribe?: string
-  /** Socket.IO: what is connected to. */
+  /** Socket.IO: the namespace to connect to. */
   readonly namespace?: string
-  /** Socket.IO: begins by long-polling, and goes over to WebSocket. */
+  /** Socket.IO: starts by long-polling and upgrades to WebSocket. */
   readonly polling?: true
   /** Socket.IO: `connection_established` follows CONNECT's answer. */
   readonly welcomes?: boolean

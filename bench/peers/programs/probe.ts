@@ -15,18 +15,18 @@ export interface Probe {
   settle(): Promise<Heap>
 }
 
-/** Called with options, Node 20 empties the space for new objects and no more. */
+/** Called without options: with options, Node 20 collects the space for new objects only. */
 const collect = (globalThis as { gc?: () => void }).gc
 
 /**
- * Where a server has workers, the bench's child alone answers: theirs are calls of the server's own. They collect on a
- * signal.
+ * Of a server with workers only the bench's own child answers calls; a worker's IPC channel belongs to the server.
+ * Workers collect garbage on a signal.
  */
 if (process.env.BENCH_PID !== String(process.ppid)) process.on('SIGUSR2', () => void settle())
 else answerCalls<Probe>({ settle })
 
 async function settle(): Promise<Heap> {
-  // The second time takes what finalizers of the first let go.
+  // The second round collects what finalizers of the first released.
   for (let round = 0; round < 2; round++) {
     collect?.()
     await new Promise((resolve) => setTimeout(resolve, 100))

@@ -4,7 +4,7 @@ import { sayPort, subscribeEvents } from './events.ts'
 
 /**
  * A process: the least that a uWebSockets.js server does between NATS and its clients. It sends the same bytes as
- * Roomcast does, to whoever connects, and keeps no promise about them.
+ * Roomcast to everyone who connects, and guarantees nothing.
  */
 
 const {

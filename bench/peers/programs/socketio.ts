@@ -7,7 +7,7 @@ import { sayPort, subscribeEvents } from './events.ts'
 
 /**
  * A process: the `socket.io` package between NATS and its clients, attached to uWebSockets.js or on its default `ws`.
- * It does for a client what Roomcast does: checks the token, joins the rooms, welcomes; its other promises it lacks.
+ * Like Roomcast it checks the token, joins the rooms and welcomes the client; it gives none of Roomcast's guarantees.
  */
 
 const {
