@@ -98,8 +98,8 @@ export class Crowd {
     return left.reduce((sum, n) => sum + n, 0)
   }
 
-  async stir(connections: number): Promise<void> {
-    await this.all((child) => child.call('stir', Math.ceil(connections / this.children.length)))
+  async sendCommands(connections: number): Promise<void> {
+    await this.all((child) => child.call('sendCommands', Math.ceil(connections / this.children.length)))
   }
 
   /** By group. */

@@ -54,7 +54,7 @@ export interface LoadClient {
    */
   churn(count: number, newcomers: number): Promise<number>
   /** Has so many connections, spread over all of them, join or leave a room of another series, and send commands. */
-  stir(count: number): void
+  sendCommands(count: number): void
   /** @param counts how many events there were altogether */
   tally(counts: Counts): Record<string, Tally>
 }
@@ -80,7 +80,7 @@ let waiting: Connection[] = []
 let opening = 0
 let lastReadyUs = 0
 let churned = 0
-let stirred = 0
+let commanded = 0
 let newcomersSoFar = 0
 let settings: ConnectOptions | undefined
 let tokenOf: (user: string) => string = () => ''
@@ -154,12 +154,12 @@ answerCalls<LoadClient>({
     openWaiting()
     return left
   },
-  stir(count) {
+  sendCommands(count) {
     for (let i = 0; i < count && connections.length > 0; i++) {
-      const connection = connections[(stirred++ * STRIDE) % connections.length] as Connection
+      const connection = connections[(commanded++ * STRIDE) % connections.length] as Connection
       const { series, visiting, group } = connection
       if (!connection.isReady || series === 0) continue
-      const room = visiting ?? `room:${1 + ((series + stirred) % group.seriesCount)}`
+      const room = visiting ?? `room:${1 + ((series + commanded) % group.seriesCount)}`
       if (room === `room:${series}`) continue
       group.dialect.visit?.(connection, room, visiting === undefined)
       group.dialect.talk?.(connection, room)

@@ -22,14 +22,15 @@ export function machine(): Machine {
     memory_gb: Math.round(totalmem() / 2 ** 30),
     kernel: `${type()} ${release()} ${arch()}`,
     node: process.version,
-    nats_server: /[\d.]+/.exec(said('nats-server', '--version'))?.[0] ?? 'unknown',
+    nats_server: /[\d.]+/.exec(outputOf('nats-server', '--version'))?.[0] ?? 'unknown',
     load: Math.round((loadavg()[0] ?? 0) * 100) / 100,
     commit:
-      said('git', 'rev-parse', '--short', 'HEAD') + (said('git', 'status', '--porcelain', 'src') === '' ? '' : '+'),
+      outputOf('git', 'rev-parse', '--short', 'HEAD') +
+      (outputOf('git', 'status', '--porcelain', 'src') === '' ? '' : '+'),
   }
 }
 
-function said(command: string, ...args: string[]): string {
+function outputOf(command: string, ...args: string[]): string {
   try {
     return execFileSync(command, args, { stdio: ['ignore', 'pipe', 'ignore'] })
       .toString()

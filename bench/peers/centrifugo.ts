@@ -37,7 +37,7 @@ export const centrifugo: Peer = {
       args: ['--config', file],
       core,
     })
-    await Promise.race([listens(listening), child.says(/no such output/)])
+    await Promise.race([listens(listening), child.waitForOutput(/no such output/)])
     return {
       child,
       target: { dialect: 'centrifugo', port: listening, path: '/connection/websocket', subscribe: subjectOf(workload) },

@@ -24,7 +24,7 @@ export const nats: Peer = {
       args: ['-c', file],
       core,
     })
-    const [, address] = await child.says(/Listening for client connections on (\S+)[\s\S]*Server is ready/)
+    const [, address] = await child.waitForOutput(/Listening for client connections on (\S+)[\s\S]*Server is ready/)
     return {
       child,
       target: { dialect: 'nats', port: listening, path: '/', subscribe: subjectOf(workload) },

@@ -74,7 +74,7 @@ export function startNode(
 
 /** Reads the line with its ports. */
 export async function portsOf(child: Child<Probe>): Promise<{ port: number; ops_port?: number }> {
-  const [line] = await child.says(/^\{"port":.*\}$/m)
+  const [line] = await child.waitForOutput(/^\{"port":.*\}$/m)
   return JSON.parse(line)
 }
 

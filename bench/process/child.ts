@@ -78,7 +78,7 @@ export class Child<T extends Calls<T> = Record<never, never>> {
   }
 
   /** Waits until its output matches. @throws Error if it ends first */
-  async says(pattern: RegExp): Promise<RegExpExecArray> {
+  async waitForOutput(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {
       const match = pattern.exec(this.output)
       if (match) return match

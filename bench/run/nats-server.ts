@@ -23,7 +23,7 @@ export async function startNats(core: Core | undefined): Promise<Nats> {
     args: ['-a', '127.0.0.1', '-p', '-1', '-js', '-sd', folder],
     core,
   })
-  const [, address] = await child.says(/Listening for client connections on (\S+)[\s\S]*Server is ready/)
+  const [, address] = await child.waitForOutput(/Listening for client connections on (\S+)[\s\S]*Server is ready/)
   const url = `nats://${address}`
   const nc = await connect({ servers: url })
   const jsm = await nc.jetstreamManager()

@@ -185,9 +185,13 @@ export class Stage {
     this.dueBefore += events * this.audienceOf({})
   }
 
-  /** Suspends the server, or continues it. */
-  hold(on: boolean): void {
-    process.kill(this.pid, on ? 'SIGSTOP' : 'SIGCONT')
+  /** Suspends the server, until `resume`. */
+  suspend(): void {
+    process.kill(this.pid, 'SIGSTOP')
+  }
+
+  resume(): void {
+    process.kill(this.pid, 'SIGCONT')
   }
 
   /**

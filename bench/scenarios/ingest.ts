@@ -159,10 +159,10 @@ async function inTurn(
  */
 async function burst(stage: Stage, subscribers: number, { events, payload, warmup }: IngestFlags): Promise<Figures> {
   const { arrived: arrivedBefore } = await stage.crowd.state()
-  stage.hold(true)
+  stage.suspend()
   await stage.burst(events, payload)
   const start = stage.usage()
-  stage.hold(false)
+  stage.resume()
   const lastUs = await allRead(stage, warmup, events, subscribers)
   const end = stage.usage()
   const { arrived } = await stage.crowd.state()

@@ -105,7 +105,7 @@ export async function slow(flags: SlowFlags): Promise<Result> {
         const name = percent === 0 ? 'none slow' : `${percent} % ${flags.how}`
         const label = `round ${round} of ${flags.rounds}, ${peer.title}, ${name}`
         await session.measure(label, peer, async () => {
-          const run = await hold(peer, flags, percent, session.place, label)
+          const run = await measureSlow(peer, flags, percent, session.place, label)
           const without = session.runs.find(
             (other) => other.side === peer.name && other.case === 'none slow' && other.round === round,
           )
@@ -132,7 +132,7 @@ function thresholdsOf({ slow: percents, how }: SlowFlags, runs: readonly Run[]):
   return [...p99, faultless(runs)]
 }
 
-async function hold(
+async function measureSlow(
   peer: Peer,
   flags: SlowFlags,
   percent: number,

@@ -126,7 +126,7 @@ async function soak(flags: SoakFlags): Promise<Result> {
     arrivalTimeoutMs: ARRIVAL_TIMEOUT_MS,
     countsCut: true,
     eachSecond: (stage: Stage) =>
-      Promise.all([stage.crowd.churn(churn, NEWCOMERS), stage.crowd.stir(commands), vitals.look(stage)]),
+      Promise.all([stage.crowd.churn(churn, NEWCOMERS), stage.crowd.sendCommands(commands), vitals.look(stage)]),
   }
   await session.measure('soak', roomcast, async () => {
     const { run } = await deliver(roomcast, load, session.place, { case: '', round: 1 }, 'soak')

@@ -71,7 +71,7 @@ export async function storm(flags: StormFlags): Promise<Result> {
   for (let round = 1; round <= flags.rounds; round++) {
     for (const peer of session.peers) {
       const label = `round ${round} of ${flags.rounds}, ${peer.title}`
-      await session.measure(label, peer, () => weather(peer, flags, session.place, round, label))
+      await session.measure(label, peer, () => measureStorm(peer, flags, session.place, round, label))
     }
   }
   const { runs } = session
@@ -87,7 +87,7 @@ export async function storm(flags: StormFlags): Promise<Result> {
   return session.close([...handshake, faultless(runs)])
 }
 
-async function weather(peer: Peer, flags: StormFlags, place: Place, round: number, label: string): Promise<Run> {
+async function measureStorm(peer: Peer, flags: StormFlags, place: Place, round: number, label: string): Promise<Run> {
   const { subscribers, atOnce, rate, payload } = flags
   progress(`${label}: starting`)
   const stage = await Stage.open(
@@ -104,7 +104,7 @@ async function weather(peer: Peer, flags: StormFlags, place: Place, round: numbe
   try {
     progress(`${label}: ${subscribers} connect`)
     const connecting = await stage.connect()
-    const events = new Drip(stage, { perSecond: rate, seconds: CHUNK_SECONDS, dataBytes: payload })
+    const events = new SteadyPublisher(stage, { perSecond: rate, seconds: CHUNK_SECONDS, dataBytes: payload })
     const recorder = new Recorder(stage, SAMPLE_MS)
     await seconds(BEFORE_SECONDS)
     await stage.arrival()
@@ -163,7 +163,7 @@ async function weather(peer: Peer, flags: StormFlags, place: Place, round: numbe
 }
 
 /** Publishes until it is paused. */
-class Drip {
+class SteadyPublisher {
   private readonly stage: Stage
   private readonly load: Load
   private running: Promise<void> | undefined

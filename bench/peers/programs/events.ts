@@ -32,6 +32,6 @@ export async function subscribeEvents(
 }
 
 /** Tells the bench where the server listens. */
-export function sayPort(port: number): void {
+export function printPort(port: number): void {
   process.stdout.write(`${JSON.stringify({ port })}\n`)
 }

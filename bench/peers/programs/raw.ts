@@ -1,6 +1,6 @@
 import { App, us_socket_local_port } from 'uWebSockets.js'
 import { eventPrefix } from '../../events/workload.ts'
-import { sayPort, subscribeEvents } from './events.ts'
+import { printPort, subscribeEvents } from './events.ts'
 
 /**
  * A process: the least that a uWebSockets.js server does between NATS and its clients. It sends the same bytes as
@@ -47,5 +47,5 @@ await subscribeEvents(NATS_URL, SUBJECT, TYPE, ({ type, timestamp, data, id }) =
 
 app.listen('127.0.0.1', Number(PORT), (socket) => {
   if (!socket) throw new Error('cannot listen')
-  sayPort(us_socket_local_port(socket))
+  printPort(us_socket_local_port(socket))
 })

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { createVerifier } from 'fast-jwt'
 import { Server } from 'socket.io'
 import { App, us_socket_local_port } from 'uWebSockets.js'
-import { sayPort, subscribeEvents } from './events.ts'
+import { printPort, subscribeEvents } from './events.ts'
 
 /**
  * A process: the `socket.io` package between NATS and its clients, attached to uWebSockets.js or on its default `ws`.
@@ -50,10 +50,10 @@ if (ON_UWS !== undefined) {
   io.attachApp(app)
   app.listen('127.0.0.1', Number(PORT), (socket) => {
     if (!socket) throw new Error('cannot listen')
-    sayPort(us_socket_local_port(socket))
+    printPort(us_socket_local_port(socket))
   })
 } else {
   const http = createServer()
   io.attach(http)
-  http.listen(Number(PORT), '127.0.0.1', () => sayPort((http.address() as AddressInfo).port))
+  http.listen(Number(PORT), '127.0.0.1', () => printPort((http.address() as AddressInfo).port))
 }
