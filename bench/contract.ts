@@ -17,22 +17,26 @@ export default {
   rooms: { all: {}, 'room:{id}': {} },
   commands: {
     join: {
-      effect: {
+      action: {
         use: 'join',
         room: (data: { room: string }) => data.room,
         acknowledgement: (room: string) => [{ room }],
       },
     },
     leave: {
-      effect: {
+      action: {
         use: 'leave',
         room: (data: { room: string }) => data.room,
         acknowledgement: (room: string) => [{ room }],
       },
     },
-    note: { effect: { use: 'echo', reply: () => ({ type: 'noted', data: {} }), acknowledgement: () => ['noted'] } },
+    note: { action: { use: 'echo', reply: () => ({ type: 'noted', data: {} }), acknowledgement: () => ['noted'] } },
     say: {
-      effect: { use: 'say', room: (data: { room: string }) => data.room, message: () => ({ type: 'said', data: {} }) },
+      action: {
+        use: 'broadcast',
+        room: (data: { room: string }) => data.room,
+        message: () => ({ type: 'said', data: {} }),
+      },
     },
   },
 }
