@@ -17,6 +17,8 @@ export interface Caller {
   /** Unique over all brokers. */
   readonly connectionId: string
   readonly closed: boolean
+  /** Ends it, by name, where its token has run out. @returns whether that is so */
+  endIfExpired(nowMs: number): boolean
   /**
    * The user whose connections it is one of. Undefined: nobody's, or another client on its connection counts already.
    */

@@ -46,6 +46,9 @@ export const BUILT_IN_COMMANDS: Readonly<Record<string, CommandContract>> = {
   authenticate: { schema: Type.Object({ token: Type.String() }), action: { use: 'authenticate' } },
 }
 
+/** What a client may still send as its token has run out: it says anew who it is, or that it is nobody. */
+const RENEWALS: ReadonlySet<string> = new Set(['authenticate', 'refresh', 'logout'])
+
 /**
  * Carries out a message from a raw client.
  * @returns a promise where what the client sends next has to wait for it
@@ -88,6 +91,8 @@ export function dispatch(
     const faults = known.check(command.data)
     if (faults.length > 0)
       throw new BrokerError('INVALID_MESSAGE', `The data of "${command.type}" is not valid: ${faults[0]}`, { faults })
+    // Whoever waits for a look at all connections would act on with rights that are over.
+    if (!RENEWALS.has(known.action.use) && caller.endIfExpired(Date.now())) return undefined
     checkSender(caller, known)
     record(caller, command, services)
     const { action } = known

@@ -18,7 +18,7 @@ export async function join(caller: Caller, command: Command, action: RoomAction,
     claims = caller.claims
     for (const room of rooms) await checkJoin(contract, claims, room, source)
   } while (caller.claims !== claims)
-  if (caller.closed) return
+  if (caller.closed || caller.endIfExpired(Date.now())) return
   checkRoomCount(subscriber, rooms, roomsMax)
   joinRooms(caller, rooms, contract.withAccess(claims, []), services)
   await caller.remember?.()

@@ -20,7 +20,9 @@ export async function lock(
   checkAudience(caller, contract.locks?.locked({ resource, mode, userId: caller.claims.sub }))
   // For its event and that of its release: neither may be left out once the lock has changed hands.
   storedBytes.take(caller.claims.sub, 2 * Buffer.byteLength(JSON.stringify(resource)), Date.now())
-  const grant = await locks.acquire(app, resource, caller.claims.sub, mode, locksMax)
+  const grant = await locks.acquire(app, resource, caller.claims.sub, mode, locksMax, () => {
+    if (caller.closed || caller.endIfExpired(Date.now())) throw new BrokerError('AUTH_EXPIRED')
+  })
   if (!grant.granted) throw lockedBy(grant.holder.userId, resource)
   for (const freed of grant.freed) await storeLockEvent(app, contract.locks?.unlocked(freed), source)
   await tell(caller, command, action, grant.changed, contract.locks?.locked(grant.lock), source)

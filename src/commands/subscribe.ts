@@ -67,7 +67,7 @@ async function subscribeSince(
   const bounds = await log
     .recentBounds(seq)
     .catch(() => ({ epoch: log.epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }))
-  if (caller.closed) return
+  if (caller.closed || caller.endIfExpired(Date.now())) return
   // The answer is sent before the subscriber leaves live delivery: it flushes what the socket is still to get live.
   answer()
   const known = epoch === bounds.epoch && seq <= bounds.lastSeq

@@ -91,6 +91,7 @@ export class Locks {
 
   /**
    * Takes a resource for a user who is connected here. What the user holds already takes the new mode.
+   * @param checkHolder throws where the user may not have it any more: the store takes its time
    * @throws BrokerError SERVICE_UNAVAILABLE while the store is out of reach: nothing is granted; TOO_MANY_LOCKS
    */
   async acquire(
@@ -99,6 +100,7 @@ export class Locks {
     userId: string,
     mode: Lock['mode'],
     locksMax: number,
+    checkHolder: () => void = () => {},
   ): Promise<Grant> {
     const key = keyOf(app, resource)
     const keys = this.byHolder.get(leaseOf(app, userId))
@@ -109,6 +111,7 @@ export class Locks {
     return this.change<Grant>(key, async (before) => {
       const holders = before?.holders ?? []
       const gone = await this.goneAmong(app, holders)
+      checkHolder()
       const others = holders.filter((holder) => holder.userId !== userId && !gone.includes(holder))
       const other = others.find((holder) => mode === 'exclusive' || holder.mode === 'exclusive')
       if (other) return { result: { granted: false, holder: other } }

@@ -125,7 +125,8 @@ function claimsIn(entry: KeyValueEntry | undefined, userIdBytesMax: number): Cla
   return claims
 }
 
-function inTime(claims: Claims): Claims {
+/** @throws BrokerError AUTH_EXPIRED */
+export function inTime(claims: Claims): Claims {
   if (claims.exp * 1000 <= Date.now()) throw new BrokerError('AUTH_EXPIRED', 'The session has expired')
   return claims
 }

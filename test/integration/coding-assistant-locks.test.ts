@@ -3,6 +3,7 @@ import t from 'tap'
 import { CodingAssistant, counts, first, settle, someone } from '../support/coding-assistant.ts'
 import { TestBroker, token } from '../support/broker.ts'
 import { eventually } from '../support/client.ts'
+import { TestNats } from '../support/nats.ts'
 import type { SocketIoClient } from '../support/socketio-client.ts'
 
 const all = await CodingAssistant.start()
@@ -231,4 +232,32 @@ t.test('a user may hold so many locks, and no more', async (t) => {
   t.match(await lock(client, 'l3', 'shared'), { status: 'success' })
   await unlock(client, 'l1')
   t.match(await lock(client, 'l4'), { status: 'success' })
+})
+
+t.test('a lock that the store grants after its user lost the right to it is not taken', async (t) => {
+  const nats = await TestNats.start()
+  const broker = await TestBroker.start({ NATS_URL: nats.url })
+  t.teardown(async () => {
+    await broker.stop()
+    await nats.stop()
+  })
+  const login = async (claims: object = {}) => {
+    const client = await all.connectTo(broker.codingAssistantPort)
+    await client.ask('auth:session', { sessionId: token(someone('holder'), { project_access: ['*'], ...claims }) })
+    await client.ask('project:join', { projectId: 'p' })
+    return client
+  }
+  const late = await login({ exp: Math.ceil(Date.now() / 1000) + 2 })
+  const other = await login()
+  nats.signal('SIGSTOP')
+  late.socket.emit('file:lock', lockOf('late'))
+  await late.until(() => late.disconnects.length > 0)
+  nats.signal('SIGCONT')
+  t.match(await lock(other, 'other'), { status: 'success' })
+  t.match(await lock(other, 'late'), { status: 'success' })
+  await other.until(() => other.of('file:locked').length === 2)
+  t.same(
+    other.of('file:locked').map(([{ filePath }]) => filePath),
+    ['other', 'late'],
+  )
 })

@@ -524,6 +524,24 @@ t.test('a token that expires while connected ends the session by name', async (t
   t.equal(await client.closed(), 4401)
 })
 
+t.test('a command that is sent after the token ran out is not carried out', async (t) => {
+  const exp = Math.ceil(Date.now() / 1000) + 1
+  const client = await TestClient.connect(broker.url(), { token: token('gia', { exp }) })
+  // Sent all the time, each with the time of its sending as its id.
+  const sending = setInterval(
+    () => client.send({ type: 'subscribe', data: { events: ['game_added'] }, id: Date.now() }),
+    5,
+  )
+  t.teardown(() => clearInterval(sending))
+  t.equal(await client.closed(), 4401)
+  const sent = client.frames.filter(({ type }) => type === 'subscribed').map(({ id }) => Number(id))
+  t.not(sent.length, 0)
+  t.same(
+    sent.filter((ms) => ms >= exp * 1000),
+    [],
+  )
+})
+
 t.test("the document's own client class runs unchanged", async (t) => {
   const source = readFileSync(new URL('game-djinn-websocket.js', import.meta.url), 'utf8')
   // Its address is the default port; this broker has another.

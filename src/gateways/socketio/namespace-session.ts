@@ -11,7 +11,7 @@ import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { LateAuthentication, Message } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
 import { runGuarded } from '../../guarded.ts'
-import type { Identity } from '../../state/login-sessions.ts'
+import { type Identity, inTime } from '../../state/login-sessions.ts'
 import { CLOSED, Subscriber, type SubscriberOwner } from '../../hub/subscriber.ts'
 import type { Connection } from './connection.ts'
 import { NOBODY, WELCOMED } from './credential.ts'
@@ -288,12 +288,18 @@ export class NamespaceSession implements Caller, RequestableClient, SubscriberOw
     this.connection.engine.close()
   }
 
+  endIfExpired(nowMs: number): boolean {
+    if (this.claims.exp * 1000 > nowMs) return false
+    this.end(new BrokerError('AUTH_EXPIRED'))
+    return true
+  }
+
   /** Ends it where its token ran out, or where it has not authenticated in time. */
   sweep(nowMs: number): void {
     if (this.closed) return
     const late = this.namespace.endpoint.lateAuthentication
     if (this.authenticated) {
-      if (this.claims.exp * 1000 <= nowMs) return this.end(new BrokerError('AUTH_EXPIRED'))
+      if (this.endIfExpired(nowMs)) return
       if (this.renewMs <= nowMs || (this.renewMs !== NEVER && this.losses !== this.namespaces.recovery.losses))
         runGuarded('recovery', () => this.remember())
     } else if (late && nowMs - this.openedMs >= late.timeoutMs) {
@@ -364,7 +370,8 @@ export class NamespaceSession implements Caller, RequestableClient, SubscriberOw
       if (this.authenticated && this.userId !== identity.claims.sub)
         throw new BrokerError('AUTH_FAILED', "This connection is another user's; log out first")
       if (this.closed) return
-      const { claims } = identity
+      // It may have taken its time.
+      const claims = inTime(identity.claims)
       try {
         if (this.authenticated) this.renew(identity)
         else {

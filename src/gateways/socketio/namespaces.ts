@@ -10,7 +10,7 @@ import type { Wire } from '../../hub/wire.ts'
 import type { Meters } from '../../meters.ts'
 import type { Bans } from '../../state/bans.ts'
 import type { FailedAuthentications } from '../../guard/failed-authentications.ts'
-import type { Identity, Sessions } from '../../state/login-sessions.ts'
+import { type Identity, inTime, type Sessions } from '../../state/login-sessions.ts'
 import type { QueueLimits } from '../connection-queues.ts'
 import { Admission } from './admission.ts'
 import { Connection } from './connection.ts'
@@ -200,6 +200,8 @@ export class Namespaces {
     recovered?: Recovered,
   ): NamespaceSession {
     if (identity) {
+      // To find what was kept may have taken its time.
+      inTime(identity.claims)
       this.checkAccess(namespace, identity.claims)
       this.admitUser(connection, namespace, identity.claims.sub)
       this.admission.enter(namespace.contract, identity.claims.sub, connection)

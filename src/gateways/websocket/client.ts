@@ -111,6 +111,12 @@ export class WebSocketClient implements Caller, SubscriberOwner, RateState, Queu
       this.end(code, connectionError(new BrokerError(code, 'Too many failed authentications')))
   }
 
+  endIfExpired(nowMs: number): boolean {
+    if (this.claims.exp * 1000 > nowMs) return false
+    this.end('AUTH_EXPIRED', connectionError(new BrokerError('AUTH_EXPIRED')))
+    return true
+  }
+
   overflowed(): void {
     this.end('SLOW_CONSUMER')
   }

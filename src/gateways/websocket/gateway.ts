@@ -95,9 +95,7 @@ export class WebSocketGateway {
 
   /** Ends sessions whose token has expired. Call every second or so. */
   sweep(nowMs: number): void {
-    for (const client of this.clients)
-      if (client.claims.exp * 1000 <= nowMs)
-        client.end('AUTH_EXPIRED', connectionError(new BrokerError('AUTH_EXPIRED')))
+    for (const client of this.clients) client.endIfExpired(nowMs)
   }
 
   /**
