@@ -8,6 +8,7 @@ import { onFault } from '../../src/guarded.ts'
 import { makeLogger } from '../../src/ops/logger.ts'
 import { NatsSource } from '../../src/source/nats/nats-source.ts'
 import { eventually } from '../support/client.ts'
+import { RawNats } from '../fuzz/raw-nats.ts'
 import { bytes, Collector, range } from '../support/collector.ts'
 import { TestNats } from '../support/nats.ts'
 import { StallingProxy } from '../support/proxy.ts'
@@ -175,6 +176,30 @@ t.test('whoever hears, answers or reads may throw: it is reported, and nothing e
   await eventually(() => keys.includes('good'))
   for (const where of ['stream reader', 'nats message', 'kv watch things']) t.ok(faults.includes(where), where)
 })
+
+t.test(
+  'an answer with headers that nobody can read ended the reading of everything: it costs itself alone',
+  async (t) => {
+    const nats = await start(t)
+    const source = await open(t, nats.url)
+    const codes: unknown[] = []
+    t.teardown(onFault((_, error) => codes.push((error as BrokerError).code)))
+    const service = await RawNats.connect(nats.port, ['commands.>'], (subject, inbox) => {
+      const headers = subject === 'commands.bad' ? Buffer.from('NATS/1.0\r\nno header: x\r\n\r\n') : undefined
+      void service.publish(inbox, bytes('well'), headers)
+    })
+    t.teardown(() => service.close())
+    const collector = new Collector()
+    source.consume(0, collector)
+    await eventually(() => source.troubles.length === 0)
+    t.equal(await source.request('commands.bad', bytes(''), 500).catch((error: BrokerError) => error.code), 'TIMEOUT')
+    t.same(codes, ['INVALID_RECORD'])
+    await fill(nats, 1, 3)
+    await collector.has(3)
+    t.equal(Buffer.from(await source.request('commands.good', bytes(''), 5_000)).toString(), 'well')
+    t.ok(source.connected)
+  },
+)
 
 t.test('a range that stops on its way is read on, not taken for the end of the stream', async (t) => {
   const nats = await start(t)

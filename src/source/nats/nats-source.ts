@@ -17,6 +17,7 @@ import { BrokerError, reasonOf } from '../../errors.ts'
 import { after, every, runGuarded } from '../../guarded.ts'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
 import type { Answer, Bounds, Consumption, KeyValue, PublishOptions, ReadPart, Sink, Source } from '../source.ts'
+import { guardDispatch } from './guarded-dispatch.ts'
 import { NatsKeyValue } from './nats-kv.ts'
 import { NatsConsumption } from './nats-consumption.ts'
 import { boundsOf, ensureStream, type StreamOptions, tellOfSettings, tryReading } from './stream.ts'
@@ -68,6 +69,7 @@ export class NatsSource implements Source {
   /** @throws BrokerError SOURCE_UNREACHABLE, SOURCE_REFUSED or SOURCE_UNFIT, saying what to do */
   static async open(options: NatsSourceOptions): Promise<NatsSource> {
     const nc = await connectOnce(options)
+    guardDispatch(nc)
     try {
       const { stream, log } = options
       const jsm = await onceSettled(() => nc.jetstreamManager(), log)
