@@ -5,7 +5,7 @@ import { BUILT_IN_COMMANDS } from './commands/dispatch.ts'
 import { storeLockEvent } from './commands/lock.ts'
 import { Locks } from './state/locks.ts'
 import { Participants } from './state/participants.ts'
-import { placeRoom } from './commands/place.ts'
+import { channelRoom } from './commands/presence-channel.ts'
 import { Presence } from './state/presence.ts'
 import { LogQueries } from './commands/query.ts'
 import { RequestableClients } from './commands/requestable-clients.ts'
@@ -30,7 +30,7 @@ import { ByteBudget } from './guard/byte-budget.ts'
 import { Connections } from './guard/connections.ts'
 import { FailedAuthentications } from './guard/failed-authentications.ts'
 import { TokenVerifier } from './guard/jwt.ts'
-import { Sessions } from './state/login-sessions.ts'
+import { LoginSessions } from './state/login-sessions.ts'
 import { Hub } from './hub/hub.ts'
 import { EventLog } from './log/event-log.ts'
 import { parsePosition } from './log/position.ts'
@@ -106,11 +106,13 @@ export async function startBroker(
   )
   const contracts = [...BUILT_IN_CONTRACTS, ...(await Promise.all(config.contracts.map(loadContract)))]
   const source = await openSource(config, log)
-  const participants = await Participants.open(source)
   const nodeId = randomBytes(4).toString('hex')
-  const presence = await Presence.open(source, nodeId)
-  const locks = await Locks.open(source)
-  const registry = new Registry(contracts, BUILT_IN_COMMANDS, participants.of, meters)
+  const registry = new Registry(
+    contracts,
+    BUILT_IN_COMMANDS,
+    (app, conversation) => participants.usersIn(app, conversation),
+    meters,
+  )
   registry.onBad = oncePerMinute((subject, error) =>
     log.warn({ subject: subject.slice(0, 200), code: error.code, reason: error.message }, 'an event was left out'),
   )
@@ -135,6 +137,39 @@ export async function startBroker(
   const hub = new Hub(eventLog, meters, {
     bufferBytes: config.maxBackpressureBytes / 4,
     stallMs: config.slowClientTimeoutMs,
+  })
+  const participants = await Participants.open(
+    source,
+    guarded('participants', (app, conversation, userId, since) => {
+      const application = registry.contracts.get(app)?.application
+      const position = parsePosition(since)
+      if (application && position?.epoch === eventLog.epoch)
+        hub.participates(application, conversation, userId, position.seq)
+    }),
+  )
+  const presence = await Presence.open(
+    source,
+    nodeId,
+    guarded('presence', (change, app, channel, id, name) => {
+      const contract = registry.contracts.get(app)
+      const told = contract?.contract.presence
+      if (contract && told)
+        hub.broadcast(
+          contract.application,
+          (told.room ?? channelRoom)(channel),
+          told[change]({ id, name }, channel),
+          (subscriber) => subscriber.userId === id,
+        )
+    }),
+  )
+  const locks = await Locks.open(source, {
+    serves: (app) => registry.contracts.has(app),
+    isHere: (app, userId) => registry.contracts.get(app)?.application.firstOfUser(userId) !== undefined,
+    onFreed: guarded('locks', (app: string, lock: Lock) => {
+      storeLockEvent(app, registry.contracts.get(app)?.contract.locks?.unlocked(lock), source).catch((error) =>
+        log.warn({ app, reason: String(error) }, 'a lock ran out, and its event could not be stored'),
+      )
+    }),
   })
   let state: 'warming up' | 'serving' | 'draining' | 'failed' = 'warming up'
 
@@ -175,7 +210,7 @@ export async function startBroker(
     meters,
     recovery: await Recovery.open(source, eventLog),
     bans: await Bans.open(source),
-    sessions: await Sessions.open(source, verify, config.maxUserIdBytes),
+    sessions: await LoginSessions.open(source, verify, config.maxUserIdBytes),
     verify,
     connections,
     addresses: new Addresses(config.trustedProxies),
@@ -185,30 +220,6 @@ export async function startBroker(
   }
   const clientPorts = clientPortsOf(config, host, tls).map((options) => new ClientPort(options, contractsHere, shared))
   const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
-  presence.onChange = guarded('presence', (change, appName, place, id, name) => {
-    const contract = registry.contracts.get(appName)
-    const told = contract?.contract.presence
-    if (contract && told)
-      hub.broadcast(
-        contract.application,
-        (told.room ?? placeRoom)(place),
-        told[change]({ id, name }, place),
-        (session) => session.userId === id,
-      )
-  })
-  participants.onJoined = guarded('participants', (appName, conversation, userId, since) => {
-    const application = registry.contracts.get(appName)?.application
-    const position = parsePosition(since)
-    if (application && position?.epoch === eventLog.epoch)
-      hub.participates(application, conversation, userId, position.seq)
-  })
-  locks.serves = (appName) => registry.contracts.has(appName)
-  locks.isHere = (appName, userId) => registry.contracts.get(appName)?.application.firstOfUser(userId) !== undefined
-  locks.onFreed = guarded('locks', (appName: string, lock: Lock) => {
-    storeLockEvent(appName, registry.contracts.get(appName)?.contract.locks?.unlocked(lock), source).catch((error) =>
-      log.warn({ app: appName, reason: String(error) }, 'a lock ran out, and its event could not be stored'),
-    )
-  })
   hearOthers(services, contractsHere)
   serveClientRequests(services, contractsHere, nodeId)
   const stats = () => ({ connections: meters.connections, rooms: roomsOf(registry) })
@@ -294,7 +305,7 @@ export async function startBroker(
       ? []
       : [
           every('figures', told.everyMs, () =>
-            hub.broadcast(application, told.room, told.message(figures.read(presence.placeCount(name)), lastValues)),
+            hub.broadcast(application, told.room, told.message(figures.read(presence.channelCount(name)), lastValues)),
           ),
         ],
   )

@@ -16,7 +16,7 @@ import type { Sender } from '../contracts/command.ts'
 /** Coding Assistant: specs/coding-assistant.md, read by the rules of specs/README.md, "coding-assistant". */
 
 const text = Type.String()
-const record = Type.Record(Type.String(), Type.Unknown())
+const anyObject = Type.Record(Type.String(), Type.Unknown())
 const optional = Type.Optional
 
 const id = Type.String({ minLength: 1, maxLength: 128 })
@@ -195,23 +195,27 @@ export const codingAssistant = defineContract({
   ],
 
   events: {
-    'auth:login': of({ user: optional(record) }),
+    'auth:login': of({ user: optional(anyObject) }),
     'auth:logout': of({ userId: optional(text) }),
-    'auth:session': of({ session: optional(record) }),
-    'project:created': of({ project: record }),
-    'project:updated': of({ projectId: optional(text), update: optional(Type.Unknown()), project: optional(record) }),
+    'auth:session': of({ session: optional(anyObject) }),
+    'project:created': of({ project: anyObject }),
+    'project:updated': of({
+      projectId: optional(text),
+      update: optional(Type.Unknown()),
+      project: optional(anyObject),
+    }),
     'project:deleted': of({ projectId: text }),
-    'file:created': of({ projectId: text, file: optional(record), filePath: optional(text) }),
-    'file:updated': of({ projectId: text, file: optional(record), filePath: optional(text) }),
-    'file:deleted': of({ projectId: text, file: optional(record), filePath: optional(text) }),
+    'file:created': of({ projectId: text, file: optional(anyObject), filePath: optional(text) }),
+    'file:updated': of({ projectId: text, file: optional(anyObject), filePath: optional(text) }),
+    'file:deleted': of({ projectId: text, file: optional(anyObject), filePath: optional(text) }),
     'file:locked': of({ projectId: text, filePath: text, lockType: optional(text), userId: optional(text) }),
     'file:unlocked': of({ projectId: text, filePath: text, lockType: optional(text), userId: optional(text) }),
     'ai:message': of({ message: Type.Unknown() }),
     'ai:response': of({ response: Type.Unknown() }),
     'ai:processing': of({ status: text, progress: optional(Type.Number()), error: optional(Type.Unknown()) }),
-    'user:joined': of({ user: record }),
-    'user:left': of({ user: record }),
-    'user:typing': of({ user: optional(record) }),
+    'user:joined': of({ user: anyObject }),
+    'user:left': of({ user: anyObject }),
+    'user:typing': of({ user: optional(anyObject) }),
     'user:presence': of({ userId: optional(text), status: optional(text) }),
   },
 
@@ -222,9 +226,9 @@ export const codingAssistant = defineContract({
   },
 
   presence: {
-    room: (place) => place,
-    joined: (user, place) => told('user:joined', { user, projectId: place.slice('project:'.length) }),
-    left: (user, place) => told('user:left', { user, projectId: place.slice('project:'.length) }),
+    room: (channel) => channel,
+    joined: (user, channel) => told('user:joined', { user, projectId: channel.slice('project:'.length) }),
+    left: (user, channel) => told('user:left', { user, projectId: channel.slice('project:'.length) }),
   },
 
   locks: {
@@ -252,7 +256,7 @@ export const codingAssistant = defineContract({
     ),
 
     'project:update': command(
-      Type.Object({ projectId: id, userId: named, update: Type.Unknown(), project: optional(record) }),
+      Type.Object({ projectId: id, userId: named, update: Type.Unknown(), project: optional(anyObject) }),
       {
         use: 'store',
         within: ofProject,

@@ -192,7 +192,7 @@ export function activityOf(envelope: AnyEvent): Activity | undefined {
           ...data,
           userId: textOr(data.userId),
           sessionId: textOr(data.sessionId),
-          data: recordIn(data.data),
+          data: objectIn(data.data),
           timestamp: textOr(data.timestamp) ?? timestamp,
         }
       : undefined
@@ -206,14 +206,14 @@ export function activityOf(envelope: AnyEvent): Activity | undefined {
   }
 }
 
-/** What is kept of a command for monitors. Theirs are none of it. */
-export function recordOf(
+/** What is kept of a command for monitors. Their own commands are not kept. */
+export function auditEventOf(
   { type, data }: Command,
   { userId }: Sender,
   session: string | undefined,
 ): StoredEvent | undefined {
   if (type.startsWith('monitoring:')) return undefined
-  const { content, ...rest } = recordIn(data)
+  const { content, ...rest } = objectIn(data)
   const activity: Activity = {
     type: type === 'join-session' ? 'session' : firstWord(type),
     userId,
@@ -273,5 +273,5 @@ function count(counts: Map<string, number>, key: string, n: number): void {
 
 const firstWord = (type: string) => type.split(/[:.-]/)[0] as string
 const textOr = (value: unknown): string | null => (typeof value === 'string' ? value : null)
-const recordIn = (value: unknown) =>
+const objectIn = (value: unknown) =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {}

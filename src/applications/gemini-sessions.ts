@@ -6,10 +6,10 @@ import type { StoredEvent } from '../contracts/action.ts'
 import {
   type Activity,
   activityOf,
+  auditEventOf,
   eventsOf,
   historyOf,
   OF_COMMAND,
-  recordOf,
   sessionRoom,
   sessionsOf,
   statisticsOf,
@@ -151,7 +151,7 @@ export const geminiSessions = defineContract({
   },
 
   session: sessionOf,
-  record: (given, sender) => recordOf(given, sender, sessionOf(sender)),
+  audit: (given, sender) => auditEventOf(given, sender, sessionOf(sender)),
 
   commands: {
     'join-session': command(Type.Object({ sessionId: text }), {

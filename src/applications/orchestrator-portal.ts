@@ -9,7 +9,7 @@ import {
   type LateAuthentication,
   type SocketIoEndpoint,
 } from '../contracts/contract.ts'
-import type { PlaceAction } from '../contracts/action.ts'
+import type { PresenceAction } from '../contracts/action.ts'
 import type { Claims } from '../contracts/claims.ts'
 import type { Failure } from '../contracts/command.ts'
 import type { Sender } from '../contracts/command.ts'
@@ -19,7 +19,7 @@ import type { Sender } from '../contracts/command.ts'
 const text = Type.String()
 const number = Type.Number()
 const list = Type.Array(Type.Unknown())
-const record = Type.Record(Type.String(), Type.Unknown())
+const anyObject = Type.Record(Type.String(), Type.Unknown())
 const optional = Type.Optional
 
 /** The document's `WebSocketError`. */
@@ -116,11 +116,11 @@ const named = Type.Object({
   project_name: Type.String({ minLength: 1, maxLength: 128, pattern: '^[^/:]+$' }),
   user_id: optional(text),
 })
-const inPlaces = ['/portal', '/project/{name}']
-const placeEffect: Pick<PlaceAction<{ project_name: string }>, 'place' | 'allows' | 'room' | 'events'> = {
-  place: ({ project_name }) => project_name,
+const joinable = ['/portal', '/project/{name}']
+const inProject: Pick<PresenceAction<{ project_name: string }>, 'channel' | 'allows' | 'room' | 'events'> = {
+  channel: ({ project_name }) => project_name,
   allows: mayProject,
-  room: (place, type, sender) => (sender.namespace === '/portal' ? portalRoom(place, type) : undefined),
+  room: (project, type, sender) => (sender.namespace === '/portal' ? portalRoom(project, type) : undefined),
   events: ['state_change'],
 }
 
@@ -192,7 +192,7 @@ export const orchestratorPortal = defineContract({
         started_at: optional(text),
         completed_at: optional(text),
         error: optional(text),
-        metadata: optional(record),
+        metadata: optional(anyObject),
       }),
       ({ data }) => (typeof data.task_id === 'string' ? `${data.project_name} ${data.task_id}` : undefined),
     ),
@@ -353,7 +353,7 @@ export const orchestratorPortal = defineContract({
       Type.Object({
         config_type: text,
         changed_by: optional(text),
-        changes: optional(record),
+        changes: optional(anyObject),
         timestamp: optional(text),
         reason: optional(text),
       }),
@@ -396,8 +396,8 @@ export const orchestratorPortal = defineContract({
   commands: {
     join_project: {
       ...command(named, {
-        use: 'enter',
-        ...placeEffect,
+        use: 'joinPresence',
+        ...inProject,
         reply: (project_name, users, lastValues) => ({
           type: 'joined_project',
           data: {
@@ -408,15 +408,15 @@ export const orchestratorPortal = defineContract({
           },
         }),
       }),
-      namespaces: inPlaces,
+      namespaces: joinable,
     },
-    leave_project: { ...command(named, { use: 'exit', ...placeEffect }), namespaces: inPlaces },
+    leave_project: { ...command(named, { use: 'leavePresence', ...inProject }), namespaces: joinable },
     subscribe_to_events: {
       ...command(Type.Object({ events: Type.Array(text, { maxItems: 100 }), project_name: optional(text) }), {
         use: 'select',
         events: ({ events }) => events,
-        place: ({ project_name }) => project_name,
-        room: placeEffect.room,
+        channel: ({ project_name }) => project_name,
+        room: inProject.room,
       }),
       namespaces: ['/portal'],
     },
@@ -485,7 +485,7 @@ export const orchestratorPortal = defineContract({
         disk_usage: figures.diskPercent,
         network_io: { bytes_sent: figures.bytesSent, bytes_received: figures.bytesReceived },
         active_connections: figures.connections,
-        active_projects: figures.places,
+        active_projects: figures.channels,
         active_tasks: [...lastValues.all('task_update')].filter(({ data }) => !DONE.has(data.status)).length,
         error_rate: figures.errorRate,
         uptime: figures.uptimeS,

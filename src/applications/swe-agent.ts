@@ -9,7 +9,7 @@ import type { Failure } from '../contracts/command.ts'
 const text = Type.String()
 const number = Type.Number()
 const list = Type.Array(Type.Unknown())
-const record = Type.Record(Type.String(), Type.Unknown())
+const anyObject = Type.Record(Type.String(), Type.Unknown())
 const optional = Type.Optional
 
 /** Rooms exactly as the document's **Room** lines; an id that the event lacks names no room. */
@@ -25,7 +25,7 @@ const agent = Type.Object({
   agent_name: optional(text),
   status: optional(Type.Union(['online', 'offline', 'busy', 'idle', 'error'].map((value) => Type.Literal(value)))),
   availability: optional(number),
-  metadata: optional(record),
+  metadata: optional(anyObject),
 })
 const workflow = Type.Object({
   workflow_id: text,
@@ -72,7 +72,7 @@ const suggestion = Type.Object({
   severity: optional(text),
   confidence: optional(number),
   suggested_action: optional(text),
-  metadata: optional(record),
+  metadata: optional(anyObject),
 })
 
 const agentEvent: EventContract = event(agent, { rooms: agentAndGlobal })
@@ -125,7 +125,7 @@ export const sweAgent = defineContract({
         repository_url: optional(text),
         status: optional(text),
         updated_by: optional(text),
-        changes: optional(record),
+        changes: optional(anyObject),
       }),
       { rooms: ({ data }) => [...room('project', data.project_id), ...room('user', data.updated_by)] },
     ),

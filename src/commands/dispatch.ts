@@ -13,9 +13,9 @@ import { forward } from './forward.ts'
 import { identity } from './identity.ts'
 import { join, leave } from './join.ts'
 import { lock, unlock } from './lock.ts'
-import { enter, exit, select } from './place.ts'
+import { joinPresence, leavePresence, select } from './presence-channel.ts'
 import { broadcast } from './broadcast.ts'
-import { record, store } from './store.ts'
+import { audit, store } from './store.ts'
 import { subscribe, unsubscribe } from './subscribe.ts'
 import type { Command } from '../contracts/command.ts'
 
@@ -94,7 +94,7 @@ export function dispatch(
     // Whoever waits for a look at all connections would act on with rights that are over.
     if (!RENEWALS.has(known.action.use) && caller.endIfExpired(Date.now())) return undefined
     checkSender(caller, known)
-    record(caller, command, services)
+    audit(caller, command, services)
     const { action } = known
     switch (action.use) {
       case 'subscribe':
@@ -109,10 +109,10 @@ export function dispatch(
         return failing(caller, command, meters, join(caller, command, action, services))
       case 'leave':
         return failing(caller, command, meters, leave(caller, command, action, services))
-      case 'enter':
-        return failing(caller, command, meters, enter(caller, command, action, services))
-      case 'exit':
-        return failing(caller, command, meters, exit(caller, command, action, services))
+      case 'joinPresence':
+        return failing(caller, command, meters, joinPresence(caller, command, action, services))
+      case 'leavePresence':
+        return failing(caller, command, meters, leavePresence(caller, command, action, services))
       case 'select':
         return failing(caller, command, meters, select(caller, command, action, services))
       case 'store':

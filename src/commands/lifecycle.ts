@@ -4,7 +4,7 @@ import type { RequestableClient } from './requestable-clients.ts'
 import type { Caller } from './caller.ts'
 import type { Services } from './services.ts'
 import { permittedRooms } from './permission.ts'
-import { leavePlaces, placeIn } from './place.ts'
+import { channelOfRoom, leaveForbiddenChannels } from './presence-channel.ts'
 import { type Claims, userOf } from '../contracts/claims.ts'
 
 /**
@@ -36,7 +36,7 @@ export function joinRooms(
 ): void {
   if (client.closed) return
   const { contract, subscriber, claims } = client
-  for (const room of rooms) if (contract.hasPresence(room)) presence.enter(subscriber, room, userOf(claims).name)
+  for (const room of rooms) if (contract.hasPresence(room)) presence.join(subscriber, room, userOf(claims).name)
   if (sinceSeq === undefined) hub.join(subscriber, rooms, predicate)
   else hub.joinSince(subscriber, rooms, predicate, sinceSeq)
 }
@@ -47,27 +47,29 @@ export function leaveRooms(
   { hub, presence }: Services,
 ): void {
   hub.leave(subscriber, rooms)
-  for (const room of rooms) presence.leave(subscriber, placeIn(room) ?? room)
+  for (const room of rooms) presence.leave(subscriber, channelOfRoom(room) ?? room)
 }
 
 /**
- * Goes on with other claims of the same user: out of the rooms and places that they do not allow, and no events that
- * they do not allow in the others. A room that only a service's record allows is looked up, and left where the record
- * does not.
+ * Goes on with other claims of the same user: out of the rooms and presence channels that they do not allow, and no
+ * events that they do not allow in the others. A room that only a service's record allows is looked up, and left where
+ * the record does not.
  * @returns the rooms that it left at once
  */
 export function renewClient(client: Caller, claims: Claims, services: Services): readonly string[] {
   const { contract, subscriber } = client
-  const places = leavePlaces(client, claims, services)
+  const channels = leaveForbiddenChannels(client, claims, services)
   client.claims = claims
   const own = new Set(client.ownRooms?.())
   const lost = subscriber.groups
     .map(({ room }) => room.name)
     .filter((room) => {
-      if (places.lost.has(room)) return true
-      return !contract.isEventRoom(room) && !own.has(room) && !places.kept.has(room) && !contract.mayBeIn(claims, room)
+      if (channels.lost.has(room)) return true
+      return (
+        !contract.isEventRoom(room) && !own.has(room) && !channels.kept.has(room) && !contract.mayBeIn(claims, room)
+      )
     })
-  const left = lost.filter((room) => places.lost.has(room) || !contract.hasRecord(room))
+  const left = lost.filter((room) => channels.lost.has(room) || !contract.hasRecord(room))
   leaveRooms(client, left, services)
   services.hub.rejoin(subscriber, (before) => contract.withAccess(claims, before?.filters ?? []))
   runGuarded('leaving rooms', () =>

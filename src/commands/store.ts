@@ -22,11 +22,11 @@ export async function store(caller: Caller, command: Command, action: StoreActio
 }
 
 /**
- * Stores what the contract wants kept of every command.
+ * Stores the event that the contract wants of every command (`audit`).
  * @throws BrokerError RATE_LIMITED where that is more than its user may store
  */
-export function record(caller: Caller, command: Command, services: Services): void {
-  const event = caller.contract.contract.record?.(command, senderOf(caller))
+export function audit(caller: Caller, command: Command, services: Services): void {
+  const event = caller.contract.contract.audit?.(command, senderOf(caller))
   // While the source is out of reach the command itself fails, or is one that nothing is kept of.
   if (event) publish(caller, event.type, bodyOf(event), services).catch(() => {})
 }

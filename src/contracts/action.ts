@@ -12,7 +12,7 @@ export type Action<D = AnyData> =
   | { readonly use: 'subscribe' | 'unsubscribe' | 'authenticate' }
   | EchoAction<D>
   | RoomAction<D>
-  | PlaceAction<D>
+  | PresenceAction<D>
   | SelectAction<D>
   | StoreAction<D>
   | BroadcastAction<D>
@@ -41,25 +41,25 @@ export interface RoomAction<D = AnyData> {
   readonly acknowledgement?: (room: string, command: Command<D>) => readonly unknown[]
 }
 
-export interface PlaceAction<D = AnyData> {
-  /** Comes to a place, or leaves it: presence over all nodes, and the place's events. */
-  readonly use: 'enter' | 'exit'
-  readonly place: (data: D, sender: Sender) => string
-  readonly allows: (claims: Claims, place: string) => boolean
-  /** The room of one event type in a place. `undefined`: not had this way. */
-  readonly room: (place: string, type: string, sender: Sender) => string | undefined
-  /** Event types that one gets by entering. */
+export interface PresenceAction<D = AnyData> {
+  /** Joins or leaves a presence channel: presence over all nodes, and the channel's events. */
+  readonly use: 'joinPresence' | 'leavePresence'
+  readonly channel: (data: D, sender: Sender) => string
+  readonly allows: (claims: Claims, channel: string) => boolean
+  /** The room of one event type in a channel. `undefined`: not had this way. */
+  readonly room: (channel: string, type: string, sender: Sender) => string | undefined
+  /** Event types that one gets by joining. */
   readonly events: readonly string[]
-  readonly reply?: (place: string, users: number, lastValues: LastValues) => Message
+  readonly reply?: (channel: string, users: number, lastValues: LastValues) => Message
 }
 
 export interface SelectAction<D = AnyData> {
-  /** Chooses the event types that one gets, of one place or of all that one is in. Replaces the choice of before. */
+  /** Selects the event types that one gets of one presence channel, or of all. Replaces the selection of before. */
   readonly use: 'select'
   readonly events: (data: D) => readonly string[]
-  /** `undefined`: all places. */
-  readonly place: (data: D) => string | undefined
-  readonly room: PlaceAction['room']
+  /** `undefined`: all channels. */
+  readonly channel: (data: D) => string | undefined
+  readonly room: PresenceAction['room']
 }
 
 export interface StoreAction<D = AnyData> {

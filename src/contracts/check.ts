@@ -95,6 +95,10 @@ const RENAMED: ReadonlyMap<string, string> = new Map([
   ['remember', 'lastValue'],
   ['subject', 'entity'],
   ['of', 'read'],
+  ['enter', 'joinPresence'],
+  ['exit', 'leavePresence'],
+  ['place', 'channel'],
+  ['record', 'audit'],
 ])
 
 function checkFields(value: Record<string, unknown>, fields: Fields, place: string, report: Report): void {
@@ -150,7 +154,7 @@ function checkKind(value: unknown, kind: Kind, place: string, report: Report): v
       if (!isObject(value)) return report(place, `wants an object, and is ${nameOf(value)}`)
       for (const [key, item] of Object.entries(value)) checkKind(item, kind.of, `${place}["${key}"]`, report)
       return
-    case 'record':
+    case 'object':
       if (!isObject(value)) return report(place, `wants an object, and is ${nameOf(value)}`)
       checkFields(value, kind.fields, place, report)
       return
@@ -211,7 +215,10 @@ function checkMeaning(contract: Contract, report: Report): void {
         place,
         'is no name for a command with a service: NATS subjects have no blanks, `*` and `>`, and no empty part between dots',
       )
-    const named = action.use === 'query' || action.use === 'enter' || action.use === 'exit' ? (action.events ?? []) : []
+    const named =
+      action.use === 'query' || action.use === 'joinPresence' || action.use === 'leavePresence'
+        ? (action.events ?? [])
+        : []
     for (const type of named)
       if (!Object.hasOwn(events, type)) report(`${place}.action.events`, `names "${type}", and there is no such event`)
     if ((action.use === 'join' || action.use === 'leave') && !action.room && !action.rooms)

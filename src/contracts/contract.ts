@@ -41,18 +41,18 @@ export interface Contract {
   /** The session that a client's commands act in: services get it as `session_id`. */
   readonly session?: (sender: Sender) => string | undefined
   /** An event that is stored of each command before it is carried out. Nobody waits for it. */
-  readonly record?: (command: Command, sender: Sender) => Message | undefined
+  readonly audit?: (command: Command, sender: Sender) => Message | undefined
   /** What ids look like in `rooms` patterns, as a regular expression. Default: `[A-Za-z0-9_-]{1,128}`. */
   readonly idPattern?: string
   /**
-   * What the others in a place hear when a user comes to it, or leaves it with their last connection. A place is what
-   * `enter` says, or a room with `presence`.
+   * What the others in a presence channel hear when a user joins it, or leaves it with their last connection. A channel
+   * is what `joinPresence` says, or a room with `presence`.
    */
   readonly presence?: {
-    readonly joined: (user: User, place: string) => Message
-    readonly left: (user: User, place: string) => Message
-    /** The room that hears it. Default: one of those who are in the place. */
-    readonly room?: (place: string) => string
+    readonly joined: (user: User, channel: string) => Message
+    readonly left: (user: User, channel: string) => Message
+    /** The room that hears it. Default: one of those who are in the channel. */
+    readonly room?: (channel: string) => string
   }
   /** Events that are stored when `lock` or `unlock` changes who holds what, or a lease runs out. */
   readonly locks?: { readonly locked: (lock: Lock) => Message; readonly unlocked: (lock: Lock) => Message }
@@ -76,8 +76,8 @@ export interface SystemFigures {
   readonly bytesSent: number
   readonly bytesReceived: number
   readonly connections: number
-  /** Places with anybody in them, on all nodes. */
-  readonly places: number
+  /** Presence channels with anybody in them, on all nodes. */
+  readonly channels: number
   /** Errors told to clients, per command received, since the figures of before. */
   readonly errorRate: number
   readonly uptimeS: number

@@ -49,7 +49,7 @@ function guardKind(value: unknown, kind: Kind, owner: unknown, app: string, plac
           guardKind(item, kind.of, value, app, `${place}["${key}"]`),
         ]),
       )
-    case 'record':
+    case 'object':
       return guardFields(value as Record<string, unknown>, kind.fields, app, place)
     case 'variant': {
       const fields = kind.of.get((value as Record<string, string>)[kind.by] as string)

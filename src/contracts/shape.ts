@@ -20,7 +20,7 @@ import type {
   ForwardAction,
   IdentityAction,
   LockAction,
-  PlaceAction,
+  PresenceAction,
   QueryAction,
   RoomAction,
   BroadcastAction,
@@ -37,8 +37,8 @@ export type Kind =
   | { readonly is: 'number'; readonly min: number; readonly max: number }
   | { readonly is: 'word'; readonly of: readonly string[] }
   | { readonly is: 'list' | 'map'; readonly of: Kind }
-  | { readonly is: 'record'; readonly fields: Fields }
-  /** One of several records; the field `by` says which. */
+  | { readonly is: 'object'; readonly fields: Fields }
+  /** One of several objects; the field `by` says which. */
   | { readonly is: 'variant'; readonly by: string; readonly of: ReadonlyMap<string, Fields> }
 
 /**
@@ -95,7 +95,7 @@ const count = (min: number, max = COUNT_MAX) => ({ is: 'number', min, max }) as 
 const word = (...of: readonly string[]) => ({ is: 'word', of }) as const
 const list = (of: Kind) => ({ is: 'list', of }) as const
 const map = (of: Kind) => ({ is: 'map', of }) as const
-const record = (fields: Fields) => ({ is: 'record', fields }) as const
+const object = (fields: Fields) => ({ is: 'object', fields }) as const
 const needed = <K extends Kind>(kind: K): K & { readonly needed: true } => ({ ...kind, needed: true })
 
 const LATE_AUTHENTICATION = {
@@ -127,7 +127,7 @@ const SOCKET_IO = {
   refusal: call(returns.json, 'nothing'),
   refusalMessage: call(returns.text, 'nothing'),
   expired: call(returns.plainMessage, 'nothing'),
-  lateAuthentication: record(LATE_AUTHENTICATION),
+  lateAuthentication: object(LATE_AUTHENTICATION),
   failed: call(returns.answer, 'answer so'),
 } satisfies FieldsOf<SocketIoEndpoint>
 
@@ -146,7 +146,7 @@ const EVENT = {
 const ROOM = {
   presence: yes,
   allows: may,
-  record: record({ bucket: needed(text), allows: needed(may) } satisfies FieldsOf<NonNullable<RoomContract['record']>>),
+  record: object({ bucket: needed(text), allows: needed(may) } satisfies FieldsOf<NonNullable<RoomContract['record']>>),
   projection: hot(returns.messageOrNothing),
 } satisfies FieldsOf<RoomContract>
 
@@ -167,18 +167,18 @@ const JOIN = {
   reply: call(returns.message),
   acknowledgement: call(returns.values),
 } satisfies FieldsOf<RoomAction>
-const PLACE = {
+const PRESENCE = {
   use,
-  place: needed(call(returns.text)),
+  channel: needed(call(returns.text)),
   allows: needed(may),
   room: needed(call(returns.textOrNothing)),
   events: needed(list(text)),
   reply: call(returns.message),
-} satisfies FieldsOf<PlaceAction>
+} satisfies FieldsOf<PresenceAction>
 const SELECT = {
   use,
   events: needed(call(returns.texts)),
-  place: needed(call(returns.textOrNothing)),
+  channel: needed(call(returns.textOrNothing)),
   room: needed(call(returns.textOrNothing)),
 } satisfies FieldsOf<SelectAction>
 const STORE = {
@@ -206,7 +206,7 @@ const QUERY = {
   use,
   events: list(text),
   summary: needed(
-    record({
+    object({
       make: needed(call(returns.anything)),
       add: needed(call(returns.bytes)),
       span: count(1, 1_000_000),
@@ -230,8 +230,8 @@ const ACTIONS = {
   echo: ECHO,
   join: JOIN,
   leave: JOIN,
-  enter: PLACE,
-  exit: PLACE,
+  joinPresence: PRESENCE,
+  leavePresence: PRESENCE,
   select: SELECT,
   store: STORE,
   broadcast: BROADCAST,
@@ -279,31 +279,31 @@ export const CONTRACT = {
       ]),
     }),
   ),
-  events: needed(map(record(EVENT))),
+  events: needed(map(object(EVENT))),
   groups: map(list(text)),
-  rooms: map(record(ROOM)),
-  filters: map(record(FILTER)),
-  access: list(record(ACCESS)),
-  commands: map(record(COMMAND)),
-  clientRequests: map(record({ about: text, schema } satisfies FieldsOf<ClientRequestContract>)),
-  limits: record({
+  rooms: map(object(ROOM)),
+  filters: map(object(FILTER)),
+  access: list(object(ACCESS)),
+  commands: map(object(COMMAND)),
+  clientRequests: map(object({ about: text, schema } satisfies FieldsOf<ClientRequestContract>)),
+  limits: object({
     commandsPerMinute: count(0),
     warnAt: count(0),
-    burst: record(BURST),
+    burst: object(BURST),
   } satisfies FieldsOf<LimitsContract>),
   session: call(returns.textOrNothing),
-  record: call(returns.storedEventOrNothing),
+  audit: call(returns.storedEventOrNothing),
   idPattern: text,
-  presence: record({
+  presence: object({
     joined: needed(call(returns.plainMessage)),
     left: needed(call(returns.plainMessage)),
     room: call(returns.text),
   } satisfies FieldsOf<NonNullable<Contract['presence']>>),
-  locks: record({
+  locks: object({
     locked: needed(call(returns.storedEvent)),
     unlocked: needed(call(returns.storedEvent)),
   } satisfies FieldsOf<NonNullable<Contract['locks']>>),
-  figures: record({
+  figures: object({
     room: needed(text),
     everyMs: needed(count(100, DAY_MS)),
     message: needed(call(returns.plainMessage)),

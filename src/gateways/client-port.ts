@@ -6,7 +6,7 @@ import type { Addresses } from '../guard/addresses.ts'
 import type { Bans } from '../state/bans.ts'
 import type { Connections } from '../guard/connections.ts'
 import type { FailedAuthentications } from '../guard/failed-authentications.ts'
-import type { Sessions } from '../state/login-sessions.ts'
+import type { LoginSessions } from '../state/login-sessions.ts'
 import type { Meters } from '../meters.ts'
 import { type Listening, listen, makeApp, share } from './listen.ts'
 import { Namespaces, type NamespacesOptions } from './socketio/namespaces.ts'
@@ -33,7 +33,7 @@ export interface ClientPortServices {
   readonly meters: Meters
   readonly recovery: Recovery
   readonly bans: Bans
-  readonly sessions: Sessions
+  readonly sessions: LoginSessions
   readonly verify: (token: string | undefined) => Claims
   readonly connections: Connections
   readonly addresses: Addresses

@@ -15,7 +15,7 @@ export class SystemFigureReader {
     this.meters = meters
   }
 
-  read(places: number): SystemFigures {
+  read(channels: number): SystemFigures {
     const { meters } = this
     const nowMs = Date.now()
     const { user, system } = process.cpuUsage(this.cpu)
@@ -28,7 +28,7 @@ export class SystemFigureReader {
       bytesSent: total(meters.deliveredBytes),
       bytesReceived: meters.bytesReceived + meters.eventBytes,
       connections: meters.connections,
-      places,
+      channels,
       errorRate: rounded((errors - this.errors) / Math.max(1, commands - this.commands)),
       uptimeS: Math.round(process.uptime()),
     }

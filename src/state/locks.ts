@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import { BrokerError } from '../errors.ts'
 import { every, runGuarded } from '../guarded.ts'
 import { isRecord } from '../log/event.ts'
-import type { KeyValue, KeyValueEntry, Remade, Source } from '../source/source.ts'
+import type { KeyValue, KeyValueEntry, Source } from '../source/source.ts'
+import { keyOf, Replica } from './replica.ts'
 import type { Lock } from '../contracts/lock.ts'
 
 const LOCKS = 'roomcast_locks'
@@ -29,6 +30,13 @@ interface Held {
   readonly holders: readonly Holder[]
 }
 
+/** All that one user holds. */
+interface Holding {
+  readonly app: string
+  readonly userId: string
+  readonly keys: Set<string>
+}
+
 export type Grant =
   /** `freed`: locks of holders who are gone. */
   | { readonly granted: true; readonly changed: boolean; readonly freed: readonly Lock[]; readonly lock: Lock }
@@ -40,8 +48,18 @@ export interface Release {
   readonly others: readonly Holder[]
 }
 
-/** Told of locks whose leases ran out, once over all nodes. */
-export type FreedListener = (app: string, lock: Lock) => void
+/** What the locks have to know of their node, and tell it. */
+export interface LocksNode {
+  /**
+   * Whether this node has the contract of an application. The locks of others are for those to take away who can tell
+   * its users.
+   */
+  readonly serves: (app: string) => boolean
+  /** Whether a user has a connection to this node. */
+  readonly isHere: (app: string, userId: string) => boolean
+  /** Told of locks whose leases ran out, once over all nodes. */
+  readonly onFreed: (app: string, lock: Lock) => void
+}
 
 /**
  * Who holds what, over all nodes. Each resource is one key, written by compare-and-set, with all its holders. Each user
@@ -49,42 +67,34 @@ export type FreedListener = (app: string, lock: Lock) => void
  * notices first takes the user's locks away.
  */
 export class Locks {
-  /**
-   * Whether this node has the contract of an application. The locks of others are for those to take away who can say so
-   * to its users.
-   */
-  serves: (app: string) => boolean = () => false
-  /** Whether a user has a connection to this node. */
-  isHere: (app: string, userId: string) => boolean = () => false
-  onFreed: FreedListener = () => {}
-  private readonly source: Source
-  private readonly locks: KeyValue
-  private readonly leases: KeyValue
-  /** A copy of what is stored, and when it was written as far as this node knows, ms. */
-  private readonly held = new Map<string, { readonly held: Held; readonly writtenMs: number }>()
-  /** Keys by holder. */
-  private readonly byHolder = new Map<string, Set<string>>()
-  private readonly leaseUntilMs = new Map<string, number>()
+  private readonly node: LocksNode
+  private readonly locks: Replica<Held>
+  private readonly leases: Replica<null>
+  /** By the lease of a holder. */
+  private readonly holdings = new Map<string, Holding>()
   private readonly timer: NodeJS.Timeout
-  /** After an outage no lease counts as run out until all nodes have had time to write theirs. */
-  private trustFromMs = 0
 
-  static async open(source: Source): Promise<Locks> {
-    const locks = new Locks(source, await source.keyValue(LOCKS, KEPT_MS), await source.keyValue(LEASES, LEASE_MS))
-    await locks.leases.watch((lease, value) => {
-      if (value) locks.leaseUntilMs.set(lease, Date.now() + LEASE_MS)
-    })
-    await locks.locks.watch(
-      (key, value) => locks.seen(key, value),
-      (write) => locks.writeAgain(write),
-    )
+  static async open(source: Source, node: LocksNode): Promise<Locks> {
+    const [locksKv, leasesKv] = [await source.keyValue(LOCKS, KEPT_MS), await source.keyValue(LEASES, LEASE_MS)]
+    const locks = new Locks(source, locksKv, leasesKv, node)
+    await locks.leases.follow()
+    await locks.locks.follow()
     return locks
   }
 
-  private constructor(source: Source, locks: KeyValue, leases: KeyValue) {
-    this.source = source
-    this.locks = locks
-    this.leases = leases
+  private constructor(source: Source, locksKv: KeyValue, leasesKv: KeyValue, node: LocksNode) {
+    this.node = node
+    this.leases = new Replica({ source, kv: leasesKv, ttlMs: LEASE_MS, read: () => null, write: () => '' })
+    this.locks = new Replica({
+      source,
+      kv: locksKv,
+      ttlMs: KEPT_MS,
+      read: readHeld,
+      write: (held) => JSON.stringify(held),
+      onChange: (key, held, before) => this.index(key, held, before),
+      // And the leases with them.
+      onLost: () => this.leases.distrust(Date.now()),
+    })
     this.timer = every('lock leases', REFRESH_MS, () => this.tick(Date.now()))
     this.timer.unref()
   }
@@ -102,12 +112,12 @@ export class Locks {
     locksMax: number,
     checkHolder: () => void = () => {},
   ): Promise<Grant> {
-    const key = keyOf(app, resource)
-    const keys = this.byHolder.get(leaseOf(app, userId))
+    const key = lockKey(app, resource)
+    const keys = this.holdings.get(keyOf(app, userId))?.keys
     if (keys !== undefined && keys.size >= locksMax && !keys.has(key))
       throw new BrokerError('TOO_MANY_LOCKS', `A user may hold ${locksMax} locks (MAX_LOCKS_PER_USER)`)
     // The lease comes first: a lock whose holder has none is anybody's.
-    await this.renew(leaseOf(app, userId))
+    await this.leases.put(keyOf(app, userId), null)
     return this.change<Grant>(key, async (before) => {
       const holders = before?.holders ?? []
       const gone = await this.goneAmong(app, holders)
@@ -132,7 +142,7 @@ export class Locks {
 
   /** Gives a resource back. */
   async release(app: string, resource: Lock['resource'], userId: string): Promise<Release> {
-    return this.change<Release>(keyOf(app, resource), async (before) => {
+    return this.change<Release>(lockKey(app, resource), async (before) => {
       const others = before?.holders.filter((holder) => holder.userId !== userId) ?? []
       const mine = before?.holders.find((holder) => holder.userId === userId)
       if (!mine) return { result: { lock: undefined, others } }
@@ -142,8 +152,8 @@ export class Locks {
 
   /** A connection of a user ended. Where it was the last one here, the lease runs from now on. */
   left(app: string, userId: string): void {
-    const lease = leaseOf(app, userId)
-    if (this.byHolder.has(lease) && !this.isHere(app, userId)) void this.renew(lease).catch(() => {})
+    const lease = keyOf(app, userId)
+    if (this.holdings.has(lease) && !this.node.isHere(app, userId)) this.renew(lease)
   }
 
   close(): void {
@@ -159,8 +169,8 @@ export class Locks {
     decide: (before: Held | undefined) => Promise<{ readonly result: R; readonly held?: Held }>,
   ): Promise<R> {
     for (let tries = 0; tries < TRIES_MAX; tries++) {
-      const entry = await this.locks.get(key)
-      const { result, held } = await decide(entry && read(key, entry.value))
+      const entry = await this.locks.kv.get(key)
+      const { result, held } = await decide(entry && heldIn(key, Buffer.from(entry.value).toString()))
       if (held === undefined || (await this.write(key, held, entry))) return result
       await new Promise((resolve) => setTimeout(resolve, Math.random() * RETRY_MS_MAX))
     }
@@ -169,75 +179,50 @@ export class Locks {
 
   /** @returns false where another was first */
   private async write(key: string, held: Held, before: KeyValueEntry | undefined): Promise<boolean> {
-    const value = Buffer.from(JSON.stringify(held))
+    const { kv } = this.locks
+    const value = this.locks.encode(held)
+    const isFree = held.holders.length === 0
     let written: boolean
-    if (before === undefined) written = (await this.locks.create(key, value)) !== undefined
-    else if (held.holders.length === 0) written = await this.locks.delete(key, before.revision)
-    else written = (await this.locks.update(key, value, before.revision)) !== undefined
+    if (before === undefined) written = (await kv.create(key, value)) !== undefined
+    else if (isFree) written = await kv.delete(key, before.revision)
+    else written = (await kv.update(key, value, before.revision)) !== undefined
     // Known here at once, not when the watch tells: the holder may leave before.
-    if (written) this.note(key, held)
+    if (written) this.locks.note(key, isFree ? undefined : held)
     return written
   }
 
-  private seen(key: string, value: Uint8Array | undefined): void {
-    const held = value && read(key, value)
-    this.note(key, held)
-    if (value !== undefined && held === undefined) throw new BrokerError('INVALID_RECORD', 'a value that is no lock')
-  }
-
-  /**
-   * The store lost them, and the leases with them: nobody counts as gone before all nodes have had time to write
-   * theirs.
-   */
-  private async writeAgain(write: Parameters<Remade>[0]): Promise<void> {
-    this.trustFromMs = Date.now() + LEASE_MS
-    await Promise.all([...this.held].map(([key, { held }]) => write(key, Buffer.from(JSON.stringify(held)))))
-    this.tick(Date.now())
-  }
-
-  private note(key: string, held: Held | undefined): void {
-    const before = this.held.get(key)?.held
+  private index(key: string, held: Held | undefined, before: Held | undefined): void {
     for (const { userId } of before?.holders ?? []) {
-      const lease = leaseOf((before as Held).app, userId)
-      const keys = this.byHolder.get(lease)
+      const lease = keyOf((before as Held).app, userId)
+      const keys = this.holdings.get(lease)?.keys
       keys?.delete(key)
-      if (keys?.size === 0) this.byHolder.delete(lease)
+      if (keys?.size === 0) this.holdings.delete(lease)
     }
-    this.held.delete(key)
-    if (held === undefined || held.holders.length === 0) return
-    this.held.set(key, { held, writtenMs: Date.now() })
-    for (const { userId } of held.holders) {
-      const lease = leaseOf(held.app, userId)
-      const keys = this.byHolder.get(lease)
-      if (keys) keys.add(key)
-      else this.byHolder.set(lease, new Set([key]))
+    for (const { userId } of held?.holders ?? []) {
+      const { app } = held as Held
+      const lease = keyOf(app, userId)
+      const holding = this.holdings.get(lease)
+      if (holding) holding.keys.add(key)
+      else this.holdings.set(lease, { app, userId, keys: new Set([key]) })
     }
   }
 
-  private async renew(lease: string): Promise<void> {
-    await this.leases.put(lease, NOTHING)
-    this.leaseUntilMs.set(lease, Date.now() + LEASE_MS)
+  private renew(lease: string): void {
+    void this.leases.put(lease, null).catch(() => {})
   }
 
   /** Keeps up the leases of who is here, and takes locks away from who is nowhere. */
   private tick(nowMs: number): void {
-    if (!this.source.connected) this.trustFromMs = nowMs + LEASE_MS
-    for (const lease of this.leaseUntilMs.keys())
-      if (!this.byHolder.has(lease) && (this.leaseUntilMs.get(lease) ?? 0) < nowMs) this.leaseUntilMs.delete(lease)
+    this.leases.sweep(nowMs)
+    this.locks.sweep(nowMs)
     const lost = new Set<string>()
-    for (const [lease, keys] of this.byHolder) {
-      const { app, userId } = partsOf(lease)
-      if (!this.serves(app)) {
+    for (const [lease, { app, userId, keys }] of this.holdings) {
+      if (!this.node.serves(app)) continue
+      if (this.node.isHere(app, userId)) {
+        this.renew(lease)
         for (const key of keys)
-          if (nowMs - (this.held.get(key)?.writtenMs ?? nowMs) > KEPT_MS) this.note(key, undefined)
-        continue
-      }
-      if (this.isHere(app, userId)) {
-        void this.renew(lease).catch(() => {})
-        for (const key of keys)
-          if (nowMs - (this.held.get(key)?.writtenMs ?? nowMs) > KEPT_MS / 2)
-            runGuarded('lock sweep', () => this.sweep(key, true))
-      } else if (nowMs >= this.trustFromMs && (this.leaseUntilMs.get(lease) ?? 0) <= nowMs)
+          if (this.locks.leftMs(key, nowMs) < KEPT_MS / 2) runGuarded('lock sweep', () => this.sweep(key, true))
+      } else if (this.leases.isTrusted(nowMs) && this.leases.leftMs(lease, nowMs) === 0)
         for (const key of keys) lost.add(key)
     }
     for (const key of lost) runGuarded('lock sweep', () => this.sweep(key, false))
@@ -246,11 +231,11 @@ export class Locks {
   /** Takes a resource away from holders who are gone. @param rewrite writes it anew in any case */
   private async sweep(key: string, rewrite: boolean): Promise<void> {
     try {
-      const known = this.held.get(key)
+      const known = this.locks.get(key)
       const freed = await this.change(key, async (before) => {
         if (!before) {
           // The store forgot it without a word. Unless somebody took it meanwhile.
-          if (known === this.held.get(key)) this.note(key, undefined)
+          if (known === this.locks.get(key)) this.locks.note(key, undefined)
           return { result: [] }
         }
         const gone = await this.goneAmong(before.app, before.holders)
@@ -260,7 +245,7 @@ export class Locks {
           ? { result }
           : { result, held: { app, resource, holders: before.holders.filter((holder) => !gone.includes(holder)) } }
       })
-      for (const { app, lock } of freed) this.onFreed(app, lock)
+      for (const { app, lock } of freed) this.node.onFreed(app, lock)
     } catch {
       // Out of reach: the next round tries again.
     }
@@ -268,47 +253,40 @@ export class Locks {
 
   /** The store itself says whose lease ran out; this node's own view may be late. */
   private async goneAmong(app: string, holders: readonly Holder[]): Promise<readonly Holder[]> {
-    if (Date.now() < this.trustFromMs) return []
-    const away = holders.filter(({ userId }) => !this.isHere(app, userId))
-    const leases = await Promise.all(away.map(({ userId }) => this.leases.get(leaseOf(app, userId))))
-    return away.filter((_, index) => leases[index] === undefined)
+    const away = holders.filter(({ userId }) => !this.node.isHere(app, userId))
+    const leases = await Promise.all(away.map(({ userId }) => this.leases.kv.get(keyOf(app, userId))))
+    // Looked at last: asking may have shown that the store was lost.
+    return this.leases.isTrusted(Date.now()) ? away.filter((_, index) => leases[index] === undefined) : []
   }
 }
 
-const NOTHING = new Uint8Array()
+/** @throws BrokerError INVALID_RECORD */
+function readHeld(key: string, text: string): Held {
+  const held = heldIn(key, text)
+  if (held === undefined) throw new BrokerError('INVALID_RECORD', 'a value that is no lock')
+  return held
+}
 
-/** @returns undefined where it is no record of that key's: then nobody holds it, and the next one writes over it */
-function read(key: string, value: Uint8Array): Held | undefined {
+/** @returns undefined where it is no lock of that key: then nobody holds it, and the next one writes over it */
+function heldIn(key: string, text: string): Held | undefined {
   let held: unknown
   try {
-    held = JSON.parse(Buffer.from(value).toString())
+    held = JSON.parse(text)
   } catch {
     return undefined
   }
   if (!isRecord(held)) return undefined
   const { app, resource, holders } = held
-  if (typeof app !== 'string' || !isRecord(resource) || keyOf(app, resource) !== key || !Array.isArray(holders))
+  if (typeof app !== 'string' || !isRecord(resource) || lockKey(app, resource) !== key || !Array.isArray(holders))
     return undefined
-  return holders.every(
-    (holder) =>
-      isRecord(holder) &&
-      typeof holder.userId === 'string' &&
-      (holder.mode === 'exclusive' || holder.mode === 'shared'),
-  )
-    ? (held as unknown as Held)
-    : undefined
+  return holders.every(isHolder) ? (held as unknown as Held) : undefined
+}
+
+function isHolder(value: unknown): value is Holder {
+  return isRecord(value) && typeof value.userId === 'string' && (value.mode === 'exclusive' || value.mode === 'shared')
 }
 
 /** Of any length: a resource may have a long name. */
-function keyOf(app: string, resource: Lock['resource']): string {
+function lockKey(app: string, resource: Lock['resource']): string {
   return `${app}.${createHash('sha256').update(JSON.stringify(resource)).digest('base64url')}`
-}
-
-function leaseOf(app: string, userId: string): string {
-  return `${app}.${Buffer.from(userId).toString('base64url')}`
-}
-
-function partsOf(lease: string): { app: string; userId: string } {
-  const dot = lease.indexOf('.')
-  return { app: lease.slice(0, dot), userId: Buffer.from(lease.slice(dot + 1), 'base64url').toString() }
 }

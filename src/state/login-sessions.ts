@@ -13,32 +13,32 @@ const SWEEP_MS = 1_000
 /** Who somebody is, and what says so. */
 export interface Identity {
   readonly claims: Claims
-  /** The key of a session in the store; without it a token said so, which nobody can take back. */
+  /** The key of a login session in the store; without it a token said so, which nobody can take back. */
   readonly key?: string
 }
 
-/** Told of what became of a session: its claims now, or why it is over. */
-export type SessionListener = (change: Claims | BrokerError) => void
+/** Told of what became of a login session: its claims now, or why it is over. */
+export type LoginSessionListener = (change: Claims | BrokerError) => void
 
 interface Followed {
-  readonly listeners: Set<SessionListener>
+  readonly listeners: Set<LoginSessionListener>
   /** When the store forgets it, as far as is known. */
   expiresMs: number
 }
 
 /**
- * Sessions that a service of the application keeps in the key-value bucket `roomcast_sessions`: key = session id, value
- * = JSON of the claims. A JWT is taken for a session id as well.
+ * Login sessions that a service of the application keeps in the key-value bucket `roomcast_sessions`: key = session id,
+ * value = JSON of the claims. A JWT is taken for a session id as well.
  */
-export class Sessions {
+export class LoginSessions {
   private readonly kv: KeyValue
   private readonly verify: (token: string) => Claims
   private readonly userIdBytesMax: number
   private readonly followed = new Map<string, Followed>()
   private readonly sweeper: NodeJS.Timeout
 
-  static async open(source: Source, verify: (token: string) => Claims, userIdBytesMax: number): Promise<Sessions> {
-    const sessions = new Sessions(await source.keyValue(BUCKET, 0), verify, userIdBytesMax)
+  static async open(source: Source, verify: (token: string) => Claims, userIdBytesMax: number): Promise<LoginSessions> {
+    const sessions = new LoginSessions(await source.keyValue(BUCKET, 0), verify, userIdBytesMax)
     await sessions.kv.watch((key) => runGuarded('session change', () => sessions.look(key)))
     return sessions
   }
@@ -66,8 +66,8 @@ export class Sessions {
     return { claims: inTime(claims) }
   }
 
-  /** Hears of every change of a session, until it is given back. */
-  follow(key: string, listener: SessionListener): () => void {
+  /** Hears of every change of a login session, until it is given back. */
+  follow(key: string, listener: LoginSessionListener): () => void {
     const followed = this.followed.get(key) ?? { listeners: new Set(), expiresMs: 0 }
     this.followed.set(key, followed)
     followed.listeners.add(listener)

@@ -1,7 +1,7 @@
-import { BrokerError } from '../errors.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import { every, runGuarded } from '../guarded.ts'
 import type { KeyValue, Source } from '../source/source.ts'
+import { keyOf, readKey, Replica } from './replica.ts'
 import { WriteQueue } from './write-queue.ts'
 
 const BUCKET = 'roomcast_presence'
@@ -10,126 +10,132 @@ const LEASE_MS = 30_000
 const REFRESH_MS = 10_000
 /** A part of the leases is written again each time. */
 const REFRESH_STEP_MS = 500
-/**
- * This process stood still, or the clock was set, where its last look is longer ago: it has yet to hear of leases that
- * were renewed meanwhile.
- */
-const LATE_MS = 10_000
+const SWEEP_MS = 1_000
 /** Of names that others wrote. */
 const NAME_LENGTH_MAX = 1_024
 
-/** Told when a user comes to a place, or leaves it with the last of their connections on any node. */
+/** Told when a user joins a presence channel, or leaves it with the last of their connections on any node. */
 export type PresenceListener = (
   change: 'joined' | 'left',
   app: string,
-  place: string,
+  channel: string,
   userId: string,
   name: string,
 ) => void
 
+/** One node has connections of a user in a channel. */
+interface Lease {
+  readonly app: string
+  readonly channel: string
+  readonly userId: string
+  readonly name: string
+}
+
 interface Present {
   name: string
-  /** By node: until when its lease lasts, ms. */
-  readonly nodes: Map<string, number>
+  /** Nodes at which the user is. */
+  nodes: number
 }
 
 /**
- * Who is where, over all nodes: each node keeps a lease in the key-value store for each of its users in each place, and
- * a copy of everybody's leases. A killed node's leases run out.
+ * Who is in which presence channel, over all nodes: each node keeps a lease in the key-value store for each of its
+ * users in each channel, and a copy of everybody's leases. A killed node's leases run out.
  */
 export class Presence {
-  onChange: PresenceListener = () => {}
-  private readonly kv: KeyValue
+  private readonly leases: Replica<Lease>
   private readonly writes: WriteQueue
-  private readonly source: Source
   private readonly nodeId: string
-  /** By place: its users. */
-  private readonly places = new Map<string, Map<string, Present>>()
-  /** By lease of this node: its sessions, and their user's name. */
-  private readonly own = new Map<string, { readonly name: string; readonly sessions: Set<Subscriber> }>()
+  private readonly onChange: PresenceListener
+  /** By channel: its users. */
+  private readonly channels = new Map<string, Map<string, Present>>()
+  /** By lease of this node: its subscribers. */
+  private readonly own = new Map<string, Set<Subscriber>>()
   private readonly leasesOf = new Map<Subscriber, Set<string>>()
   private readonly timers: NodeJS.Timeout[]
-  private sweepFromMs = 0
   /** Leases of this round of renewals, how many of them were written again, and when it began. */
   private round: readonly string[] = []
   private renewed = 0
   private roundMs = 0
-  private sweptMs = Date.now()
   /** Resolves once other nodes can know of the leases that were taken last. */
   written: Promise<unknown> = Promise.resolve()
 
-  static async open(source: Source, nodeId: string): Promise<Presence> {
-    const presence = new Presence(await source.keyValue(BUCKET, LEASE_MS), source, nodeId)
-    await presence.kv.watch(
-      (key, value) => presence.seen(key, value),
-      async (write) => {
-        await Promise.all([...presence.own].map(([lease, { name }]) => write(lease, Buffer.from(name))))
-      },
-    )
+  /** @param nodeId names this node in keys; no two nodes have the same */
+  static async open(source: Source, nodeId: string, onChange: PresenceListener): Promise<Presence> {
+    const presence = new Presence(source, await source.keyValue(BUCKET, LEASE_MS), nodeId, onChange)
+    await presence.leases.follow()
     return presence
   }
 
-  private constructor(kv: KeyValue, source: Source, nodeId: string) {
-    this.kv = kv
-    this.writes = new WriteQueue(kv)
-    this.source = source
+  private constructor(source: Source, kv: KeyValue, nodeId: string, onChange: PresenceListener) {
     this.nodeId = nodeId
+    this.onChange = onChange
+    this.writes = new WriteQueue(kv)
+    this.leases = new Replica({
+      source,
+      kv,
+      ttlMs: LEASE_MS,
+      read: readLease,
+      write: ({ name }) => name,
+      isOwn: (lease) => lease.endsWith(`.${nodeId}`),
+      onChange: (_lease, now, before) => {
+        if (now !== undefined) this.noteUser(now, before === undefined)
+        else if (before !== undefined) this.forgetUser(before)
+      },
+    })
     this.timers = [
       every('presence refresh', REFRESH_STEP_MS, () => this.refresh(Date.now())),
-      every('presence sweep', 1_000, () => this.sweep(Date.now())),
+      every('presence sweep', SWEEP_MS, () => this.leases.sweep(Date.now())),
     ]
     for (const timer of this.timers) timer.unref()
   }
 
-  /** A session comes to a place. Others hear of it where its user was not there yet. */
-  enter(session: Subscriber, place: string, fullName: string): void {
-    const name = fullName.slice(0, NAME_LENGTH_MAX)
-    const { app } = session.application
-    const lease = leaseKey(app, place, session.userId, this.nodeId)
-    let leases = this.leasesOf.get(session)
-    if (!leases) this.leasesOf.set(session, (leases = new Set()))
+  /** A subscriber joins a channel. Others hear of it where its user was not in it yet. */
+  join(subscriber: Subscriber, channel: string, fullName: string): void {
+    const { app } = subscriber.application
+    const lease = this.leaseOf(subscriber, channel)
+    let leases = this.leasesOf.get(subscriber)
+    if (!leases) this.leasesOf.set(subscriber, (leases = new Set()))
     if (leases.has(lease)) return
     leases.add(lease)
-    const here = this.own.get(lease)
-    if (here) {
-      here.sessions.add(session)
+    const subscribers = this.own.get(lease)
+    if (subscribers) {
+      subscribers.add(subscriber)
       return
     }
-    this.own.set(lease, { name, sessions: new Set([session]) })
-    this.written = this.writes.write(lease, Buffer.from(name))
-    this.note(lease, Number.POSITIVE_INFINITY, name)
+    this.own.set(lease, new Set([subscriber]))
+    const name = fullName.slice(0, NAME_LENGTH_MAX)
+    this.leases.note(lease, { app, channel, userId: subscriber.userId, name })
+    this.written = this.write(lease)
   }
 
-  leave(session: Subscriber, place: string): void {
-    this.release(session, leaseKey(session.application.app, place, session.userId, this.nodeId))
+  leave(subscriber: Subscriber, channel: string): void {
+    this.release(subscriber, this.leaseOf(subscriber, channel))
   }
 
-  /** The session is gone from everywhere. */
-  drop(session: Subscriber): void {
-    for (const lease of this.leasesOf.get(session) ?? []) this.release(session, lease)
-    this.leasesOf.delete(session)
+  /** The subscriber is gone from everywhere. */
+  drop(subscriber: Subscriber): void {
+    for (const lease of this.leasesOf.get(subscriber) ?? []) this.release(subscriber, lease)
+    this.leasesOf.delete(subscriber)
   }
 
-  isIn(session: Subscriber, place: string): boolean {
-    return (
-      this.leasesOf.get(session)?.has(leaseKey(session.application.app, place, session.userId, this.nodeId)) ?? false
-    )
+  isIn(subscriber: Subscriber, channel: string): boolean {
+    return this.leasesOf.get(subscriber)?.has(this.leaseOf(subscriber, channel)) ?? false
   }
 
-  /** Places that a session is in. */
-  placesOf(session: Subscriber): string[] {
-    return [...(this.leasesOf.get(session) ?? [])].map((lease) => partsOf(lease).place)
+  /** Channels that a subscriber is in. */
+  channelsOf(subscriber: Subscriber): string[] {
+    return [...(this.leasesOf.get(subscriber) ?? [])].map((lease) => (this.leases.get(lease) as Lease).channel)
   }
 
-  /** Distinct users in a place, on all nodes. */
-  count(app: string, place: string): number {
-    return this.places.get(placeKey(app, place))?.size ?? 0
+  /** Distinct users in a channel, on all nodes. */
+  count(app: string, channel: string): number {
+    return this.channels.get(keyOf(app, channel))?.size ?? 0
   }
 
-  /** Places of an application with anybody in them. */
-  placeCount(app: string): number {
+  /** Channels of an application with anybody in them. */
+  channelCount(app: string): number {
     let count = 0
-    for (const key of this.places.keys()) if (key.startsWith(`${app}.`)) count++
+    for (const key of this.channels.keys()) if (key.startsWith(`${app}.`)) count++
     return count
   }
 
@@ -139,51 +145,48 @@ export class Presence {
     await Promise.all([...this.own.keys()].map((lease) => this.writes.write(lease, undefined)))
   }
 
-  private release(session: Subscriber, lease: string): void {
-    if (!this.leasesOf.get(session)?.delete(lease)) return
-    const sessions = this.own.get(lease)?.sessions
-    sessions?.delete(session)
-    if (sessions === undefined || sessions.size > 0) return
+  private release(subscriber: Subscriber, lease: string): void {
+    if (!this.leasesOf.get(subscriber)?.delete(lease)) return
+    const subscribers = this.own.get(lease)
+    subscribers?.delete(subscriber)
+    if (subscribers === undefined || subscribers.size > 0) return
     this.own.delete(lease)
-    runGuarded('presence', () => this.writes.write(lease, undefined))
-    this.forget(lease)
+    this.leases.note(lease, undefined)
+    runGuarded('presence', () => this.write(lease))
   }
 
-  private seen(lease: string, value: Uint8Array | undefined): void {
-    if (!isLease(lease)) throw new BrokerError('INVALID_RECORD', 'a key that is no lease')
-    if (partsOf(lease).node === this.nodeId) return
-    if (value) this.note(lease, Date.now() + LEASE_MS, Buffer.from(value).toString().slice(0, NAME_LENGTH_MAX))
-    else this.forget(lease)
+  /** Writes a lease of this node to the store, or its end. */
+  private write(lease: string): Promise<void> {
+    const value = this.leases.get(lease)
+    return this.writes.write(lease, value && this.leases.encode(value))
   }
 
-  private note(lease: string, untilMs: number, name: string): void {
-    const { app, place, user, node } = partsOf(lease)
-    const key = placeKey(app, place)
-    let users = this.places.get(key)
-    if (!users) this.places.set(key, (users = new Map()))
-    const present = users.get(user)
+  private noteUser({ app, channel, userId, name }: Lease, isNew: boolean): void {
+    const key = keyOf(app, channel)
+    let users = this.channels.get(key)
+    if (!users) this.channels.set(key, (users = new Map()))
+    const present = users.get(userId)
     if (present) {
       present.name = name
-      present.nodes.set(node, untilMs)
+      if (isNew) present.nodes++
       return
     }
-    users.set(user, { name, nodes: new Map([[node, untilMs]]) })
-    this.onChange('joined', app, place, user, name)
+    users.set(userId, { name, nodes: 1 })
+    this.onChange('joined', app, channel, userId, name)
   }
 
-  private forget(lease: string): void {
-    const { app, place, user, node } = partsOf(lease)
-    const key = placeKey(app, place)
-    const users = this.places.get(key)
-    const present = users?.get(user)
-    if (!users || !present?.nodes.delete(node) || present.nodes.size > 0) return
-    users.delete(user)
-    if (users.size === 0) this.places.delete(key)
-    this.onChange('left', app, place, user, present.name)
+  private forgetUser({ app, channel, userId }: Lease): void {
+    const key = keyOf(app, channel)
+    const users = this.channels.get(key)
+    const present = users?.get(userId)
+    if (!users || !present || --present.nodes > 0) return
+    users.delete(userId)
+    if (users.size === 0) this.channels.delete(key)
+    this.onChange('left', app, channel, userId, present.name)
   }
 
   /**
-   * Writes leases again, spread over the time of a round: all at once, those of a few clients in many places held the
+   * Writes leases again, spread over the time of a round: all at once, those of a few clients in many channels held the
    * event loop for seconds.
    */
   private refresh(nowMs: number): void {
@@ -196,56 +199,17 @@ export class Presence {
     const due = Math.ceil(this.round.length * Math.min(1, (nowMs - this.roundMs + REFRESH_STEP_MS) / REFRESH_MS))
     for (; this.renewed < due; this.renewed++) {
       const lease = this.round[this.renewed] as string
-      const own = this.own.get(lease)
-      if (own) runGuarded('presence', () => this.writes.write(lease, Buffer.from(own.name)))
+      if (this.own.has(lease)) runGuarded('presence', () => this.write(lease))
     }
   }
 
-  /**
-   * Forgets leases that ran out. While the store is out of reach, and until it has had time to be refreshed, nothing
-   * has.
-   */
-  private sweep(nowMs: number): void {
-    if (!this.source.connected || Math.abs(nowMs - this.sweptMs) > LATE_MS) this.sweepFromMs = nowMs + LEASE_MS
-    this.sweptMs = nowMs
-    if (nowMs < this.sweepFromMs) return
-    for (const [key, users] of this.places) {
-      for (const [user, { nodes }] of users) {
-        for (const [node, untilMs] of nodes) if (untilMs < nowMs) this.forget(`${key}.${encode(user)}.${node}`)
-      }
-    }
+  private leaseOf({ application, userId }: Subscriber, channel: string): string {
+    return `${keyOf(application.app, channel, userId)}.${this.nodeId}`
   }
 }
 
-function leaseKey(app: string, place: string, user: string, node: string): string {
-  return `${placeKey(app, place)}.${encode(user)}.${node}`
-}
-
-/** Whether somebody wrote it by `leaseKey`. */
-function isLease(key: string): boolean {
-  const [app, place = '', user = '', node, ...more] = key.split('.')
-  return (
-    app !== '' &&
-    node !== undefined &&
-    node !== '' &&
-    more.length === 0 &&
-    [place, user].every((part) => encode(decode(part)) === part)
-  )
-}
-
-function placeKey(app: string, place: string): string {
-  return `${app}.${encode(place)}`
-}
-
-function partsOf(lease: string): { app: string; place: string; user: string; node: string } {
-  const [app, place, user, node] = lease.split('.') as [string, string, string, string]
-  return { app, place: decode(place), user: decode(user), node }
-}
-
-function encode(text: string): string {
-  return Buffer.from(text).toString('base64url')
-}
-
-function decode(text: string): string {
-  return Buffer.from(text, 'base64url').toString()
+/** @throws BrokerError INVALID_RECORD */
+function readLease(lease: string, name: string): Lease {
+  const [app, channel, userId] = readKey(lease.slice(0, lease.lastIndexOf('.')), 2) as [string, string, string]
+  return { app, channel, userId, name: name.slice(0, NAME_LENGTH_MAX) }
 }

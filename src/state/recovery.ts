@@ -34,11 +34,16 @@ const KEPT_BYTES_MAX = 524_288
 const WAIT_MS = 25_000
 const WAIT_STEP_MS = 250
 
-/** What a session's recovery has to know beside its rooms. */
-export interface PlaceState {
+/**
+ * What a session's recovery has to know of its presence channels. Its fields' names are those that brokers of earlier
+ * versions read and write.
+ */
+export interface PresenceState {
+  /** Presence channels that it is in. */
   readonly places: readonly string[]
+  /** Event types of channels that it joins. */
   readonly all?: readonly string[]
-  /** Places, their event types, and the commands that it came by. */
+  /** Channels, their event types, and the commands that joined them. */
   readonly byPlace: readonly (readonly [string, readonly string[], string?])[]
 }
 
@@ -47,7 +52,7 @@ export interface Recovered {
   /** What was kept of it. Without: the rooms that it has by connecting. */
   readonly userId?: string
   readonly rooms?: readonly string[]
-  readonly places?: PlaceState
+  readonly places?: PresenceState
   readonly identity?: Identity
 }
 
@@ -55,7 +60,7 @@ export interface Recovered {
 export interface KeptState {
   readonly userId: string
   readonly rooms: readonly string[]
-  readonly places: PlaceState | undefined
+  readonly places: PresenceState | undefined
   /** Of a client that authenticated by a command: it does not do so again when it comes back. */
   readonly identity?: Identity
 }

@@ -13,12 +13,12 @@ function everywhere(fields: Fields, act: AnyFunction): Record<string, unknown> {
     switch (kind.is) {
       case 'function':
         return act
-      case 'record':
+      case 'object':
         return everywhere(kind.fields, act)
       case 'list':
         return [of(kind.of)]
       case 'map':
-        return kind.of.is === 'record' && 'action' in kind.of.fields
+        return kind.of.is === 'object' && 'action' in kind.of.fields
           ? commands(kind.of.fields, act)
           : { thing: of(kind.of) }
       case 'variant':

@@ -200,6 +200,10 @@ t.test('a word of before is refused with the one of now', async (t) => {
     [{ rooms: { all: { shows: fn } } }, '`rooms["all"].shows` is called `projection` now'],
     [{ filters: { item: { of: fn } } }, '`filters["item"].of` is called `read` now'],
     [{ questions: {} }, '`questions` is called `clientRequests` now'],
+    [{ commands: { buy: { action: { use: 'exit' } } } }, 'action.use` "exit" is called "leavePresence" now'],
+    [{ commands: { buy: { action: { use: 'joinPresence', place: fn } } } }, 'action.place` is called `channel` now'],
+    [{ commands: { buy: { action: { use: 'select', place: fn } } } }, 'action.place` is called `channel` now'],
+    [{ record: fn }, '`record` is called `audit` now'],
   ]
   for (const [contract, reason] of wrong) t.match(faultsOf(contract), reason)
 })

@@ -177,7 +177,7 @@ export default defineContract({
   rooms: { 'team:{id}': { allows: ({ project_access = [] }, id) => project_access.includes(id), presence: true }, 'present:{id}': { allows: ({ project_access = [] }, id) => project_access.includes(id) } },
   presence: { joined: ({ id }, place) => ({ type: 'came', data: { id, place } }), left: ({ id }, place) => ({ type: 'went', data: { id, place } }), room: (place) => (place.startsWith('team:') ? place : 'present:' + place) },
   commands: {
-    enter: { action: { use: 'enter', place: ({ place }) => place, allows: ({ project_access = [] }, place) => project_access.includes(place), room: () => undefined, events: [], reply: (place, users) => text({ place, users }) } },
+    enter: { action: { use: 'joinPresence', channel: ({ place }) => place, allows: ({ project_access = [] }, place) => project_access.includes(place), room: () => undefined, events: [], reply: (place, users) => text({ place, users }) } },
     later: { action: { use: 'echo', reply: () => { setTimeout(() => { throw new Error('thrown by a timer of the contract') }, 10); return text({}) } } },
     rejected: { action: { use: 'echo', reply: () => { void Promise.reject(new Error('rejected by the contract')); return text({}) } } },
   },

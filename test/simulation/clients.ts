@@ -222,7 +222,7 @@ export class RawClient implements Client, PeerOwner {
       watch.carriedOut(rooms, this.world.losses)
       if (this.session === session) this.busy = false
     }
-    const services = { hub, log, roomsMax: 100, presence: { enter: () => {} } }
+    const services = { hub, log, roomsMax: 100, presence: { join: () => {} } }
     void (
       subscribe(
         caller as unknown as Caller,

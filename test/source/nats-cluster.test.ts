@@ -32,9 +32,9 @@ t.test('a node of three dies: reading goes on, locks are granted, and another br
   const cluster = await TestCluster.start()
   t.teardown(() => cluster.stop())
   const source = await open(t, cluster.url, 3)
-  const locks = await Locks.open(source)
+  const node = { serves: () => true, isHere: () => true, onFreed: () => {} }
+  const locks = await Locks.open(source, node)
   t.teardown(() => locks.close())
-  locks.isHere = () => true
   const jsm = await (await (cluster.nodes[0] as (typeof cluster.nodes)[number]).client()).jetstreamManager()
   for (const bucket of ['roomcast_locks', 'roomcast_lock_leases'])
     t.equal((await jsm.streams.info(`KV_${bucket}`)).config.num_replicas, 3, 'as many as the stream has')
@@ -57,7 +57,7 @@ t.test('a node of three dies: reading goes on, locks are granted, and another br
   )
   const [first, second] = cluster.nodes.map(({ url }) => url)
   const other = await open(t, `${first},${second}`, 3)
-  const otherLocks = await Locks.open(other)
+  const otherLocks = await Locks.open(other, node)
   t.teardown(() => otherLocks.close())
   t.match(await otherLocks.acquire('app', { file: 'x' }, 'bob', 'exclusive', 10), {
     granted: false,

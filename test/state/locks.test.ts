@@ -33,14 +33,19 @@ const NODES: Readonly<Record<string, (t: Test) => Promise<[Source, Source]>>> = 
 }
 
 /** A node, and the users who are connected to it. */
-async function node(t: Test, source: Source): Promise<{ locks: Locks; here: Set<string>; freed: string[] }> {
-  const locks = await Locks.open(source)
-  t.teardown(() => locks.close())
+async function node(
+  t: Test,
+  source: Source,
+  serves = true,
+): Promise<{ locks: Locks; here: Set<string>; freed: string[] }> {
   const here = new Set<string>()
   const freed: string[] = []
-  locks.serves = () => true
-  locks.isHere = (_, userId) => here.has(userId)
-  locks.onFreed = (_, { resource, userId, mode }) => freed.push(`${resource.file} ${userId} ${mode}`)
+  const locks = await Locks.open(source, {
+    serves: () => serves,
+    isHere: (_, userId) => here.has(userId),
+    onFreed: (_, { resource, userId, mode }) => freed.push(`${resource.file} ${userId} ${mode}`),
+  })
+  t.teardown(() => locks.close())
   return { locks, here, freed }
 }
 
@@ -98,8 +103,7 @@ for (const [name, open] of Object.entries(NODES)) {
     `${name}: a node without an application's contract took its locks away and told nobody: it leaves them to those that have it`,
     async (t) => {
       const [one, two] = await open(t)
-      const [a, b] = [await node(t, one), await node(t, two)]
-      b.locks.serves = () => false
+      const [a, b] = [await node(t, one), await node(t, two, false)]
       a.here.add('ann')
       const files = range(1, 20).map((n) => `f${n}`)
       for (const file of files) await a.locks.acquire('app', { file }, 'ann', 'exclusive', 100)

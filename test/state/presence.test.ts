@@ -11,16 +11,16 @@ t.test('a process that stood still for a minute told everybody that users of oth
     put: async () => 1,
     delete: async () => true,
   } as unknown as KeyValue
-  const presence = await Presence.open({ connected: true, keyValue: async () => kv } as unknown as Source, 'here')
-  t.teardown(() => presence.close())
   const told: string[] = []
-  presence.onChange = (change) => told.push(change)
-  const lease = `app.${encoded('place')}.${encoded('bob')}.elsewhere`
+  const source = { connected: true, keyValue: async () => kv } as unknown as Source
+  const presence = await Presence.open(source, 'here', (change) => told.push(change))
+  t.teardown(() => presence.close())
+  const lease = `app.${encoded('hall')}.${encoded('bob')}.elsewhere`
   changed(lease, Buffer.from('Bob'))
   const now = Date.now
   t.teardown(() => (Date.now = now))
   Date.now = () => now() + 60_000
   await new Promise((resolve) => setTimeout(resolve, 2_500))
   changed(lease, Buffer.from('Bob'))
-  t.same([told, presence.count('app', 'place')], [['joined'], 1])
+  t.same([told, presence.count('app', 'hall')], [['joined'], 1])
 })

@@ -1,6 +1,6 @@
 import type { Identity } from '../../state/login-sessions.ts'
 import type { Subscriber } from '../../hub/subscriber.ts'
-import type { PlaceState, Recovered } from '../../state/recovery.ts'
+import type { PresenceState, Recovered } from '../../state/recovery.ts'
 
 /** What a session is, for another worker to go on with. */
 export interface MovedNamespace {
@@ -11,7 +11,7 @@ export interface MovedNamespace {
   readonly pid: string
   readonly recovered: Recovered | undefined
   readonly openedMs: number
-  readonly places: PlaceState | undefined
+  readonly places: PresenceState | undefined
   /** Questions that it has been asked. */
   readonly asked: number
   /** Rooms by the sequence up to which the client has their events. */

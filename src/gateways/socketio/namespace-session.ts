@@ -5,7 +5,7 @@ import type { Caller } from '../../commands/caller.ts'
 import { dispatch } from '../../commands/dispatch.ts'
 import { closeClient, joinRooms, openClient, renewClient, suspendClient } from '../../commands/lifecycle.ts'
 import { permittedRooms } from '../../commands/permission.ts'
-import { placeState, restorePlaces } from '../../commands/place.ts'
+import { presenceStateOf, restorePresence } from '../../commands/presence-channel.ts'
 import type { RequestableClient } from '../../commands/requestable-clients.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { LateAuthentication, Message } from '../../contracts/contract.ts'
@@ -136,7 +136,7 @@ export class NamespaceSession implements Caller, RequestableClient, SubscriberOw
   suspend(): MovedNamespace {
     const { namespaces, name, auth, pid, recovered, openedMs, identity } = this
     const rooms = roomsBySeq(this.subscriber)
-    const places = placeState(this.subscriber, namespaces.services)
+    const places = presenceStateOf(this.subscriber, namespaces.services)
     if (identity) suspendClient(this, namespaces.services)
     return { name, auth, identity, pid, recovered, openedMs, places, asked: this.requests?.sent ?? 0, rooms }
   }
@@ -150,7 +150,7 @@ export class NamespaceSession implements Caller, RequestableClient, SubscriberOw
     if (!this.authenticated) return
     this.renewMs = renewalMs(this.openedMs)
     openClient(this, services)
-    if (places) restorePlaces(this, places, services)
+    if (places) restorePresence(this, places, services)
     const predicate = this.contract.withAccess(this.claims, [])
     for (const [sinceSeq, names] of rooms) joinRooms(this, names, predicate, services, sinceSeq)
   }
@@ -268,7 +268,7 @@ export class NamespaceSession implements Caller, RequestableClient, SubscriberOw
     await recovery.keep(this.pid, {
       userId: this.userId,
       rooms: this.subscriber.groups.map(({ room }) => room.name),
-      places: placeState(this.subscriber, services),
+      places: presenceStateOf(this.subscriber, services),
       ...(late ? { identity: this.identity } : undefined),
     })
   }
@@ -353,8 +353,8 @@ export class NamespaceSession implements Caller, RequestableClient, SubscriberOw
     // Who logs out and in again is welcomed again.
     if (!endpoint.lateAuthentication) this.auth = WELCOMED
     const own = this.ownRooms()
-    const ofPlaces = this.recovered?.places ? restorePlaces(this, this.recovered.places, services) : []
-    const rooms = kept.length + ofPlaces.length === 0 ? own : new Set([...own, ...kept, ...ofPlaces])
+    const ofChannels = this.recovered?.places ? restorePresence(this, this.recovered.places, services) : []
+    const rooms = kept.length + ofChannels.length === 0 ? own : new Set([...own, ...kept, ...ofChannels])
     const predicate = this.contract.withAccess(this.claims, [])
     joinRooms(this, rooms, predicate, services, this.recovered?.sinceSeq)
   }

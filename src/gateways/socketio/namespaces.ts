@@ -10,7 +10,7 @@ import type { Wire } from '../../hub/wire.ts'
 import type { Meters } from '../../meters.ts'
 import type { Bans } from '../../state/bans.ts'
 import type { FailedAuthentications } from '../../guard/failed-authentications.ts'
-import { type Identity, inTime, type Sessions } from '../../state/login-sessions.ts'
+import { type Identity, inTime, type LoginSessions } from '../../state/login-sessions.ts'
 import type { QueueLimits } from '../connection-queues.ts'
 import { Admission } from './admission.ts'
 import { Connection } from './connection.ts'
@@ -81,7 +81,7 @@ export class Namespaces {
   private readonly engine: Engine
   readonly admission: Admission
   readonly verify: (token: string | undefined) => Claims
-  readonly sessions: Sessions
+  readonly sessions: LoginSessions
   private readonly patterns: Pattern[]
   /** Those that clients are in. */
   private readonly used = new Map<string, Namespace>()
@@ -94,7 +94,7 @@ export class Namespaces {
     recovery: Recovery,
     bans: Bans,
     verify: (token: string | undefined) => Claims,
-    sessions: Sessions,
+    sessions: LoginSessions,
     options: NamespacesOptions,
   ) {
     this.app = app

@@ -9,13 +9,14 @@ import { Presence } from '../../src/state/presence.ts'
 import type { BrokerError } from '../../src/errors.ts'
 import { Bans } from '../../src/state/bans.ts'
 import { wellFormed } from '../../src/guard/jwt.ts'
-import { Sessions } from '../../src/state/login-sessions.ts'
-import { onFault } from '../../src/guarded.ts'
+import { LoginSessions } from '../../src/state/login-sessions.ts'
+import { guarded, onFault } from '../../src/guarded.ts'
 import type { Subscriber } from '../../src/hub/subscriber.ts'
 import { makeLogger } from '../../src/ops/logger.ts'
 import { EmbeddedSource } from '../../src/source/embedded/embedded-source.ts'
 import { NatsSource } from '../../src/source/nats/nats-source.ts'
-import type { Source } from '../../src/source/source.ts'
+import type { Changed, KeyValue, Remade, Source } from '../../src/source/source.ts'
+import { keyOf, readKey, Replica, type ReplicaOptions } from '../../src/state/replica.ts'
 import { eventually } from '../support/client.ts'
 import { RawNats } from '../fuzz/raw-nats.ts'
 import { bytes, range } from '../support/collector.ts'
@@ -38,14 +39,15 @@ function quietly(t: Test): string[] {
   return faults
 }
 
-async function openAll(t: Test, source: Source) {
+/** @param isHere users who are connected to this node */
+async function openAll(t: Test, source: Source, isHere = (_userId: string) => true) {
   const [presence, locks, participants, bans] = [
-    await Presence.open(source, randomBytes(4).toString('hex')),
-    await Locks.open(source),
-    await Participants.open(source),
+    await Presence.open(source, randomBytes(4).toString('hex'), () => {}),
+    await Locks.open(source, { serves: () => true, isHere: (_, userId) => isHere(userId), onFreed: () => {} }),
+    await Participants.open(source, () => {}),
     await Bans.open(source),
   ]
-  const sessions = await Sessions.open(
+  const sessions = await LoginSessions.open(
     source,
     () => {
       throw new Error('no token in this test')
@@ -59,6 +61,110 @@ async function openAll(t: Test, source: Source) {
   })
   return { presence, locks, participants, bans, sessions }
 }
+
+/** A copy of a bucket of texts, of nothing else than this store says. */
+async function copyOf(options: Partial<ReplicaOptions<string>> = {}) {
+  const store = {
+    connected: true,
+    written: [] as string[],
+    say: (() => {}) as Changed,
+    lose: (async () => {}) as Remade,
+  }
+  const kv = {
+    watch: async (changed: Changed, remade: Remade) => {
+      store.say = guarded('kv watch', changed)
+      store.lose = remade
+    },
+    put: async () => 1,
+  } as unknown as KeyValue
+  const replica = new Replica<string>({
+    source: store as unknown as Source,
+    kv,
+    ttlMs: 60_000,
+    read: (key, text) => `${readKey(key, 1)[1]}: ${text}`,
+    write: (value) => value,
+    ...options,
+  })
+  await replica.follow()
+  const lose = () =>
+    store.lose(async (key, value) => void store.written.push(`${key}=${Buffer.from(value).toString()}`))
+  return { replica, store, lose }
+}
+
+t.test('names of any characters come back from a key; a key of another making is INVALID_RECORD', async (t) => {
+  const app = fc.stringMatching(/^[a-z0-9-]{1,20}$/)
+  const name = fc.string({ unit: 'binary', maxLength: 30 })
+  fc.assert(
+    fc.property(app, fc.array(name, { maxLength: 4 }), (app, names) => {
+      t.same(readKey(keyOf(app, ...names), names.length), [app, ...names])
+      t.throws(() => readKey(keyOf(app, ...names), names.length + 1), { code: 'INVALID_RECORD' })
+    }),
+    { numRuns: 100 },
+  )
+  for (const key of ['', '.', 'app', '.eA', 'app.eA==', 'app.eB', 'app.!!', 'app.eA.eA'])
+    t.throws(() => readKey(key, 1), { code: 'INVALID_RECORD' }, key)
+})
+
+t.test('a value that is none of its bucket takes the place of the one before, and is reported', async (t) => {
+  const faults = quietly(t)
+  const changes: unknown[] = []
+  const { replica, store } = await copyOf({
+    read: (_key, text) => {
+      if (text === '') throw new Error('no text')
+      return text
+    },
+    onChange: (...change) => changes.push(change),
+  })
+  store.say('k', bytes('a'))
+  store.say('k', bytes(''))
+  t.equal(replica.get('k'), undefined)
+  t.same(changes, [
+    ['k', 'a', undefined],
+    ['k', undefined, 'a'],
+  ])
+  t.same(faults, ['kv watch'])
+})
+
+t.test(
+  'leases run out without a word from the store, but not while it is out of reach or this process late',
+  async (t) => {
+    const { replica, store } = await copyOf()
+    const lease = keyOf('app', 'u')
+    const startMs = Date.now()
+    const sweepUntil = (fromMs: number, toMs: number) => {
+      for (let ms = fromMs; ms <= toMs; ms += 5_000) replica.sweep(startMs + ms)
+    }
+    store.say(lease, bytes(''))
+    store.connected = false
+    sweepUntil(0, 100_000)
+    t.ok(replica.get(lease), 'out of reach')
+    store.connected = true
+    sweepUntil(105_000, 155_000)
+    t.ok(replica.get(lease), 'nobody has had the time to renew it')
+    replica.sweep(startMs + 200_000)
+    t.ok(replica.get(lease), 'late')
+    sweepUntil(205_000, 255_000)
+    t.ok(replica.get(lease))
+    sweepUntil(260_000, 265_000)
+    t.equal(replica.get(lease), undefined)
+  },
+)
+
+t.test('what the store lost is written again: of leases each node writes its own', async (t) => {
+  const [mine, other] = [keyOf('app', 'mine'), keyOf('app', 'other')]
+  const all = await copyOf({ read: (_key, text) => text })
+  const own = await copyOf({ read: (_key, text) => text, isOwn: (key) => key === mine })
+  for (const { replica, store, lose } of [all, own]) {
+    replica.note(mine, 'm')
+    store.say(other, bytes('o'))
+    await lose()
+    t.equal(replica.isTrusted(Date.now()), false, 'others may not have written theirs yet')
+  }
+  t.same(all.store.written, [`${mine}=m`, `${other}=o`])
+  t.same(own.store.written, [`${mine}=m`])
+  own.store.say(mine, undefined)
+  t.equal(own.replica.get(mine), 'm', 'what the store says of its own keys is no news')
+})
 
 const encode = (text: string) => Buffer.from(text).toString('base64url')
 
@@ -104,12 +210,11 @@ t.test(
       ),
       { numRuns: 500 },
     )
-    t.equal(presence.placeCount('app'), 0)
+    t.equal(presence.channelCount('app'), 0)
     await participants.add('app', 'c', 'u', 'e-1')
-    t.same(participants.of('app', 'c'), ['u'])
+    t.same(participants.usersIn('app', 'c'), ['u'])
     bans.add('app', 'u', 60_000)
     t.ok(bans.secondsLeft('app', 'u') > 0)
-    locks.isHere = () => true
     t.match(await locks.acquire('app', { file: 'x' }, 'u', 'exclusive', 10), { granted: true })
   },
 )
@@ -121,9 +226,9 @@ t.test('a time beyond what a bucket keeps lasts no longer than it does', async (
   await (await source.keyValue('roomcast_bans', 0)).put(`app.${encode('u')}`, bytes('1e300'))
   t.ok(bans.secondsLeft('app', 'u') <= 3_600)
   await (await source.keyValue('roomcast_participants', 0)).put(`app.${encode('c')}.${encode('u')}`, bytes('1e300'))
-  t.same(participants.of('app', 'c'), ['u'])
+  t.same(participants.usersIn('app', 'c'), ['u'])
   participants.sweep(Date.now() + 25 * 3_600_000)
-  t.same(participants.of('app', 'c'), [])
+  t.same(participants.usersIn('app', 'c'), [])
 })
 
 t.test("a lock whose record is garbage is nobody's, and can be taken", async (t) => {
@@ -131,7 +236,6 @@ t.test("a lock whose record is garbage is nobody's, and can be taken", async (t)
   const source = new EmbeddedSource()
   t.teardown(() => source.close())
   const { locks } = await openAll(t, source)
-  locks.isHere = () => true
   await locks.acquire('app', { file: 'x' }, 'u', 'exclusive', 10)
   const kv = await source.keyValue('roomcast_locks', 0)
   const keys: string[] = []
@@ -174,9 +278,9 @@ t.test('NATS: garbage in a bucket keeps no watch from its changes, and no broker
     for (const key of ['one', 'a.b.c.d.e', `app.${encode('x')}.!!`, '=.-._./'])
       await js.publish(`$KV.${bucket}.${key}`, Buffer.from([0xff, 0x00, 0x7b]))
   await js.publish(`$KV.roomcast_participants.app.${encode('c')}.${encode('u')}`, bytes(String(Date.now())))
-  await eventually(() => participants.of('app', 'c').includes('u'))
+  await eventually(() => participants.usersIn('app', 'c').includes('u'))
   const second = await openAll(t, await open(t, nats.url))
-  t.same(second.participants.of('app', 'c'), ['u'], 'one that starts')
+  t.same(second.participants.usersIn('app', 'c'), ['u'], 'one that starts')
 })
 
 t.test(
@@ -185,13 +289,12 @@ t.test(
     const nats = await TestNats.start()
     t.teardown(() => nats.stop())
     const [source, other] = [await open(t, nats.url), await open(t, nats.url)]
-    const [one, two] = [await openAll(t, source), await openAll(t, other)]
-    one.locks.isHere = (_, user) => user === 'ann'
-    two.locks.isHere = (_, user) => user === 'bob'
+    const one = await openAll(t, source, (user) => user === 'ann')
+    const two = await openAll(t, other, (user) => user === 'bob')
     await one.locks.acquire('app', { file: 'x' }, 'ann', 'exclusive', 10)
     await one.participants.add('app', 'c', 'ann', 'e-1')
     one.bans.add('app', 'eve', 600_000)
-    one.presence.enter({ application: { app: 'app' }, userId: 'ann' } as unknown as Subscriber, 'hall', 'Ann')
+    one.presence.join({ application: { app: 'app' }, userId: 'ann' } as unknown as Subscriber, 'hall', 'Ann')
     await eventually(() => two.presence.count('app', 'hall') === 1 && two.bans.secondsLeft('app', 'eve') > 0)
     for (const n of range(1, 20)) await (await source.keyValue('roomcast_lock_leases', 0)).put(`fill.${n}`, bytes(''))
     await nats.kill()
@@ -210,7 +313,7 @@ t.test(
       () =>
         third.presence.count('app', 'hall') === 1 &&
         third.bans.secondsLeft('app', 'eve') > 0 &&
-        third.participants.of('app', 'c').length === 1,
+        third.participants.usersIn('app', 'c').length === 1,
     )
     t.match(
       await two.locks.acquire('app', { file: 'y' }, 'bob', 'exclusive', 10),
