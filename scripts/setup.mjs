@@ -1,6 +1,16 @@
 // Installs what is missing on this machine: the packages, and for the tests a nats-server and a browser.
 import { execFileSync, spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -25,10 +35,27 @@ export function ensurePackages() {
   if (npm.status !== 0) fail('npm ci failed; its output above says why')
 }
 
-/** Compiles src/ to dist/, and bench/ to dist/bench/. */
+/** Compiles src/ to dist/, and bench/ to dist/bench/, unless nothing has changed since. */
 export function build() {
+  const stamp = join(root, '.roomcast', 'built')
+  const builtMs = statSync(stamp, { throwIfNoEntry: false })?.mtimeMs ?? 0
+  const outputs = ['main.js', join('bench', 'main.js')].map((name) => join(root, 'dist', name))
+  const inputs = ['src', 'bench', 'tsconfig.json', 'package-lock.json'].map((name) => join(root, name))
+  if (outputs.every(existsSync) && inputs.every((path) => changedMs(path) < builtMs)) return
+  const started = new Date()
   for (const project of [root, join(root, 'bench')])
     run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', project])
+  mkdirSync(join(root, '.roomcast'), { recursive: true })
+  writeFileSync(stamp, '')
+  // What was changed meanwhile is built the next time.
+  utimesSync(stamp, started, started)
+}
+
+/** When a file was changed, or anything in a folder: a file that was removed changes its folder. */
+function changedMs(path) {
+  const entries = statSync(path).isDirectory() ? readdirSync(path, { recursive: true }) : []
+  const sources = entries.map(String).filter((name) => !/^results/.test(name))
+  return Math.max(...[path, ...sources.map((name) => join(path, name))].map((name) => statSync(name).mtimeMs))
 }
 
 /**

@@ -125,7 +125,7 @@ npm test -- --list            the parts, and the names of their files
 npm test -- --list <part> …   the files that would run
 
 A part is a folder of test/, or a word of a file's name: hub is test/hub/, locks is test/state/locks.test.ts and
-test/integration/coding-assistant-locks.test.ts. Each folder of src/ is a part. The tests of one part, but for
-integration, take less than a minute; all of them take many.
+test/integration/coding-assistant-locks.test.ts. Each folder of src/ is a part. Most take less than a
+minute; source, bench, chaos, fuzz and integration take longer: name their files.
 Options are tap's: --bail, --jobs=1, --timeout=60, and what \`npx tap --help\` lists.`
 }
