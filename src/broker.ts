@@ -88,7 +88,12 @@ export async function startBroker(
   development: { token: () => string } | undefined,
   place?: WorkerPlace,
 ): Promise<Broker> {
-  const meters = new Meters()
+  const meters = new Meters((entry, error) =>
+    log.error(
+      { position: entry.position, reason: String(error) },
+      "an event cannot be written in a client's format and was left out",
+    ),
+  )
   const stopReporting = onFault(reportingFaults(meters, log))
   const verifier = await TokenVerifier.open(
     {
@@ -107,21 +112,15 @@ export async function startBroker(
   const contracts = [...BUILT_IN_CONTRACTS, ...(await Promise.all(config.contracts.map(loadContract)))]
   const source = await openSource(config, log)
   const nodeId = randomBytes(4).toString('hex')
-  const registry = new Registry(
+  const registry = new Registry({
     contracts,
-    BUILT_IN_COMMANDS,
-    (app, conversation) => participants.usersIn(app, conversation),
+    builtIn: BUILT_IN_COMMANDS,
+    participantsOf: (app, conversation) => participants.usersIn(app, conversation),
     meters,
-  )
-  registry.onBad = oncePerMinute((subject, error) =>
-    log.warn({ subject: subject.slice(0, 200), code: error.code, reason: error.message }, 'an event was left out'),
-  )
-  meters.onUnencodable = (entry, error) =>
-    log.error(
-      { position: entry.position, reason: String(error) },
-      "an event cannot be written in a client's format and was left out",
-    )
-
+    onBad: oncePerMinute((subject, error) =>
+      log.warn({ subject: subject.slice(0, 200), code: error.code, reason: error.message }, 'an event was left out'),
+    ),
+  })
   const logQueries = new LogQueries(source, { positionsMax: config.lookBackEvents, bytesMax: config.lookBackBytes })
   const eventLog = new EventLog({
     source,
@@ -283,8 +282,7 @@ export async function startBroker(
   if (opsApp) mountOps(opsApp, viewOfOne(view), allowedHosts(config.opsHost, config.opsAllowedHosts))
   const opsPort = opsApp ? (await listen(opsApp, config.opsHost, config.opsPort, 'OPS_PORT')).port : config.opsPort
 
-  await eventLog.start()
-  hub.start()
+  await hub.start()
   setUpCompiler()
   await relay?.open()
   for (const clientPort of clientPorts) await clientPort.open()

@@ -29,8 +29,12 @@ export class Meters {
   /** Time from storage to the socket's queue, by bucket; the last is for what is slower than all. */
   readonly latency: number[] = new Array(LATENCY_BUCKETS_MS.length + 1).fill(0)
   latencySumMs = 0
-  /** Told of events that no codec can write. */
-  onUnencodable: (entry: LogEntry, error: unknown) => void = () => {}
+  private readonly onUnencodable: (entry: LogEntry, error: unknown) => void
+
+  /** @param onUnencodable told of events that no codec can write */
+  constructor(onUnencodable: (entry: LogEntry, error: unknown) => void = () => {}) {
+    this.onUnencodable = onUnencodable
+  }
 
   /** An event went to all live sessions that want it. */
   published(storedMs: number): void {

@@ -8,20 +8,24 @@ import type { CommandContract, Contract } from './contract.ts'
 
 const SUBJECT_PREFIX = 'events.'
 
+export interface RegistryOptions {
+  readonly contracts: readonly Contract[]
+  /** Commands of the raw protocol itself. */
+  readonly builtIn: Readonly<Record<string, CommandContract>>
+  readonly participantsOf: ParticipantsOf
+  readonly meters: Meters
+  /** Told of a body that is no event, and of an event that no contract knows. */
+  readonly onBad: (subject: string, error: BrokerError) => void
+}
+
 /** All contracts of this broker, by application; turns stored messages into routed events. */
 export class Registry {
   readonly contracts = new Map<string, CompiledContract>()
-  /** A body that is no event, or an event that no contract knows. */
-  onBad: (subject: string, error: BrokerError) => void = () => {}
-  private readonly meters: Meters
+  private readonly options: RegistryOptions
 
-  constructor(
-    contracts: readonly Contract[],
-    builtIn: Readonly<Record<string, CommandContract>>,
-    participantsOf: ParticipantsOf,
-    meters: Meters,
-  ) {
-    this.meters = meters
+  constructor(options: RegistryOptions) {
+    this.options = options
+    const { contracts, builtIn, participantsOf } = options
     contracts.forEach(checkContract)
     checkTogether(contracts)
     for (const contract of contracts) {
@@ -50,17 +54,17 @@ export class Registry {
       const route = contract.route(envelope, seq, body.length)
       if (route === undefined)
         throw new BrokerError('UNKNOWN_EVENT', `The contract of ${contract.app} has no event "${envelope.type}"`)
-      this.meters.events++
-      this.meters.eventBytes += body.length
+      this.options.meters.events++
+      this.options.meters.eventBytes += body.length
       return new LogEntry(message, position, route, envelope, this.read)
     } catch (error) {
       const known =
         error instanceof BrokerError
           ? error
           : new BrokerError('INVALID_EVENT', `The contract's functions failed on it: ${String(error)}`)
-      if (known.code === 'INVALID_EVENT') this.meters.badEvents++
-      else this.meters.unknownEvents++
-      this.onBad(subject, known)
+      if (known.code === 'INVALID_EVENT') this.options.meters.badEvents++
+      else this.options.meters.unknownEvents++
+      this.options.onBad(subject, known)
       return undefined
     }
   }

@@ -62,12 +62,11 @@ export class Hub {
       headSeq: () => this.liveSeq,
       turnLive: (subscriber) => this.membership.turnLive(subscriber),
     })
-    log.onAppend = () => this.schedule()
-    log.onReset = (epochBefore) => this.reset(epochBefore)
   }
 
-  /** Call once the log is warm. */
-  start(): void {
+  /** Starts the log; resolves once it is warm, and live delivery goes on from its head. */
+  async start(): Promise<void> {
+    await this.log.start({ appended: () => this.schedule(), reset: (epochBefore) => this.reset(epochBefore) })
     this.liveSeq = this.log.headSeq
   }
 

@@ -24,6 +24,17 @@ const RING_EVENTS_MIN = 256
 const WARM_UP_LOOK_MS = 500
 const BOUNDS_RECENT_MS = 20
 
+/** Live delivery: it is told when there is something to do. */
+export interface LogListener {
+  /** Events were added. */
+  appended(): void
+  /**
+   * The stream is another one: positions of before, of that epoch, no longer mean anything. Where the epoch is the
+   * same, the stream was cut short: positions after `headSeq` are given anew.
+   */
+  reset(epochBefore: string): void
+}
+
 /**
  * The log: the stream, with its newest part in memory. Live delivery walks it with `next`; clients that are behind
  * walk it with cursors, first what is older than the ring (`older`), then the ring.
@@ -38,13 +49,6 @@ export class EventLog {
   firstSeq = 0
   /** How often the stream was another one. */
   life = 0
-  /** Called when events were added. */
-  onAppend: () => void = () => {}
-  /**
-   * Called when the stream is another one: positions of before, of that epoch, no longer mean anything. Where the epoch
-   * is the same, the stream was cut short: positions after `headSeq` are to be given anew.
-   */
-  onReset: (epochBefore: string) => void = () => {}
   private readonly options: EventLogOptions
   private readonly backfill: Backfill
   private consumption: Consumption | undefined
@@ -76,7 +80,7 @@ export class EventLog {
   }
 
   /** Fills the ring with the newest part of the stream, then goes on live. Resolves when the ring is warm. */
-  async start(): Promise<void> {
+  async start(listener: LogListener): Promise<void> {
     const bounds = await this.options.source.bounds()
     const afterSeq = Math.max(bounds.firstSeq - 1, bounds.lastSeq - this.options.ringEvents)
     this.begin(bounds.epoch, afterSeq)
@@ -89,7 +93,7 @@ export class EventLog {
       const sink: Sink = {
         message: (message) => {
           const isEvent = this.append(message)
-          if (this.warmedUp) return this.onAppend()
+          if (this.warmedUp) return listener.appended()
           if (isEvent) {
             // Nobody is live yet: what was decoded to route it is not needed again, and may be many times the size of
             // its body.
@@ -104,7 +108,7 @@ export class EventLog {
           this.begin(anew.epoch, cutShort ? anew.lastSeq : anew.firstSeq - 1)
           this.options.forget?.(cutShort ? anew.lastSeq : 0)
           if (!this.warmedUp) warm()
-          this.onReset(epoch)
+          listener.reset(epoch)
         },
         lost: (firstSeq) => {
           this.gaps.push({ firstSeq, count: firstSeq - 1 - this.headSeq })

@@ -39,8 +39,7 @@ class Bench {
   static async open(ringEvents = 1_000): Promise<Bench> {
     const bench = new Bench(ringEvents)
     bench.source.prompt = true
-    await bench.log.start()
-    bench.hub.start()
+    await bench.hub.start()
     return bench
   }
 

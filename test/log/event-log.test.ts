@@ -23,6 +23,9 @@ function route(message: StoredMessage, position: string): LogEntry | undefined {
   )
 }
 
+/** Live delivery that does nothing. */
+const NOBODY = { appended: () => {}, reset: () => {} }
+
 function logOf(source: Source, ringEvents = 1_000): EventLog {
   return new EventLog({ source, ringEvents, ringBytes: 10_000_000, backfillBytes: 1_000_000, route })
 }
@@ -78,7 +81,7 @@ t.test('what warms the log up keeps no decoded event, only bodies', async (t) =>
       )
     },
   })
-  await log.start()
+  await log.start(NOBODY)
   t.teardown(() => log.stop())
   t.equal(log.ring.size, 20)
   for (const seq of range(1, 20))
@@ -90,7 +93,7 @@ t.test('a started log has the newest part of the stream, and delivers only what 
   const source = new EmbeddedSource()
   await publish(source, ...range(1, 50).map(String))
   const log = logOf(source, 20)
-  await log.start()
+  await log.start(NOBODY)
   t.teardown(() => log.stop())
   t.equal(log.headSeq, 50)
   t.equal(log.ring.size, 20)
@@ -104,7 +107,7 @@ t.test('bodies that were no events before the start take nothing from live deliv
   const source = new EmbeddedSource()
   await publish(source, 'bad', '2', 'bad', 'bad', '5')
   const log = logOf(source)
-  await log.start()
+  await log.start(NOBODY)
   t.teardown(() => log.stop())
   t.equal(log.ring.backlog, 0)
   await publish(source, '6', 'bad', '8', '9')
@@ -123,7 +126,7 @@ t.test('a stream that ends in something that is no event is warm all the same', 
   const js = await nats.jetstream()
   await js.publish('audit.x', bytes('not for us'))
   const log = logOf(source)
-  await log.start()
+  await log.start(NOBODY)
   t.teardown(() => log.stop())
   t.equal(log.ring.size, 2)
   await publish(source, '4')
@@ -138,7 +141,7 @@ t.test('a log whose newest event was deleted is warm all the same', async (t) =>
   const jsm = await (await nats.client()).jetstreamManager()
   await jsm.streams.deleteMessage('EVENTS', 3)
   const log = logOf(source)
-  await log.start()
+  await log.start(NOBODY)
   t.teardown(() => log.stop())
   t.equal(log.ring.size, 2)
 })
@@ -146,7 +149,7 @@ t.test('a log whose newest event was deleted is warm all the same', async (t) =>
 t.test('live delivery far behind pauses the reading, and loses nothing', async (t) => {
   const source = new EmbeddedSource()
   const log = logOf(source, 100)
-  await log.start()
+  await log.start(NOBODY)
   t.teardown(() => log.stop())
   await publish(source, ...range(1, 500).map(String))
   t.ok(log.ring.backlog < 100, 'it does not read ahead of what it can deliver')
@@ -161,7 +164,7 @@ t.test('live delivery far behind pauses the reading, and loses nothing', async (
 t.test('large events wait in the source, not in memory, while live delivery is behind', async (t) => {
   const source = new EmbeddedSource()
   const log = new EventLog({ source, ringEvents: 100_000, ringBytes: 100_000, backfillBytes: 1_000_000, route })
-  await log.start()
+  await log.start(NOBODY)
   t.teardown(() => log.stop())
   const large = 'x'.repeat(10_000)
   for (let n = 0; n < 300; n++) await publish(source, large)
@@ -181,8 +184,7 @@ t.test('another stream under the same name empties the log, and gives it another
   await publish(source, '1', '2', '3')
   const log = logOf(source)
   let resets = 0
-  log.onReset = () => resets++
-  await log.start()
+  await log.start({ appended: () => {}, reset: () => resets++ })
   t.teardown(() => log.stop())
   const { epoch } = log
   const jsm = await (await nats.client()).jetstreamManager()

@@ -185,11 +185,10 @@ export class World {
 
   private async start(): Promise<void> {
     this.source.prompt = true
-    const started = this.log.start()
+    const started = this.hub.start()
     await this.schedule.settle()
     while (this.source.readable) this.source.deliver()
     await started
-    this.hub.start()
     this.opened = await Recovery.open({ ...this.source, keyValue: async () => this.bucket } as never, this.log)
     this.source.prompt = false
   }
@@ -215,10 +214,9 @@ export class World {
   }
 
   private makeHub(): Hub {
-    const meters = new Meters()
-    meters.onUnencodable = (_, error) => {
+    const meters = new Meters((_, error) => {
       throw error
-    }
+    })
     return new Hub(this.log, meters, { bufferBytes: BACKPRESSURE_BYTES / 4, stallMs: 30_000 })
   }
 

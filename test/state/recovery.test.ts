@@ -63,7 +63,7 @@ async function setUp() {
       )
     },
   })
-  await log.start()
+  await log.start({ appended: () => {}, reset: () => {} })
   const recovery = await Recovery.open(source, log, () => bucket.nowMs)
   const pid = recovery.issue(log.headSeq, 'ann')
   return { source, bucket, log, recovery, pid, find: (by = recovery) => by.find(pid, undefined, 'ann') }
