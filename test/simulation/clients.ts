@@ -204,6 +204,7 @@ export class RawClient implements Client, PeerOwner {
       get closed() {
         return session.state === CLOSED
       },
+      endIfExpired: () => false,
       reply: ({ type, data }: { type: string; data: { since: string; oldest_available: string | null } }) => {
         // It flushes what is held for the socket.
         if (!this.peer?.closed) this.peer?.send(Buffer.from(type))
