@@ -1,7 +1,8 @@
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { connect, RetentionPolicy, type StreamConfig } from 'nats'
+import { connect, DiscardPolicy, RetentionPolicy, type StreamConfig } from 'nats'
+import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { BrokerError } from '../../src/errors.ts'
 import { onFault } from '../../src/guarded.ts'
@@ -437,3 +438,30 @@ t.test(
     t.ok(await works())
   },
 )
+
+t.test('an event that the stream refuses is refused with its reason, which the log has once', async (t) => {
+  const nats = await start(t)
+  const said: string[] = []
+  const log = pino({ level: 'warn' }, { write: (line: string) => said.push(line) })
+  const source = await NatsSource.open({ url: nats.url, creds: '', stream: STREAM, log })
+  t.teardown(() => source.close())
+  await source.publish('events.app.thing', bytes('1'))
+  const jsm = await (await nats.client()).jetstreamManager()
+  const { config } = await jsm.streams.info(STREAM.name)
+  const refusals = async (change: Partial<StreamConfig>) => {
+    await jsm.streams.update(STREAM.name, { ...config, ...change })
+    for (let i = 0; i < 3; i++)
+      await t.rejects(source.publish('events.app.thing', bytes('2')), {
+        code: 'SERVICE_UNAVAILABLE',
+        message: change.subjects ? /no stream of NATS takes it/ : /maximum messages exceeded/,
+      })
+  }
+  await refusals({ discard: DiscardPolicy.New, max_msgs: 1 })
+  t.same(
+    said.map((line) => JSON.parse(line)).map(({ msg, reason }) => [msg, reason]),
+    [['an event was refused and is not stored', 'NATS: maximum messages exceeded']],
+  )
+  await refusals({ subjects: ['elsewhere.>'] })
+  await jsm.streams.update(STREAM.name, config)
+  t.equal(await source.publish('events.app.thing', bytes('3')), 2)
+})

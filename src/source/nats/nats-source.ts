@@ -43,6 +43,8 @@ const PROBE_MS = 1_000
 /** How often buckets are looked at: one that is lost tells nobody. */
 const LOOK_MS = 5_000
 const FORBIDDEN_TOLD_MAX = 100
+/** The log says that events are refused so often at most. */
+const REFUSAL_TOLD_MS = 10_000
 
 /** NATS with JetStream. It reconnects for ever; only the first connect must succeed. */
 export class NatsSource implements Source {
@@ -64,6 +66,8 @@ export class NatsSource implements Source {
   private readonly standing = new Set<StandingSubscription>()
   /** Where permissions keep it from publishing, since it is connected: told once. */
   private readonly forbiddenToPublish = new Set<string>()
+  /** When the log said last that an event was refused. */
+  private refusalToldMs = 0
   private readonly streamReplicas: number
 
   /** @throws BrokerError SOURCE_UNREACHABLE, SOURCE_REFUSED or SOURCE_UNFIT, saying what to do */
@@ -161,7 +165,7 @@ export class NatsSource implements Source {
       })
       return ack.seq
     } catch (error) {
-      throw translate(error)
+      throw this.unstored(error)
     }
   }
 
@@ -280,6 +284,25 @@ export class NatsSource implements Source {
         runGuarded('kv look', () => this.lookAtBuckets())
       }
     }
+  }
+
+  /** Why an event was not stored. The log says so now and then: whoever published it may be anybody. */
+  private unstored(error: unknown): BrokerError {
+    const failure = translate(error)
+    const reason =
+      failure.code !== 'SERVICE_UNAVAILABLE'
+        ? undefined
+        : isUnanswered(error)
+          ? 'no stream of NATS takes it, or its JetStream is off'
+          : failure.message
+    if (reason === undefined) return failure
+    const nowMs = Date.now()
+    // The clock may have been set back.
+    if (Math.abs(nowMs - this.refusalToldMs) >= REFUSAL_TOLD_MS) {
+      this.refusalToldMs = nowMs
+      this.options.log.warn({ stream: this.options.stream.name, reason }, 'an event was refused and is not stored')
+    }
+    return new BrokerError(failure.code, reason)
   }
 
   /** Whoever wanted it hears of a time-out. */
@@ -408,6 +431,16 @@ function translate(error: unknown): BrokerError {
   if (code === ErrorCode.Timeout) return new BrokerError('TIMEOUT')
   if (code === ErrorCode.MaxPayloadExceeded)
     return new BrokerError('PAYLOAD_TOO_LARGE', 'NATS takes no message as large as this')
-  if (code === ErrorCode.NoResponders || code === '503') return new BrokerError('SERVICE_UNAVAILABLE')
-  return new BrokerError('SERVICE_UNAVAILABLE', `NATS: ${reasonOf(error)}`)
+  if (isUnanswered(error)) return new BrokerError('SERVICE_UNAVAILABLE')
+  const told = error instanceof NatsError ? error.api_error?.description : undefined
+  return new BrokerError('SERVICE_UNAVAILABLE', `NATS: ${told ?? reasonOf(error)}`)
+}
+
+/** Nobody is there to answer. JetStream's own answers have the same number, and a reason. */
+function isUnanswered(error: unknown): boolean {
+  return (
+    error instanceof NatsError &&
+    error.api_error === undefined &&
+    (error.code === ErrorCode.NoResponders || error.code === '503')
+  )
 }
