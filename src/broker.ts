@@ -21,9 +21,9 @@ import { HttpApi } from './gateways/http/api.ts'
 import { ClientPort, type ClientPortOptions } from './gateways/client-port.ts'
 import { listen, makeApp } from './gateways/listen.ts'
 import type { Tls } from './gateways/tls-app.ts'
-import { BodyBudget } from './gateways/engineio/http.ts'
+import { BodyBudget } from './gateways/engineio/body-budget.ts'
 import { Recovery } from './state/recovery.ts'
-import { Relay } from './gateways/handoff/relay.ts'
+import { WorkerProxy } from './gateways/handoff/worker-proxy.ts'
 import { Addresses } from './guard/addresses.ts'
 import { Bans } from './state/bans.ts'
 import { ByteBudget } from './guard/byte-budget.ts'
@@ -203,7 +203,7 @@ export async function startBroker(
   }
   const verify = (token: string | undefined) => verifier.verify(token)
   const contractsHere = [...registry.contracts.values()]
-  const relay = place && new Relay(place.folder, place.number)
+  const workerProxy = place && new WorkerProxy(place.folder, place.number)
   const shared = {
     services,
     meters,
@@ -215,7 +215,7 @@ export async function startBroker(
     addresses: new Addresses(config.trustedProxies),
     failures: new FailedAuthentications(config.maxFailedAuthentications),
     nodeId,
-    relay,
+    workerProxy,
   }
   const clientPorts = clientPortsOf(config, host, tls).map((options) => new ClientPort(options, contractsHere, shared))
   const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
@@ -284,7 +284,7 @@ export async function startBroker(
 
   await hub.start()
   setUpCompiler()
-  await relay?.open()
+  await workerProxy?.open()
   for (const clientPort of clientPorts) await clientPort.open()
   state = 'serving'
 
@@ -332,7 +332,7 @@ export async function startBroker(
       await source.close()
       verifier.close()
       for (const { app } of clientPorts) app.close()
-      relay?.close()
+      workerProxy?.close()
       opsApp?.close()
       stopReporting()
     },

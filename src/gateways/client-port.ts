@@ -9,9 +9,9 @@ import type { FailedAuthentications } from '../guard/failed-authentications.ts'
 import type { LoginSessions } from '../state/login-sessions.ts'
 import type { Meters } from '../meters.ts'
 import { type Listening, listen, makeApp, share } from './listen.ts'
-import { Namespaces, type NamespacesOptions } from './socketio/namespaces.ts'
+import { SocketIoGateway, type SocketIoGatewayOptions } from './socketio/gateway.ts'
 import type { Recovery } from '../state/recovery.ts'
-import type { Relay } from './handoff/relay.ts'
+import type { WorkerProxy } from './handoff/worker-proxy.ts'
 import type { Tls } from './tls-app.ts'
 import { type GatewayOptions, WebSocketGateway } from './websocket/gateway.ts'
 import type { Claims } from '../contracts/claims.ts'
@@ -24,7 +24,10 @@ export interface ClientPortOptions {
   readonly tls: Tls | undefined
   readonly origins: readonly string[]
   readonly webSocketLimits: GatewayOptions['limits']
-  readonly socketIo: Omit<NamespacesOptions, 'origins' | 'relay' | 'connections' | 'addresses' | 'failures'>
+  readonly socketIo: Omit<
+    SocketIoGatewayOptions,
+    keyof ClientPortServices | 'contracts' | 'loginSessions' | 'origins' | 'proxy'
+  >
 }
 
 /** What the gateways of all ports share. */
@@ -41,7 +44,7 @@ export interface ClientPortServices {
   /** Names this process among all brokers. */
   readonly nodeId: string
   /** The way to other workers that share the ports. */
-  readonly relay: Relay | undefined
+  readonly workerProxy: WorkerProxy | undefined
 }
 
 interface Gateway {
@@ -62,14 +65,13 @@ export class ClientPort {
   private listening: Listening | undefined
 
   constructor(options: ClientPortOptions, contracts: readonly CompiledContract[], shared: ClientPortServices) {
-    const { services, meters, recovery, bans, sessions, verify, connections, addresses, failures, nodeId, relay } =
-      shared
-    const { origins } = options
+    const { services, meters, verify, connections, addresses, failures, nodeId, workerProxy } = shared
+    const { name, origins } = options
     this.options = options
-    this.name = options.name
-    this.shared = relay !== undefined
+    this.name = name
+    this.shared = workerProxy !== undefined
     this.app = makeApp(options.tls)
-    const here = contracts.filter(({ contract }) => (contract.port ?? 'PORT') === options.name)
+    const here = contracts.filter(({ contract }) => (contract.port ?? 'PORT') === name)
     this.gateways = here.flatMap((contract) =>
       contract.contract.endpoints.flatMap((endpoint) =>
         endpoint.transport === 'websocket'
@@ -92,13 +94,13 @@ export class ClientPort {
       ),
     )
     this.gateways.push(
-      new Namespaces(this.app, here, services, meters, recovery, bans, verify, sessions, {
+      new SocketIoGateway(this.app, {
         ...options.socketIo,
+        ...shared,
+        loginSessions: shared.sessions,
+        contracts: here,
         origins,
-        connections,
-        addresses,
-        failures,
-        relay: relay && { to: relay, path: `/${options.name}` },
+        proxy: workerProxy && { to: workerProxy, path: `/${name}` },
       }),
     )
   }

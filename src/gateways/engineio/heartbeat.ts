@@ -1,5 +1,5 @@
 import { every } from '../../guarded.ts'
-import type { EngineSession } from './session.ts'
+import type { EngineIoSession } from './session.ts'
 
 export interface HeartbeatOptions {
   readonly pingIntervalMs: number
@@ -18,7 +18,7 @@ const TOPICS = Array.from({ length: BEATS }, (_, beat) => `beat/${beat}`)
  */
 export class Heartbeat {
   private readonly publish: (topic: string) => void
-  private readonly sessions: Set<EngineSession>[] = Array.from({ length: BEATS }, () => new Set())
+  private readonly sessions: Set<EngineIoSession>[] = Array.from({ length: BEATS }, () => new Set())
   private readonly timer: NodeJS.Timeout
   private readonly unansweredMax: number
   /** Turns after which a session must be in a namespace. */
@@ -36,15 +36,15 @@ export class Heartbeat {
     this.timer.unref()
   }
 
-  topicOf({ turn }: EngineSession): string {
+  topicOf({ turn }: EngineIoSession): string {
     return TOPICS[turn % BEATS] as string
   }
 
-  add(session: EngineSession): void {
+  add(session: EngineIoSession): void {
     this.sessions[session.turn % BEATS]?.add(session)
   }
 
-  remove(session: EngineSession): void {
+  remove(session: EngineIoSession): void {
     this.sessions[session.turn % BEATS]?.delete(session)
   }
 
@@ -56,7 +56,7 @@ export class Heartbeat {
     this.turn++
     const late = this.turn - this.connectTurns
     for (const session of this.sessions[late % BEATS] ?? []) {
-      if (!session.connected && session.turn <= late && session.connection.idle) session.discard()
+      if (session.turn <= late && session.handler.unused) session.discard()
     }
     for (const session of this.sessions[this.turn % BEATS] ?? []) {
       if (session.unanswered >= this.unansweredMax) session.discard()

@@ -1,12 +1,11 @@
 import { after } from '../../guarded.ts'
-import type { EngineSession, EngineSocket } from './session.ts'
-import { releasePolls } from '../handoff/passage.ts'
+import type { EngineIoSession, EngineIoSocket } from './session.ts'
 
 /**
  * A WebSocket that is to take over from long-polling: `2probe` → `3probe`, then `5` (engine.io-protocol, "Upgrade"). It
- * has one timer, from its opening on, so that one that says nothing does not keep its session from trying again.
+ * has one timer, from its opening on, so that a WebSocket that says nothing does not keep its session from another try.
  */
-export function openProbe(session: EngineSession, socket: EngineSocket, timeoutMs: number): void {
+export function openProbe(session: EngineIoSession, socket: EngineIoSocket, timeoutMs: number): void {
   session.probe = socket
   session.probed = false
   after('upgrade timeout', timeoutMs, () => {
@@ -15,12 +14,12 @@ export function openProbe(session: EngineSession, socket: EngineSocket, timeoutM
 }
 
 /** @returns whether the WebSocket takes over now */
-export function receiveProbe(session: EngineSession, socket: EngineSocket, frame: ArrayBuffer): boolean {
+export function receiveProbe(session: EngineIoSession, socket: EngineIoSocket, frame: ArrayBuffer): boolean {
   const text = Buffer.from(frame).toString()
   if (text === '2probe' && !session.probed) {
     session.probed = true
     socket.send('3probe')
-    releasePolls(session, () => session.probe === socket)
+    session.endPollsWhile(() => session.probe === socket)
     return false
   }
   // `5` alone changes over: the reference server too takes it without a probe before.

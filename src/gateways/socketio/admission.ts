@@ -2,36 +2,35 @@ import type { CompiledContract } from '../../contracts/compiled.ts'
 import { BrokerError } from '../../errors.ts'
 import type { Bans } from '../../state/bans.ts'
 import { BurstState, type BurstVerdict, countBurst } from '../../guard/burst-limit.ts'
-import type { Connection } from './connection.ts'
 
 const PASS: BurstVerdict = { pass: true }
 
 /** Keeps to the limits of contracts that punish floods: events a connection, connections a user, bans. */
 export class Admission {
   private readonly bans: Bans
-  private readonly connections = new Map<string, Map<Connection, number>>()
-  private readonly states = new WeakMap<Connection, Map<CompiledContract, BurstState>>()
+  private readonly connections = new Map<string, Map<object, number>>()
+  private readonly states = new WeakMap<object, Map<CompiledContract, BurstState>>()
 
   constructor(bans: Bans) {
     this.bans = bans
   }
 
   /** Counts a connection of a user. @throws BrokerError BANNED or TOO_MANY_CONNECTIONS */
-  enter({ app, contract }: CompiledContract, userId: string, connection: Connection): void {
+  enter({ app, contract }: CompiledContract, userId: string, connection: object): void {
     const burst = contract.limits?.burst
     if (!burst) return
     const seconds = this.bans.secondsLeft(app, userId)
     if (seconds > 0)
       throw new BrokerError('BANNED', `Too many refused events; come back in ${seconds} s`, { retry_after: seconds })
     const key = `${app} ${userId}`
-    const open = this.connections.get(key) ?? new Map<Connection, number>()
+    const open = this.connections.get(key) ?? new Map<object, number>()
     if (!open.has(connection) && open.size >= burst.connectionsPerUser)
       throw new BrokerError('TOO_MANY_CONNECTIONS', `A user may have ${burst.connectionsPerUser} connections`)
     open.set(connection, (open.get(connection) ?? 0) + 1)
     this.connections.set(key, open)
   }
 
-  leave({ app, contract }: CompiledContract, userId: string, connection: Connection): void {
+  leave({ app, contract }: CompiledContract, userId: string, connection: object): void {
     if (!contract.limits?.burst) return
     const key = `${app} ${userId}`
     const open = this.connections.get(key)
@@ -42,7 +41,7 @@ export class Admission {
   }
 
   /** Counts an event of a client. The one strike too many bans its user. */
-  count(contract: CompiledContract, userId: string, connection: Connection, nowMs: number): BurstVerdict {
+  count(contract: CompiledContract, userId: string, connection: object, nowMs: number): BurstVerdict {
     const burst = contract.contract.limits?.burst
     if (!burst) return PASS
     let states = this.states.get(connection)

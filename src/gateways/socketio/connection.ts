@@ -1,5 +1,4 @@
-import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser'
-import { checkPlain } from '../../plain.ts'
+import { Encoder, type Packet, PacketType } from 'socket.io-parser'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import { RESERVED_EVENTS } from '../../contracts/reserved.ts'
 import { BrokerError } from '../../errors.ts'
@@ -8,95 +7,122 @@ import { reportFault, runGuarded } from '../../guarded.ts'
 import { lengthened } from '../../hub/room.ts'
 import type { Subscriber } from '../../hub/subscriber.ts'
 import { ConnectionQueues, type QueueOwner } from '../connection-queues.ts'
-import type { EngineSession } from '../engineio/session.ts'
-import type { MovedConnection } from '../handoff/moved.ts'
-import { NamespaceSession } from './namespace-session.ts'
-import type { Entrance, Namespace, Namespaces, Refusal } from './namespaces.ts'
+import type { EngineIoHandler } from '../engineio/handler.ts'
+import type { EngineIoSession } from '../engineio/session.ts'
+import { AttachmentDecoder } from './attachments.ts'
+import { receiveCommand } from './commands.ts'
+import { admit, adopt, type Entrance, type Refusal, refusalOf } from './connecting.ts'
+import type { SocketIoContext } from './context.ts'
+import type { HandedOverConnection } from './handed-over-state.ts'
+import type { Namespace } from './namespaces.ts'
 import { decodePacket, encodePacket, hasBinary } from './packets.ts'
+import { type SocketConnection, SocketIoSocket } from './socket.ts'
+import { begin } from './welcome.ts'
 
 const encoder = new Encoder()
 
 /**
  * The Socket.IO 5 side of one Engine.IO session: packets to and from the namespaces that the client is connected to.
  */
-export class Connection implements QueueOwner, RateState {
-  readonly engine: EngineSession
-  /** Of the handshake's query. */
-  readonly token: string | null
+export class SocketIoConnection implements EngineIoHandler, SocketConnection, QueueOwner, RateState {
+  readonly session: EngineIoSession
   readonly queues: ConnectionQueues
   /** Commands of this minute, over all namespaces. */
   windowStartMs = 0
   used = 0
   packets = 0
   /** One for each namespace that it is in. */
-  sessions: NamespaceSession[] = []
-  private readonly namespaces: Namespaces
+  private sockets: SocketIoSocket[] = []
+  private readonly context: SocketIoContext
+  /** It was in a namespace. */
+  private connected = false
   /** Namespaces that it is on its way into. */
   private connecting: Set<string> | undefined
   /** Commands that nothing waits for, but whose answers are still to come. */
   private awaited = 0
-  /** Only connections that send binary attachments have one. */
-  private decoder: Decoder | undefined
-  /** What it has put together last. */
-  private decoded: Packet | undefined
-  /** Of a packet whose attachments have yet to come. */
-  private attachedBytes = 0
+  private attachments: AttachmentDecoder | undefined
 
-  constructor(engine: EngineSession, token: string | null, namespaces: Namespaces) {
-    this.engine = engine
-    this.token = token
-    this.namespaces = namespaces
-    this.queues = new ConnectionQueues(namespaces.queueLimits, this, engine)
+  constructor(session: EngineIoSession, context: SocketIoContext) {
+    this.session = session
+    this.context = context
+    this.queues = new ConnectionQueues(context.queueLimits, this, session)
   }
 
-  /** Connected to no namespace. */
-  get idle(): boolean {
-    return this.sessions.length === 0 && this.connecting === undefined
+  get unused(): boolean {
+    return !this.connected && this.idle
   }
 
-  sessionIn(namespace: string): NamespaceSession | undefined {
-    for (const session of this.sessions) if (session.name === namespace) return session
-    return undefined
-  }
-
-  /** A user has a client in one of its namespaces. */
-  isOf(userId: string, except?: NamespaceSession): boolean {
-    return this.sessions.some((session) => session !== except && session.authenticated && session.userId === userId)
-  }
-
-  /** None of its clients has said who it is. */
   get isNobodys(): boolean {
-    return !this.sessions.some(({ authenticated }) => authenticated)
+    return !this.sockets.some(({ authenticated }) => authenticated)
   }
 
-  /** Whether it is anybody's has changed: those that are nobody's have less time, and give way to others. */
-  identified(): void {
-    if (this.engine.closed) return
-    const { connections } = this.namespaces.options
-    if (this.isNobodys) connections.waits(this.engine, Date.now())
-    else connections.waitsNoLonger(this.engine)
+  get heldBytes(): number {
+    return this.queues.heldBytes
   }
 
-  /** Too much waits for it. */
-  overflowed(): void {
-    this.engine.close()
-  }
-
-  broke(error: unknown): void {
-    this.refusePacket(error)
-  }
-
-  /** No command is at work, and no client is on its way into a namespace. */
   get settled(): boolean {
     return (
       this.queues.idle &&
       this.awaited === 0 &&
       this.connecting === undefined &&
-      this.sessions.every(({ settled }) => settled)
+      this.sockets.every(({ settled }) => settled)
     )
   }
 
-  /** Answers are to come of this, while other commands go on. */
+  /** Connected to no namespace. */
+  private get idle(): boolean {
+    return this.sockets.length === 0 && this.connecting === undefined
+  }
+
+  private get subscribers(): Subscriber[] {
+    return this.sockets.map(({ subscriber }) => subscriber)
+  }
+
+  socketIn(namespace: string): SocketIoSocket | undefined {
+    for (const socket of this.sockets) if (socket.name === namespace) return socket
+    return undefined
+  }
+
+  isOf(userId: string, except?: SocketIoSocket): boolean {
+    return this.sockets.some((socket) => socket !== except && socket.authenticated && socket.userId === userId)
+  }
+
+  /** Connections whose client has not authenticated have less time, and give way to others. */
+  identityChanged(): void {
+    if (this.session.closed) return
+    const { connections } = this.context
+    if (this.isNobodys) connections.waits(this.session, Date.now())
+    else connections.waitsNoLonger(this.session)
+  }
+
+  /** A message of the client: an encoded packet, or a binary attachment of the one before. */
+  receive(message: string | Buffer = ''): void {
+    this.context.meters.bytesReceived += message.length
+    if (!this.admitsPacket()) return
+    try {
+      // A packet with attachments, or one of them: 5 BINARY_EVENT, 6 BINARY_ACK.
+      const attached = this.attachments || typeof message !== 'string' || message[0] === '5' || message[0] === '6'
+      const packet = attached ? this.decodeAttached(message) : decodePacket(message as string)
+      if (packet) this.handle(packet, message.length)
+    } catch (error) {
+      this.refusePacket(error)
+    }
+  }
+
+  admitsPacket(): boolean {
+    const { limits, meters } = this.context
+    if (countPacket(this, limits.packetsPerMinute, Date.now())) return true
+    meters.error('RATE_LIMITED')
+    this.session.discard()
+    return false
+  }
+
+  admitsCommand({ contract }: CompiledContract): boolean {
+    const { commandsPerMinute, defaultCommandsPerMinute } = this.context.limits
+    const perMinute = commandsPerMinute || (contract.limits?.commandsPerMinute ?? defaultCommandsPerMinute)
+    return countCommand(this, { perMinute, warnAt: 0 }, Date.now()) !== 'refuse'
+  }
+
   answersLater(outcome: Promise<void>): void {
     this.awaited++
     const answered = () => {
@@ -105,167 +131,116 @@ export class Connection implements QueueOwner, RateState {
     runGuarded('late answer', () => outcome.then(answered, answered))
   }
 
-  /** Sends it nothing more from here: it goes on in another worker. */
-  suspend(): MovedConnection {
-    return this.sessions.map((session) => session.suspend())
-  }
-
-  /** Goes on where it was in another worker. @returns a promise of when that one may let go of it */
-  resume(moved: MovedConnection): Promise<unknown> {
-    for (const one of moved) {
-      const session = this.namespaces.adopt(this, one)
-      if (session) this.add(session)
-    }
-    this.identified()
-    return this.namespaces.services.presence.written
-  }
-
-  /** A message of the client: an encoded packet, or a binary attachment of the one before. */
-  receive(message: string | Buffer = ''): void {
-    this.namespaces.meters.bytesReceived += message.length
-    if (!this.admitsPacket()) return
-    try {
-      // A packet with attachments, or one of them: 5 BINARY_EVENT, 6 BINARY_ACK.
-      const attached = this.decoder || typeof message !== 'string' || message[0] === '5' || message[0] === '6'
-      const packet = attached ? this.decodeAttached(message) : decodePacket(message as string)
-      if (packet) this.handle(packet, message.length)
-    } catch (error) {
-      this.refusePacket(error)
-    }
-  }
-
-  /**
-   * Counts a packet of any kind, pongs included.
-   * @returns false where it is one too many: the connection has ended by it
-   */
-  admitsPacket(): boolean {
-    const { options, meters } = this.namespaces
-    if (countPacket(this, options.packetsPerMinute, Date.now())) return true
-    meters.error('RATE_LIMITED')
-    this.engine.discard()
-    return false
-  }
-
-  admitsCommand(contract: CompiledContract): boolean {
-    return (
-      countCommand(this, { perMinute: this.namespaces.commandsPerMinute(contract), warnAt: 0 }, Date.now()) !== 'refuse'
-    )
-  }
-
-  /**
-   * Whoever failed too often to say who they are is taken off their namespaces, and gone. To be called once they know
-   * how it failed.
-   */
+  /** To be called once its client knows how it failed. */
   endIfFailing(): void {
-    if (this.engine.closed || !this.namespaces.options.failures.tooMany(this)) return
-    for (const session of this.sessions) this.disconnect(session)
-    this.engine.close()
+    if (this.session.closed || !this.context.failures.tooMany(this)) return
+    for (const socket of this.sockets) this.disconnect(socket)
+    this.session.close()
   }
 
-  /** @param data undefined: none; binary values go as attachments */
   send(type: PacketType, nsp: string, data?: unknown, id?: number): void {
     if (!hasBinary(data)) return this.sendText(type, nsp, data, id)
-    if (this.engine.closed) return
+    if (this.session.closed) return
     for (const part of encoder.encode({ type, nsp, data, id } as Packet) as (string | Buffer)[]) {
       if (typeof part === 'string') this.queues.send(`4${part}`, false)
       else this.queues.send(part, true)
     }
   }
 
-  /** @param data undefined: none; binary values are written as JSON */
   sendText(type: PacketType, nsp: string, data?: unknown, id?: number): void {
-    if (!this.engine.closed) this.queues.send(encodePacket(type, nsp, data, id), false)
+    if (!this.session.closed) this.queues.send(encodePacket(type, nsp, data, id), false)
   }
 
-  /** Takes a client off one namespace, and tells it so: it does not come back by itself. */
-  disconnect(session: NamespaceSession): void {
-    this.send(PacketType.DISCONNECT, session.name)
-    this.leave(session)
+  /** The client is told, so it does not come back by itself. */
+  disconnect(socket: SocketIoSocket): void {
+    this.send(PacketType.DISCONNECT, socket.name)
+    this.leave(socket)
   }
 
-  /** One session takes another's place; the client stays connected. */
-  replace(before: NamespaceSession, after: NamespaceSession): void {
-    this.sessions = this.sessions.map((session) => (session === before ? after : session))
+  replace(before: SocketIoSocket, after: SocketIoSocket): void {
+    this.sockets = this.sockets.map((socket) => (socket === before ? after : socket))
     before.finish()
-    this.namespaces.opened(after)
-    this.identified()
+    this.context.namespaces.opened(after.namespace)
+    this.identityChanged()
   }
 
-  /** The WebSocket took over from polling: its sessions can be live. */
+  overflowed(): void {
+    this.session.close()
+  }
+
+  broke(error: unknown): void {
+    this.refusePacket(error)
+  }
+
+  /** Its sockets can be live from now on. */
   upgraded(): void {
-    for (const session of this.sessions) session.turnNative()
+    for (const { subscriber } of this.sockets) this.context.services.hub.turnNative(subscriber)
     this.queues.proceed()
   }
 
-  /**
-   * uWS dropped a frame of a native topic, and all that it held for this socket behind it: an event's, or a
-   * heartbeat's.
-   */
+  /** The frame was an event's, or a heartbeat's. */
   dropped(frame: Uint8Array): void {
-    const { hub } = this.namespaces.services
-    for (const session of this.sessions) {
-      if (session.namespace.sent(frame)) return hub.dropped(session.subscriber, frame, this.subscribers)
-    }
-    if (frame.length === 1) hub.droppedAfter(this.subscribers, this.namespaces.beatSeq)
+    const { hub } = this.context.services
+    for (const { namespace, subscriber } of this.sockets)
+      if (namespace.sent(frame)) return hub.dropped(subscriber, frame, this.subscribers)
+    if (frame.length === 1) hub.droppedAfter(this.subscribers, this.context.beatSeq())
   }
 
-  private get subscribers(): Subscriber[] {
-    return this.sessions.map(({ subscriber }) => subscriber)
-  }
-
-  /** Its transport took some of what it had queued. */
   drained(): void {
-    for (const session of this.sessions) this.namespaces.services.hub.drained(session.subscriber)
+    for (const { subscriber } of this.sockets) this.context.services.hub.drained(subscriber)
     this.queues.proceed()
+  }
+
+  sweep(nowMs: number): void {
+    for (const socket of this.sockets) socket.sweep(nowMs)
   }
 
   ended(): void {
-    for (const session of this.sessions) this.leave(session)
+    for (const socket of this.sockets) this.leave(socket)
     this.queues.close()
   }
 
-  /** @returns a packet, once the last of its attachments came. @throws BrokerError INVALID_MESSAGE */
+  suspend(): HandedOverConnection {
+    return this.sockets.map((socket) => socket.suspend())
+  }
+
+  stop(): void {
+    this.queues.close()
+  }
+
+  resume(state: unknown): Promise<unknown> {
+    for (const handedOver of state as HandedOverConnection) {
+      const socket = adopt(this.context, this, handedOver)
+      if (socket) this.add(socket)
+    }
+    this.identityChanged()
+    return this.context.services.presence.written
+  }
+
+  /** @returns a packet, once the last of its attachments came. @throws BrokerError INVALID_MESSAGE, PAYLOAD_TOO_LARGE */
   private decodeAttached(message: string | Buffer): Packet | undefined {
     // Nobody would take it; and it is not put together for nobody.
     if (this.idle) throw new BrokerError('INVALID_MESSAGE')
-    this.attachedBytes += message.length
-    if (this.attachedBytes > this.namespaces.options.waitingBytes) throw new BrokerError('PAYLOAD_TOO_LARGE')
-    if (!this.decoder) {
-      this.decoder = new Decoder()
-      this.decoder.on('decoded', (packet) => {
-        this.decoded = packet
-      })
-    }
-    try {
-      this.decoder.add(message)
-    } catch {
-      throw new BrokerError('INVALID_MESSAGE')
-    }
-    const packet = this.decoded
-    this.decoded = undefined
-    if (packet) {
-      this.attachedBytes = 0
-      checkPlain(packet.data)
-    }
-    return packet
+    this.attachments ??= new AttachmentDecoder(this.context.limits.waitingBytes)
+    return this.attachments.add(message)
   }
 
   /** A client that breaks the protocol is cut off; what else goes wrong with a packet of its is a fault of ours. */
   private refusePacket(error: unknown): void {
     if (!(error instanceof BrokerError)) reportFault('socket.io packet', error)
-    this.namespaces.meters.error('INVALID_MESSAGE')
-    this.engine.discard()
+    this.context.meters.error('INVALID_MESSAGE')
+    this.session.discard()
   }
 
   /** @param bytes of the packet, about */
   private handle(packet: Packet, bytes: number): void {
     const { nsp, type } = packet
     if (type === PacketType.CONNECT) return this.connect(nsp, packet.data, bytes)
-    const session = this.sessionIn(nsp)
-    if (!session) {
+    const socket = this.socketIn(nsp)
+    if (!socket) {
       // Sent right behind CONNECT, it waits for the outcome; otherwise it is out of order.
       if (this.connecting?.has(nsp)) this.queues.run(bytes, () => this.handleLater(packet, bytes))
-      else this.engine.discard()
+      else this.session.discard()
       return
     }
     // Neither an event nor an acknowledgement is without its list.
@@ -275,68 +250,61 @@ export class Connection implements QueueOwner, RateState {
       case PacketType.BINARY_EVENT:
         if (typeof packet.data[0] !== 'string' || RESERVED_EVENTS.has(packet.data[0]))
           throw new BrokerError('INVALID_MESSAGE')
-        return session.receive(packet.data[0], packet.data.slice(1), packet.id, bytes)
+        return receiveCommand(socket, packet.data[0], packet.data.slice(1), packet.id, bytes)
       case PacketType.ACK:
       case PacketType.BINARY_ACK:
-        return session.answered(packet.id, packet.data)
+        return socket.answered(packet.id, packet.data)
       case PacketType.DISCONNECT:
-        return this.leave(session)
+        return this.leave(socket)
       default:
         throw new BrokerError('INVALID_MESSAGE')
     }
   }
 
   private handleLater(packet: Packet, bytes: number): undefined {
-    if (this.sessionIn(packet.nsp) && !this.engine.closed) this.handle(packet, bytes)
+    if (this.socketIn(packet.nsp) && !this.session.closed) this.handle(packet, bytes)
     return undefined
   }
 
   private connect(name: string, data: unknown, bytes: number): void {
-    if (this.sessionIn(name) || this.connecting?.has(name)) throw new BrokerError('INVALID_MESSAGE')
-    const found = this.namespaces.find(name)
-    if (!found) return this.refuse(name, { message: 'Invalid namespace' })
-    const { namespacesMax } = this.namespaces.options
-    if (this.sessions.length + (this.connecting?.size ?? 0) >= namespacesMax) {
-      return this.refuse(
-        name,
-        this.namespaces.refusalOf(
-          this,
-          found,
-          new BrokerError(
-            'TOO_MANY_NAMESPACES',
-            `A connection may be in ${namespacesMax} namespaces (MAX_NAMESPACES_PER_CONNECTION)`,
-          ),
-        ),
-      )
+    if (this.socketIn(name) || this.connecting?.has(name)) throw new BrokerError('INVALID_MESSAGE')
+    const { namespaces, limits } = this.context
+    const namespace = namespaces.find(name)
+    if (!namespace) return this.refuse(name, { message: 'Invalid namespace' })
+    if (this.sockets.length + (this.connecting?.size ?? 0) >= limits.namespacesMax) {
+      const message = `A connection may be in ${limits.namespacesMax} namespaces (MAX_NAMESPACES_PER_CONNECTION)`
+      const error = new BrokerError('TOO_MANY_NAMESPACES', message)
+      return this.refuse(name, refusalOf(this.context, this, namespace, error))
     }
     // The first is part of the handshake.
-    if (this.engine.connected && !this.admitsCommand(found.contract))
-      return this.refuse(name, this.namespaces.refusalOf(this, found, new BrokerError('RATE_LIMITED')))
-    if (this.queues.run(bytes, () => this.enter(found, (data ?? {}) as Record<string, unknown>))) return
+    if (this.connected && !this.admitsCommand(namespace.contract))
+      return this.refuse(name, refusalOf(this.context, this, namespace, new BrokerError('RATE_LIMITED')))
+    if (this.queues.run(bytes, () => this.admit(namespace, (data ?? {}) as Record<string, unknown>))) return
     this.connecting ??= new Set()
     this.connecting.add(name)
   }
 
-  private enter(found: Namespace, auth: Record<string, unknown>): Promise<void> | undefined {
-    const outcome = this.namespaces.admit(this, found, auth)
-    if (!(outcome instanceof Promise)) return this.settle(found.name, () => outcome)
-    return outcome.then((entrance) => this.settle(found.name, entrance))
+  private admit(namespace: Namespace, auth: Record<string, unknown>): Promise<void> | undefined {
+    const outcome = admit({ context: this.context, connection: this, namespace, auth })
+    if (!(outcome instanceof Promise)) return this.enter(namespace.name, () => outcome)
+    return outcome.then((entrance) => this.enter(namespace.name, entrance))
   }
 
-  private settle(name: string, entrance: Entrance): undefined {
+  /** Its way into a namespace is over: it is in it, or is told why not. */
+  private enter(name: string, entrance: Entrance): undefined {
     this.connecting?.delete(name)
     if (this.connecting?.size === 0) this.connecting = undefined
-    if (this.engine.closed) return
+    if (this.session.closed) return
     const outcome = entrance()
-    if (outcome instanceof NamespaceSession) {
+    if (outcome instanceof SocketIoSocket) {
       this.add(outcome)
-      outcome.begin()
+      begin(outcome)
     } else this.refuse(name, outcome)
   }
 
-  private add(session: NamespaceSession): void {
-    this.sessions = lengthened(this.sessions, session)
-    this.engine.connected = true
+  private add(socket: SocketIoSocket): void {
+    this.sockets = lengthened(this.sockets, socket)
+    this.connected = true
   }
 
   private refuse(name: string, data: Refusal): void {
@@ -344,10 +312,10 @@ export class Connection implements QueueOwner, RateState {
     this.endIfFailing()
   }
 
-  private leave(session: NamespaceSession): void {
-    if (!this.sessions.includes(session)) return
-    this.sessions = this.sessions.filter((other) => other !== session)
-    session.finish()
-    this.identified()
+  private leave(socket: SocketIoSocket): void {
+    if (!this.sockets.includes(socket)) return
+    this.sockets = this.sockets.filter((other) => other !== socket)
+    socket.finish()
+    this.identityChanged()
   }
 }

@@ -17,7 +17,9 @@ import type { Meters } from '../../meters.ts'
 import { isoTime } from '../../time.ts'
 import { guardSocket } from '../handlers.ts'
 import type { QueueLimits } from '../connection-queues.ts'
+import { spread, turnMs } from '../spread.ts'
 import { addressOf, allowsOrigin, bearerOf } from '../upgrade.ts'
+import { chooseCodec } from './codec-choice.ts'
 import {
   type Admission,
   connectionError,
@@ -55,13 +57,8 @@ export interface GatewayOptions {
   readonly nodeId: string
 }
 
-const SUBPROTOCOLS: ReadonlyMap<string, Codec> = new Map([
-  ['roomcast.msgpack', msgpack],
-  ['roomcast.json', json],
-])
 /** Above this many times the payload limit the transport cuts the connection; up to it we can say why. */
 const TRANSPORT_PAYLOAD_FACTOR = 4
-const DRAIN_STEP_MS = 20
 const FIRST_TOPIC = 'first'
 
 /** A raw WebSocket endpoint of a contract: docs/protocol.md. */
@@ -104,15 +101,9 @@ export class WebSocketGateway {
    */
   async drain(drainMs: number): Promise<void> {
     const clients = [...this.clients]
-    const startMs = Date.now()
-    const afterMs = (index: number) => Math.floor((index * drainMs) / clients.length)
     for (const [index, client] of clients.entries())
-      client.replyIfRoom({ type: 'reconnect', data: { after_ms: afterMs(index) } })
-    for (let index = 0; index < clients.length; ) {
-      while (index < clients.length && afterMs(index) <= Date.now() - startMs)
-        (clients[index++] as WebSocketClient).end('DRAINING')
-      if (index < clients.length) await new Promise((resolve) => setTimeout(resolve, DRAIN_STEP_MS))
-    }
+      client.replyIfRoom({ type: 'reconnect', data: { after_ms: turnMs(index, clients.length, drainMs) } })
+    await spread(clients, drainMs, (client) => client.end('DRAINING'))
   }
 
   private mount(app: TemplatedApp): void {
@@ -295,17 +286,4 @@ export class WebSocketGateway {
 
 function refusal(code: 'INVALID_MESSAGE', codec: Codec, message?: string): Refusal {
   return { refused: new BrokerError(code, message), codec }
-}
-
-/** `?format=` or a subprotocol. @returns no codec for a format that is none */
-function chooseCodec(format: string | undefined, offered: string): { codec: Codec | undefined; subprotocol: string } {
-  const subprotocol =
-    offered
-      .split(',')
-      .map((name) => name.trim())
-      .find((name) => SUBPROTOCOLS.has(name)) ?? ''
-  if (format === 'msgpack') return { codec: msgpack, subprotocol }
-  if (format === 'json') return { codec: json, subprotocol }
-  if (format !== undefined && format !== '') return { codec: undefined, subprotocol }
-  return { codec: SUBPROTOCOLS.get(subprotocol) ?? json, subprotocol }
 }

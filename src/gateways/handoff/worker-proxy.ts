@@ -5,28 +5,28 @@ import type { TemplatedApp } from 'uWebSockets.js'
 import { listenPrivately, makeApp } from '../listen.ts'
 import { randomId } from '../../random-id.ts'
 
-/** The number of its worker stands before an Engine.IO session's id. */
+/** An Engine.IO session's id begins with the number of its worker. */
 const SID = /^(\d{1,9})\./
 
-export interface RelayAnswer {
+export interface ProxiedAnswer {
   readonly status: string
   readonly type: string
   readonly body: string
 }
 
-/** A request on its way to another worker. */
-export interface Relayed {
-  readonly answer: Promise<RelayAnswer>
-  /** Whoever asked went away. */
+/** A request that was passed on to another worker. */
+export interface ProxiedRequest {
+  readonly answer: Promise<ProxiedAnswer>
+  /** The client went away. */
   abort(): void
 }
 
 /**
- * The kernel hands a client's next request to any worker, but a long-polling session lives in one: its id names that
- * one, and the others pass its requests on, over a Unix socket that each worker listens on.
+ * The kernel hands a client's next request to any worker, but a long-polling session lives in one. The session's id
+ * names that worker, and the others pass its requests on, over a Unix socket that each worker listens on.
  */
-export class Relay {
-  /** What the other workers ask this one. */
+export class WorkerProxy {
+  /** Takes the requests that other workers pass on to this one. */
   readonly app: TemplatedApp = makeApp(undefined)
   private readonly folder: string
   private readonly worker: number
@@ -51,7 +51,7 @@ export class Relay {
     return `${this.worker}.${randomId()}`
   }
 
-  /** The other worker that a session is of. @returns undefined where it is of this one, or of none */
+  /** The other worker that has a session. @returns undefined where it is this worker's, or nobody's */
   ownerOf(sid: string): number | undefined {
     const owner = SID.exec(sid)?.[1]
     return owner === undefined || Number(owner) === this.worker ? undefined : Number(owner)
@@ -64,7 +64,7 @@ export class Relay {
     path: string,
     headers: Readonly<Record<string, string>> = {},
     body: Uint8Array | undefined = undefined,
-  ): Relayed {
+  ): ProxiedRequest {
     try {
       return this.send(owner, method, path, headers, body)
     } catch (error) {
@@ -79,7 +79,7 @@ export class Relay {
     path: string,
     headers: Readonly<Record<string, string>>,
     body: Uint8Array | undefined,
-  ): Relayed {
+  ): ProxiedRequest {
     // A connection of its own for each: one that is kept may be closed just when it is used again.
     const passing = request({
       socketPath: this.pathOf(owner),
@@ -88,7 +88,7 @@ export class Relay {
       path,
       headers: { ...headers, 'content-length': body?.byteLength ?? 0 },
     })
-    const answer = new Promise<RelayAnswer>((resolve, reject) => {
+    const answer = new Promise<ProxiedAnswer>((resolve, reject) => {
       passing.once('error', reject)
       passing.once('response', (response) => {
         const chunks: Buffer[] = []

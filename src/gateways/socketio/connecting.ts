@@ -1,0 +1,115 @@
+import { permittedRooms } from '../../commands/permission.ts'
+import { BrokerError } from '../../errors.ts'
+import { type Identity, inTime } from '../../state/login-sessions.ts'
+import type { Recovered } from '../../state/recovery.ts'
+import type { SocketIoContext } from './context.ts'
+import { failureOf } from './failure.ts'
+import type { HandedOverSocket } from './handed-over-state.ts'
+import type { Namespace } from './namespaces.ts'
+import { type SocketConnection, SocketIoSocket } from './socket.ts'
+import { resume } from './welcome.ts'
+
+/** Why a client may not be in a namespace: what CONNECT_ERROR tells it. */
+export interface Refusal {
+  readonly message: string
+  readonly data?: unknown
+}
+
+/** Makes the socket of a client that was looked up. To be called in one turn with the socket's beginning. */
+export type Entrance = () => SocketIoSocket | Refusal
+
+/** What a client connects to a namespace with. */
+interface Connect {
+  readonly context: SocketIoContext
+  readonly connection: SocketConnection
+  readonly namespace: Namespace
+  readonly auth: Record<string, unknown>
+}
+
+/** Lets a client into a namespace, or says why not. A promise where it wants to recover. */
+export function admit(connect: Connect): SocketIoSocket | Refusal | Promise<Entrance> {
+  const { context, connection, namespace, auth } = connect
+  try {
+    const claims = context.access.claimsOf(namespace.endpoint, connection.session.token, auth)
+    const presented = claims && { claims }
+    if (typeof auth.pid !== 'string') return enter(connect, presented)
+    return recover(connect, auth.pid, presented)
+  } catch (error) {
+    return refusalOf(context, connection, namespace, error)
+  }
+}
+
+/** Makes a socket that was another worker's. @returns undefined where there is no such namespace here */
+export function adopt(
+  context: SocketIoContext,
+  connection: SocketConnection,
+  handedOver: HandedOverSocket,
+): SocketIoSocket | undefined {
+  const { name, identity, auth, pid, recovered } = handedOver
+  const namespace = context.namespaces.find(name)
+  if (!namespace) return undefined
+  if (identity) context.access.enterAgain(namespace, identity.claims.sub, connection)
+  const socket = new SocketIoSocket(context, { namespace, connection, identity, auth, pid, recovered, handedOver })
+  resume(socket, handedOver)
+  return socket
+}
+
+/** Why a client may not be in a namespace; where it did not say who it is, that counts. */
+export function refusalOf(
+  { meters, failures }: SocketIoContext,
+  connection: SocketConnection,
+  { endpoint }: Namespace,
+  error: unknown,
+): Refusal {
+  const failure = failureOf(error)
+  meters.error(failure.code)
+  if (error instanceof BrokerError && error.row.http === 401) failures.count(connection)
+  const data = endpoint.refusal?.(failure)
+  return {
+    message: endpoint.refusalMessage?.(failure) ?? failure.message,
+    ...(data === undefined ? undefined : { data }),
+  }
+}
+
+async function recover(connect: Connect, pid: string, presented: Identity | undefined): Promise<Entrance> {
+  const { context, connection, namespace, auth } = connect
+  const { recovery, access, services } = context
+  const found = await recovery.find(pid, auth.offset, presented?.claims.sub, () => connection.session.closed)
+  const identity = presented ?? (await access.identityOf(namespace, found))
+  const rooms =
+    identity && (await permittedRooms(namespace.contract, identity.claims, found?.rooms ?? [], services.source))
+  // Where it is not known yet who it is, its rooms are looked at then.
+  const recovered = found && identity ? rooms && { ...found, rooms } : found
+  const { pid: _pid, offset: _offset, ...own } = auth
+  return () => {
+    try {
+      return enter({ ...connect, auth: own }, identity, pid, recovered)
+    } catch (error) {
+      return refusalOf(context, connection, namespace, error)
+    }
+  }
+}
+
+/** @throws BrokerError where it may not be in the namespace */
+function enter(
+  { context, connection, namespace, auth }: Connect,
+  identity: Identity | undefined,
+  pid = '',
+  recovered?: Recovered,
+): SocketIoSocket {
+  const { access, namespaces, recovery, services } = context
+  if (identity) {
+    // To find what was kept may have taken its time.
+    inTime(identity.claims)
+    access.enter(namespace, identity.claims, connection)
+  }
+  return new SocketIoSocket(context, {
+    // While this one was looked up, others may have opened the namespace.
+    namespace: namespaces.inUse(namespace),
+    connection,
+    identity,
+    auth,
+    pid: recovered === undefined ? recovery.issue(services.hub.liveSeq, identity?.claims.sub) : pid,
+    recovered,
+  })
+}

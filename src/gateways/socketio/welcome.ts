@@ -1,0 +1,54 @@
+import { PacketType } from 'socket.io-parser'
+import { eventValues } from '../../codecs/socketio.ts'
+import { joinRooms, openClient } from '../../commands/lifecycle.ts'
+import { restorePresence } from '../../commands/presence-channel.ts'
+import type { HandedOverSocket } from './handed-over-state.ts'
+import type { SocketIoSocket } from './socket.ts'
+
+/** CONNECT is answered; then comes what the client missed, then live events. */
+export function begin(socket: SocketIoSocket): void {
+  const { connection, context, namespace, connectionId, pid } = socket
+  context.namespaces.opened(namespace)
+  if (socket.authenticated) open(socket)
+  connection.sendText(PacketType.CONNECT, socket.name, { sid: connectionId, pid })
+  if (socket.authenticated) enterRooms(socket, socket.recovered?.rooms ?? [])
+}
+
+/** Events can reach it from now on, once it is in rooms. */
+export function open(socket: SocketIoSocket): void {
+  openClient(socket, socket.context.services)
+  socket.connection.identityChanged()
+}
+
+/** @param kept rooms of before that it may be in, where it comes back */
+export function enterRooms(socket: SocketIoSocket, kept: readonly string[]): void {
+  // What it was told last may have been too much for its connection.
+  if (socket.closed) return
+  const { recovered, contract, claims } = socket
+  const { services } = socket.context
+  const { hub, log } = services
+  const { endpoint } = socket.namespace
+  const first = endpoint.welcome?.(socket)
+  if (first) {
+    const values = eventValues(first, log.position(recovered?.sinceSeq ?? hub.liveSeq))
+    socket.connection.sendText(PacketType.EVENT, socket.name, values)
+  }
+  // Who logs out and in again is welcomed again.
+  if (!endpoint.lateAuthentication) socket.forgetAuth()
+  const own = socket.ownRooms()
+  const ofChannels = recovered?.places ? restorePresence(socket, recovered.places, services) : []
+  const before = recovered ? kept : []
+  const rooms = before.length + ofChannels.length === 0 ? own : new Set([...own, ...before, ...ofChannels])
+  joinRooms(socket, rooms, contract.withAccess(claims, []), services, recovered?.sinceSeq)
+}
+
+/** Goes on where it was in another worker. */
+export function resume(socket: SocketIoSocket, { places, rooms }: HandedOverSocket): void {
+  const { namespaces, services } = socket.context
+  namespaces.opened(socket.namespace)
+  if (!socket.authenticated) return
+  openClient(socket, services)
+  if (places) restorePresence(socket, places, services)
+  const predicate = socket.contract.withAccess(socket.claims, [])
+  for (const [sinceSeq, names] of rooms) joinRooms(socket, names, predicate, services, sinceSeq)
+}
