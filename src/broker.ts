@@ -209,7 +209,7 @@ export async function startBroker(
     meters,
     recovery: await Recovery.open(source, eventLog),
     bans: await Bans.open(source),
-    sessions: await LoginSessions.open(source, verify, config.maxUserIdBytes),
+    loginSessions: await LoginSessions.open(source, verify, config.maxUserIdBytes),
     verify,
     connections,
     addresses: new Addresses(config.trustedProxies),
@@ -326,7 +326,7 @@ export async function startBroker(
       clearInterval(hourly)
       for (const timer of figureTimers) clearInterval(timer)
       locks.close()
-      shared.sessions.close()
+      shared.loginSessions.close()
       await presence.close()
       await eventLog.stop()
       await source.close()

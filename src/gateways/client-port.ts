@@ -24,10 +24,7 @@ export interface ClientPortOptions {
   readonly tls: Tls | undefined
   readonly origins: readonly string[]
   readonly webSocketLimits: GatewayOptions['limits']
-  readonly socketIo: Omit<
-    SocketIoGatewayOptions,
-    keyof ClientPortServices | 'contracts' | 'loginSessions' | 'origins' | 'proxy'
-  >
+  readonly socketIo: Omit<SocketIoGatewayOptions, keyof ClientPortServices | 'contracts' | 'origins' | 'proxy'>
 }
 
 /** What the gateways of all ports share. */
@@ -36,7 +33,7 @@ export interface ClientPortServices {
   readonly meters: Meters
   readonly recovery: Recovery
   readonly bans: Bans
-  readonly sessions: LoginSessions
+  readonly loginSessions: LoginSessions
   readonly verify: (token: string | undefined) => Claims
   readonly connections: Connections
   readonly addresses: Addresses
@@ -97,7 +94,6 @@ export class ClientPort {
       new SocketIoGateway(this.app, {
         ...options.socketIo,
         ...shared,
-        loginSessions: shared.sessions,
         contracts: here,
         origins,
         proxy: workerProxy && { to: workerProxy, path: `/${name}` },

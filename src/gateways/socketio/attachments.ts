@@ -18,7 +18,10 @@ export class AttachmentDecoder {
     })
   }
 
-  /** @returns a packet, once the last of its attachments came. @throws BrokerError INVALID_MESSAGE, PAYLOAD_TOO_LARGE */
+  /**
+   * @returns a packet, once the last of its attachments came
+   * @throws BrokerError INVALID_MESSAGE, PAYLOAD_TOO_LARGE
+   */
   add(message: string | Buffer): Packet | undefined {
     this.bytes += message.length
     if (this.bytes > this.bytesMax) throw new BrokerError('PAYLOAD_TOO_LARGE')

@@ -217,7 +217,10 @@ export class SocketIoConnection implements EngineIoHandler, SocketConnection, Qu
     return this.context.services.presence.written
   }
 
-  /** @returns a packet, once the last of its attachments came. @throws BrokerError INVALID_MESSAGE, PAYLOAD_TOO_LARGE */
+  /**
+   * @returns a packet, once the last of its attachments came
+   * @throws BrokerError INVALID_MESSAGE, PAYLOAD_TOO_LARGE
+   */
   private decodeAttached(message: string | Buffer): Packet | undefined {
     // Nobody would take it; and it is not put together for nobody.
     if (this.idle) throw new BrokerError('INVALID_MESSAGE')
