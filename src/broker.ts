@@ -1,52 +1,47 @@
 import { randomBytes } from 'node:crypto'
+import { BUILT_IN_CONTRACTS } from './applications/built-in.ts'
+import { hearOthers } from './commands/broadcast.ts'
 import { serveClientRequests } from './commands/client-requests.ts'
-import type { Services } from './commands/services.ts'
 import { BUILT_IN_COMMANDS } from './commands/dispatch.ts'
-import { storeLockEvent } from './commands/lock.ts'
-import { Locks } from './state/locks.ts'
-import { Participants } from './state/participants.ts'
-import { channelRoom } from './commands/presence-channel.ts'
-import { Presence } from './state/presence.ts'
 import { LogQueries } from './commands/query.ts'
 import { RequestableClients } from './commands/requestable-clients.ts'
-import { hearOthers } from './commands/broadcast.ts'
-import { hostOf } from './config/load.ts'
+import type { Services } from './commands/services.ts'
+import { feedParticipants, keepLocks, tellPresence } from './commands/state-listeners.ts'
 import type { Config } from './config/options.ts'
-import { BUILT_IN_CONTRACTS } from './applications/built-in.ts'
+import * as parts from './config/parts.ts'
 import type { ClientPortName } from './contracts/contract.ts'
 import { loadContract } from './contracts/load.ts'
 import { Registry } from './contracts/registry.ts'
-import { every, guarded, onFault } from './guarded.ts'
-import { HttpApi } from './gateways/http/api.ts'
-import { ClientPort, type ClientPortOptions } from './gateways/client-port.ts'
-import { listen, makeApp } from './gateways/listen.ts'
-import type { Tls } from './gateways/tls-app.ts'
+import { ClientPort } from './gateways/client-port.ts'
 import { BodyBudget } from './gateways/engineio/body-budget.ts'
-import { Recovery } from './state/recovery.ts'
 import { WorkerProxy } from './gateways/handoff/worker-proxy.ts'
+import { HttpApi } from './gateways/http/api.ts'
+import { listen, makeApp } from './gateways/listen.ts'
 import { Addresses } from './guard/addresses.ts'
-import { Bans } from './state/bans.ts'
 import { ByteBudget } from './guard/byte-budget.ts'
 import { Connections } from './guard/connections.ts'
 import { FailedAuthentications } from './guard/failed-authentications.ts'
 import { TokenVerifier } from './guard/jwt.ts'
-import { LoginSessions } from './state/login-sessions.ts'
+import { onFault } from './guarded.ts'
 import { Hub } from './hub/hub.ts'
 import { EventLog } from './log/event-log.ts'
-import { parsePosition } from './log/position.ts'
 import { Meters } from './meters.ts'
-import { oncePerMinute, reportingFaults } from './ops/fault-log.ts'
-import type { Logger } from './ops/logger.ts'
 import { allowedHosts } from './ops/allowed-host.ts'
-import { Metrics } from './ops/metrics.ts'
-import { SystemFigureReader } from './ops/system-figures.ts'
+import { logBadEvents, logUnencodable, reportingFaults } from './ops/fault-log.ts'
+import type { Logger } from './ops/logger.ts'
 import { mountOps } from './ops/ops-server.ts'
-import { type Access, type ProcessView, type Stats, viewOfOne } from './ops/view.ts'
+import { makeProcessView, type ProcessState } from './ops/process-view.ts'
+import { type ProcessView, type Stats, viewOfOne } from './ops/view.ts'
+import { startTimers } from './broker-timers.ts'
 import { EmbeddedSource } from './source/embedded/embedded-source.ts'
 import { NatsSource } from './source/nats/nats-source.ts'
-import type { Source } from './source/source.ts'
-import { favourEvents, setUpCompiler } from './v8.ts'
-import type { Lock } from './contracts/lock.ts'
+import { Bans } from './state/bans.ts'
+import { Locks } from './state/locks.ts'
+import { LoginSessions } from './state/login-sessions.ts'
+import { Participants } from './state/participants.ts'
+import { Presence } from './state/presence.ts'
+import { Recovery } from './state/recovery.ts'
+import { setUpCompiler } from './v8.ts'
 
 /** Where it listens, by option. */
 export type Ports = Readonly<Record<ClientPortName | 'OPS_PORT', number>>
@@ -74,8 +69,6 @@ export interface WorkerPlace {
   readonly stats: () => Promise<Stats>
 }
 
-const SWEEP_MS = 1_000
-
 /**
  * Puts a broker together, in the order in which events flow: source → log → registry → hub → gateways; and starts it.
  * @param development tokens are signed by a key made for this machine; the page gets one
@@ -88,103 +81,51 @@ export async function startBroker(
   development: { token: () => string } | undefined,
   place?: WorkerPlace,
 ): Promise<Broker> {
-  const meters = new Meters((entry, error) =>
-    log.error(
-      { position: entry.position, reason: String(error) },
-      "an event cannot be written in a client's format and was left out",
-    ),
-  )
-  const stopReporting = onFault(reportingFaults(meters, log))
-  const verifier = await TokenVerifier.open(
-    {
-      secret: config.jwtSecret,
-      publicKey: config.jwtPublicKey,
-      jwksUrl: config.jwksUrl,
-      issuer: config.jwtIssuer,
-      audience: config.jwtAudience,
-      tokenBytesMax: config.maxTokenBytes,
-      userIdBytesMax: config.maxUserIdBytes,
-      keySetBytesMax: config.maxKeySetBytes,
-      keySetKeysMax: config.maxKeySetKeys,
-    },
-    log,
-  )
-  const contracts = [...BUILT_IN_CONTRACTS, ...(await Promise.all(config.contracts.map(loadContract)))]
-  const source = await openSource(config, log)
+  let state: ProcessState = 'warming up'
   const nodeId = randomBytes(4).toString('hex')
+  const meters = new Meters(logUnencodable(log))
+  const stopReporting = onFault(reportingFaults(meters, log))
+  const verifier = await TokenVerifier.open(parts.verifierOptions(config), log)
+  const verify = (token: string | undefined) => verifier.verify(token)
+
+  // From the stream to topics.
+  const source =
+    config.natsUrl === '' ? new EmbeddedSource() : await NatsSource.open({ ...parts.natsOptions(config), log })
   const registry = new Registry({
-    contracts,
+    contracts: [...BUILT_IN_CONTRACTS, ...(await Promise.all(config.contracts.map(loadContract)))],
     builtIn: BUILT_IN_COMMANDS,
     participantsOf: (app, conversation) => participants.usersIn(app, conversation),
     meters,
-    onBad: oncePerMinute((subject, error) =>
-      log.warn({ subject: subject.slice(0, 200), code: error.code, reason: error.message }, 'an event was left out'),
-    ),
+    onBad: logBadEvents(log),
   })
-  const logQueries = new LogQueries(source, { positionsMax: config.lookBackEvents, bytesMax: config.lookBackBytes })
+  const contracts = [...registry.contracts.values()]
+  const logQueries = new LogQueries(source, parts.queryLimits(config))
   const eventLog = new EventLog({
     source,
-    ringEvents: config.logRingEvents,
-    ringBytes: config.logRingBytes,
-    backfillBytes: config.backfillBytes,
+    ...parts.logOptions(config),
     route: (message, position) => registry.route(message, position),
     forget: (afterSeq) => {
       registry.forget(afterSeq)
       logQueries.forget()
     },
   })
-  const hub = new Hub(eventLog, meters, {
-    bufferBytes: config.maxBackpressureBytes / 4,
-    stallMs: config.slowClientTimeoutMs,
-  })
-  const participants = await Participants.open(
-    source,
-    guarded('participants', (app, conversation, userId, since) => {
-      const application = registry.contracts.get(app)?.application
-      const position = parsePosition(since)
-      if (application && position?.epoch === eventLog.epoch)
-        hub.participates(application, conversation, userId, position.seq)
-    }),
-  )
-  const presence = await Presence.open(
-    source,
-    nodeId,
-    guarded('presence', (change, app, channel, id, name) => {
-      const contract = registry.contracts.get(app)
-      const told = contract?.contract.presence
-      if (contract && told)
-        hub.broadcast(
-          contract.application,
-          (told.room ?? channelRoom)(channel),
-          told[change]({ id, name }, channel),
-          (subscriber) => subscriber.userId === id,
-        )
-    }),
-  )
-  const locks = await Locks.open(source, {
-    serves: (app) => registry.contracts.has(app),
-    isHere: (app, userId) => registry.contracts.get(app)?.application.firstOfUser(userId) !== undefined,
-    onFreed: guarded('locks', (app: string, lock: Lock) => {
-      storeLockEvent(app, registry.contracts.get(app)?.contract.locks?.unlocked(lock), source).catch((error) =>
-        log.warn({ app, reason: String(error) }, 'a lock ran out, and its event could not be stored'),
-      )
-    }),
-  })
-  let state: 'warming up' | 'serving' | 'draining' | 'failed' = 'warming up'
+  const hub = new Hub(eventLog, meters, parts.catchUpLimits(config))
 
-  const tls: Tls | undefined =
-    config.tlsCertFile === '' ? undefined : { certFile: config.tlsCertFile, keyFile: config.tlsKeyFile }
-  const host = hostOf(config)
-  const connections = new Connections(
-    {
-      connectionsMax: config.maxConnections,
-      unauthenticatedMax: config.maxUnauthenticatedConnections || Math.ceil(config.maxConnections / 2),
-      unauthenticatedTimeoutMs: config.unauthenticatedTimeoutMs,
-      perAddressMax: config.maxConnectionsPerAddress,
-      perUserMax: config.maxConnectionsPerUser,
-    },
-    meters,
+  // What all brokers share.
+  const participants = await Participants.open(source, feedParticipants(registry, hub, eventLog))
+  const presence = await Presence.open(source, nodeId, tellPresence(registry, hub))
+  const locks = await Locks.open(
+    source,
+    keepLocks(registry, source, (app, reason) =>
+      log.warn({ app, reason }, 'a lock ran out, and its event could not be stored'),
+    ),
   )
+  const loginSessions = await LoginSessions.open(source, verify, config.maxUserIdBytes)
+  const recovery = await Recovery.open(source, eventLog)
+  const bans = await Bans.open(source)
+
+  // From clients to their commands.
+  const connections = new Connections(parts.connectionLimits(config), meters)
   const services: Services = {
     hub,
     log: eventLog,
@@ -195,89 +136,55 @@ export async function startBroker(
     locks,
     logQueries,
     verify: (token) => verifier.verify(token),
-    commandTimeoutMs: config.commandTimeoutMs,
-    roomsMax: config.maxRooms,
-    locksMax: config.maxLocks,
+    ...parts.commandLimits(config),
     connections,
     storedBytes: new ByteBudget(config.storedBytesPerMinutePerUser),
   }
-  const verify = (token: string | undefined) => verifier.verify(token)
-  const contractsHere = [...registry.contracts.values()]
+  hearOthers(services, contracts)
+  serveClientRequests(services, contracts, nodeId)
+  const addresses = new Addresses(config.trustedProxies)
+  const failures = new FailedAuthentications(config.maxFailedAuthentications)
   const workerProxy = place && new WorkerProxy(place.folder, place.number)
   const shared = {
     services,
     meters,
-    recovery: await Recovery.open(source, eventLog),
-    bans: await Bans.open(source),
-    loginSessions: await LoginSessions.open(source, verify, config.maxUserIdBytes),
+    recovery,
+    bans,
+    loginSessions,
     verify,
     connections,
-    addresses: new Addresses(config.trustedProxies),
-    failures: new FailedAuthentications(config.maxFailedAuthentications),
+    addresses,
+    failures,
     nodeId,
     workerProxy,
   }
-  const clientPorts = clientPortsOf(config, host, tls).map((options) => new ClientPort(options, contractsHere, shared))
+  const clientPorts = parts
+    .clientPortOptions(config, new BodyBudget(config.maxBodiesBytes))
+    .map((options) => new ClientPort(options, contracts, shared))
   const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
-  hearOthers(services, contractsHere)
-  serveClientRequests(services, contractsHere, nodeId)
-  const stats = () => ({ connections: meters.connections, rooms: roomsOf(registry) })
+
+  // What it says of itself.
+  const view = makeProcessView({
+    state: () => state,
+    source,
+    log: eventLog,
+    hub,
+    meters,
+    contracts,
+    verify,
+    mainPort: () => mainPort.port,
+    tls: config.tlsCertFile !== '',
+    developmentToken: development?.token,
+  })
   new HttpApi(mainPort.app, {
     registry,
     source,
     log: eventLog,
     meters,
     verify,
-    publishKey: config.publishKey,
-    bodyBytesMax: config.maxPayloadBytes,
-    origins: config.corsOrigins,
-    stats: place?.stats ?? (async () => stats()),
+    ...parts.httpOptions(config),
+    stats: place?.stats ?? (async () => view.stats()),
   })
-
-  const metrics = new Metrics({
-    meters,
-    hub,
-    log: eventLog,
-    source,
-    roomCount: () => Object.keys(roomsOf(registry)).length,
-  })
-  const view: ProcessView = {
-    unready: () => [...(state === 'serving' ? [] : [state]), ...source.troubles],
-    stats,
-    figures: () => ({
-      state,
-      source: source.kind,
-      source_connected: source.connected,
-      ...stats(),
-      events: meters.events,
-      bad_events: meters.badEvents + meters.unknownEvents,
-      deliveries: sum(meters.deliveries) + sum(meters.catchUpDeliveries),
-      behind: hub.catchUp.catchingUp,
-      lag_events: hub.catchUp.lag(Date.now()).events,
-      ring_events: eventLog.ring.size,
-      ring_bytes: eventLog.ring.bytes,
-      position: eventLog.position(eventLog.headSeq),
-      rss_bytes: process.memoryUsage.rss(),
-    }),
-    metricValues: () => metrics.values(),
-    metrics: () => metrics.text(),
-    pageSettings: () => ({
-      apps: contractsHere
-        .filter(({ contract }) => contract.endpoints.some(({ transport }) => transport === 'websocket'))
-        .map(({ app: name, contract }) => ({
-          app: name,
-          path: contract.endpoints.find((endpoint) => endpoint.transport === 'websocket')?.path,
-          names: Object.keys(contract.groups ?? {}).concat(
-            Object.keys(contract.events).filter((type) => !contract.events[type]?.rooms),
-          ),
-          rooms: Object.keys(contract.rooms ?? {}),
-        })),
-      port: mainPort.port,
-      tls: tls !== undefined,
-      token: development?.token(),
-    }),
-    access: (token) => accessOf(verifier, token),
-  }
   const opsApp = place === undefined ? makeApp(undefined) : undefined
   if (opsApp) mountOps(opsApp, viewOfOne(view), allowedHosts(config.opsHost, config.opsAllowedHosts))
   const opsPort = opsApp ? (await listen(opsApp, config.opsHost, config.opsPort, 'OPS_PORT')).port : config.opsPort
@@ -287,27 +194,7 @@ export async function startBroker(
   await workerProxy?.open()
   for (const clientPort of clientPorts) await clientPort.open()
   state = 'serving'
-
-  let eventsBefore = meters.events
-  const sweeper = every('sweep', SWEEP_MS, () => {
-    const now = Date.now()
-    favourEvents(meters.events - eventsBefore)
-    eventsBefore = meters.events
-    for (const clientPort of clientPorts) clientPort.sweep(now)
-    hub.sweep(now)
-    connections.sweep(now)
-  })
-  const figures = new SystemFigureReader(meters)
-  const figureTimers = contractsHere.flatMap(({ app: name, application, lastValues, contract: { figures: told } }) =>
-    told === undefined
-      ? []
-      : [
-          every('figures', told.everyMs, () =>
-            hub.broadcast(application, told.room, told.message(figures.read(presence.channelCount(name)), lastValues)),
-          ),
-        ],
-  )
-  const hourly = every('participants', 3_600_000, () => participants.sweep(Date.now()))
+  const stopTimers = startTimers({ meters, clientPorts, hub, connections, contracts, presence, participants })
 
   return {
     ports: { ...Object.fromEntries(clientPorts.map(({ name, port }) => [name, port])), OPS_PORT: opsPort } as Ports,
@@ -322,11 +209,9 @@ export async function startBroker(
     stop: async () => {
       if (state !== 'failed') state = 'draining'
       await Promise.all(clientPorts.map((clientPort) => clientPort.drain(config.drainMs)))
-      clearInterval(sweeper)
-      clearInterval(hourly)
-      for (const timer of figureTimers) clearInterval(timer)
+      stopTimers()
       locks.close()
-      shared.loginSessions.close()
+      loginSessions.close()
       await presence.close()
       await eventLog.stop()
       await source.close()
@@ -337,94 +222,4 @@ export async function startBroker(
       stopReporting()
     },
   }
-}
-
-/** The ports for clients, the one with the HTTP API first. */
-function clientPortsOf(config: Config, host: string, tls: Tls | undefined): ClientPortOptions[] {
-  const rates = {
-    commandsPerMinute: config.commandsPerMinute,
-    defaultCommandsPerMinute: config.defaultCommandsPerMinute,
-    packetsPerMinute: Math.max(config.maxPacketsPerMinute, 2 * config.commandsPerMinute),
-  }
-  const common = {
-    host,
-    tls,
-    origins: config.corsOrigins,
-    webSocketLimits: {
-      payloadBytes: config.maxPayloadBytes,
-      backpressureBytes: config.maxBackpressureBytes,
-      waitingBytes: config.maxWaitingBytes,
-      idleTimeoutS: config.idleTimeoutS,
-      ...rates,
-    },
-    socketIo: {
-      pingIntervalMs: config.socketioPingIntervalMs,
-      pingTimeoutMs: config.socketioPingTimeoutMs,
-      upgradeTimeoutMs: config.socketioUpgradeTimeoutMs,
-      connectTimeoutMs: config.socketioConnectTimeoutMs,
-      bodies: new BodyBudget(config.maxBodiesBytes),
-      payloadBytes: config.maxPayloadBytes,
-      backpressureBytes: config.maxBackpressureBytes,
-      waitingBytes: config.maxWaitingBytes,
-      portConnectionsMax: config.maxConnections,
-      namespacesMax: config.maxNamespaces,
-      ...rates,
-    },
-  }
-  return [
-    { ...common, name: 'PORT', wanted: config.port },
-    {
-      ...common,
-      name: 'CODING_ASSISTANT_PORT',
-      wanted: config.codingAssistantPort,
-      origins: config.socketCorsOrigin.length > 0 ? config.socketCorsOrigin : config.corsOrigins,
-      socketIo: {
-        ...common.socketIo,
-        pingIntervalMs: config.socketPingInterval || config.socketioPingIntervalMs,
-        pingTimeoutMs: config.socketPingTimeout || config.socketioPingTimeoutMs,
-        upgradeTimeoutMs: config.socketUpgradeTimeout || config.socketioUpgradeTimeoutMs,
-        portConnectionsMax: config.socketMaxConnections || config.maxConnections,
-      },
-    },
-    { ...common, name: 'GEMINI_SESSIONS_PORT', wanted: config.geminiSessionsPort },
-  ]
-}
-
-async function openSource(config: Config, log: Logger): Promise<Source> {
-  if (config.natsUrl === '') return new EmbeddedSource()
-  return NatsSource.open({
-    url: config.natsUrl,
-    creds: config.natsCreds,
-    stream: {
-      name: config.streamName,
-      maxAgeS: config.streamMaxAgeS,
-      maxBytes: config.streamMaxBytes,
-      replicas: config.streamReplicas,
-    },
-    kvReplicas: config.kvReplicas,
-    log,
-  })
-}
-
-function accessOf(verifier: TokenVerifier, token: string): Access {
-  try {
-    return verifier.verify(token).roles?.includes('admin') ? 'admin' : 'user'
-  } catch {
-    return 'nobody'
-  }
-}
-
-/** Members by room, over all applications. */
-function roomsOf(registry: Registry): Record<string, number> {
-  const rooms = new Map<string, number>()
-  for (const { application } of registry.contracts.values()) {
-    for (const room of application.rooms.values()) rooms.set(room.name, (rooms.get(room.name) ?? 0) + room.population)
-  }
-  return Object.fromEntries(rooms)
-}
-
-function sum(map: ReadonlyMap<string, number>): number {
-  let total = 0
-  for (const n of map.values()) total += n
-  return total
 }

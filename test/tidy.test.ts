@@ -11,7 +11,6 @@ const LONG_FILES: Readonly<Record<string, string>> = {
   'config/options.ts': 'one table of all options',
   'applications/coding-assistant.ts': 'one application, as its document has it',
   'applications/orchestrator-portal.ts': 'one application, as its document has it',
-  'broker.ts': 'puts everything together',
   'supervisor.ts': 'the supervisor of workers',
   'hub/hub.ts': 'who gets what, in one place',
   'source/nats/nats-source.ts': 'one connection to NATS, and what it says of faults',
@@ -71,7 +70,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ops: ['errors.ts', 'source', 'log', 'meters.ts', 'hub', 'contracts'],
   config: ['errors.ts'],
   'v8.ts': [],
+  'broker-timers.ts': ['v8.ts', 'meters.ts', 'hub', 'contracts', 'guard', 'state', 'gateways', 'ops'],
   'broker.ts': [
+    'broker-timers.ts',
     'v8.ts',
     'source',
     'log',

@@ -1,5 +1,6 @@
 import { BrokerError } from '../errors.ts'
 import type { FaultListener } from '../guarded.ts'
+import type { LogEntry } from '../log/entry.ts'
 import type { Meters } from '../meters.ts'
 import type { Logger } from './logger.ts'
 
@@ -32,8 +33,21 @@ export function reportingFaults(meters: Meters, log: Logger): FaultListener {
   }
 }
 
+/** Events that were no events, or that no contract knows: one line per subject and minute. */
+export function logBadEvents(log: Logger): (subject: string, error: BrokerError) => void {
+  return oncePerMinute((subject, { code, message }) =>
+    log.warn({ subject: subject.slice(0, 200), code, reason: message }, 'an event was left out'),
+  )
+}
+
+/** Events that a wire format has no form for. */
+export function logUnencodable(log: Logger): (entry: LogEntry, error: unknown) => void {
+  return ({ position }, error) =>
+    log.error({ position, reason: String(error) }, "an event cannot be written in a client's format and was left out")
+}
+
 /** Lets one report per subject and minute through. */
-export function oncePerMinute<E>(report: (subject: string, error: E) => void): (subject: string, error: E) => void {
+function oncePerMinute<E>(report: (subject: string, error: E) => void): (subject: string, error: E) => void {
   const reportedMs = new Map<string, number>()
   return (subject, error) => {
     const now = Date.now()

@@ -1,0 +1,50 @@
+import type { Registry } from '../contracts/registry.ts'
+import type { Lock } from '../contracts/lock.ts'
+import { guarded } from '../guarded.ts'
+import type { Hub } from '../hub/hub.ts'
+import type { EventLog } from '../log/event-log.ts'
+import { parsePosition } from '../log/position.ts'
+import type { LocksNode } from '../state/locks.ts'
+import type { JoinedListener } from '../state/participants.ts'
+import type { PresenceListener } from '../state/presence.ts'
+import type { Source } from '../source/source.ts'
+import { storeLockEvent } from './lock.ts'
+import { channelRoom } from './presence-channel.ts'
+
+/** What clients see of changes in the state that brokers share, whichever broker made them. */
+
+/** Who is in a presence channel hears who joins and leaves. */
+export function tellPresence(registry: Registry, hub: Hub): PresenceListener {
+  return guarded('presence', (change, app, channel, id, name) => {
+    const contract = registry.contracts.get(app)
+    const told = contract?.contract.presence
+    if (contract === undefined || told === undefined) return
+    const message = told[change]({ id, name }, channel)
+    hub.broadcast(contract.application, (told.room ?? channelRoom)(channel), message, ({ userId }) => userId === id)
+  })
+}
+
+/** A user of whom this broker hears late gets the answers that went by since. */
+export function feedParticipants(registry: Registry, hub: Hub, log: EventLog): JoinedListener {
+  return guarded('participants', (app, conversation, userId, since) => {
+    const application = registry.contracts.get(app)?.application
+    const position = parsePosition(since)
+    if (application && position?.epoch === log.epoch) hub.participates(application, conversation, userId, position.seq)
+  })
+}
+
+/** @param failed told where the event of a lock that ran out could not be stored */
+export function keepLocks(
+  registry: Registry,
+  source: Source,
+  failed: (app: string, reason: string) => void,
+): LocksNode {
+  return {
+    serves: (app) => registry.contracts.has(app),
+    isHere: (app, userId) => registry.contracts.get(app)?.application.firstOfUser(userId) !== undefined,
+    onFreed: guarded('locks', (app: string, lock: Lock) => {
+      const event = registry.contracts.get(app)?.contract.locks?.unlocked(lock)
+      storeLockEvent(app, event, source).catch((error) => failed(app, String(error)))
+    }),
+  }
+}

@@ -1,0 +1,117 @@
+import { hostOf } from './load.ts'
+import type { Config } from './options.ts'
+
+/** What each part of a broker is given of the configuration. */
+
+export function verifierOptions(config: Config) {
+  return {
+    secret: config.jwtSecret,
+    publicKey: config.jwtPublicKey,
+    jwksUrl: config.jwksUrl,
+    issuer: config.jwtIssuer,
+    audience: config.jwtAudience,
+    tokenBytesMax: config.maxTokenBytes,
+    userIdBytesMax: config.maxUserIdBytes,
+    keySetBytesMax: config.maxKeySetBytes,
+    keySetKeysMax: config.maxKeySetKeys,
+  }
+}
+
+export function natsOptions(config: Config) {
+  return {
+    url: config.natsUrl,
+    creds: config.natsCreds,
+    stream: {
+      name: config.streamName,
+      maxAgeS: config.streamMaxAgeS,
+      maxBytes: config.streamMaxBytes,
+      replicas: config.streamReplicas,
+    },
+    kvReplicas: config.kvReplicas,
+  }
+}
+
+export function logOptions(config: Config) {
+  return { ringEvents: config.logRingEvents, ringBytes: config.logRingBytes, backfillBytes: config.backfillBytes }
+}
+
+export function queryLimits(config: Config) {
+  return { positionsMax: config.lookBackEvents, bytesMax: config.lookBackBytes }
+}
+
+export function catchUpLimits(config: Config) {
+  return { bufferBytes: config.maxBackpressureBytes / 4, stallMs: config.slowClientTimeoutMs }
+}
+
+export function connectionLimits(config: Config) {
+  return {
+    connectionsMax: config.maxConnections,
+    unauthenticatedMax: config.maxUnauthenticatedConnections || Math.ceil(config.maxConnections / 2),
+    unauthenticatedTimeoutMs: config.unauthenticatedTimeoutMs,
+    perAddressMax: config.maxConnectionsPerAddress,
+    perUserMax: config.maxConnectionsPerUser,
+  }
+}
+
+export function commandLimits(config: Config) {
+  return { commandTimeoutMs: config.commandTimeoutMs, roomsMax: config.maxRooms, locksMax: config.maxLocks }
+}
+
+export function httpOptions(config: Config) {
+  return { publishKey: config.publishKey, bodyBytesMax: config.maxPayloadBytes, origins: config.corsOrigins }
+}
+
+/**
+ * The ports for clients, the one with the HTTP API first.
+ * @param bodies what bounds the bodies of long-polling requests, of all ports together
+ */
+export function clientPortOptions<B>(config: Config, bodies: B) {
+  const tls = config.tlsCertFile === '' ? undefined : { certFile: config.tlsCertFile, keyFile: config.tlsKeyFile }
+  const rates = {
+    commandsPerMinute: config.commandsPerMinute,
+    defaultCommandsPerMinute: config.defaultCommandsPerMinute,
+    packetsPerMinute: Math.max(config.maxPacketsPerMinute, 2 * config.commandsPerMinute),
+  }
+  const common = {
+    host: hostOf(config),
+    tls,
+    origins: config.corsOrigins,
+    webSocketLimits: {
+      payloadBytes: config.maxPayloadBytes,
+      backpressureBytes: config.maxBackpressureBytes,
+      waitingBytes: config.maxWaitingBytes,
+      idleTimeoutS: config.idleTimeoutS,
+      ...rates,
+    },
+    socketIo: {
+      pingIntervalMs: config.socketioPingIntervalMs,
+      pingTimeoutMs: config.socketioPingTimeoutMs,
+      upgradeTimeoutMs: config.socketioUpgradeTimeoutMs,
+      connectTimeoutMs: config.socketioConnectTimeoutMs,
+      bodies,
+      payloadBytes: config.maxPayloadBytes,
+      backpressureBytes: config.maxBackpressureBytes,
+      waitingBytes: config.maxWaitingBytes,
+      portConnectionsMax: config.maxConnections,
+      namespacesMax: config.maxNamespaces,
+      ...rates,
+    },
+  }
+  return [
+    { ...common, name: 'PORT' as const, wanted: config.port },
+    {
+      ...common,
+      name: 'CODING_ASSISTANT_PORT' as const,
+      wanted: config.codingAssistantPort,
+      origins: config.socketCorsOrigin.length > 0 ? config.socketCorsOrigin : config.corsOrigins,
+      socketIo: {
+        ...common.socketIo,
+        pingIntervalMs: config.socketPingInterval || config.socketioPingIntervalMs,
+        pingTimeoutMs: config.socketPingTimeout || config.socketioPingTimeoutMs,
+        upgradeTimeoutMs: config.socketUpgradeTimeout || config.socketioUpgradeTimeoutMs,
+        portConnectionsMax: config.socketMaxConnections || config.maxConnections,
+      },
+    },
+    { ...common, name: 'GEMINI_SESSIONS_PORT' as const, wanted: config.geminiSessionsPort },
+  ]
+}
