@@ -19,8 +19,8 @@ const RAW_PROTOCOL = [
   'src/commands/authenticate.ts',
   'src/commands/dispatch.ts',
   'src/commands/subscribe.ts',
-  'src/gateways/websocket.ts',
-  'src/gateways/websocket-client.ts',
+  'src/gateways/websocket/gateway.ts',
+  'src/gateways/websocket/client.ts',
 ] as const
 
 /** What socket.io-client itself emits, under the names that test/support/socketio-client.ts keeps it by. */
@@ -79,7 +79,7 @@ function saidIn(source: string): string[] {
 
 /** The test cases of a file, each from its title to the next. */
 function casesOf(source: string): { title: string; body: string }[] {
-  const starts = [...source.matchAll(/\b(?:t\.test|scenario)\(\s*(['`])((?:\\.|(?!\1).)*)\1/g)]
+  const starts = [...source.matchAll(/\b(?:t\.test|scenario)\(\s*(['"`])((?:\\.|(?!\1).)*)\1/g)]
   return starts.map(({ index, 2: title = '' }, i) => ({
     title: title.replaceAll("\\'", "'"),
     body: source.slice(index, starts[i + 1]?.index),
@@ -172,9 +172,9 @@ for (const contract of CONTRACTS) {
   })
 
   t.test(`every event of ${app}'s contract, and all that the broker itself says there, has a row`, async (t) => {
-    const own = readdirSync(join(ROOT, 'src/contracts'))
+    const own = readdirSync(join(ROOT, 'src/applications'))
       .filter((file) => file.startsWith(app.split('-')[0] as string))
-      .map((file) => `src/contracts/${file}`)
+      .map((file) => `src/applications/${file}`)
     const said = [...own, ...(raw ? RAW_PROTOCOL : [])].flatMap((file) => saidIn(read(file)))
     t.ok(said.length > 0)
     // What is forwarded to a service under a name of its own is a command there, not an event.

@@ -3,7 +3,7 @@ export interface EngineIoHandler {
   /** Its client has used nothing of it yet. Sessions that stay so are closed. */
   readonly unused: boolean
   /** Its client has not said who it is. */
-  readonly isNobodys: boolean
+  readonly unauthenticated: boolean
   /** Bytes that wait for the transport. */
   readonly heldBytes: number
   /** A message of the client. */

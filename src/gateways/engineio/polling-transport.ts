@@ -113,7 +113,7 @@ export class PollingTransport {
     }
     readBody(
       res,
-      { bytesMax: payloadBytes, budget: bodies, yields: session.handler.isNobodys },
+      { bytesMax: payloadBytes, budget: bodies, yields: session.handler.unauthenticated },
       () => session.ended(),
       done,
     )

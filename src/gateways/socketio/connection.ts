@@ -52,7 +52,7 @@ export class SocketIoConnection implements EngineIoHandler, SocketConnection, Qu
     return !this.connected && this.idle
   }
 
-  get isNobodys(): boolean {
+  get unauthenticated(): boolean {
     return !this.sockets.some(({ authenticated }) => authenticated)
   }
 
@@ -91,7 +91,7 @@ export class SocketIoConnection implements EngineIoHandler, SocketConnection, Qu
   identityChanged(): void {
     if (this.session.closed) return
     const { connections } = this.context
-    if (this.isNobodys) connections.waits(this.session, Date.now())
+    if (this.unauthenticated) connections.waits(this.session, Date.now())
     else connections.waitsNoLonger(this.session)
   }
 
