@@ -91,3 +91,12 @@ function anchorsOf(text: string): Set<string> {
     ),
   )
 }
+
+t.test('every file of src and test that a document names is there', async (t) => {
+  const documents = ['README.md', 'CONTRIBUTING.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)]
+  for (const document of documents.filter((name) => name.endsWith('.md'))) {
+    for (const [, path = ''] of read(document).matchAll(/`((?:src|test)\/[\w./-]+)`/g)) {
+      t.ok(existsSync(join(ROOT, path)), `${document}: ${path}`)
+    }
+  }
+})
