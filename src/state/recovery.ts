@@ -59,6 +59,8 @@ export interface Recovered {
 /** What is kept of a session. */
 export interface KeptState {
   readonly userId: string
+  /** The application and the namespace that its private id is of. */
+  readonly namespace?: string
   readonly rooms: readonly string[]
   readonly places: PresenceState | undefined
   /** Of a client that authenticated by a command: it does not do so again when it comes back. */
@@ -170,6 +172,7 @@ export class Recovery {
   /**
    * @param userId undefined: not known yet
    * @param gone whether the client has left meanwhile
+   * @param namespace where it wants to go on: what was kept of it elsewhere does not count
    * @returns undefined where nothing is to be recovered: an unknown id, another user's, history that is gone, or a
    *   store that stays out of reach
    */
@@ -178,6 +181,7 @@ export class Recovery {
     offset: unknown,
     userId: string | undefined,
     gone: () => boolean = () => false,
+    namespace?: string,
   ): Promise<Recovered | undefined> {
     const [, mark, issuedAt = '', issuedMs] = (typeof pid === 'string' && PID.exec(pid)) || []
     const position = parsePosition(typeof offset === 'string' ? offset : issuedAt)
@@ -185,7 +189,7 @@ export class Recovery {
     if (userId !== undefined && mark !== ownerMark(userId) && mark !== ownerMark()) return undefined
     for (const untilMs = this.now() + WAIT_MS; ; ) {
       try {
-        return await this.lookUp(pid, position, Number.parseInt(issuedMs ?? '', 36), userId)
+        return await this.lookUp(pid, position, Number.parseInt(issuedMs ?? '', 36), userId, namespace)
       } catch (error) {
         if (!isOutOfReach(error) || gone() || this.now() >= untilMs) return undefined
         await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS))
@@ -198,11 +202,14 @@ export class Recovery {
     { epoch, seq }: Position,
     issuedMs: number,
     userId: string | undefined,
+    namespace: string | undefined,
   ): Promise<Recovered | undefined> {
     const [bounds, state] = await Promise.all([this.log.recentBounds(seq), this.stateOf(pid)])
     if (epoch !== bounds.epoch || seq > bounds.lastSeq || seq + 1 < bounds.firstSeq) return undefined
     if (state === undefined && !(await this.wouldBeKept(seq, issuedMs))) return undefined
     if (state === SPOILT || (state && userId !== undefined && state.userId !== userId)) return undefined
+    // A login that one application takes is none to another.
+    if (state?.namespace !== undefined && state.namespace !== namespace) return undefined
     return { sinceSeq: seq, ...state }
   }
 
@@ -212,11 +219,17 @@ export class Recovery {
     if (kept) return kept
     const entry = await this.kv.get(pid)
     if (entry === undefined) return undefined
-    const { userId, rooms, places, identity } = JSON.parse(Buffer.from(entry.value).toString()) as KeptState
+    const { userId, namespace, rooms, places, identity } = JSON.parse(Buffer.from(entry.value).toString()) as KeptState
     if (userId === SPOILT.userId) return SPOILT
     if (typeof userId !== 'string' || !Array.isArray(rooms) || !rooms.every((room) => typeof room === 'string'))
       throw new Error('no state')
-    return { userId, rooms, places, ...(identity === undefined ? undefined : { identity }) }
+    return {
+      userId,
+      ...(namespace === undefined ? undefined : { namespace }),
+      rooms,
+      places,
+      ...(identity === undefined ? undefined : { identity }),
+    }
   }
 
   /**

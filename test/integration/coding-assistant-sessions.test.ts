@@ -239,3 +239,15 @@ t.test('refresh of a session that is gone ends it, once', async (t) => {
   await client.until(() => client.disconnects.length > 0)
   t.equal(client.of('auth:error').length, 1)
 })
+
+t.test('a login of this application lets nobody into another one by the id that it recovers with', async (t) => {
+  const client = await all.connect(0)
+  t.match(await client.ask('auth:session', { sessionId: await all.keepSession(someone('ina')) }), { status: 'success' })
+  t.match(await client.ask('room:join', { room: 'project:p' }), { status: 'success' })
+  const { _pid: pid } = client.socket as unknown as { _pid: string }
+  const elsewhere = await all.connectTo(all.brokers[1].port, { auth: { pid } }, '/portal')
+  t.equal(elsewhere.socket.recovered, false)
+  t.match(await elsewhere.ask('join_project', { project_name: 'p' }), { status: 'error', error_code: 'AUTH_MISSING' })
+  const back = await all.connect(1, { auth: { pid } })
+  t.match(await back.ask('auth:check'), { status: 'success' })
+})

@@ -38,8 +38,8 @@ export class CodingAssistant {
     return this.connectTo((this.brokers[at] as TestBroker).codingAssistantPort, options)
   }
 
-  async connectTo(port: number, options: SocketIoOptions = {}): Promise<SocketIoClient> {
-    const client = new SocketIoClient(`http://127.0.0.1:${port}`, { token: null, ...options })
+  async connectTo(port: number, options: SocketIoOptions = {}, namespace = ''): Promise<SocketIoClient> {
+    const client = new SocketIoClient(`http://127.0.0.1:${port}${namespace}`, { token: null, ...options })
     this.clients.push(client)
     return client.connected()
   }

@@ -74,7 +74,8 @@ export function refusalOf(
 async function recover(connect: Connect, pid: string, presented: Identity | undefined): Promise<Entrance> {
   const { context, connection, namespace, auth } = connect
   const { recovery, access, services } = context
-  const found = await recovery.find(pid, auth.offset, presented?.claims.sub, () => connection.session.closed)
+  const gone = () => connection.session.closed
+  const found = await recovery.find(pid, auth.offset, presented?.claims.sub, gone, namespace.id)
   const identity = presented ?? (await access.identityOf(namespace, found))
   const rooms =
     identity && (await permittedRooms(namespace.contract, identity.claims, found?.rooms ?? [], services.source))

@@ -6,6 +6,8 @@ import type { Wire } from '../../hub/wire.ts'
 
 /** One namespace that clients are in: an endpoint, its parameter filled in. */
 export interface Namespace {
+  /** Tells it from all others, of whatever application. */
+  readonly id: string
   readonly name: string
   readonly parameter: string
   readonly endpoint: SocketIoEndpoint
@@ -80,6 +82,7 @@ export class Namespaces {
       publish: this.publish,
     }
     return {
+      id: `${contract.app} ${name}`,
       name,
       parameter,
       endpoint,

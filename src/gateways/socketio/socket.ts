@@ -260,6 +260,7 @@ export class SocketIoSocket implements Caller, RequestableClient, SubscriberOwne
     this.losses = recovery.losses
     await recovery.keep(this.pid, {
       userId: this.userId,
+      namespace: this.namespace.id,
       rooms: this.subscriber.groups.map(({ room }) => room.name),
       places: presenceStateOf(this.subscriber, services),
       ...(late ? { identity: this.identity } : undefined),
