@@ -13,7 +13,7 @@ import { SocketIoGateway, type SocketIoGatewayOptions } from './socketio/gateway
 import type { Recovery } from '../state/recovery.ts'
 import type { WorkerProxy } from './handoff/worker-proxy.ts'
 import type { Tls } from './tls-app.ts'
-import { type GatewayOptions, WebSocketGateway } from './websocket/gateway.ts'
+import { type WebSocketGatewayOptions, WebSocketGateway } from './websocket/gateway.ts'
 import type { Claims } from '../contracts/claims.ts'
 
 export interface ClientPortOptions {
@@ -23,7 +23,7 @@ export interface ClientPortOptions {
   readonly wanted: number
   readonly tls: Tls | undefined
   readonly origins: readonly string[]
-  readonly webSocketLimits: GatewayOptions['limits']
+  readonly webSocketLimits: WebSocketGatewayOptions['limits']
   readonly socketIo: Omit<SocketIoGatewayOptions, keyof ClientPortServices | 'contracts' | 'origins' | 'proxy'>
 }
 

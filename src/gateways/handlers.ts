@@ -35,8 +35,8 @@ export function guardRequest(
 }
 
 /**
- * What is done about a request later than its handler: the client gets a 500 where that fails. The request must have an
- * abort handler that sets `aborted`.
+ * Guards what goes on after a request's handler has returned: where it fails, the client gets a 500. The request must
+ * have an abort handler that sets `aborted`.
  */
 export function finishGuarded(where: string, res: HttpResponse, outcome: Promise<void>): void {
   outcome.catch((error: unknown) => {

@@ -13,8 +13,8 @@ const BEATS = 20
 const TOPICS = Array.from({ length: BEATS }, (_, beat) => `beat/${beat}`)
 
 /**
- * The heartbeat of all sessions of a port, by one timer: in each part of the interval the sessions that opened in it
- * are pinged, WebSockets by one native publish. No timer per connection.
+ * The heartbeat of all sessions of a port, by one timer instead of one per connection: each part of the interval pings
+ * the sessions that opened in it, all WebSockets by one native publish.
  */
 export class Heartbeat {
   private readonly publish: (topic: string) => void
@@ -28,9 +28,9 @@ export class Heartbeat {
 
   constructor(options: HeartbeatOptions, publish: (topic: string) => void) {
     this.publish = publish
-    // A pong is late once the timeout has passed; looked at when the next ping is due.
+    // Whether a pong is late is checked when the next ping is due.
     this.unansweredMax = Math.ceil(options.pingTimeoutMs / options.pingIntervalMs)
-    // It came some time between two turns.
+    // One more, because it came some time between two turns.
     this.connectTurns = Math.ceil((options.connectTimeoutMs / options.pingIntervalMs) * BEATS) + 1
     this.timer = every('heartbeat', options.pingIntervalMs / BEATS, () => this.tick())
     this.timer.unref()

@@ -43,8 +43,8 @@ export class Polling {
   }
 
   /**
-   * Nothing more will come. The client is told in an answer of its own, behind what waits: events in one answer with it
-   * reach the program only when `socket.io-client` has come back, and then once more from the log.
+   * Nothing more will come. CLOSE goes in an answer of its own, behind what waits: `socket.io-client` would hand events
+   * of the same answer to the program only after it has come back, and then they come once more from the log.
    */
   finish(): void {
     this.farewell = { type: 'close' }
@@ -61,7 +61,7 @@ export class Polling {
     this.waiting = undefined
   }
 
-  /** Answers the waiting request with what there is. */
+  /** Answers the waiting request with what waits, if anything does. */
   flush(): void {
     const { waiting } = this
     if (waiting === undefined) return

@@ -9,7 +9,7 @@ export interface Query {
   readonly token: string | null
 }
 
-/** Most that open a WebSocket ask the same as the one before. */
+/** Most handshakes have the same query as the one before. */
 let last: Query | undefined
 
 /** @param given what uWS gives: null where there is none */

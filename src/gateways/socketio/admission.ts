@@ -5,7 +5,7 @@ import { BurstState, type BurstVerdict, countBurst } from '../../guard/burst-lim
 
 const PASS: BurstVerdict = { pass: true }
 
-/** Keeps to the limits of contracts that punish floods: events a connection, connections a user, bans. */
+/** The limits of contracts that punish floods: events of a connection, connections of a user, bans. */
 export class Admission {
   private readonly bans: Bans
   private readonly connections = new Map<string, Map<object, number>>()
@@ -40,7 +40,7 @@ export class Admission {
     if (open?.size === 0) this.connections.delete(key)
   }
 
-  /** Counts an event of a client. The one strike too many bans its user. */
+  /** Counts an event of a client. The last strike bans its user. */
   count(contract: CompiledContract, userId: string, connection: object, nowMs: number): BurstVerdict {
     const burst = contract.contract.limits?.burst
     if (!burst) return PASS

@@ -1,13 +1,13 @@
 import type { Claims } from '../../contracts/claims.ts'
 
-/** Where clients say who they are, unless a contract says otherwise. */
+/** Where the command that authenticates has its credential, unless a contract says otherwise. */
 export function tokenIn(data: unknown): { credential: unknown; userId: unknown } {
   const { token, user_id } = data as { token?: unknown; user_id?: unknown }
   return { credential: token, userId: user_id }
 }
 
-/** Claims of whoever has yet to say who they are. */
+/** Claims of a client that has not authenticated. */
 export const NOBODY: Claims = { sub: '', exp: Number.MAX_SAFE_INTEGER }
 
-/** What is left of a client's `auth`, with the token in it, once nobody asks for it. */
+/** Stands for a client's `auth` once it has been welcomed, so that its token is not kept in memory. */
 export const WELCOMED: Readonly<Record<string, unknown>> = {}

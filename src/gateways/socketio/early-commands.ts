@@ -2,22 +2,22 @@ import { after } from '../../guarded.ts'
 import type { Command } from '../../contracts/command.ts'
 
 /**
- * Commands that come before the client has said who it is wait this long for that: `socket.io-client` sends what it has
- * buffered before its `connect` handlers run, and those are where the documents' clients authenticate.
+ * How long commands wait for their client to authenticate. `socket.io-client` sends what it has buffered before its
+ * `connect` handlers run, and those are where the documents' clients authenticate.
  */
 const EARLY_MS = 500
 const EARLY_MAX = 32
-/** Bytes of them in all; one alone may be larger. They wait decoded, which takes several times as much. */
+/** Bytes of all packets that wait; one alone may be larger. Decoded they take several times as much memory. */
 const EARLY_BYTES_MAX = 262_144
 
-/** What waits for a client to say who it is. */
+/** Commands that came before their client has authenticated. */
 export class EarlyCommands {
   private readonly refuse: (command: Command) => void
   private waiting: Command[] = []
   private bytes = 0
   private timer: NodeJS.Timeout | undefined
 
-  /** @param refuse is given each command that waited in vain */
+  /** @param refuse is called with each command that waited too long, or is one too many */
   constructor(refuse: (command: Command) => void) {
     this.refuse = refuse
   }
@@ -34,7 +34,7 @@ export class EarlyCommands {
     else this.timer ??= after('early commands', EARLY_MS, () => this.refuseAll())
   }
 
-  /** What waited; nothing does any more. */
+  /** Takes what waits out of here. */
   take(): readonly Command[] {
     const { waiting } = this
     clearTimeout(this.timer)

@@ -31,7 +31,7 @@ import {
 } from './client.ts'
 import type { Claims } from '../../contracts/claims.ts'
 
-export interface GatewayOptions {
+export interface WebSocketGatewayOptions {
   readonly contract: CompiledContract
   readonly endpoint: WebSocketEndpoint
   readonly services: Services
@@ -57,20 +57,20 @@ export interface GatewayOptions {
   readonly nodeId: string
 }
 
-/** Above this many times the payload limit the transport cuts the connection; up to it we can say why. */
+/** A frame above this many times the payload limit is cut off by uWS without a word; below that we say why. */
 const TRANSPORT_PAYLOAD_FACTOR = 4
 const FIRST_TOPIC = 'first'
 
 /** A raw WebSocket endpoint of a contract: docs/protocol.md. */
 export class WebSocketGateway {
   readonly clients = new Set<WebSocketClient>()
-  private readonly options: GatewayOptions
+  private readonly options: WebSocketGatewayOptions
   private readonly wires: ReadonlyMap<Codec, Wire>
   private readonly rates: RateLimits
   private readonly features: readonly string[]
   private readonly queueLimits: QueueLimits
 
-  constructor(app: TemplatedApp, options: GatewayOptions) {
+  constructor(app: TemplatedApp, options: WebSocketGatewayOptions) {
     this.options = options
     const { contract, endpoint, limits } = options
     this.queueLimits = { fullBytes: limits.backpressureBytes, waitingBytes: limits.waitingBytes }
