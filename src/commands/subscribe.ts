@@ -1,6 +1,8 @@
 import { BrokerError } from '../errors.ts'
 import type { Predicate } from '../hub/predicate.ts'
+import type { EventLog } from '../log/event-log.ts'
 import { parsePosition, type Position } from '../log/position.ts'
+import type { Bounds } from '../source/source.ts'
 import type { Caller } from './caller.ts'
 import type { Services } from './services.ts'
 import { joinRooms, leaveRooms } from './lifecycle.ts'
@@ -16,6 +18,9 @@ interface SubscribeData {
 
 /** Characters of the values of all filters: what a connection has chosen before is kept for a while. */
 const FILTERS_LENGTH_MAX = 65_536
+/** So long a position of another stream waits for the source to say which one is there; elections end sooner. */
+const WAIT_MS = 25_000
+const WAIT_STEP_MS = 250
 
 /**
  * `subscribe {events, rooms, filters, since}` → `subscribed {events, filters}`. With `since` what came after that
@@ -63,10 +68,9 @@ async function subscribeSince(
   services: Services,
 ): Promise<void> {
   const { log } = services
-  // Out of reach: what is in memory counts, and what is older is read when the source is back.
-  const bounds = await log
-    .recentBounds(seq)
-    .catch(() => ({ epoch: log.epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }))
+  let bounds = await boundsFor(log, epoch, seq, () => caller.closed)
+  // The log became another one just now.
+  while (bounds.epoch !== log.epoch && !caller.closed) bounds = await boundsFor(log, epoch, seq, () => caller.closed)
   if (caller.closed || caller.endIfExpired(Date.now())) return
   // The answer is sent before the subscriber leaves live delivery: it flushes what the socket is still to get live.
   answer()
@@ -74,6 +78,26 @@ async function subscribeSince(
   if (known && seq + 1 >= bounds.firstSeq) return joinRooms(caller, names, predicate, services, seq)
   caller.reply(missed(since, bounds.firstSeq > bounds.lastSeq ? null : log.position(bounds.firstSeq)))
   joinRooms(caller, names, predicate, services, bounds.firstSeq - 1)
+}
+
+/**
+ * The stream's bounds, to judge a position by.
+ * @throws BrokerError SERVICE_UNAVAILABLE where the position is another stream's, and the source is out of reach
+ */
+async function boundsFor(log: EventLog, epoch: string, seq: number, gaveUp: () => boolean): Promise<Bounds> {
+  for (const untilMs = Date.now() + WAIT_MS; ; ) {
+    try {
+      return await (epoch === log.epoch ? log.recentBounds(seq) : log.bounds())
+    } catch {
+      // What is in memory counts, and what is older is read when the source is back.
+      if (epoch === log.epoch) return { epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }
+    }
+    // Whose stream is the newer one nobody can tell: this broker may have yet to notice that its own is over, and the
+    // client has had all of that.
+    if (gaveUp()) return { epoch, firstSeq: 1, lastSeq: seq }
+    if (Date.now() > untilMs) throw new BrokerError('SERVICE_UNAVAILABLE', 'The stream is out of reach; try again')
+    await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS))
+  }
 }
 
 /** Says by name that the log no longer has what a client needs. `oldest` null: nothing is stored. */

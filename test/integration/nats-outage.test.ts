@@ -167,3 +167,28 @@ t.test(
     }
   },
 )
+
+t.test(
+  'a client with a position of the new stream, at a broker that had yet to notice it, got events of the old one again',
+  async (t) => {
+    const nats = await TestNats.start()
+    const broker = await TestBroker.start({ NATS_URL: nats.url })
+    t.teardown(async () => {
+      await broker.stop()
+      await nats.stop()
+    })
+    for (let n = 0; n < 3; n++) await broker.publish('game-djinn', 'game_added', { data: { n } })
+    await nats.kill('SIGKILL')
+    nats.wipe()
+    await eventually(async () => (await broker.ops('/readyz')).status === 503)
+    const client = await TestClient.connect(broker.url())
+    client.send({ type: 'subscribe', data: { events: ['game_added'], since: 'abcdef0123-2' } })
+    await pause(1_000)
+    await nats.run()
+    const { data: told } = await client.type('events_missed')
+    await eventually(async () => (await broker.publish('game-djinn', 'game_added', { data: { n: 3 } })).status === 202)
+    const after = await client.type('game_added')
+    t.equal(after.data.n, 3, 'nothing of the old stream')
+    t.equal(told.oldest_available ?? after.id, after.id)
+  },
+)
