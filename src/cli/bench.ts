@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 
-/** The bench is a program of its own, built beside this one. */
+/** The bench is a separate program, built beside this one. */
 const BENCH = fileURLToPath(new URL('../bench/main.js', import.meta.url))
 
 export function addBench(program: Command): void {
@@ -19,8 +19,8 @@ export function addBench(program: Command): void {
         stdio: 'inherit',
         env: { ...process.env, ROOMCAST_BENCH_CALLED: 'roomcast bench' },
       })
-      // Ctrl-C reaches both; the bench cleans up and says how it ended. A signal meant for this process alone is passed
-      // on.
+      // Ctrl-C reaches both processes; the bench cleans up and sets the exit code. SIGTERM reaches only this process,
+      // so pass it on.
       process.on('SIGINT', () => {})
       process.on('SIGTERM', () => bench.kill('SIGTERM'))
       process.exit(await new Promise<number>((resolve) => bench.on('exit', (code) => resolve(code ?? 1))))

@@ -48,7 +48,7 @@ export function addCheckConfig(program: Command): void {
   })
 }
 
-/** Rooms that a contract keeps nobody out of. */
+/** The rooms of a contract that anyone may join. */
 function openRooms({ rooms = {} }: Contract): string[] {
   return Object.entries(rooms)
     .filter(([, { allows, record }]) => !allows && !record)

@@ -1,20 +1,19 @@
 import type { Logger } from '../ops/logger.ts'
 import { leave } from './leave.ts'
 
-/** What can be told that a fault got past every guard. */
+/** What a fault that got past every guard stops: a broker or a supervisor. */
 export interface Escaping {
   stop(): Promise<void>
-  /** From now on it is not ready, and counts the fault. */
+  /** Makes it not ready from now on, and counts the fault. */
   failed(): void
 }
 
 let running: Escaping | undefined
 
 /**
- * An error that got past every guard leaves the process in a state that nobody foresaw: it says so with the stack, is
- * not ready any more, sends its clients away as it would on SIGTERM, and ends with 1, so that its supervisor starts
- * another.
- * @param drainMs read when it happens
+ * Handles errors that got past every guard. They leave the process in an unknown state, so it logs the stack, reports
+ * that it is not ready, disconnects its clients as on SIGTERM, and exits with 1, so that its supervisor starts another.
+ * @param drainMs read when the error happens
  */
 export function leaveOnEscape(log: Logger, drainMs: () => number, graceMs?: number): void {
   const escaped = (error: unknown, kind: string) => {
@@ -25,14 +24,14 @@ export function leaveOnEscape(log: Logger, drainMs: () => number, graceMs?: numb
     const broker = running
     if (broker === undefined) process.exit(1)
     broker.failed()
-    // A rejection is told within uWS' handler: what that has written goes out first.
+    // Node reports a rejection inside uWS' handler. Wait, so that whatever the handler has written goes out first.
     setImmediate(() => leave(broker, log, drainMs(), kind, graceMs, 1))
   }
   process.on('uncaughtException', (error) => escaped(error, 'uncaughtException'))
   process.on('unhandledRejection', (error) => escaped(error, 'unhandledRejection'))
 }
 
-/** It serves from now on; before, a fault ends the process at once. */
+/** From now on, a fault drains this broker first; until now, a fault ends the process at once. */
 export function serves(broker: Escaping): void {
   running = broker
 }

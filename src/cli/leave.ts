@@ -1,7 +1,8 @@
 import type { Logger } from '../ops/logger.ts'
 
 /**
- * What is left to do is given up so long after all clients should be gone. A supervisor waits longer than its workers.
+ * The process exits this long after all clients should be gone, even if stopping has not finished. A supervisor waits
+ * longer than its workers.
  */
 const GRACE_MS = 700
 export const SUPERVISOR_GRACE_MS = 950
@@ -10,8 +11,9 @@ let leaving = false
 let exitCode = 0
 
 /**
- * Stops what runs, and ends the process in time whatever happens. Once.
- * @param code that it ends with; the highest that was asked for counts
+ * Stops the broker or supervisor and ends the process, at the latest when the grace time is over. Later calls only
+ * raise the exit code.
+ * @param code the exit code; of several calls, the highest counts
  */
 export function leave(
   running: { stop(): Promise<void> },

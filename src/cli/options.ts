@@ -5,7 +5,7 @@ import { type Config, flagOf, OPTIONS, type Option } from '../config/options.ts'
 import { loadConfig } from '../config/load.ts'
 import { BrokerError, reasonOf } from '../errors.ts'
 
-/** Adds a flag for every option of the table, and `--config`. */
+/** Adds a flag for each option of the table, and `--config`. */
 export function addOptionFlags(command: Command): Command {
   command.option(
     '--config <file>',
@@ -21,7 +21,7 @@ export function addOptionFlags(command: Command): Command {
   return command
 }
 
-/** Flags before environment before file. @throws BrokerError CONFIG_INVALID */
+/** Flags override the environment, which overrides the file. @throws BrokerError CONFIG_INVALID */
 export function configFrom(flags: Readonly<Record<string, string | undefined>>): Config {
   const env: Record<string, string | undefined> = { ...readFile(flags.config), ...process.env }
   for (const option of Object.values(OPTIONS) as Option[]) {

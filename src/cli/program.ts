@@ -9,7 +9,7 @@ import { addTail } from './tail.ts'
 import { addToken } from './token.ts'
 import { addWorker } from './worker.ts'
 
-/** Runs the command line. Ends the process with 1 on a failure, 2 on a wrong call. */
+/** Runs the command line. Exits with 1 after a failure, with 2 for wrong usage. */
 export async function run(argv: readonly string[]): Promise<void> {
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string
@@ -34,7 +34,7 @@ export async function run(argv: readonly string[]): Promise<void> {
   } catch (error) {
     if (!(error instanceof BrokerError)) throw error
     console.error(`roomcast: ${error.message}`)
-    // Not by exitCode: a start that failed half-way has connections open.
+    // Setting `exitCode` is not enough: a start that failed half-way may have open connections.
     process.exit(1)
   }
 }

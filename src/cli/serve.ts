@@ -25,7 +25,7 @@ export function addServe(program: Command): void {
       checkTlsFiles(config)
       const workers = workersOf(config)
       leaveOnEscape(log, () => config.drainMs, workers > 1 ? SUPERVISOR_GRACE_MS : undefined)
-      // Development keys stay those of the start.
+      // A reload keeps the development keys of the start.
       const keys = development
         ? { jwtSecret: config.jwtSecret, publishKey: config.publishKey, host: config.host }
         : undefined
@@ -34,7 +34,7 @@ export function addServe(program: Command): void {
         checkTlsFiles(read)
         return read
       }
-      // Without workers or TLS there is nothing to read again: a terminal was closed.
+      // Without workers or TLS there is nothing to reload, so SIGHUP means that the terminal was closed.
       const reloads = workers > 1 || config.tlsCertFile !== ''
       let reloadWanted = false
       const waitToReload = () => {
@@ -55,7 +55,7 @@ export function addServe(program: Command): void {
         ops_port: opsPort,
       }
       log.info({ ...ports, source: config.natsUrl === '' ? 'embedded' : 'nats', workers }, 'ready')
-      // Whoever reads the ports may be gone by then.
+      // The reader of stdout may be gone by now.
       process.stdout.on('error', () => {})
       if (flags.printPorts) process.stdout.write(`${JSON.stringify(ports)}\n`)
       else if (development) console.log(welcome(port, opsPort, developmentToken(config.jwtSecret), config.publishKey))
@@ -79,7 +79,7 @@ export function addServe(program: Command): void {
     })
 }
 
-/** Reads the certificate again, one time after the other. */
+/** Returns a function that reloads the certificate; calls run one after another. */
 function renewal(broker: Broker, config: Config, log: Logger): () => Promise<void> {
   let last = Promise.resolve()
   const renew = async () => {

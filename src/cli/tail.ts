@@ -74,7 +74,7 @@ function mintOwn(secret: string): string {
   return mintToken(secret, 'dev', TOKEN_TTL_S, { roles: ['admin'] })
 }
 
-/** Prints until the broker says that coming back is of no use. */
+/** Prints frames and reconnects until the broker's close code says that reconnecting is useless. */
 async function follow(
   url: string,
   token: string,

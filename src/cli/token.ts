@@ -21,7 +21,7 @@ export function mintToken(secret: string, userId: string, ttlS: number, claims: 
   return createSigner({ key: secret, algorithm: 'HS256' })({ sub: userId, iat: nowS, exp: nowS + ttlS, ...claims })
 }
 
-/** A token for whoever tries the broker out with keys made for this machine. */
+/** Mints a token for trying out the broker with development keys. */
 export function developmentToken(secret: string): string {
   return mintToken(secret, 'dev', DEVELOPMENT_TOKEN_TTL_S, { name: 'Developer', roles: ['admin'] })
 }

@@ -9,10 +9,10 @@ import { leaveOnEscape, serves } from './escape.ts'
 import { leave } from './leave.ts'
 import { developmentToken } from './token.ts'
 
-/** A supervisor asks its workers, a second at most each. */
+/** How long to wait for the supervisor's statistics. It asks its workers for theirs, for at most a second each. */
 const STATS_MS = 2_000
 
-/** The verb by which a supervisor starts its workers; not for people. */
+/** The verb with which a supervisor starts its workers. It is not for users. */
 export function addWorker(program: Command): void {
   program
     .command('worker <number>', { hidden: true })
@@ -66,19 +66,19 @@ function work(): void {
         throw new Error(`no such question: ${question}`)
     }
   })
-  // Without its supervisor nobody would replace it, or end it.
+  // Without its supervisor, nothing would replace or end this worker.
   process.on('disconnect', () => drain('the supervisor is gone'))
   process.on('SIGTERM', () => drain('SIGTERM'))
-  // A terminal sends these to the whole group; the supervisor says what is to be done.
+  // A terminal sends these signals to the whole process group; the supervisor decides what its workers do.
   process.on('SIGINT', () => {})
   process.on('SIGHUP', () => {})
 }
 
-/** Whoever is the last to leave after a supervisor that was killed. */
+/** Removes the folder if this worker is the last to leave it, after the supervisor was killed. */
 function removeIfEmpty(folder: string): void {
   try {
     rmdirSync(folder)
   } catch {
-    // Others are in it.
+    // Other workers still use it.
   }
 }

@@ -1,31 +1,31 @@
 import type { EventEnvelope } from '../log/event.ts'
 
-/** A message as the raw protocol writes it, beside events. */
+/** A message of the raw protocol that is not an event. */
 export interface OutgoingMessage {
   readonly type: string
   readonly data: unknown
   readonly timestamp: string
-  /** The command's own id, in an answer to it. */
+  /** In an answer: the id of the command. */
   readonly id?: string | number
 }
 
 /** A wire format of the raw WebSocket protocol. */
 export interface Codec {
   readonly name: 'json' | 'msgpack'
-  /** Whether its frames are binary. */
+  /** Whether its frames are binary WebSocket frames. */
   readonly binary: boolean
   /**
-   * An event as clients get it. The position is the frame's last value: a full socket hands dropped frames back, and
-   * `seqInTail` reads from their end which event they were.
+   * Encodes an event for clients. The position is the last value of the frame: when a full socket drops a frame, uWS
+   * hands it back, and `seqInTail` reads from its end which event it was.
    */
   encodeEvent(event: EventEnvelope, position: string): Uint8Array
   encodeMessage(message: OutgoingMessage): Uint8Array
-  /** @throws where the frame is not of this format */
+  /** @throws if the frame is not in this format */
   decode(frame: ArrayBuffer, binary: boolean): unknown
 }
 
 /**
- * An event frame's fields: exactly `type`, `data`, `timestamp`, `id`, and `source_id` where the producer gave an `id`
+ * The fields of an event frame: exactly `type`, `data`, `timestamp`, `id`, and `source_id` if the producer gave an `id`
  * (specs/README.md, "game-djinn").
  */
 export function eventFields(event: EventEnvelope, position: string): Record<string, unknown> {
@@ -34,7 +34,7 @@ export function eventFields(event: EventEnvelope, position: string): Record<stri
     : { type: event.type, data: event.data, timestamp: event.timestamp, source_id: event.id, id: position }
 }
 
-/** A message's fields; `id` before the end, so that no answer can be taken for an event. */
+/** The fields of a message. `id` is not the last, so that no answer can be mistaken for an event. */
 export function messageFields(message: OutgoingMessage): Record<string, unknown> {
   const { type, data, timestamp, id } = message
   return id === undefined ? { type, data, timestamp } : { type, id, data, timestamp }

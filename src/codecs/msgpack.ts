@@ -3,8 +3,8 @@ import { type Codec, eventFields, messageFields } from './codec.ts'
 import { checkPlain } from '../plain.ts'
 
 /**
- * Plain maps, no record extension: any msgpack library reads them. No references (`structuredClone`): with them a
- * client's few hundred bytes unfold into gigabytes of JSON.
+ * Plain maps without the record extension, so that any msgpack library can read them. No references
+ * (`structuredClone`): with them, a few hundred bytes from a client could unfold into gigabytes of JSON.
  */
 const packr = new Packr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number', structuredClone: false })
 

@@ -2,9 +2,9 @@ import type { Message } from '../hub/wire.ts'
 import type { EventEnvelope } from '../log/event.ts'
 
 /**
- * Socket.IO events as WebSocket text frames: an Engine.IO message packet (`4`) with a Socket.IO EVENT packet (`2`):
- * `42/ws,["project.updated",{…},"<position>"]`. The position is the last argument, where clients look for the offset
- * of their recovery.
+ * Encodes an event as a Socket.IO text frame, an Engine.IO message packet (`4`) that holds a Socket.IO EVENT packet
+ * (`2`): `42/ws,["project.updated",{…},"<position>"]`. The position is the last argument, where clients look for the
+ * offset of their recovery.
  * @param prefix `eventPrefix()` of the namespace
  */
 export function encodeSocketIoEvent(
@@ -16,14 +16,14 @@ export function encodeSocketIoEvent(
   return Buffer.from(`${prefix}${JSON.stringify([type, ...args, position])}`)
 }
 
-/** A message that is no stored event: it has no position. */
+/** Encodes a message that is not a stored event and has no position. */
 export function encodeSocketIoMessage(prefix: string, message: Message): Uint8Array {
   return Buffer.from(`${prefix}${JSON.stringify(eventValues(message))}`)
 }
 
 /**
- * What an EVENT packet of a message holds: its name, its arguments.
- * @param offset where clients look for the offset of their recovery: last
+ * The values of a message's EVENT packet: its name and its arguments.
+ * @param offset added last, where clients look for the offset of their recovery
  */
 export function eventValues({ type, data, args }: Message, offset?: string): readonly unknown[] {
   if (args !== undefined || data === undefined)
@@ -31,12 +31,12 @@ export function eventValues({ type, data, args }: Message, offset?: string): rea
   return offset === undefined ? [type, data] : [type, data, offset]
 }
 
-/** What event frames of a namespace begin with. */
+/** The prefix of a namespace's event frames. */
 export function eventPrefix(namespace: string): string {
   return namespace === '/' ? '42' : `42${namespace},`
 }
 
 export type HandlerArguments = (event: EventEnvelope, position: string) => readonly unknown[]
 
-/** Handlers get the event's bare `data`, unless a contract says otherwise. */
+/** The default arguments of handlers: only the event's `data`. */
 export const bareData: HandlerArguments = ({ data }) => [data]

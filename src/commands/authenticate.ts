@@ -6,9 +6,9 @@ import type { Claims } from '../contracts/claims.ts'
 import type { Command } from '../contracts/command.ts'
 
 /**
- * `authenticate {token}` → `authenticated {user_id, expires_at}`: renews the identity in place. With a bad token, or
- * another user's, the session keeps the identity that it has until that expires (specs/README.md, "game-djinn"). Rooms
- * that the new token does not allow are left, and named in an `unsubscribed` before the answer.
+ * `authenticate {token}` → `authenticated {user_id, expires_at}`: renews the identity in place. If the token is bad or
+ * belongs to another user, the session keeps its current identity until that expires (specs/README.md, "game-djinn").
+ * The client leaves the rooms that the new token does not allow; an `unsubscribed` before the answer names them.
  */
 export function authenticate(caller: Caller, command: Command<{ token: string }>, services: Services): void {
   let claims: Claims

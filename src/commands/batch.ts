@@ -3,13 +3,16 @@ import { BrokerError } from '../errors.ts'
 import type { Caller } from './caller.ts'
 import type { Command } from '../contracts/command.ts'
 
-/** What cannot stand in a batch: another one, and what would leave the rest of it to nobody. */
+/**
+ * Commands that a batch cannot contain: another batch, and `logout`, which would leave the commands after it without a
+ * user.
+ */
 const ALONE = new Set(['batch', 'logout'])
 
 /**
- * Carries out several commands, one after another, each as if it had come alone: the same checks, limits and answers.
- * The acknowledgement holds what each was acknowledged with.
- * @param carryOut carries out one command; its failure is told there
+ * Carries out several commands one after another, each with the checks, limits and answers it would have on its own.
+ * The batch's acknowledgement lists the acknowledgement of each command.
+ * @param carryOut carries out one command and answers its failure
  */
 export async function batch(
   caller: Caller,
@@ -21,7 +24,7 @@ export async function batch(
   for (const [index, { type, data }] of action.commands(command.data).entries()) {
     if (caller.closed) return
     const one: Command = { type, data: data ?? {}, acknowledge: ([value]) => (results[index] = value) }
-    // The first was counted as the batch arrived.
+    // The first command was counted when the batch arrived.
     if (index > 0 && caller.admits?.(one) === false) continue
     if (ALONE.has(caller.contract.commands.get(type)?.action.use ?? ''))
       caller.fail(new BrokerError('INVALID_MESSAGE', `"${type}" cannot stand in a batch`), one)

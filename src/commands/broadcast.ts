@@ -10,7 +10,10 @@ import type { Command } from '../contracts/command.ts'
 
 const PREFIX = 'roomcast.say.'
 
-/** Says something to the others in a room, on all nodes; not stored, and left out where a socket is full. */
+/**
+ * Sends a message to everyone else in a room, on all nodes. It is not stored, and clients whose socket is full do not
+ * get it.
+ */
 export function broadcast(caller: Caller, command: Command, action: BroadcastAction, { hub, source }: Services): void {
   checkWithin(caller, command, action.within)
   const sender = senderOf(caller)
@@ -19,13 +22,13 @@ export function broadcast(caller: Caller, command: Command, action: BroadcastAct
   const message = action.message(command.data, sender)
   const body = jsonBody({ room, message })
   const { application } = caller.subscriber
-  // What is too large for the others is said to nobody.
+  // Notify the other brokers first: if the message is too large for them, this throws and nobody gets it.
   source.notify(`${PREFIX}${application.app}`, body)
   hub.broadcast(application, room, message, (subscriber) => subscriber === caller.subscriber)
   command.acknowledge?.([{ status: 'success' }])
 }
 
-/** Passes on what was said on other nodes. */
+/** Delivers broadcasts from other nodes to the clients here. */
 export function hearOthers(
   { hub, source }: Services,
   applications: Iterable<{ app: string; application: Parameters<Services['hub']['broadcast']>[0] }>,
@@ -38,7 +41,10 @@ export function hearOthers(
   }
 }
 
-/** Whatever stands there: one that a client cannot read would end its connection. @throws BrokerError INVALID_RECORD */
+/**
+ * Checks what another program may have sent: a message that a client cannot read would end its connection. @throws
+ * BrokerError INVALID_RECORD
+ */
 function read(body: Uint8Array): { room: string | readonly string[]; message: Message } {
   const { room, message } = recordIn(body)
   if (typeof room !== 'string' && !(Array.isArray(room) && room.every((name) => typeof name === 'string')))
@@ -55,7 +61,7 @@ function recordIn(body: Uint8Array): Record<string, unknown> {
     const value: unknown = JSON.parse(Buffer.from(body).toString())
     if (isRecord(value)) return value
   } catch {
-    // No JSON is no record either.
+    // Invalid JSON is rejected below, like any other value that is not an object.
   }
   throw new BrokerError('INVALID_RECORD', 'no JSON object')
 }

@@ -7,49 +7,50 @@ import type { Subscriber } from '../hub/subscriber.ts'
 import type { Claims } from '../contracts/claims.ts'
 import type { Command, Failure, Sender } from '../contracts/command.ts'
 
-/** Who sent a command, as effects see it; each gateway implements it in its protocol. */
+/** The client that sent a command, as actions see it. Each gateway implements it for its protocol. */
 export interface Caller {
   readonly contract: CompiledContract
-  /** Its membership in the application, as the hub has it. */
+  /** Its subscriber in the hub. */
   readonly subscriber: Subscriber
-  /** Set anew by `renewClient` alone. */
+  /** Only `renewClient` replaces them. */
   claims: Claims
   /** Unique over all brokers. */
   readonly connectionId: string
   readonly closed: boolean
-  /** Ends it, by name, where its token has run out. @returns whether that is so */
+  /** Ends the connection with AUTH_EXPIRED if its token has expired. @returns whether the token has expired */
   endIfExpired(nowMs: number): boolean
   /**
-   * The user whose connections it is one of. Undefined: nobody's, or another client on its connection counts already.
+   * The user whose connection count includes it. Undefined: it has no user, or another client on the same connection
+   * already counts.
    */
   readonly countedAs: string | undefined
-  /** False: it has yet to say who it is. */
+  /** False: it has not authenticated yet. */
   readonly authenticated?: boolean
-  /** Socket.IO: the namespace's endpoint pattern, its name, and what stands in its braces. */
+  /** Socket.IO: the namespace pattern of the endpoint, the namespace's name, and the value of its parameter. */
   readonly endpointName?: string
   readonly namespaceName?: string
   readonly parameter?: string
   /**
-   * Sends a message, as the answer to a command where one is given. Waits where the socket is full; never lost while
-   * the connection lasts.
+   * Sends a message; if a command is given, as the answer to it. The message waits while the socket is full and is
+   * never lost while the connection lasts.
    */
   reply(message: Message, command?: Command): void
   /**
-   * Says what was wrong, with a command where one is given.
-   * @param message instead of what the endpoint says of failures
+   * Reports a failure; if a command is given, as the answer to it.
+   * @param message sent instead of the endpoint's own failure message
    */
   fail(failure: Failure, command?: Command, message?: Message): void
-  /** Rooms that it is in by connecting, whatever they are called. */
+  /** The rooms that it joined by connecting. No pattern has to allow them. */
   ownRooms?(): readonly string[]
-  /** The rooms that the client is in have changed. Resolves once that would survive this broker. */
+  /** Records that the client's rooms have changed. Resolves once the change would survive this broker. */
   remember?(): Promise<void>
-  /** Its answers come later, while other commands go on. */
+  /** Lets other commands go on while the answer to this one is pending. */
   answersLater?(outcome: Promise<void>): void
-  /** Reads anew who it is. @throws BrokerError where that is over, or cannot be said */
+  /** Reads its identity again. @throws BrokerError if the identity has ended or cannot be read */
   refresh?(): Promise<Claims>
-  /** It is nobody from now on, in no room. */
+  /** Removes its identity and takes it out of every room. */
   logOut?(): Promise<void>
-  /** Counts one more command. @returns false where it is one too many; the client has been told */
+  /** Counts one more command. @returns false if that exceeds the limit; the client has had its answer */
   admits?(command: Command): boolean
 }
 
@@ -70,8 +71,8 @@ export function checkWithin({ contract, claims }: Caller, { data }: Command, wit
 }
 
 /**
- * Whether what a client says stays where the client is, or may be. Rooms are made of what it sent, and a schema lets
- * through more than it names, so they are looked at as they are, whatever named them.
+ * Checks that a client's message goes only to rooms that the client is in or may join. Room names are built from client
+ * data, and schemas let undeclared fields through, so this checks the final names.
  * @throws BrokerError ROOM_ACCESS_DENIED
  */
 export function checkRooms({ contract, claims, subscriber }: Caller, rooms: readonly string[]): void {
@@ -82,8 +83,8 @@ export function checkRooms({ contract, claims, subscriber }: Caller, rooms: read
 }
 
 /**
- * The same of an event that is to be stored, as it will be read. The room of its own type is for whoever subscribed to
- * it.
+ * Does the same for an event about to be stored, with the rooms it will have when it is read. The room named after its
+ * type is exempt: it holds those who subscribed to that type.
  */
 export function checkStored(caller: Caller, type: string, body: Uint8Array): void {
   checkRooms(

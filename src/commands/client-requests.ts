@@ -11,16 +11,17 @@ interface ClientRequest {
   readonly timeoutMs: number
 }
 
-/** How long the brokers have to say which of them has a connection. */
+/** How long the brokers have to say which of them holds a connection. */
 const FIND_MS = 1_000
 const TIMEOUT_MAX_MS = 60_000
-/** An answer that is larger would not fit into a NATS message. */
+/** A larger answer would not fit into a NATS message. */
 const REPLY_BYTES_MAX = 1_000_000
 
 /**
- * Lets services send requests to clients, by a NATS request on `ask.<app>` with `{connection_id, type, data?, timeout_ms?}`. Any
- * broker takes it, the one that has the connection sends it on to the client, and the reply is `{ok: true, data: [...]}` with the values of
- * the client's acknowledgement, or `{ok: false, error: {code, message}}` (docs/contracts.md, "Asking a client").
+ * Lets services send requests to clients, by a NATS request on `ask.<app>` with `{connection_id, type, data?,
+ * timeout_ms?}`. Any broker may take it; the broker that holds the connection sends it to the client. The reply is
+ * `{ok: true, data: [...]}` with the values of the client's acknowledgement, or `{ok: false, error: {code, message}}`
+ * (docs/contracts.md, "Asking a client").
  */
 export function serveClientRequests(
   { source, requestableClients, commandTimeoutMs }: Services,
@@ -42,7 +43,7 @@ export function serveClientRequests(
         const node = await source.request(findSubject, Buffer.from(connectionId), FIND_MS)
         return await source.request(subjectOf(textOf(node)), body, timeoutMs + FIND_MS)
       } catch {
-        // No broker has it, or the one that had it is gone.
+        // No broker holds the connection, or the one that held it is gone.
         throw new BrokerError('NOT_CONNECTED')
       }
     }
@@ -63,7 +64,7 @@ export function serveClientRequests(
   }
 }
 
-/** @throws BrokerError INVALID_MESSAGE, or UNKNOWN_TYPE where the contract has no such client request */
+/** @throws BrokerError INVALID_MESSAGE, or UNKNOWN_TYPE if the contract has no such client request */
 function read(body: Uint8Array, { app, clientRequests }: CompiledContract, timeoutMs: number): ClientRequest {
   const request = parsed(body)
   if (!isRecord(request))

@@ -27,7 +27,7 @@ const filterValue = Type.Union([
   Type.Array(Type.Union([Type.String(), Type.Number(), Type.Boolean()]), { maxItems: 1_000 }),
 ])
 
-/** What every raw WebSocket endpoint understands, whatever its contract adds (docs/protocol.md). */
+/** The commands of every raw WebSocket endpoint; its contract may add more (docs/protocol.md). */
 export const BUILT_IN_COMMANDS: Readonly<Record<string, CommandContract>> = {
   subscribe: {
     schema: Type.Object({
@@ -46,12 +46,12 @@ export const BUILT_IN_COMMANDS: Readonly<Record<string, CommandContract>> = {
   authenticate: { schema: Type.Object({ token: Type.String() }), action: { use: 'authenticate' } },
 }
 
-/** What a client may still send as its token has run out: it says anew who it is, or that it is nobody. */
+/** The actions that a client may still use after its token has expired: they renew its identity or end it. */
 const RENEWALS: ReadonlySet<string> = new Set(['authenticate', 'refresh', 'logout'])
 
 /**
  * Carries out a message from a raw client.
- * @returns a promise where what the client sends next has to wait for it
+ * @returns a promise if the client's next command has to wait for this one
  */
 export function dispatchMessage(
   caller: Caller,
@@ -69,10 +69,7 @@ export function dispatchMessage(
   return dispatch(caller, command, services, meters)
 }
 
-/**
- * Carries out a command.
- * @returns a promise where what the client sends next has to wait for it
- */
+/** @returns a promise if the client's next command has to wait for this one */
 export function dispatch(
   caller: Caller,
   command: Command,
@@ -91,7 +88,7 @@ export function dispatch(
     const faults = known.check(command.data)
     if (faults.length > 0)
       throw new BrokerError('INVALID_MESSAGE', `The data of "${command.type}" is not valid: ${faults[0]}`, { faults })
-    // Whoever waits for a look at all connections would act on with rights that are over.
+    // Check here: until the next sweep of all connections, the client could go on acting with an expired token.
     if (!RENEWALS.has(known.action.use) && caller.endIfExpired(Date.now())) return undefined
     checkSender(caller, known)
     audit(caller, command, services)
@@ -140,7 +137,7 @@ export function dispatch(
         if (action.acknowledgement) command.acknowledge?.(action.acknowledgement(command))
         return undefined
       case 'forward': {
-        // What comes next does not wait for the service.
+        // The client's next command does not wait for the service.
         const outcome = failing(caller, command, meters, forward(caller, command, action, services, known.checkReply))
         if (outcome) caller.answersLater?.(outcome)
         return undefined
@@ -181,7 +178,7 @@ function failing(
 
 function fail(caller: Caller, command: Command | undefined, meters: Meters, error: unknown): void {
   if (!(error instanceof BrokerError)) reportFault('command', error)
-  // Of what nobody foresaw the client hears nothing else.
+  // Of an unforeseen error the client learns nothing but INTERNAL.
   const { code, message, details } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
   meters.error(code)
   if (caller.closed) return

@@ -17,7 +17,8 @@ const decoder = new TextDecoder('utf-8', { fatal: true })
 
 /**
  * Sends a command to its service, as a NATS request on `commands.<app>.<type>` with the caller's identity
- * (specs/README.md, "What producers see"). Failures reach the client in its document's own words.
+ * (specs/README.md, "What producers see"). Failures reach the client in the form that its application's document
+ * defines.
  */
 export async function forward(
   caller: Caller,
@@ -38,9 +39,9 @@ export async function forward(
 }
 
 /**
- * Whoever names a conversation takes part in it once the service has accepted the command, from the moment at which it
- * was sent: what the service publishes before it replies is kept from them until then, and sent then. A refusal, or no
- * answer, makes nobody a participant.
+ * A sender who names a conversation becomes a participant once the service accepts the command, with effect from when
+ * the command was sent: events that the service publishes before it replies are held back until then and sent then.
+ * After a refusal, or without an answer, the sender is no participant.
  */
 async function ask(
   caller: Caller,
@@ -62,7 +63,7 @@ async function ask(
   }
 }
 
-/** Asks the service behind a command, with the caller's identity. */
+/** Sends the command and the caller's identity to its service. */
 export async function requestService(
   caller: Caller,
   command: Pick<Command, 'type' | 'data' | 'id'>,
@@ -103,7 +104,7 @@ function read(body: Uint8Array): Outcome {
   try {
     reply = JSON.parse(decoder.decode(body))
   } catch {
-    // Not JSON: told below.
+    // Not JSON: answered with BAD_REPLY below.
   }
   if (isRecord(reply)) {
     const { ok, data, error } = reply

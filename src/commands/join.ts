@@ -7,13 +7,13 @@ import { checkJoin, checkRoomCount } from './permission.ts'
 import type { Claims } from '../contracts/claims.ts'
 import type { Command } from '../contracts/command.ts'
 
-/** Joins rooms by name; the contract's `rooms` say which there are, and who may. */
+/** Joins rooms by name. The contract's `rooms` define which rooms exist and who may join. */
 export async function join(caller: Caller, command: Command, action: RoomAction, services: Services): Promise<void> {
   const { source, roomsMax } = services
   const { contract, subscriber } = caller
   const rooms = roomsOf(caller, action, command)
   let claims: Claims
-  // A record takes its time, and the client may have other claims by then.
+  // Reading a record takes time; if the client's claims change meanwhile, check again.
   do {
     claims = caller.claims
     for (const room of rooms) await checkJoin(contract, claims, room, source)

@@ -8,12 +8,11 @@ import { channelOfRoom, leaveForbiddenChannels } from './presence-channel.ts'
 import { type Claims, userOf } from '../contracts/claims.ts'
 
 /**
- * What a client is part of, from its first moment to its last, whichever gateway it came through: the hub, its rooms,
- * presence, locks, the requests of services, its user's connections. Gateways open and close clients here and nowhere
- * else, so that none can forget a part.
+ * The lifecycle of a client, whichever gateway it uses: the hub, its rooms, presence, locks, client requests, its
+ * user's connections. Gateways open and close clients only here, so that none can forget a part.
  */
 
-/** A client that is known comes: events can reach it once it joins rooms. */
+/** Opens a client that has an identity: events can reach it once it joins rooms. */
 export function openClient(
   client: Caller & Partial<RequestableClient>,
   { hub, requestableClients, connections }: Services,
@@ -24,8 +23,8 @@ export function openClient(
 }
 
 /**
- * Joins rooms from now on, or from what followed `sinceSeq`. The caller has checked that it may. Who is gone joins
- * nothing: nobody would take them out again.
+ * Joins rooms from now on, or from what followed `sinceSeq`. The calling code has checked that the client may. A closed
+ * client joins nothing, because nothing would ever remove it from the rooms.
  */
 export function joinRooms(
   client: Caller,
@@ -51,9 +50,9 @@ export function leaveRooms(
 }
 
 /**
- * Goes on with other claims of the same user: out of the rooms and presence channels that they do not allow, and no
- * events that they do not allow in the others. A room that only a service's record allows is looked up, and left where
- * the record does not.
+ * Replaces a client's claims with others of the same user. The client leaves the rooms and presence channels that the
+ * new claims do not allow, and in the others it gets only the events that they allow. Where a service's record may
+ * still allow a room, the client leaves it only after the record has been read and does not.
  * @returns the rooms that it left at once
  */
 export function renewClient(client: Caller, claims: Claims, services: Services): readonly string[] {
@@ -83,8 +82,8 @@ export function renewClient(client: Caller, claims: Claims, services: Services):
 }
 
 /**
- * The client goes to another worker: no event reaches it here any more. Until that worker has it, it stays present and
- * keeps its locks; `closeClient` follows.
+ * Stops events to a client that is on its way to another worker. It stays present and keeps its locks until that worker
+ * has it; `closeClient` follows.
  */
 export function suspendClient(
   client: Caller & Partial<RequestableClient>,
@@ -95,8 +94,8 @@ export function suspendClient(
 }
 
 /**
- * The client is gone.
- * @param socketStays others share its socket, which goes on
+ * Removes a client that is gone.
+ * @param socketStays other clients share its socket, which stays open
  */
 export function closeClient(
   client: Caller & Partial<RequestableClient>,
@@ -112,14 +111,14 @@ export function closeClient(
 }
 
 /**
- * Leaves rooms in which a client's new claims do not let it be, unless a service's record does. Where nobody can say,
- * it leaves.
+ * Leaves rooms that a client's new claims do not allow, unless a service's record does. If the record cannot be read,
+ * the client leaves.
  */
 async function leaveUnlessRecorded(client: Caller, rooms: readonly string[], services: Services): Promise<void> {
   const { contract, claims } = client
   for (const room of rooms) {
     const permitted = await permittedRooms(contract, claims, [room], services.source)
-    // What it says by then of who it is has been looked at anew.
+    // If its claims have changed again, that renewal has checked its rooms.
     if (client.closed || client.claims !== claims) return
     if (!permitted?.includes(room)) leaveRooms(client, [room], services)
   }

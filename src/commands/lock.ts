@@ -6,7 +6,7 @@ import type { Services } from './services.ts'
 import type { Command } from '../contracts/command.ts'
 import type { Lock } from '../contracts/lock.ts'
 
-/** Takes a resource for the caller's user; a conflict is LOCKED, with the holder in its details. */
+/** Locks a resource for the caller's user. A conflict throws LOCKED, with the holder in its details. */
 export async function lock(
   caller: Caller,
   command: Command,
@@ -18,7 +18,7 @@ export async function lock(
   const resource = action.resource(command.data)
   const mode = action.mode?.(command.data) ?? 'exclusive'
   checkAudience(caller, contract.locks?.locked({ resource, mode, userId: caller.claims.sub }))
-  // For its event and that of its release: neither may be left out once the lock has changed hands.
+  // Pays for this lock's event and for that of its release: once the lock changes hands, neither may be dropped.
   storedBytes.take(caller.claims.sub, 2 * Buffer.byteLength(JSON.stringify(resource)), Date.now())
   const grant = await locks.acquire(app, resource, caller.claims.sub, mode, locksMax, () => {
     if (caller.closed || caller.endIfExpired(Date.now())) throw new BrokerError('AUTH_EXPIRED')
@@ -28,7 +28,7 @@ export async function lock(
   await tell(caller, command, action, grant.changed, contract.locks?.locked(grant.lock), source)
 }
 
-/** Gives a resource back; NOT_LOCKED where the caller's user does not hold it. */
+/** Releases a resource; throws NOT_LOCKED or LOCKED if the caller's user does not hold it. */
 export async function unlock(
   caller: Caller,
   command: Command,
@@ -45,7 +45,7 @@ export async function unlock(
   await tell(caller, command, action, true, contract.locks?.unlocked(held), source)
 }
 
-/** Before anything is held: what it tells goes nowhere that the caller may not be. */
+/** Checks, before the lock changes hands, that its event goes only to rooms that the caller may be in. */
 function checkAudience(caller: Caller, message: Message | undefined): void {
   if (message) checkStored(caller, message.type, lockEventBody(message))
 }
@@ -54,7 +54,10 @@ function lockedBy(holder: string, resource: Lock['resource']): BrokerError {
   return new BrokerError('LOCKED', `${holder.slice(0, EXCERPT_MAX)} holds the lock`, { holder, ...resource })
 }
 
-/** Stores the event; a caller outside its room, or one for whom nothing changed, is told alone. */
+/**
+ * Stores the event if something changed. The caller gets it as a direct reply if nothing changed or if the caller is
+ * not in the room.
+ */
 async function tell(
   caller: Caller,
   command: Command,

@@ -5,8 +5,8 @@ import { isKey, type Source } from '../source/source.ts'
 import type { Claims } from '../contracts/claims.ts'
 
 /**
- * Whether somebody may be in a room: their token says so, or a service's record of it in a key-value bucket.
- * @throws BrokerError INVALID_ROOM, ROOM_ACCESS_DENIED, NOT_FOUND where there is no record; SERVICE_UNAVAILABLE
+ * Checks that a user may be in a room: by their token, or by a service's record of the room in a key-value bucket.
+ * @throws BrokerError INVALID_ROOM; ROOM_ACCESS_DENIED; NOT_FOUND if there is no record; SERVICE_UNAVAILABLE
  */
 export async function checkJoin(
   contract: CompiledContract,
@@ -36,7 +36,10 @@ function jsonIn(value: Uint8Array): unknown {
   }
 }
 
-/** The rooms that somebody may be in, by claims or by a service's record. @returns undefined where nobody can say */
+/**
+ * The rooms among `rooms` that a user may be in, by claims or by a service's record. @returns undefined if the records
+ * cannot be read
+ */
 export async function permittedRooms(
   contract: CompiledContract,
   claims: Claims,
@@ -56,13 +59,13 @@ export async function permittedRooms(
 }
 
 /**
- * Characters of the names of a subscriber's rooms, all together: at least so many, or so many for each room that it may be
- * in. What is kept of it for its recovery is written with every room.
+ * Limit on the total length of a subscriber's room names, in characters: NAMES_LENGTH_MAX, or NAME_LENGTH_MEAN for each
+ * room that it may be in if that is more. Every change of its rooms writes all names again, for its recovery.
  */
 const NAMES_LENGTH_MAX = 65_536
 const NAME_LENGTH_MEAN = 64
 
-/** @throws BrokerError TOO_MANY_SUBSCRIPTIONS where a subscriber cannot be in these rooms as well */
+/** @throws BrokerError TOO_MANY_SUBSCRIPTIONS if a subscriber cannot be in these rooms as well */
 export function checkRoomCount(subscriber: Subscriber, rooms: Iterable<string>, roomsMax: number): void {
   const names = new Set(subscriber.groups.map(({ room }) => room.name))
   for (const room of rooms) names.add(room)

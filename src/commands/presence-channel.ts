@@ -8,14 +8,14 @@ import { type Caller, senderOf } from './caller.ts'
 import { checkRoomCount } from './permission.ts'
 import type { Services } from './services.ts'
 
-/** What a subscriber gets of a presence channel. */
+/** What a subscriber gets from a presence channel. */
 interface Selection {
   readonly types: readonly string[]
-  /** The command that joined it: its action says who may be in it. Undefined: a room with presence. */
+  /** The command that joined the channel; its action decides who may be in it. Undefined: a room with presence. */
   readonly by: string | undefined
 }
 
-/** The event types that a subscriber selected: for all its channels, and for single ones. */
+/** The event types that a subscriber selected, for all its channels and for single channels. */
 interface Selections {
   all: readonly string[] | undefined
   readonly byChannel: Map<string, Selection>
@@ -25,17 +25,17 @@ const selections = new WeakMap<Subscriber, Selections>()
 
 const ROOM_PREFIX = 'present:'
 
-/** The room in which those who are in a presence channel hear of each other. */
+/** The room in which the users of a presence channel see each other join and leave. */
 export function channelRoom(channel: string): string {
   return `${ROOM_PREFIX}${channel}`
 }
 
-/** The presence channel that such a room is of. @returns undefined for any other room */
+/** The presence channel of a room made by `channelRoom`. @returns undefined for any other room */
 export function channelOfRoom(room: string): string | undefined {
   return room.startsWith(ROOM_PREFIX) ? room.slice(ROOM_PREFIX.length) : undefined
 }
 
-/** Joins a presence channel: the others in it hear of it, and its events arrive. */
+/** Joins a presence channel: the others in it learn of the join, and the caller gets the channel's events. */
 export async function joinPresence(
   caller: Caller,
   command: Command,
@@ -79,7 +79,7 @@ export async function leavePresence(
   command.acknowledge?.([{ status: 'success' }])
 }
 
-/** Selects event types, of one channel or of all that the caller is in (and joins later). */
+/** Selects event types for one channel, or for all channels that the caller is in or joins later. */
 export async function select(
   caller: Caller,
   command: Command,
@@ -112,10 +112,10 @@ export async function select(
   command.acknowledge?.([{ status: 'success' }])
 }
 
-/** What a subscriber's recovery has to know of its presence channels. Undefined: it has none. */
+/** The state of a subscriber's presence channels, for its recovery. Undefined: it has none. */
 export function presenceStateOf(subscriber: Subscriber, { presence }: Services): PresenceState | undefined {
   const selected = selections.get(subscriber)
-  // Rooms with presence come back with the rooms.
+  // Rooms with presence are restored with the other rooms.
   const channels = presence.channelsOf(subscriber).filter((channel) => !subscriber.groupIn(channel))
   if (selected === undefined && channels.length === 0) return undefined
   return {
@@ -128,7 +128,7 @@ export function presenceStateOf(subscriber: Subscriber, { presence }: Services):
 }
 
 /**
- * Brings a client back to its presence channels, those that its claims allow now.
+ * Restores a client's presence channels, as far as its claims still allow them.
  * @returns their rooms
  */
 export function restorePresence(
@@ -155,8 +155,8 @@ export function restorePresence(
 }
 
 /**
- * Leaves the presence channels that other claims do not allow.
- * @returns the rooms of those that stay, and of those that were left
+ * Leaves the presence channels that the new claims do not allow.
+ * @returns the rooms of the channels it kept and of those it left
  */
 export function leaveForbiddenChannels(
   caller: Caller,
@@ -181,7 +181,7 @@ function mayBeIn(claims: Claims, { allows }: Pick<PresenceAction, 'allows'>, cha
   return claims.roles?.includes('admin') === true || allows(claims, channel)
 }
 
-/** The action of the command that joined a channel; all there are where that is not known. */
+/** The action of the command that joined a channel. If the command is not known, all `joinPresence` actions. */
 function actionsOf({ contract }: Caller, by: string | undefined): readonly PresenceAction[] {
   const commands = by === undefined ? [...contract.commands.values()] : [contract.commands.get(by)]
   return commands.flatMap((command) => (command?.action.use === 'joinPresence' ? [command.action] : []))

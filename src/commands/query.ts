@@ -5,13 +5,13 @@ import { type Caller, senderOf } from './caller.ts'
 import type { Command } from '../contracts/command.ts'
 
 export interface RecallLimits {
-  /** How far back one may look, in positions of the log. */
+  /** How far back a query may look, in positions of the log. */
   readonly positionsMax: number
-  /** Memory for what the log comes down to, for each command that asks. */
+  /** Memory in bytes for the segment summaries of each command. */
   readonly bytesMax: number
 }
 
-/** Answers from the stored log: history, statistics, what happened. */
+/** Answers queries from the stored log: history, statistics and the like. */
 export class LogQueries {
   private readonly source: Source
   private readonly limits: RecallLimits
@@ -22,7 +22,7 @@ export class LogQueries {
     this.limits = limits
   }
 
-  /** What is stored before it begins counts, on whatever node that was. A client that goes ends it. */
+  /** Covers every event that any node stored before the query began. It stops when the client goes away. */
   async answer(caller: Caller, command: Command, action: QueryAction): Promise<void> {
     const { look, reply } = action.query(command, senderOf(caller))
     const complete = await this.segmentsOf(caller.contract.app, action).walk(
@@ -34,7 +34,7 @@ export class LogQueries {
     command.acknowledge?.([{ status: 'success' }])
   }
 
-  /** What was read of the stream is no longer true. */
+  /** Drops every segment summary: they no longer match the stream. */
   forget(): void {
     for (const segments of this.segments.values()) segments.forget()
   }

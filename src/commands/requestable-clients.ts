@@ -1,15 +1,15 @@
 import type { Caller } from './caller.ts'
 
-/** A client that a service can send a request to. */
+/** A client to which services can send requests. */
 export interface RequestableClient extends Pick<Caller, 'contract' | 'connectionId'> {
   /**
-   * @returns what the client answers: the values of its acknowledgement
-   * @throws BrokerError TIMEOUT, RATE_LIMITED, and NOT_CONNECTED where the client goes away meanwhile
+   * @returns the client's answer: the values of its acknowledgement
+   * @throws BrokerError TIMEOUT, RATE_LIMITED, or NOT_CONNECTED if the client goes away meanwhile
    */
   request(type: string, data: unknown, timeoutMs: number): Promise<readonly unknown[]>
 }
 
-/** The clients of this broker that take requests: those whose contract has `clientRequests`. */
+/** This broker's clients whose contract has `clientRequests`. */
 export class RequestableClients {
   private readonly clients = new Map<string, RequestableClient>()
 
@@ -18,7 +18,7 @@ export class RequestableClients {
   }
 
   remove(client: RequestableClient): void {
-    // Another connection may have recovered under its id.
+    // Another connection may have recovered under the same id.
     if (client.contract.clientRequests.size > 0 && this.clients.get(client.connectionId) === client)
       this.clients.delete(client.connectionId)
   }

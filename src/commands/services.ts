@@ -8,7 +8,7 @@ import type { Presence } from '../state/presence.ts'
 import type { LogQueries } from './query.ts'
 import type { RequestableClients } from './requestable-clients.ts'
 
-/** What commands work with. */
+/** The parts of the broker that commands use. */
 export interface Services {
   readonly hub: Hub
   readonly log: EventLog
@@ -22,8 +22,8 @@ export interface Services {
   readonly commandTimeoutMs: number
   readonly roomsMax: number
   readonly locksMax: number
-  /** What each user may store. */
+  /** The bytes that each user may store. */
   readonly storedBytes: { take(userId: string, bytes: number, nowMs: number): void }
-  /** How many connections each user has. */
+  /** Counts the connections of each user. */
   readonly connections: { userCame(userId: string): void; userWent(userId: string): void }
 }

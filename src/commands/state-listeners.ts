@@ -11,9 +11,9 @@ import type { Source } from '../source/source.ts'
 import { storeLockEvent } from './lock.ts'
 import { channelRoom } from './presence-channel.ts'
 
-/** What clients see of changes in the state that brokers share, whichever broker made them. */
+/** Shows clients the changes in shared state, whichever broker made them. */
 
-/** Who is in a presence channel hears who joins and leaves. */
+/** Tells the users in a presence channel who joins and leaves. */
 export function tellPresence(registry: Registry, hub: Hub): PresenceListener {
   return guarded('presence', (change, app, channel, id, name) => {
     const contract = registry.contracts.get(app)
@@ -24,7 +24,7 @@ export function tellPresence(registry: Registry, hub: Hub): PresenceListener {
   })
 }
 
-/** A user of whom this broker hears late gets the answers that went by since. */
+/** Sends a new participant the conversation's events since they joined; this broker may learn of it late. */
 export function feedParticipants(registry: Registry, hub: Hub, log: EventLog): JoinedListener {
   return guarded('participants', (app, conversation, userId, since) => {
     const application = registry.contracts.get(app)?.application
@@ -33,7 +33,7 @@ export function feedParticipants(registry: Registry, hub: Hub, log: EventLog): J
   })
 }
 
-/** @param failed told where the event of a lock that ran out could not be stored */
+/** @param failed called if the event of an expired lock could not be stored */
 export function keepLocks(
   registry: Registry,
   source: Source,

@@ -6,7 +6,7 @@ import { type Caller, checkStored, checkWithin, senderOf } from './caller.ts'
 import type { Services } from './services.ts'
 import type { Command } from '../contracts/command.ts'
 
-/** Stores an event that a client sends; where the contract says so, a service gets a command with it. */
+/** Stores an event that a client sent. If the contract says so, a service also gets a command. */
 export async function store(caller: Caller, command: Command, action: StoreAction, services: Services): Promise<void> {
   checkWithin(caller, command, action.within)
   const sender = senderOf(caller)
@@ -22,12 +22,12 @@ export async function store(caller: Caller, command: Command, action: StoreActio
 }
 
 /**
- * Stores the event that the contract wants of every command (`audit`).
- * @throws BrokerError RATE_LIMITED where that is more than its user may store
+ * Stores the event that the contract makes of each command (`audit`).
+ * @throws BrokerError RATE_LIMITED if it exceeds what the user may store
  */
 export function audit(caller: Caller, command: Command, services: Services): void {
   const event = caller.contract.contract.audit?.(command, senderOf(caller))
-  // While the source is out of reach the command itself fails, or is one that nothing is kept of.
+  // While the source is out of reach, the command either fails itself or stores nothing anyway.
   if (event) publish(caller, event.type, bodyOf(event), services).catch(() => {})
 }
 
@@ -35,7 +35,7 @@ function bodyOf({ data, rooms, source }: StoredEvent): Uint8Array {
   return jsonBody({ data, ...(rooms ? { rooms } : undefined), ...(source === undefined ? undefined : { source }) })
 }
 
-/** @throws BrokerError RATE_LIMITED, at once */
+/** @throws BrokerError RATE_LIMITED, synchronously */
 function publish(
   { contract, claims }: Caller,
   type: string,
@@ -55,7 +55,7 @@ async function forward(
   const startMs = Date.now()
   const outcome = await requestService(caller, { type, data }, services)
   if (outcome.ok || caller.closed) return
-  // Acknowledged it is already: that it is stored.
+  // The acknowledgement has already gone out, for the stored event.
   const { acknowledge, ...unanswered } = command
   for (const message of [failed?.(outcome.failure, Date.now() - startMs)].flat())
     caller.fail(outcome.failure, unanswered, message)

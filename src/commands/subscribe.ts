@@ -16,16 +16,18 @@ interface SubscribeData {
   readonly since?: unknown
 }
 
-/** Characters of the values of all filters: what a connection has chosen before is kept for a while. */
+/**
+ * Limit on the characters in all filter values together: earlier choices of a connection stay in memory for a while.
+ */
 const FILTERS_LENGTH_MAX = 65_536
-/** So long a position of another stream waits for the source to say which one is there; elections end sooner. */
+/** How long a position of another stream waits until the source says which stream is there. Elections end sooner. */
 const WAIT_MS = 25_000
 const WAIT_STEP_MS = 250
 
 /**
- * `subscribe {events, rooms, filters, since}` → `subscribed {events, filters}`. With `since` what came after that
- * position follows first. An unknown name refuses the whole command.
- * @returns a promise with `since`: what the client sends next waits until its place in the log is known
+ * `subscribe {events, rooms, filters, since}` → `subscribed {events, filters}`. With `since`, the events after that
+ * position come first. An unknown name rejects the whole command.
+ * @returns a promise if there is `since`: the client's next command waits until its place in the log is known
  */
 export function subscribe(
   caller: Caller,
@@ -69,10 +71,10 @@ async function subscribeSince(
 ): Promise<void> {
   const { log } = services
   let bounds = await boundsFor(log, epoch, seq, () => caller.closed)
-  // The log became another one just now.
+  // The log has switched to another stream meanwhile.
   while (bounds.epoch !== log.epoch && !caller.closed) bounds = await boundsFor(log, epoch, seq, () => caller.closed)
   if (caller.closed || caller.endIfExpired(Date.now())) return
-  // The answer is sent before the subscriber leaves live delivery: it flushes what the socket is still to get live.
+  // Answer before the subscriber leaves live delivery: sending flushes the live events that its socket has not had yet.
   answer()
   const known = epoch === bounds.epoch && seq <= bounds.lastSeq
   if (known && seq + 1 >= bounds.firstSeq) return joinRooms(caller, names, predicate, services, seq)
@@ -81,26 +83,26 @@ async function subscribeSince(
 }
 
 /**
- * The stream's bounds, to judge a position by.
- * @throws BrokerError SERVICE_UNAVAILABLE where the position is another stream's, and the source is out of reach
+ * The stream's bounds, which decide whether a position is still available.
+ * @throws BrokerError SERVICE_UNAVAILABLE if the position is of another stream and the source is out of reach
  */
 async function boundsFor(log: EventLog, epoch: string, seq: number, gaveUp: () => boolean): Promise<Bounds> {
   for (const untilMs = Date.now() + WAIT_MS; ; ) {
     try {
       return await (epoch === log.epoch ? log.recentBounds(seq) : log.bounds())
     } catch {
-      // What is in memory counts, and what is older is read when the source is back.
+      // Go by what is in memory; older events are read when the source is back.
       if (epoch === log.epoch) return { epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }
     }
-    // Whose stream is the newer one nobody can tell: this broker may have yet to notice that its own is over, and the
-    // client has had all of that.
+    // Nobody can tell which stream is newer: this broker may not have noticed that its stream has ended, and the client
+    // may already have all of it.
     if (gaveUp()) return { epoch, firstSeq: 1, lastSeq: seq }
     if (Date.now() > untilMs) throw new BrokerError('SERVICE_UNAVAILABLE', 'The stream is out of reach; try again')
     await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS))
   }
 }
 
-/** Says by name that the log no longer has what a client needs. `oldest` null: nothing is stored. */
+/** The `events_missed` message: the log no longer has what a client needs. `oldest` null: nothing is stored. */
 export function missed(since: string, oldest: string | null) {
   return { type: 'events_missed', data: { since, oldest_available: oldest } }
 }
@@ -123,7 +125,7 @@ function checkFilterLength(filters: Readonly<Record<string, unknown>>): void {
     )
 }
 
-/** Event types are rooms, too: each has that of its name. */
+/** Event types are rooms too: each type has the room of its name. */
 function roomsOf({ contract, claims }: Caller, events: readonly string[], rooms: readonly string[]): string[] {
   const names = new Set(events.flatMap((name) => contract.typesOf(name)))
   for (const room of rooms) {

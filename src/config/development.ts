@@ -7,15 +7,15 @@ import type { Config } from './options.ts'
 
 const LOOPBACK = ['', '127.0.0.1', 'localhost', '::1'] as const
 
-/** Keys that a broker without configured ones makes for itself, so that the first run needs no set-up. */
+/** Keys that a broker makes for itself if none are configured, so that the first run needs no set-up. */
 interface DevelopmentKeys {
   jwtSecret: string
   publishKey: string
 }
 
 /**
- * Fills in development keys where no key is configured. They are kept in `.roomcast/development.json` below
- * the working folder (mode 0600), so that `roomcast token` and a restarted broker agree on them.
+ * Adds development keys if no key is configured. They are kept in `.roomcast/development.json` in the working folder
+ * (mode 0600), so that `roomcast token` and a restarted broker agree on them.
  */
 export function withDevelopmentKeys(config: Config): { config: Config; development: boolean } {
   if (hasKey(config)) return { config, development: false }
@@ -49,14 +49,14 @@ function readOrMake(folder: string): DevelopmentKeys {
     const kept = JSON.parse(readFileSync(file, 'utf8')) as DevelopmentKeys
     if (kept.jwtSecret && kept.publishKey) return kept
   } catch {
-    // Not there yet, or not ours: made anew below.
+    // Missing or unreadable: new keys are made below.
   }
   const keys = { jwtSecret: randomBytes(32).toString('base64url'), publishKey: randomBytes(18).toString('base64url') }
   try {
     mkdirSync(folder, { recursive: true })
     writeFileSync(file, JSON.stringify(keys), { mode: 0o600 })
   } catch {
-    // A read-only folder: the keys live as long as this process.
+    // The folder is read-only: the keys last as long as this process.
   }
   return keys
 }

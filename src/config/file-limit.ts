@@ -2,13 +2,13 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import type { Config } from './options.ts'
 
-/** Files that a process has open besides its clients' connections: listeners, NATS, logs, requests on their way. */
+/** Files that a process has open besides its clients' connections: listeners, NATS, logs, requests in progress. */
 const OTHER_FILES = 200
 
 /**
- * Keeps MAX_CONNECTIONS within the files that a process may open. A connection too many is then refused with a
- * clear answer; past the system's limit it would hang unanswered.
- * @returns what to say about it, where the limit is in the way
+ * Keeps MAX_CONNECTIONS within the number of files that a process may open. A connection above MAX_CONNECTIONS gets a
+ * clear refusal; one above the system's limit would hang without an answer.
+ * @returns the configuration, and a warning if it was lowered
  */
 export function withinFileLimit(
   config: Config,
@@ -22,7 +22,7 @@ export function withinFileLimit(
   }
 }
 
-/** Node raises the soft limit to the hard one when it starts, so this is what counts. */
+/** The soft limit, which Node raises to the hard limit when it starts. */
 function openFilesMax(): number {
   try {
     if (process.platform === 'linux')
@@ -30,7 +30,7 @@ function openFilesMax(): number {
     if (process.platform !== 'win32')
       return limitIn(execFileSync('sh', ['-c', 'ulimit -n'], { encoding: 'utf8' }).trim())
   } catch {
-    // Not to be had: then nothing is known that would be in the way.
+    // The limit cannot be read: assume that there is none.
   }
   return Number.POSITIVE_INFINITY
 }

@@ -5,7 +5,7 @@ import { type Config, OPTIONS, type Option } from './options.ts'
 import { shown } from './shown.ts'
 
 /**
- * Reads the options from `env` (environment, flags already merged in).
+ * Reads the options from `env`, the environment with flags already merged in.
  * @throws BrokerError CONFIG_INVALID, whose `details` lists every fault, one line each
  */
 export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
@@ -71,12 +71,12 @@ function checkTogether(config: Config, faults: string[]): void {
   if (config.natsCreds !== '' && config.natsUrl === '') faults.push('NATS_CREDS: is of no use without NATS_URL')
 }
 
-/** What is not wrong, but had better be changed: one line each. */
+/** Warnings about options that are valid but should be changed, one line each. */
 export function warningsOf(config: Config): string[] {
   return isShort(config.jwtSecret) ? [`JWT_SECRET: ${SHORT_SECRET}; NODE_ENV=production refuses it`] : []
 }
 
-/** A shorter one than its hash can be found by trying (RFC 7518, 3.2). */
+/** A secret shorter than the hash can be found by brute force (RFC 7518, 3.2). */
 const SECRET_BYTES_MIN = 32
 const SHORT_SECRET = `is shorter than the ${SECRET_BYTES_MIN} bytes that HS256 wants; make one with: openssl rand -hex 32`
 
@@ -96,12 +96,12 @@ function isNetwork(text: string): boolean {
   return version !== 0 && Number(prefix ?? 0) <= (version === 4 ? 32 : 128)
 }
 
-/** Whether tokens can be verified with a key of the user's own. */
+/** Whether a key to verify tokens is configured. */
 export function hasKey(config: Config): boolean {
   return config.jwtSecret !== '' || config.jwtPublicKey !== '' || config.jwksUrl !== ''
 }
 
-/** Processes that share the ports. The embedded source has one, so `auto` means that there. */
+/** The number of processes that share the ports. The embedded source serves only one, so `auto` means 1 there. */
 export function workersOf({ workers, natsUrl }: Config): number {
   if (workers !== 'auto') return Number(workers)
   return natsUrl === '' ? 1 : Math.min(WORKERS_MAX, availableParallelism())

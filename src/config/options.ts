@@ -1,6 +1,6 @@
 /**
- * Every option of the broker, in one table: `--help`, `default-config`, `check-config`, the loader and
- * `docs/configuration.md` are all made from it.
+ * Every option of the broker, in one table. `--help`, `default-config`, `check-config`, the loader and
+ * `docs/configuration.md` all come from it.
  */
 
 export interface Option {
@@ -8,14 +8,14 @@ export interface Option {
   readonly env: string
   readonly group: string
   readonly type: 'string' | 'integer' | 'list'
-  /** Unit of the value, where it has one. */
+  /** The unit of the value, if it has one. */
   readonly unit?: string
   readonly default: string | number
   readonly min?: number
   readonly max?: number
   /** Secret values are never printed. */
   readonly secret?: true
-  /** Its values are addresses, which may hold a user and a password. */
+  /** The values are addresses, which may contain a user and a password. */
   readonly address?: true
   readonly about: string
 }
@@ -560,7 +560,7 @@ export const OPTIONS = {
 export type OptionName = keyof typeof OPTIONS
 type ValueOf<O extends Option> = O['type'] extends 'integer' ? number : O['type'] extends 'list' ? string[] : string
 
-/** The checked options: every name of the table, with its value. */
+/** The checked options: each name of the table with its value. */
 export type Config = { readonly [N in OptionName]: ValueOf<(typeof OPTIONS)[N]> }
 
 /** `--max-payload-bytes` of `MAX_PAYLOAD_BYTES`. */

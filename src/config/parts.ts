@@ -1,7 +1,7 @@
 import { hostOf } from './load.ts'
 import type { Config } from './options.ts'
 
-/** What each part of a broker is given of the configuration. */
+/** Derives the options of each part of the broker from the configuration. */
 
 export function verifierOptions(config: Config) {
   return {
@@ -62,8 +62,8 @@ export function httpOptions(config: Config) {
 }
 
 /**
- * The ports for clients, the one with the HTTP API first.
- * @param bodies what bounds the bodies of long-polling requests, of all ports together
+ * The client ports; the first one also has the HTTP API.
+ * @param bodies the shared bound on the bodies of long-polling requests of all ports
  */
 export function clientPortOptions<B>(config: Config, bodies: B) {
   const tls = config.tlsCertFile === '' ? undefined : { certFile: config.tlsCertFile, keyFile: config.tlsKeyFile }

@@ -1,8 +1,8 @@
 import { OPTIONS, type Option, type OptionName } from './options.ts'
 
 /**
- * An option's value as it may stand in an output, a log or an error: secrets are not told, nor what is secret in
- * addresses (user and password, a query) and in texts that are pasted into the wrong option.
+ * An option's value in a form that is safe for output, logs and errors. It hides secrets, the secret parts of addresses
+ * (user, password, query), and keys in PEM that were pasted into the wrong option.
  */
 export function shown(name: OptionName, value: unknown): string {
   const option: Option = OPTIONS[name]

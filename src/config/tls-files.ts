@@ -5,8 +5,8 @@ import { BrokerError, reasonOf } from '../errors.ts'
 import type { Config } from './options.ts'
 
 /**
- * Reads the files of TLS, where there are any, before uWS does, which only says that it failed.
- * @throws BrokerError CONFIG_INVALID in one line, which names the option
+ * Checks the TLS files, if there are any, before uWS reads them, because uWS reports a failure without its reason.
+ * @throws BrokerError CONFIG_INVALID, in one line that names the option
  */
 export function checkTlsFiles({ tlsCertFile, tlsKeyFile }: Pick<Config, 'tlsCertFile' | 'tlsKeyFile'>): void {
   if (tlsCertFile === '') return

@@ -4,14 +4,14 @@ import { namespacePattern, roomPattern } from './patterns.ts'
 import { RESERVED_EVENTS } from './reserved.ts'
 import { CONTRACT, type Fields, type Kind } from './shape.ts'
 
-/** A field of a contract that is wrong, as `rooms["store:{id}"].allow`, and why. */
+/** Reports a wrong field of a contract, such as `rooms["store:{id}"].allow`, and the reason. */
 type Report = (place: string, reason: string) => void
 
 const FAULTS_MAX = 20
 
 /**
- * Whether it has a contract's shape, and nothing in it is without effect: a function under a name that nobody reads
- * would leave a door open. What its schemas hold is checked as it is compiled.
+ * Checks that a value has the shape of a contract and that nothing in it is without effect: an access function under a
+ * misspelt name would leave a door open. Compiling the contract checks its schemas.
  * @throws BrokerError CONTRACT_INVALID with every fault, one line each
  */
 export function checkContract(contract: Contract): void {
@@ -22,7 +22,7 @@ export function checkContract(contract: Contract): void {
     checkFields(contract as unknown as Record<string, unknown>, CONTRACT, '', (place, reason) =>
       faults.push(`\`${place}\` ${reason}`),
     )
-    // Of the right shape: now what it says.
+    // The shape is right; now check the meaning.
     if (faults.length === 0) checkMeaning(contract, (place, reason) => faults.push(`\`${place}\` ${reason}`))
   }
   if (faults.length > 0)
@@ -37,8 +37,8 @@ export function checkContract(contract: Contract): void {
 }
 
 /**
- * Whether contracts can stand beside each other.
- * @throws BrokerError CONTRACT_INVALID for an application, path or namespace that two of them want
+ * Checks that contracts do not conflict.
+ * @throws BrokerError CONTRACT_INVALID if two of them claim the same application, path or namespace
  */
 export function checkTogether(contracts: readonly Contract[]): void {
   const taken = new Map<string, string>()
@@ -64,7 +64,7 @@ export function checkTogether(contracts: readonly Contract[]): void {
     checkOrder(contracts.filter((contract) => (contract.port ?? 'PORT') === port))
 }
 
-/** Namespaces are looked for in order: one that an earlier one takes can never be reached. */
+/** Namespaces are matched in order, so a namespace that an earlier pattern matches could never be reached. */
 function checkOrder(contracts: readonly Contract[]): void {
   const before: { pattern: RegExp; namespace: string; app: string }[] = []
   for (const { app, endpoints } of contracts) {
@@ -83,7 +83,7 @@ function checkOrder(contracts: readonly Contract[]): void {
   }
 }
 
-/** Words of the contract language that are other ones since. */
+/** Renamed words of the contract language, old to new. */
 const RENAMED: ReadonlyMap<string, string> = new Map([
   ['effect', 'action'],
   ['say', 'broadcast'],
@@ -175,7 +175,7 @@ function checkKind(value: unknown, kind: Kind, place: string, report: Report): v
   }
 }
 
-/** What the shape alone does not say. */
+/** Checks what the shape alone cannot express. */
 function checkMeaning(contract: Contract, report: Report): void {
   const { app, endpoints, events, rooms = {}, commands = {}, locks, clientRequests, idPattern } = contract
   if (!/^[a-z0-9][a-z0-9-]{0,63}$/.test(app)) report('app', 'wants lower case letters, digits and dashes')
@@ -228,7 +228,7 @@ function checkMeaning(contract: Contract, report: Report): void {
     report('clientRequests', 'are answered by Socket.IO clients, and there is no such endpoint')
 }
 
-/** uWebSockets.js takes `:` and `*` for patterns; what follows `?` or `#` is no part of a path. */
+/** uWebSockets.js reads `:` and `*` as patterns, and a path ends at `?` or `#`. */
 function checkPath({ path }: WebSocketEndpoint, port: ClientPortName, place: string, report: Report): void {
   if (!path.startsWith('/')) report(place, 'wants a leading slash in its `path`')
   else if (/[^\w\-.~!$&'()+,;=@%/]/.test(path))
@@ -253,7 +253,7 @@ function checkPattern(idPattern: string, report: Report): void {
   }
 }
 
-/** Patterns are tried in order: one that an earlier one takes would never have its say. */
+/** Patterns are tried in order, so a pattern whose rooms an earlier one matches would never apply. */
 function checkRooms(
   rooms: readonly { name: string; record: unknown }[],
   idPattern: string | undefined,
@@ -282,7 +282,7 @@ function checkRooms(
   }
 }
 
-/** An event without `rooms` has a room of its own, by its name, and whoever subscribes to the event is in it. */
+/** An event without `rooms` has a room named after it, and every subscriber of the event is in that room. */
 function checkEventRooms({ events, rooms = {}, idPattern }: Contract, report: Report): void {
   const guarded = Object.entries(rooms).filter(
     ([, { allows, record, projection }]) => (allows ?? record ?? projection) !== undefined,
@@ -322,7 +322,7 @@ function nameOf(value: unknown): string {
   return Array.isArray(value) ? 'a list' : typeof value === 'function' ? 'a function' : `a ${typeof value}`
 }
 
-/** The name that somebody may have meant: at most two letters away, or one begins with the other. */
+/** The known name that was probably meant: at most two edits away, or one that begins with the given name. */
 function nearest(name: string, names: readonly string[]): string | undefined {
   const key = name.toLowerCase()
   const near = names.map((other) => ({
@@ -332,7 +332,7 @@ function nearest(name: string, names: readonly string[]): string | undefined {
   return near.filter(({ far }) => far <= Math.min(2, key.length - 1)).sort((a, b) => a.far - b.far)[0]?.other
 }
 
-/** Letters to put in, take out or change (Levenshtein). */
+/** The number of letters to insert, delete or change (Levenshtein). */
 function distance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index)
   for (let i = 1; i <= from.length; i++) {

@@ -16,7 +16,7 @@ export interface Claims {
 /** A user as others see them. */
 export interface User {
   readonly id: string
-  /** Their token's `name`, or else the id. */
+  /** The token's `name`, or the id if it has none. */
   readonly name: string
 }
 

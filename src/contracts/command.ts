@@ -7,7 +7,7 @@ export type AnyData = any
 export interface Command<D = AnyData> {
   readonly type: string
   readonly data: D
-  /** Raw WebSocket: comes back in the answer. */
+  /** Raw WebSocket: returned in the answer. */
   readonly id?: string | number
   /** Socket.IO: all arguments of the event; `data` is the first. */
   readonly args?: readonly unknown[]
@@ -21,13 +21,13 @@ export interface Failure {
   readonly details?: unknown
 }
 
-/** Who sent a command. */
+/** The sender of a command, as contracts see it. */
 export interface Sender {
   readonly userId: string
   readonly claims: Claims
-  /** Socket.IO: the namespace, and what stands in its braces. */
+  /** Socket.IO: the namespace, and the value of its parameter. */
   readonly namespace: string
   readonly parameter: string
-  /** Rooms that it is in, the one joined last at the end. */
+  /** The rooms that it is in; the one it joined last is at the end. */
   readonly rooms: readonly string[]
 }

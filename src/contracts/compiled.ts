@@ -20,18 +20,21 @@ export interface CompiledCommand {
   readonly anonymous: boolean
   readonly allows: ((claims: Claims) => boolean) | undefined
   readonly inSession: boolean
-  /** Of the `data` that a service replies. */
+  /** Checks the `data` of a service's reply. */
   readonly checkReply: Check
 }
 
-/** Who takes part in a conversation now; see commands/participants.ts. */
+/** The users who take part in a conversation now; see state/participants.ts. */
 export type ParticipantsOf = (app: string, conversation: string) => readonly string[]
 
 const NONE: readonly string[] = []
 const NO_CLAUSES: readonly Clause[] = []
 const NO_VALUES: FieldValues = []
 
-/** A contract made ready at start-up: names resolved, schemas compiled, so that per event there are only calls. */
+/**
+ * A contract compiled at start-up: names are resolved and schemas compiled, so that routing an event is only function
+ * calls.
+ */
 export class CompiledContract {
   readonly app: string
   readonly contract: Contract
@@ -78,9 +81,9 @@ export class CompiledContract {
   }
 
   /**
-   * Where an event goes.
-   * @param bytes of its body
-   * @returns undefined where the contract has no such event
+   * Decides where an event goes, and notes it in the last-value cache.
+   * @param bytes the size of its body
+   * @returns undefined if the contract has no such event
    */
   route(envelope: EventEnvelope, seq: number, bytes = 0): Route<ApplicationRooms<Subscriber>> | undefined {
     const event = this.event(envelope.type)
@@ -93,7 +96,8 @@ export class CompiledContract {
     const fieldValues =
       this.fieldReaders.length === 0 ? NO_VALUES : this.fieldReaders.map((of) => valuesOf(of(envelope.data)))
     const users = envelope.user_id === undefined ? undefined : [envelope.user_id]
-    // Who takes part in it is looked up when the event goes out: somebody may join while it is in the log.
+    // Participants are looked up when the event goes out: a user may join the conversation while the event is in the
+    // log.
     const conversation = users === undefined ? event.conversation?.(envelope.data) : undefined
     const rooms = roomsOf(event, envelope)
     return {
@@ -107,14 +111,14 @@ export class CompiledContract {
     }
   }
 
-  /** The rooms that an event goes to. @throws BrokerError INTERNAL where the contract has no such event */
+  /** The rooms that an event goes to. @throws BrokerError INTERNAL if the contract has no such event */
   roomsOf(envelope: EventEnvelope): readonly string[] {
     const event = this.event(envelope.type)
     if (event === undefined) throw new BrokerError('INTERNAL')
     return roomsOf(event, envelope)
   }
 
-  /** Event types that a name in `subscribe` stands for. @throws BrokerError UNKNOWN_EVENT */
+  /** The event types that a name in `subscribe` stands for. @throws BrokerError UNKNOWN_EVENT */
   typesOf(name: string): readonly string[] {
     const types = this.names.get(name)
     if (!types)
@@ -126,8 +130,8 @@ export class CompiledContract {
   }
 
   /**
-   * @throws BrokerError INVALID_ROOM where no pattern of the contract fits, ROOM_ACCESS_DENIED where the token does not
-   *   allow it
+   * @throws BrokerError INVALID_ROOM if no pattern of the contract matches, ROOM_ACCESS_DENIED if the token does not
+   * allow the room
    */
   checkRoom(claims: Claims, room: string): void {
     const {
@@ -147,13 +151,13 @@ export class CompiledContract {
     }
   }
 
-  /** Whether a room is that of an event type, which one is in by subscribing to the event. */
+  /** Whether a room is named after an event type; clients join such a room by subscribing to the event. */
   isEventRoom(room: string): boolean {
     const event = this.event(room)
     return event !== undefined && event.rooms === undefined
   }
 
-  /** Whether a service's record may let somebody into a room whose claims do not. */
+  /** Whether a service's record may allow a room that the claims do not. */
   hasRecord(room: string): boolean {
     return this.rooms.some(({ pattern, room: { record } }) => record !== undefined && pattern.test(room))
   }
@@ -167,12 +171,12 @@ export class CompiledContract {
     throw new BrokerError('INVALID_ROOM', undefined, { room: name.slice(0, EXCERPT_MAX) })
   }
 
-  /** Whether those in a room hear of each other. */
+  /** Whether the users in a room see each other join and leave. */
   hasPresence(name: string): boolean {
     return this.anyPresence && (this.rooms.find(({ pattern }) => pattern.test(name))?.room.presence ?? false)
   }
 
-  /** What a client that asks for these filters gets to see. @throws BrokerError UNKNOWN_FILTER */
+  /** The predicate for a client with these claims and filters. @throws BrokerError UNKNOWN_FILTER */
   predicate(claims: Claims, filters: Readonly<Record<string, unknown>>): Predicate | undefined {
     const clauses: Clause[] = []
     for (const [name, wanted] of Object.entries(filters)) {
@@ -188,7 +192,7 @@ export class CompiledContract {
     return this.withAccess(claims, clauses)
   }
 
-  /** The same filters under other claims. */
+  /** The predicate for the same filters under other claims. */
   withAccess(claims: Claims, filters: readonly Clause[]): Predicate | undefined {
     return compilePredicate(this.accessOf(claims), filters)
   }
@@ -210,8 +214,8 @@ function roomsOf(event: EventContract, envelope: EventEnvelope): readonly string
 }
 
 /**
- * The key under which a newer event replaces an older one for whoever catches up. It holds all that decides who sees
- * the event, so that nobody loses the last one that is for them.
+ * The key under which a newer event replaces an older one for subscribers that are catching up. It includes everything
+ * that decides who sees the event, so that no subscriber loses the last event meant for it.
  */
 function latestKeyOf(
   event: EventContract,

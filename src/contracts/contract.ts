@@ -11,8 +11,8 @@ import type { LastValues } from './last-values.ts'
 export type { Message }
 
 /**
- * A contract: all that Roomcast knows of one application. AnyData and pure functions, compiled once at start-up;
- * gateways, hub and log know no application. See docs/contracts.md.
+ * A contract: everything that Roomcast knows about one application. It is data and pure functions, compiled once at
+ * start-up; gateways, hub and log know no application. See docs/contracts.md.
  */
 export interface Contract {
   /** The application's token in NATS subjects: `events.<app>.<type>`, `commands.<app>.<command>`. `[a-z0-9-]`. */
@@ -23,40 +23,40 @@ export interface Contract {
   readonly port?: ClientPortName
   /** Where clients connect. */
   readonly endpoints: readonly (WebSocketEndpoint | SocketIoEndpoint)[]
-  /** What producers publish, by event type. Anything else is counted and kept out of rooms. */
+  /** What producers publish, by event type. Any other event is counted and reaches no room. */
   readonly events: Readonly<Record<string, EventContract>>
-  /** Names that stand for several events in `subscribe`; `sync_*` means every type that starts so. */
+  /** Names that stand for several events in `subscribe`; `sync_*` means every type that starts with `sync_`. */
   readonly groups?: Readonly<Record<string, readonly string[]>>
-  /** Rooms that clients may join by name: a pattern such as `store:{id}` and who may join. */
+  /** Rooms that clients may join by name: each is a pattern such as `store:{id}`, with who may join. */
   readonly rooms?: Readonly<Record<string, RoomContract>>
-  /** Filters of `subscribe`. An event is refused only when it carries the field with other values. */
+  /** Filters of `subscribe`. They hold back an event only if it carries the field with other values. */
   readonly filters?: Readonly<Record<string, FilterContract>>
   /** What the token's claims allow, enforced on every event. */
   readonly access?: readonly AccessContract[]
-  /** What clients may send, beside what their endpoint's protocol has built in. */
+  /** What clients may send, besides the built-in commands of their endpoint's protocol. */
   readonly commands?: Readonly<Record<string, CommandContract>>
-  /** What services may ask a client, by event name; its acknowledgement is the answer. Socket.IO alone. */
+  /** What services may ask a client, by event name; the client's acknowledgement is the answer. Socket.IO only. */
   readonly clientRequests?: Readonly<Record<string, ClientRequestContract>>
   readonly limits?: LimitsContract
-  /** The session that a client's commands act in: services get it as `session_id`. */
+  /** The session in which a client's commands act; services get it as `session_id`. */
   readonly session?: (sender: Sender) => string | undefined
-  /** An event that is stored of each command before it is carried out. Nobody waits for it. */
+  /** An event to store for each command before it is carried out. The command does not wait for it. */
   readonly audit?: (command: Command, sender: Sender) => Message | undefined
-  /** What ids look like in `rooms` patterns, as a regular expression. Default: `[A-Za-z0-9_-]{1,128}`. */
+  /** The regular expression for ids in `rooms` patterns. Default: `[A-Za-z0-9_-]{1,128}`. */
   readonly idPattern?: string
   /**
-   * What the others in a presence channel hear when a user joins it, or leaves it with their last connection. A channel
-   * is what `joinPresence` says, or a room with `presence`.
+   * What the others in a presence channel get when a user joins it, or when a user's last connection leaves it. A
+   * presence channel is one that `joinPresence` names, or a room with `presence`.
    */
   readonly presence?: {
     readonly joined: (user: User, channel: string) => Message
     readonly left: (user: User, channel: string) => Message
-    /** The room that hears it. Default: one of those who are in the channel. */
+    /** The room that gets it. Default: a room of everyone in the channel. */
     readonly room?: (channel: string) => string
   }
-  /** Events that are stored when `lock` or `unlock` changes who holds what, or a lease runs out. */
+  /** The events to store when `lock` or `unlock` changes a lock, or when a lease expires. */
   readonly locks?: { readonly locked: (lock: Lock) => Message; readonly unlocked: (lock: Lock) => Message }
-  /** A room that hears the broker's own figures. */
+  /** Sends the broker's own figures to a room at an interval. */
   readonly figures?: {
     readonly room: string
     readonly everyMs: number
@@ -76,9 +76,9 @@ export interface SystemFigures {
   readonly bytesSent: number
   readonly bytesReceived: number
   readonly connections: number
-  /** Presence channels with anybody in them, on all nodes. */
+  /** Presence channels with at least one user, on all nodes. */
   readonly channels: number
-  /** Errors told to clients, per command received, since the figures of before. */
+  /** Errors sent to clients per command received, since the previous figures. */
   readonly errorRate: number
   readonly uptimeS: number
 }
@@ -97,27 +97,28 @@ export interface SocketIoEndpoint {
   readonly transport: 'socketio'
   /** For example `/ws`, or with a parameter: `/project/{name}`. */
   readonly namespace: string
-  /** Nobody needs a token here. Default: clients need one, in `auth.token` or `?token=`. */
+  /** Clients need no token here. Default: they need one, in `auth.token` or `?token=`. */
   readonly anonymous?: boolean
-  /** Whether this user may connect. @param parameter what stands in the namespace's braces */
+  /** Whether this user may connect. @param parameter the value of the namespace's parameter */
   readonly allows?: (claims: Claims, parameter: string) => boolean
-  /** Rooms that a client is in by connecting. */
+  /** The rooms that a client joins by connecting. */
   readonly joins?: (claims: Claims, parameter: string) => readonly string[]
-  /** What handlers of an event get. Default: `[data]`. The event's position follows as the last argument. */
+  /** The arguments of an event's handlers. Default: `[data]`. The event's position is added as the last argument. */
   readonly handlerArguments?: (event: AnyEvent, position: string) => readonly unknown[]
-  /** What a client gets first. */
+  /** The first message that a client gets. */
   readonly welcome?: (client: ConnectedClient) => Message
-  /** `data` of the `connect_error` of a client that is refused. */
+  /** The `data` of the `connect_error` that a refused client gets. */
   readonly refusal?: (failure: Failure) => unknown
   /** Its `message`. Default: the failure's own. */
   readonly refusalMessage?: (failure: Failure) => string
   /**
-   * What a client gets whose token has run out, before it is disconnected. Default: `connection_error` with `refusal`.
+   * What a client gets when its token has expired, before it is disconnected. Default: `connection_error` with
+   * `refusal`.
    */
   readonly expired?: (failure: Failure) => Message
-  /** Lets clients connect without a token and authenticate by a command; nothing else works before. */
+  /** Lets clients connect without a token and authenticate by a command; until then only `anonymous` commands work. */
   readonly lateAuthentication?: LateAuthentication
-  /** What a client gets for a command that failed: the values of its acknowledgement, or a message. */
+  /** What a client gets for a failed command: the values of its acknowledgement, or a message. */
   readonly failed?: (
     failure: Failure,
     command: Command,
@@ -125,26 +126,32 @@ export interface SocketIoEndpoint {
 }
 
 export interface LateAuthentication {
-  /** The command; again, it renews the identity of the same user. */
+  /** The command that authenticates. Sent again, it renews the identity of the same user. */
   readonly command: string
-  /** What of its data says who it is, and whose it must be. Default: `{token, user_id?}`. */
+  /**
+   * Picks the credential from its data, and optionally the user to whom it must belong. Default: `{token, user_id?}`.
+   */
   readonly credential?: (data: AnyData) => { readonly credential: unknown; readonly userId?: unknown }
-  /** The credential may be a session id too: a key in the bucket `roomcast_sessions`, whose value is the claims. */
+  /**
+   * The credential may also be the id of a login session: a key in the bucket `roomcast_sessions` whose value is the
+   * claims.
+   */
   readonly sessions?: true
-  /** A client that has not authenticated by then is disconnected. */
+  /** A client that has not authenticated within this time is disconnected. */
   readonly timeoutMs: number
   readonly succeeded: (claims: Claims) => Message
   readonly failed: (failure: Failure) => Message
   /**
-   * For any other command (but `anonymous` ones) that no authentication followed at once, and where the user may not be
-   * here.
+   * For a command, other than `anonymous` ones, that arrives before authentication and is not followed by it at once;
+   * also if the user may not connect here.
    */
   readonly refused: (failure: Failure, command?: Command) => Message
   /**
-   * Before it is disconnected: too late, or the identity is over. Default: nothing where too late, otherwise `refused`.
+   * Sent before the client is disconnected because it is too late or its identity has ended. Default: nothing if it is
+   * too late, otherwise `refused`.
    */
   readonly ended?: (failure: Failure) => Message
-  /** The session's claims changed in the store. */
+  /** For a change of the login session's claims in the store. */
   readonly changed?: (claims: Claims) => Message
 }
 
@@ -159,58 +166,61 @@ export type AnyEvent<D = AnyData> = Omit<EventEnvelope, 'data'> & { readonly dat
 
 export interface EventContract<D = AnyData> {
   readonly about?: string
-  /** What `data` must hold at least. For types, documentation and warnings to producers; not walked per event. */
+  /**
+   * What `data` must contain at least. Used for types, documentation and warnings to producers, not checked for each
+   * event.
+   */
   readonly schema?: TSchema
-  /** Rooms that the event goes to. Without it: to whoever subscribed to the event's type. */
+  /** The rooms that the event goes to. Default: the clients that subscribed to the event's type. */
   readonly rooms?: (event: AnyEvent<D>) => readonly string[]
-  /** `rooms` reads the producer's `rooms` itself, instead of being overridden by them. */
+  /** `rooms` reads the producer's `rooms` itself; otherwise the producer's `rooms` override it. */
   readonly readsRooms?: boolean
   /** What the event is about, for `LastValues.latestTime`. */
   readonly entity?: (event: AnyEvent<D>) => string | undefined
-  /** The latest event of each such key is kept, for `LastValues`. */
+  /** The key under which the latest event is kept, for `LastValues`. */
   readonly lastValue?: (event: AnyEvent<D>) => string | undefined
   /**
-   * The conversation that the event belongs to. An event that has one, and no `user_id`, goes to the users who
-   * took part in it (`participates` of the `forward` action) alone.
+   * The conversation that the event belongs to. An event with a conversation and without a `user_id` goes only to the
+   * users who take part in it (`participates` of the `forward` action).
    */
   readonly conversation?: (data: D) => string | undefined
   /**
-   * Marks the event as *latest by key*: to a client that is catching up, an event may be skipped when a newer one of
-   * the same type and key follows. Live delivery is untouched. Without it every event is delivered to everyone.
+   * Marks the event as *latest by key*: a client that is catching up may skip an event if a newer one of the same type
+   * and key follows. Live delivery is not affected. Without it, no event is skipped.
    */
   readonly latest?: (data: D) => string | undefined
 }
 
 export interface RoomContract {
-  /** Those in it hear who comes and goes (`presence`). */
+  /** The users in it see who joins and leaves (`presence`). */
   readonly presence?: true
-  /** @param id what stood in the pattern's braces */
+  /** @param id the part of the name that matched the pattern's braces */
   readonly allows?: (claims: Claims, id: string) => boolean
-  /** Who may join as well: what a service has written of the id into a key-value bucket says so. `join` asks it. */
+  /** Who else may join, according to a service's record of the id in a key-value bucket. `join` reads it. */
   readonly record?: {
     readonly bucket: string
-    /** @param record the key's value, read as JSON; undefined where it is none */
+    /** @param record the key's value, read as JSON; undefined if it is not JSON */
     readonly allows: (claims: Claims, record: AnyData) => boolean
   }
   /**
-   * Who is in this room sees every event of the application, whatever rooms it goes to, in this form; `undefined`: not
-   * that one. Its members are fed from the log one by one: for a few, not for thousands.
+   * Members of this room get every event of the application in this form, whatever rooms the event goes to; `undefined`
+   * leaves an event out. Each member is fed from the log separately, so use it for a few clients, not thousands.
    */
   readonly projection?: (event: AnyEvent) => Message | undefined
 }
 
 export interface FilterContract {
   readonly about?: string
-  /** The event's values for this filter. `undefined`: it carries none, and passes. */
+  /** The event's values for this filter. `undefined`: the event carries none and passes. */
   readonly read: (data: AnyData) => unknown
 }
 
 export interface AccessContract {
-  /** The token's claim: a list of allowed values, `*` for all. */
+  /** The token's claim: a list of allowed values; `*` allows all. */
   readonly claim: 'project_access' | 'library_access' | 'agent_access' | 'session_access'
   /** What a token without the claim allows. */
   readonly absent: 'all' | 'none'
-  /** The event's values that the claim must name. `undefined`: the event is for everyone. */
+  /** The event's values, which the claim must name. `undefined`: the event is for everyone. */
   readonly read: (data: AnyData) => unknown
 }
 
@@ -218,28 +228,28 @@ export interface CommandContract<D = AnyData> {
   readonly about?: string
   readonly schema?: TSchema
   readonly action: Action<D>
-  /** Socket.IO: the namespaces that it is known in. Default: all of the contract's. */
+  /** Socket.IO: the namespaces that have the command. Default: all of the contract's. */
   readonly namespaces?: readonly string[]
-  /** A client that has yet to authenticate may send it as well. */
+  /** A client may send it before it has authenticated. */
   readonly anonymous?: true
-  /** Who may send it; admins always. Default: everybody. */
+  /** Whether a user may send it; admins always may. Default: everyone. */
   readonly allows?: (claims: Claims) => boolean
-  /** It acts in the contract's `session`: without one it is refused. */
+  /** It acts in the contract's `session` and is refused without one. */
   readonly inSession?: true
 }
 
 export interface ClientRequestContract {
   readonly about?: string
-  /** What `data` must hold. */
+  /** What `data` must contain. */
   readonly schema?: TSchema
 }
 
 export interface LimitsContract {
-  /** Commands a connection may send in a minute. Default: no limit. */
+  /** Commands a connection may send in a minute. Default: DEFAULT_COMMANDS_PER_MINUTE. */
   readonly commandsPerMinute?: number
-  /** `rate_limit_warning` is sent when this many are left. Default: none is sent. */
+  /** Send `rate_limit_warning` when this many commands are left. Default: no warning. */
   readonly warnAt?: number
-  /** Punishes floods: past it each command is refused, and the last strike bans the user. */
+  /** Punishes floods: commands past these limits are refused, and the last strike bans the user. */
   readonly burst?: {
     readonly perSecond: number
     readonly perMinute: number
@@ -251,8 +261,8 @@ export interface LimitsContract {
 }
 
 /**
- * Declares a contract. Returns it as it is: the call gives the editor its types, and the name says what the file is.
- * The broker checks it at start-up and says which line is wrong.
+ * Declares a contract and returns it unchanged: the call gives editors the types, and its name says what the file is.
+ * The broker checks the contract at start-up and names the fields that are wrong.
  */
 export function defineContract(contract: Contract): Contract {
   return contract

@@ -2,16 +2,16 @@ import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { EXCERPT_MAX } from '../errors.ts'
 
-/** What is wrong with a value, one line each. */
+/** Lists the faults of a value, one line each. */
 export type Check = (value: unknown) => readonly string[]
 
 const NONE: readonly string[] = []
 const ALWAYS_RIGHT: Check = () => NONE
 const FAULTS_MAX = 8
-/** Values within a value that are looked at to say what is wrong: a megabyte of wrong ones would take seconds. */
+/** Nested values to examine when listing faults: a megabyte of wrong values would take seconds. */
 const LOOKED_AT_MAX = 2_000
 
-/** Compiles a schema to a check that lists what is wrong. */
+/** Compiles a schema to a check. No schema accepts everything. */
 export function checkOf(schema: TSchema | undefined): Check {
   if (schema === undefined) return ALWAYS_RIGHT
   const validator = Compile(schema)
@@ -19,7 +19,7 @@ export function checkOf(schema: TSchema | undefined): Check {
     if (validator.Check(value)) return NONE
     const budget = { left: LOOKED_AT_MAX }
     const first = firstPart(value, budget)
-    // What was cut off is not missing.
+    // Parts that were cut off do not count as missing.
     const faults = validator.Errors(first).filter(({ keyword }) => budget.left > 0 || keyword !== 'required')
     if (faults.length === 0) return [`/: it is not valid, somewhere behind its first ${LOOKED_AT_MAX} values`]
     return faults
@@ -28,7 +28,7 @@ export function checkOf(schema: TSchema | undefined): Check {
   }
 }
 
-/** A copy of as many of its values as there is room for, in order. */
+/** Copies a value's nested values in order, up to the budget. */
 function firstPart(value: unknown, budget: { left: number }): unknown {
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value
   if (Array.isArray(value)) {

@@ -8,9 +8,9 @@ import type { Failure } from './command.ts'
 type AnyFunction = (...args: readonly unknown[]) => unknown
 
 /**
- * The same contract with each of its functions behind the one boundary: a closure that cannot throw past it unforeseen.
- * One that throws, or returns what it may not, costs the one command or event alone, by the row of the table in
- * `shape.ts`. To be called once, as a contract is compiled; all of the broker calls only these.
+ * Wraps each function of a contract in a closure that throws nothing but BrokerErrors. A function that throws, or
+ * returns a wrong value, affects only the one command or event, as its row of the table in `shape.ts` says. Call it
+ * once, when the contract is compiled; the broker calls only the wrapped functions.
  */
 export function guardContract(contract: Contract): Contract {
   return guardFields(contract as unknown as Record<string, unknown>, CONTRACT, contract.app, '') as unknown as Contract
@@ -73,7 +73,7 @@ function guardFunction(
   const settle = (value: unknown, args: readonly unknown[]): unknown => {
     const taken = take ? take(value) : WRONG
     if (taken !== WRONG) return taken
-    // Nobody waits for it: what becomes of it must not end the process.
+    // Nothing awaits this promise; a rejection must not end the process.
     if (value instanceof Promise) value.catch(() => {})
     return fault(new TypeError(`wants ${result.wanted}, and returned ${kindOf(value)}`), args)
   }
@@ -82,7 +82,7 @@ function guardFunction(
     report(app, place, error)
     return outcomeOf(onFault, app, place, args)
   }
-  // Two arguments are as many as any function of the data path has: no list is made for it.
+  // Functions on the data path have at most two arguments, so no argument list has to be allocated.
   if (kind.hot) {
     return (first: unknown, second: unknown) => {
       let value: unknown
@@ -134,7 +134,7 @@ function outcomeOf(onFault: OnFault, app: string, place: string, args: readonly 
   }
 }
 
-/** The failure that it was about to tell, or else that of itself. */
+/** The failure that the function was to report, or INTERNAL if it was given none. */
 function failureIn([first]: readonly unknown[]): Pick<Failure, 'code' | 'message'> {
   const { code, message } = (typeof first === 'object' && first !== null ? first : {}) as Partial<Failure>
   if (typeof code === 'string' && typeof message === 'string') return { code, message }
@@ -148,7 +148,7 @@ function report(app: string, place: string, error: unknown): void {
   reportFault('contract function', told)
 }
 
-/** Whatever was thrown, even what has no text. */
+/** Any thrown value as text, even one that cannot be converted. */
 function textOf(error: unknown): string {
   try {
     return error instanceof Error ? `${error.name}: ${error.message}` : String(error)

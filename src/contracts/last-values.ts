@@ -1,10 +1,10 @@
 import type { AnyData } from './command.ts'
-/** Keys kept for each event type; beyond, the one that changed longest ago goes. */
+/** Keys kept for each event type. Beyond that, the key that changed longest ago is dropped. */
 const KEYS_MAX = 10_000
-/** Of their events, as they were stored; decoded, the oddest are some twenty times as large. */
+/** Bytes of their events as stored, for each event type. Decoded, the worst are about twenty times as large. */
 const BYTES_MAX = 8_388_608
 
-/** Stands for all types. */
+/** Stands for all event types: the entries under it are entities. */
 export const ENTITIES = ''
 
 interface LastValue {
@@ -14,36 +14,39 @@ interface LastValue {
   readonly bytes: number
 }
 
-/** What is kept of one event type, in order of change. */
+/** The kept values of one event type, in order of change. */
 interface KeptOfType {
   readonly keys: Map<string, LastValue>
   bytes: number
 }
 
 /**
- * The latest event of each key that an application's events mark (`lastValue`): what its snapshots are made of. Follows
- * the log, and knows what the log's newest part knows.
+ * The latest event of each key that an application's events mark (`lastValue`); snapshots are made from it. It follows
+ * the log and knows only the log's newest part.
  */
 export class LastValueCache implements LastValues {
   private readonly kept = new Map<string, KeptOfType>()
 
   /**
-   * An event came by; older ones are read again for clients that catch up, and change nothing.
-   * @param bytes of the event as it is stored
+   * Notes an event. Older events, which are read again for clients that are catching up, change nothing.
+   * @param bytes the size of the event as stored
    */
   note(type: string, key: string, data: unknown, timestamp: string, seq: number, bytes = 0): void {
     let ofType = this.kept.get(type)
     if (!ofType) this.kept.set(type, (ofType = { keys: new Map(), bytes: 0 }))
     const { keys } = ofType
     if ((keys.get(key)?.seq ?? -1) >= seq) return
-    // Deleted first, so that the map stays in order of change.
+    // Delete first, so that the map stays in order of change.
     drop(ofType, key)
     keys.set(key, { data, timestamp, seq, bytes: bytes + key.length })
     ofType.bytes += bytes + key.length
     while (keys.size > KEYS_MAX || ofType.bytes > BYTES_MAX) drop(ofType, keys.keys().next().value as string)
   }
 
-  /** The stream no longer has what came after this sequence: it is another one (0), or was cut short. */
+  /**
+   * Drops the values after this sequence: the stream no longer has them, because it is another one (0) or was cut
+   * short.
+   */
   forget(afterSeq: number): void {
     for (const ofType of this.kept.values())
       for (const [key, { seq }] of ofType.keys) if (seq > afterSeq) drop(ofType, key)
@@ -69,7 +72,7 @@ function drop(ofType: KeptOfType, key: string): void {
   ofType.bytes -= kept.bytes
 }
 
-/** What the log's newest part says: the latest event of each key of those that mark one (`lastValue`). */
+/** The last values as contracts read them: from the log's newest part, the latest event of each key (`lastValue`). */
 export interface LastValues {
   of(type: string, key: string): { readonly data: AnyData; readonly timestamp: string } | undefined
   all(type: string): Iterable<{ readonly data: AnyData; readonly timestamp: string }>

@@ -7,17 +7,17 @@ import { checkContract } from './check.ts'
 import { CompiledContract } from './compiled.ts'
 import type { Contract } from './contract.ts'
 
-/** What `import … from 'roomcast'` means in a contract, wherever its file lies: this very package. */
+/** `import … from 'roomcast'` in a contract means this package, wherever the contract's file is. */
 const PACKAGE_ENTRY = new URL(import.meta.url.endsWith('.ts') ? '../index.ts' : '../index.js', import.meta.url).href
 
 /**
- * Loads a contract of the user's own: a module (.js, .mjs or .ts) whose default export is `defineContract({…})`.
- * @throws BrokerError CONTRACT_INVALID naming the file and what is wrong in it
+ * Loads a user's contract: a module (.js, .mjs or .ts) whose default export is `defineContract({…})`.
+ * @throws BrokerError CONTRACT_INVALID with the file and its faults
  */
 export async function loadContract(path: string): Promise<Contract> {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-contract-'))
   try {
-    // Here, so that a broker with built-in contracts alone starts without a compiler.
+    // Imported here, so that a broker with only the built-in contracts starts without a compiler.
     const { build } = await import('esbuild')
     const { outputFiles } = await build({
       entryPoints: [resolve(path)],
@@ -41,7 +41,7 @@ export async function loadContract(path: string): Promise<Contract> {
     if (module.default === undefined)
       throw new Error('it has no default export; write: export default defineContract({…})')
     checkContract(module.default)
-    // Compiled to find its faults while the file's name is known.
+    // Compile it now to find its faults while the file's name is known.
     new CompiledContract(module.default, {}, () => [])
     return module.default
   } catch (error) {

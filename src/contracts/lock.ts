@@ -1,8 +1,8 @@
 import type { AnyData } from './command.ts'
 
-/** What one user holds of a resource. */
+/** One user's lock on a resource. */
 export interface Lock {
-  /** What the `lock` action said of it. */
+  /** As returned by `resource` of the `lock` action. */
   readonly resource: AnyData
   readonly userId: string
   readonly mode: 'exclusive' | 'shared'

@@ -10,11 +10,11 @@ const SUBJECT_PREFIX = 'events.'
 
 export interface RegistryOptions {
   readonly contracts: readonly Contract[]
-  /** Commands of the raw protocol itself. */
+  /** The commands of the raw protocol itself. */
   readonly builtIn: Readonly<Record<string, CommandContract>>
   readonly participantsOf: ParticipantsOf
   readonly meters: Meters
-  /** Told of a body that is no event, and of an event that no contract knows. */
+  /** Called for a body that is no event, and for an event that no contract knows. */
   readonly onBad: (subject: string, error: BrokerError) => void
 }
 
@@ -40,7 +40,7 @@ export class Registry {
     }
   }
 
-  /** What was learned from events after this sequence is no longer true. */
+  /** Drops the last values from events after this sequence: the stream no longer has them. */
   forget(afterSeq: number): void {
     for (const { lastValues } of this.contracts.values()) lastValues.forget(afterSeq)
   }

@@ -1,4 +1,4 @@
-/** Names of events that mean something to Socket.IO itself: a client that gets one ends its connection. */
+/** Event names that Socket.IO reserves: a client that gets such an event ends its connection. */
 export const RESERVED_EVENTS: ReadonlySet<string> = new Set([
   'connect',
   'connect_error',

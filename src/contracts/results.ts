@@ -1,11 +1,11 @@
-/** What contract functions have to return. */
+/** A kind of value that contract functions must return. */
 export interface Result {
-  /** In words, for whoever mends the contract. */
+  /** In words, for the author of the contract. */
   readonly wanted: string
   readonly fits: (value: unknown) => boolean
   /**
-   * What a value that does not fit is taken for, where it can be: undefined stands for none.
-   * @returns `WRONG` where it cannot
+   * Converts a value that does not fit; undefined stands for none.
+   * @returns `WRONG` if it cannot be converted
    */
   readonly take?: (value: unknown) => unknown
 }
@@ -13,7 +13,7 @@ export interface Result {
 export const WRONG = Symbol('wrong')
 
 export const anything: Result = { wanted: 'a value', fits: (value) => !(value instanceof Promise) }
-/** Whether somebody may: what is neither true nor false says no. */
+/** Whether something is allowed; undefined and null mean no. */
 export const permission: Result = {
   wanted: 'true or false',
   fits: (value) => typeof value === 'boolean',
@@ -30,13 +30,13 @@ export const textOrTexts: Result = {
   wanted: 'a text or a list of texts',
   fits: (value) => typeof value === 'string' || areTexts(value),
 }
-/** Of producers' data, so a number stands for its text. */
+/** Ids come from producers' data, so a number is taken as its text. */
 export const id: Result = {
   wanted: 'a text or undefined',
   fits: (value) => value === undefined || typeof value === 'string',
   take: (value) => (value === null ? undefined : typeof value === 'number' ? String(value) : WRONG),
 }
-/** As an id; what can be no key is none, so that every event of it counts. */
+/** Like `id`, but any other value means no key, so that the event is not treated as a version of another. */
 export const key: Result = {
   ...id,
   take: (value) => (typeof value === 'number' ? String(value) : value instanceof Promise ? WRONG : undefined),
@@ -62,7 +62,7 @@ export const messagesOrNothing: Result = {
   fits: (value) => value === undefined || isMessage(value) || (Array.isArray(value) && value.every(isMessage)),
   take: orNothing,
 }
-/** Short, so that it can be tried whether it can be written at all. */
+/** Such messages are short, so the check can afford to serialise them. */
 export const plainMessage: Result = {
   wanted: 'a message {type, data} that JSON can hold',
   fits: (value) => isMessage(value) && isJson(value),
@@ -150,7 +150,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Promise)
 }
 
-/** JSON cannot hold circles and BigInts. */
+/** JSON cannot hold cycles or BigInts. */
 function isJson(value: unknown): boolean {
   try {
     JSON.stringify(value)

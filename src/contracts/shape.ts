@@ -30,7 +30,7 @@ import type {
 import * as returns from './results.ts'
 import type { Result } from './results.ts'
 
-/** What stands at one place of a contract. */
+/** The kind of value at one place of a contract. */
 export type Kind =
   | FunctionKind
   | { readonly is: 'text' | 'flag' | 'true' | 'schema' }
@@ -42,9 +42,9 @@ export type Kind =
   | { readonly is: 'variant'; readonly by: string; readonly of: ReadonlyMap<string, Fields> }
 
 /**
- * What becomes of a function that throws, or returns what it may not. `refuse`: the command fails with INTERNAL. `leave
- * out`: the event is a bad one. `no`: it allows nothing. `no rooms`, `nothing`: as if it had said none. `say so`,
- * `answer so`: the failure itself, in plain words.
+ * The outcome if a function throws or returns a wrong value. `refuse`: the command fails, with INTERNAL unless the
+ * function threw a BrokerError. `leave out`: the event is a bad one. `no`: nothing is allowed. `no rooms`, `nothing`:
+ * as if it had returned none. `say so`, `answer so`: the client gets the failure itself in the default form.
  */
 export type OnFault = 'refuse' | 'leave out' | 'no' | 'no rooms' | 'nothing' | 'say so' | 'answer so'
 
@@ -52,16 +52,17 @@ export interface FunctionKind {
   readonly is: 'function'
   readonly result: Result
   readonly onFault: OnFault
-  /** On the data path: it has two arguments at most. */
+  /** It is on the data path and has at most two arguments. */
   readonly hot?: true
-  /** Functions in what it returns. */
+  /** The functions within its result. */
   readonly parts?: Fields
 }
 
 export type Fields = Readonly<Record<string, Kind & { readonly needed?: true }>>
 
 /**
- * A row for each key of the type, no other, and `needed` where the type wants it: TypeScript keeps the table in step.
+ * Requires exactly one row for each key of the type, with `needed` if the key is required, so that TypeScript keeps the
+ * table in step with the type.
  */
 type FieldsOf<T> = {
   readonly [K in keyof Required<T>]: Record<never, never> extends Pick<T, K>
@@ -72,14 +73,14 @@ type FieldsOf<T> = {
 const COUNT_MAX = 1_000_000_000
 const DAY_MS = 86_400_000
 
-/** Of commands. */
+/** A function for commands and connections. */
 const call = (result: Result, onFault: OnFault = 'refuse', parts?: Fields): FunctionKind => ({
   is: 'function',
   result,
   onFault,
   ...(parts ? { parts } : undefined),
 })
-/** Of the data path. */
+/** A function on the data path. */
 const hot = (result: Result, onFault: OnFault = 'leave out'): FunctionKind => ({
   is: 'function',
   result,
@@ -138,7 +139,7 @@ const EVENT = {
   readsRooms: flag,
   entity: hot(returns.key),
   lastValue: hot(returns.key),
-  // Of whom it is for, so one that cannot be told is nobody's.
+  // It decides who may get the event, so an event whose conversation is unclear is left out.
   conversation: hot(returns.id),
   latest: hot(returns.key),
 } satisfies FieldsOf<EventContract>
@@ -264,7 +265,7 @@ const BURST = {
   refused: needed(call(returns.plainMessage, 'nothing')),
 } satisfies FieldsOf<NonNullable<LimitsContract['burst']>>
 
-/** The shape of a contract: one table, from which `check.ts` walks. */
+/** The shape of a contract, in one table, which `check.ts` and `guard-contract.ts` walk. */
 export const CONTRACT = {
   app: needed(text),
   about: text,

@@ -19,7 +19,7 @@ import type { Claims } from '../contracts/claims.ts'
 export interface ClientPortOptions {
   readonly name: ClientPortName
   readonly host: string
-  /** 0: a free one. */
+  /** 0: any free port. */
   readonly wanted: number
   readonly tls: Tls | undefined
   readonly origins: readonly string[]
@@ -27,7 +27,7 @@ export interface ClientPortOptions {
   readonly socketIo: Omit<SocketIoGatewayOptions, keyof ClientPortServices | 'contracts' | 'origins' | 'proxy'>
 }
 
-/** What the gateways of all ports share. */
+/** Services that the gateways of all ports share. */
 export interface ClientPortServices {
   readonly services: Services
   readonly meters: Meters
@@ -40,24 +40,24 @@ export interface ClientPortServices {
   readonly failures: FailedAuthentications
   /** Names this process among all brokers. */
   readonly nodeId: string
-  /** The way to other workers that share the ports. */
+  /** Connects to the other workers that share the ports, if there are any. */
   readonly workerProxy: WorkerProxy | undefined
 }
 
 interface Gateway {
-  /** Ends sessions whose token has expired. */
+  /** Ends connections whose token has expired. */
   sweep(nowMs: number): void
-  /** Sends everybody away, spread over the time; resolves when all are gone. */
+  /** Disconnects all clients, spread evenly over `drainMs`; resolves when all are gone. */
   drain(drainMs: number): Promise<void>
 }
 
-/** A port that clients connect to, with the endpoints of the contracts that are on it. */
+/** A client port and the endpoints of its contracts. */
 export class ClientPort {
   readonly app: TemplatedApp
   readonly name: ClientPortName
   private readonly options: ClientPortOptions
   private readonly gateways: Gateway[]
-  /** Other workers listen on it as well. */
+  /** Other workers listen on the same port. */
   private readonly shared: boolean
   private listening: Listening | undefined
 
@@ -101,18 +101,18 @@ export class ClientPort {
     )
   }
 
-  /** The port that it listens on. */
+  /** The number of the port. Undefined: not open yet. */
   get port(): number | undefined {
     return this.listening?.port
   }
 
-  /** @throws BrokerError CONFIG_INVALID where the port is taken or not allowed */
+  /** @throws BrokerError CONFIG_INVALID if the port is taken or not allowed */
   async open(): Promise<void> {
     const { host, wanted } = this.options
     this.listening = await (this.shared ? share : listen)(this.app, host, wanted, this.name)
   }
 
-  /** Reads the certificate again, for connections from now on. @throws BrokerError CONFIG_INVALID */
+  /** Reloads the certificate for new connections. @throws BrokerError CONFIG_INVALID */
   async renew(): Promise<void> {
     await this.listening?.renew()
   }
@@ -121,7 +121,7 @@ export class ClientPort {
     for (const gateway of this.gateways) gateway.sweep(nowMs)
   }
 
-  /** Accepts no more, and sends everybody away. */
+  /** Accepts no more connections and disconnects all clients. */
   async drain(drainMs: number): Promise<void> {
     this.listening?.stop()
     await Promise.all(this.gateways.map((gateway) => gateway.drain(drainMs)))

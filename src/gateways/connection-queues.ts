@@ -1,36 +1,36 @@
 import { reportFault } from '../guarded.ts'
 
-/** Frames or commands that may wait for one connection; with more it is closed as too slow. */
+/** Frames, or commands, that may wait for one connection. With more, it is closed as too slow. */
 const WAITING_MAX = 1_024
 
 export interface QueueLimits {
-  /** A socket with more unsent bytes is full. */
+  /** A socket with more unsent bytes than this is full. */
   readonly fullBytes: number
   /** Bytes of frames and commands that may wait for one connection; one alone may be larger. */
   readonly waitingBytes: number
 }
 
-/** The transport of a connection. It is asked for nothing once the queues are closed. */
+/** The transport of a connection. Closed queues make no calls to it. */
 export interface QueueSocket {
   getBufferedAmount(): number
   send(frame: Uint8Array | string, binary?: boolean): number
 }
 
 export interface QueueOwner {
-  /** Too much waits: ends the connection. */
+  /** Too much is waiting: ends the connection. */
   overflowed(): void
-  /** A queued command threw, and commands answer their own failures: ends the connection, for this is a fault. */
+  /** A queued command threw. Commands answer their own failures, so this is a fault and ends the connection. */
   broke(error: unknown): void
 }
 
-/** @returns a promise where the commands behind it have to wait */
+/** @returns a promise if the commands after it have to wait */
 type Command = () => Promise<void> | undefined
 
 /**
- * What waits for one connection, in two queues. The *outbox* holds frames while the socket is full; none is lost while
- * the connection lasts. The *command queue* holds commands while the one before them is being carried out, or while the
- * socket could not take their answer. Both together are bounded, in number and in bytes. Closed queues do nothing and
- * ask the socket nothing: uWS throws on a socket that is gone.
+ * Everything that waits for one connection, in two queues. The *outbox* holds frames while the socket is full; none is
+ * lost while the connection lasts. The *command queue* holds commands while an earlier one is being carried out, or
+ * while the socket could not take their answer. Both are bounded in number, and together in bytes. Closed queues do
+ * nothing and do not touch the socket, because uWS throws on a socket that is gone.
  */
 export class ConnectionQueues {
   private readonly limits: QueueLimits
@@ -38,7 +38,7 @@ export class ConnectionQueues {
   private readonly socket: QueueSocket
   private outbox: [frame: Uint8Array | string, binary: boolean][] | undefined
   private commands: [command: Command, bytes: number][] | undefined
-  /** Of both queues. */
+  /** The bytes in both queues. */
   private waitingBytes = 0
   /** A command is being carried out. */
   private busy = false
@@ -55,7 +55,7 @@ export class ConnectionQueues {
     return !this.busy && this.commands === undefined
   }
 
-  /** Bytes that wait, in both queues. */
+  /** The bytes that wait in both queues. */
   get heldBytes(): number {
     return this.waitingBytes
   }
@@ -76,15 +76,15 @@ export class ConnectionQueues {
     this.countWaiting(this.outbox.length, frame.length)
   }
 
-  /** Sends a frame that may be left out where the socket has little room. */
+  /** Sends a frame only if the socket has enough room; otherwise drops it. */
   sendIfRoom(frame: Uint8Array | string, binary: boolean): void {
     if (!this.closed && this.socket.getBufferedAmount() <= this.limits.fullBytes / 2) this.socket.send(frame, binary)
   }
 
   /**
    * Runs a command, now or once the ones before it are done and the socket can take its answer.
-   * @param bytes what it holds while it waits
-   * @returns whether it is done
+   * @param bytes the memory that it holds while it waits
+   * @returns whether the command is done
    */
   run(bytes: number, command: Command): boolean {
     if (this.closed) return true
@@ -99,7 +99,7 @@ export class ConnectionQueues {
     return false
   }
 
-  /** Goes on with what waits: the socket drained, or a command is done. */
+  /** Continues with whatever waits, after the socket has drained or a command is done. */
   proceed(): void {
     while (this.outbox !== undefined && !this.full) {
       const [frame, binary] = this.outbox.shift() as [Uint8Array | string, boolean]
@@ -120,7 +120,7 @@ export class ConnectionQueues {
     }
   }
 
-  /** The connection is closed: what waits is dropped, and nothing is taken any more. */
+  /** Drops whatever waits and accepts nothing more: the connection is closed. */
   close(): void {
     this.closed = true
     this.outbox = this.commands = undefined

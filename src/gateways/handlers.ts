@@ -2,8 +2,9 @@ import type { HttpRequest, HttpResponse, us_socket_context_t, WebSocket, WebSock
 import { guarded, reportFault, runGuarded } from '../guarded.ts'
 
 /**
- * uWS' handlers behind the guard. One that throws costs its own connection or request, and no other: uWS would hand the
- * error to Node as uncaught, and ends the process where a request's handler returns without an answer.
+ * Puts the handlers of uWS behind the guard, so that a handler that throws affects only its own connection or request.
+ * uWS would pass the error to Node as uncaught, and it ends the process if a request's handler returns without an
+ * answer.
  */
 
 /** @param where names the endpoint, for logs and metrics */
@@ -26,7 +27,7 @@ export function guardSocket<T>(where: string, behavior: WebSocketBehavior<T>): W
   } as WebSocketBehavior<T>
 }
 
-/** An HTTP handler; where it throws, the request is answered 500. */
+/** Guards an HTTP handler: if it throws, the request is answered 500. */
 export function guardRequest(
   where: string,
   handle: (res: HttpResponse, req: HttpRequest) => void,
@@ -35,8 +36,8 @@ export function guardRequest(
 }
 
 /**
- * Guards what goes on after a request's handler has returned: where it fails, the client gets a 500. The request must
- * have an abort handler that sets `aborted`.
+ * Guards work that continues after a request's handler has returned: if it fails, the client gets a 500. The request
+ * must have an abort handler that sets `aborted`.
  */
 export function finishGuarded(where: string, res: HttpResponse, outcome: Promise<void>): void {
   outcome.catch((error: unknown) => {
@@ -53,7 +54,7 @@ function orServerError(where: string, res: HttpResponse, handle: () => void): vo
     try {
       endWithServerError(res)
     } catch {
-      // It was answered, upgraded or gone already.
+      // It was already answered, upgraded or gone.
     }
   }
 }
@@ -66,7 +67,7 @@ function orClose<T>(where: string, ws: WebSocket<T>, act: () => void): void {
     try {
       ws.close()
     } catch {
-      // It is closed already.
+      // It is already closed.
     }
   }
 }

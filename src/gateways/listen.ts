@@ -5,9 +5,9 @@ import { BrokerError } from '../errors.ts'
 import { type Tls, TlsApp } from './tls-app.ts'
 
 /**
- * Sockets that listen on one port. uSockets lets 512 connections wait at each, whatever `somaxconn` is; where more come
- * at once, Linux drops them, and they try again a second later. It spreads them over all sockets that share the port:
- * 4,096 may wait.
+ * Listening sockets for one port. uSockets lets 512 connections wait at each, whatever `somaxconn` is; if more arrive
+ * at once, Linux drops them and they retry a second later. Linux spreads connections over all sockets that share the
+ * port, so with 8 sockets 4,096 may wait.
  */
 const QUEUES = process.platform === 'linux' ? 8 : 1
 
@@ -17,23 +17,22 @@ export function makeApp(tls: Tls | undefined): TemplatedApp {
 
 export interface Listening {
   readonly port: number
-  /** Accepts no more; connections stay. */
+  /** Accepts no more connections; existing ones stay open. */
   stop(): void
   /**
-   * Reads the certificate again, for connections from now on; those that there are stay.
-   * @throws BrokerError CONFIG_INVALID where it cannot be used: then all stays as it is
+   * Reloads the certificate for new connections; existing ones stay open.
+   * @throws BrokerError CONFIG_INVALID if the certificate cannot be used; then nothing changes
    */
   renew(): Promise<void>
 }
 
 /**
- * Listens on one port, for this process alone.
+ * Listens on one port, for this process only.
  *
- * uWS shares ports (SO_REUSEPORT), so a second broker would start without a word and take half the clients. Its
- * exclusive mode, and its port 0, leave SO_REUSEADDR out as well, and then a killed broker cannot come back to its port
- * while connections of before linger. So Node tries the port first: it fails where another process listens, and finds a
- * free one for 0.
- * @throws BrokerError CONFIG_INVALID where the port is taken or not allowed
+ * uWS shares ports (SO_REUSEPORT), so a second broker would start silently and take half the clients. Its exclusive
+ * mode and its port 0 also omit SO_REUSEADDR, and then a killed broker could not reopen its port while old connections
+ * linger. So Node tries the port first: it fails if another process listens there, and finds a free port for 0.
+ * @throws BrokerError CONFIG_INVALID if the port is taken or not allowed
  */
 export async function listen(app: TemplatedApp, host: string, wanted: number, option: string): Promise<Listening> {
   const { [option]: port } = await findPorts({ [option]: { host, port: wanted } })
@@ -41,8 +40,8 @@ export async function listen(app: TemplatedApp, host: string, wanted: number, op
 }
 
 /**
- * Listens on a port that other processes of this broker listen on as well: the kernel spreads the clients over them.
- * @throws BrokerError CONFIG_INVALID where the port is another program's
+ * Listens on a port that other processes of this broker also listen on; the kernel spreads the clients over them.
+ * @throws BrokerError CONFIG_INVALID if another program uses the port
  */
 export async function share(app: TemplatedApp, host: string, port: number, option: string): Promise<Listening> {
   let stop = await openDoors(app, host, port, option)
@@ -58,7 +57,7 @@ export async function share(app: TemplatedApp, host: string, port: number, optio
       if (!tlsApp || stopped) return
       tlsApp.renew()
       const stopNew = await openDoors(app, host, port, option)
-      // The old ones close once the new ones are open, so that nobody finds the port closed.
+      // Close the old sockets only once the new ones are open, so that no client finds the port closed.
       stop()
       stop = stopNew
       if (stopped) stop()
@@ -66,7 +65,7 @@ export async function share(app: TemplatedApp, host: string, port: number, optio
   }
 }
 
-/** @returns what closes them */
+/** @returns a function that closes the sockets */
 async function openDoors(app: TemplatedApp, host: string, port: number, option: string): Promise<() => void> {
   const sockets: us_listen_socket[] = []
   const stop = stopper(sockets)
@@ -89,8 +88,8 @@ export async function listenPrivately(app: TemplatedApp, path: string): Promise<
 }
 
 /**
- * Finds out whether ports can be listened on, and puts a free one in the place of each 0.
- * @throws BrokerError CONFIG_INVALID where one is taken or not allowed
+ * Checks that ports are free to listen on, and replaces each 0 by a free port.
+ * @throws BrokerError CONFIG_INVALID if one is taken or not allowed
  */
 export async function findPorts<Name extends string>(
   wanted: Readonly<Record<Name, { readonly host: string; readonly port: number }>>,
@@ -124,7 +123,9 @@ function hold(host: string, port: number): Promise<Server> {
   })
 }
 
-/** @param sockets those that are open when it is called; the first call closes them */
+/**
+ * Makes a function that closes the sockets that are in the list when it is first called; later calls do nothing more.
+ */
 function stopper(sockets: us_listen_socket[]): () => void {
   return () => {
     for (const socket of sockets.splice(0)) us_listen_socket_close(socket)

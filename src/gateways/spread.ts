@@ -1,11 +1,11 @@
 const STEP_MS = 20
 
-/** When the item of an index has its turn, where so many are spread evenly over a time. */
+/** The delay of the item at `index` when `count` items are spread evenly over a time. */
 export function turnMs(index: number, count: number, overMs: number): number {
   return Math.floor((index * overMs) / count)
 }
 
-/** Does something with each item, spread evenly over a time. */
+/** Calls `act` for each item, spread evenly over a time. */
 export async function spread<T>(items: readonly T[], overMs: number, act: (item: T) => void): Promise<void> {
   const startMs = Date.now()
   for (let index = 0; index < items.length; ) {

@@ -7,7 +7,7 @@ export interface Tls {
   readonly keyFile: string
 }
 
-/** Registers something that answers requests. */
+/** The methods of an app that register routes. */
 const ROUTES: ReadonlySet<string | symbol> = new Set([
   'get',
   'post',
@@ -22,20 +22,20 @@ const ROUTES: ReadonlySet<string | symbol> = new Set([
   'ws',
 ])
 /**
- * Past this many renewals the clients that are left of the oldest are sent away: each costs a look at every
- * publication.
+ * Apps to keep. Beyond that, the oldest closes and its remaining clients are disconnected: every publication has to
+ * visit every app.
  */
 const GENERATIONS_MAX = 8
 
 const renewable = new WeakMap<TemplatedApp, TlsApp>()
 
 /**
- * An app of uWS whose certificate can be read again. uWS reads it once, as an app is made. So there is a further app
- * for each certificate, with the same routes: the newest takes new connections, those of the others stay as they are,
- * and what is published goes to all.
+ * A uWS app whose certificate can be reloaded. uWS reads the certificate only once, when an app is made. So each reload
+ * adds an app with the same routes: the newest takes new connections, the others keep theirs, and publications go to
+ * all.
  */
 export class TlsApp {
-  /** As the gateways see it: one app. */
+  /** All of them as one app, for the gateways. */
   readonly app: TemplatedApp
   private readonly tls: Tls
   private readonly generations: TemplatedApp[]
@@ -46,7 +46,7 @@ export class TlsApp {
     return renewable.get(app)
   }
 
-  /** @throws BrokerError CONFIG_INVALID where uWS cannot use the files */
+  /** @throws BrokerError CONFIG_INVALID if uWS cannot use the files */
   constructor(tls: Tls) {
     this.tls = tls
     const first = this.make()
@@ -83,7 +83,10 @@ export class TlsApp {
     renewable.set(this.app, this)
   }
 
-  /** Reads the certificate again. What listens from now on shows it. @throws BrokerError as the constructor */
+  /**
+   * Reloads the certificate, for sockets that start to listen after this call. @throws BrokerError as the constructor
+   * does
+   */
   renew(): void {
     const next = this.make()
     for (const route of this.routes) route(next)

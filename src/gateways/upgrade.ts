@@ -1,9 +1,9 @@
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js'
 import type { Addresses } from '../guard/addresses.ts'
 
-/** What all gateways check of a request before it becomes a connection. */
+/** Checks that all gateways make before a request becomes a connection. */
 
-/** @param origin empty: no browser sent this */
+/** @param origin empty: the request does not come from a page in a browser */
 export function allowsOrigin(origins: readonly string[], origin: string): boolean {
   return origin === '' || origins.includes('*') || origins.includes(origin)
 }
@@ -13,7 +13,7 @@ export function bearerOf(header: string): string | undefined {
   return /^bearer\s+(\S+)\s*$/i.exec(header)?.[1]
 }
 
-/** What a request's connection is counted by. */
+/** The address by which a request's connection is counted. */
 export function addressOf(addresses: Addresses, res: HttpResponse, req: HttpRequest): string {
   const [peer, proxied] = [res.getRemoteAddressAsText(), res.getProxiedRemoteAddressAsText()].map((text) =>
     Buffer.from(text).toString(),

@@ -1,18 +1,18 @@
 import { BlockList, isIPv4, isIPv6 } from 'node:net'
 
-/** What a request says of where it comes from. */
+/** What a request reveals about its client's address. */
 export interface Origin {
-  /** Of its TCP connection. */
+  /** The remote address of the TCP connection. */
   readonly peer: string
-  /** What the PROXY protocol said ahead of it; empty: nothing. */
+  /** The address given by the PROXY protocol; empty: none. */
   readonly proxied: string
-  /** `X-Forwarded-For`; empty: none. */
+  /** The `X-Forwarded-For` header; empty: none. */
   readonly forwardedFor: string
 }
 
 /**
- * Where clients come from. Anybody can send a PROXY header or `X-Forwarded-For`, so both are believed of the proxies
- * that were named and of nobody else.
+ * Finds the addresses of clients. Anyone can send a PROXY header or `X-Forwarded-For`, so both are trusted only from
+ * the configured proxies.
  */
 export class Addresses {
   private readonly trusted = new BlockList()
@@ -29,7 +29,10 @@ export class Addresses {
     }
   }
 
-  /** What a client is counted by: its IPv4 address, or the /64 network of its IPv6 address, which is one customer's. */
+  /**
+   * The address by which a client is counted: its IPv4 address, or the /64 network of its IPv6 address, since one
+   * customer holds a whole /64.
+   */
   of({ peer, proxied, forwardedFor }: Origin): string {
     if (this.direct || !this.isTrusted(peer)) return networkOf(peer)
     if (proxied !== '') return networkOf(proxied)
@@ -37,7 +40,7 @@ export class Addresses {
       .split(',')
       .map(bare)
       .filter((hop) => isIPv4(hop) || isIPv6(hop))
-    // Each proxy adds whom it heard it from, at the end: the last that is no proxy of ours is the client.
+    // Each proxy appends the address of its own peer, so the last address that is not a trusted proxy is the client.
     return networkOf(hops.findLast((hop) => !this.isTrusted(hop)) ?? peer)
   }
 
@@ -53,7 +56,7 @@ function networkOf(address: string): string {
   return isIPv6(address) ? `${groupsOf(address).slice(0, 4).join(':')}::/64` : address
 }
 
-/** An IPv4 address, also where it is written as an IPv6 one. */
+/** The IPv4 address, even if it is written as an IPv6 address. @returns undefined for any other address */
 function mappedIpv4(address: string): string | undefined {
   if (isIPv4(address)) return address
   if (!isIPv6(address)) return undefined
@@ -78,7 +81,7 @@ function groupsOf(address: string): string[] {
   return [...left, ...zeros, ...right].map((group) => Number.parseInt(group, 16).toString(16))
 }
 
-/** An entry without its port and brackets. */
+/** An entry of `X-Forwarded-For` without port and brackets. */
 function bare(entry: string): string {
   const text = entry.trim()
   return /^\[([^\]]*)\]/.exec(text)?.[1] ?? (/^[\d.]+:\d+$/.test(text) ? (text.split(':')[0] as string) : text)

@@ -1,17 +1,18 @@
 /**
- * Limits of an application that punishes floods: specs/orchestrator-portal.md, "Rate Limiting and Abuse Prevention".
+ * The limits of an application that punishes floods: specs/orchestrator-portal.md, "Rate Limiting and Abuse
+ * Prevention".
  */
 export interface BurstLimits {
   readonly perSecond: number
   readonly perMinute: number
-  /** Refusals within a minute that ban the user. */
+  /** The number of refusals within a minute that bans the user. */
   readonly strikes: number
 }
 
 const SECOND_MS = 1_000
 const MINUTE_MS = 60_000
 
-/** A connection's counts. */
+/** The counts of one connection. */
 export class BurstState {
   secondStartMs = 0
   secondUsed = 0
@@ -26,7 +27,7 @@ export type BurstVerdict =
 
 const PASS: BurstVerdict = { pass: true }
 
-/** Counts one event and says what becomes of it. Pure but for `state`. */
+/** Counts one event and decides whether it passes. Changes only `state`. */
 export function countBurst(state: BurstState, limits: BurstLimits, nowMs: number): BurstVerdict {
   if (nowMs - state.secondStartMs >= SECOND_MS) {
     state.secondStartMs = nowMs

@@ -3,8 +3,8 @@ import { BrokerError } from '../errors.ts'
 const MINUTE_MS = 60_000
 
 /**
- * Bytes that each user may have stored in a minute. Minutes are the clock's, the same for all, so that nothing is kept
- * of users for longer.
+ * The bytes that each user may store in a minute. All users share the minutes of the clock, so that nothing has to be
+ * kept about a user for longer.
  */
 export class ByteBudget {
   private readonly perMinute: number
@@ -16,7 +16,7 @@ export class ByteBudget {
     this.perMinute = perMinute
   }
 
-  /** Takes some of a user's bytes. @throws BrokerError RATE_LIMITED where there are not as many left */
+  /** Takes bytes from a user's budget. @throws BrokerError RATE_LIMITED if there are not enough left */
   take(userId: string, bytes: number, nowMs: number): void {
     if (this.perMinute === 0) return
     const minute = Math.floor(nowMs / MINUTE_MS)

@@ -2,7 +2,7 @@ import { BrokerError } from '../errors.ts'
 
 export interface ConnectionLimits {
   readonly connectionsMax: number
-  /** Connections that have yet to say who they are. */
+  /** Connections that have not authenticated. */
   readonly unauthenticatedMax: number
   readonly unauthenticatedTimeoutMs: number
   /** 0: no limit. */
@@ -11,36 +11,36 @@ export interface ConnectionLimits {
   readonly perUserMax: number
 }
 
-/** A connection, as far as it is counted. */
+/** A connection, as the counts see it. */
 export interface Counted {
-  /** Bytes of its commands and answers that wait. */
+  /** Bytes of its waiting commands and answers. */
   readonly heldBytes?: number
-  /** Ends it; nothing of it is kept. */
+  /** Ends the connection at once and drops whatever waits for it. */
   discard(): void
 }
 
-/** Bytes that may wait for connections that are nobody's, all together. */
+/** Bytes that may wait for all unauthenticated connections together. */
 const UNAUTHENTICATED_BYTES_MAX = 67_108_864
 
-/** What is read elsewhere of the counts. */
+/** The counts that other parts of the broker read. */
 interface Figures {
   connections: number
   connectionsOpened: number
 }
 
 /**
- * The connections of this process: how many there are, from where, whose, and which have yet to say who they are. Those
- * give way: past their own limit, and where the process is full, the oldest of them is closed for the one that comes.
- * Who means to authenticate does so within a round trip or two, so the oldest is the one that least means to; refusing
- * newcomers instead would let idle connections lock everybody out.
+ * Counts the connections of this process: all of them, by address, by user, and the unauthenticated ones. If there are
+ * too many unauthenticated ones, or the process is full, the oldest unauthenticated connection is closed for the new
+ * one. Clients that intend to authenticate do so within a round trip or two, so the oldest is the least likely to;
+ * refusing newcomers instead would let idle connections lock everyone out.
  */
 export class Connections {
   private readonly limits: ConnectionLimits
   private readonly figures: Figures
-  /** Since when each is nobody's, ms; the oldest first. */
+  /** The time, in ms, since when each connection has been unauthenticated; the oldest first. */
   private readonly unauthenticated = new Map<Counted, number>()
   private readonly perAddress = new Map<string, number>()
-  /** Of each that was counted by its address. */
+  /** The address of each connection that is counted by address. */
   private readonly addresses = new Map<Counted, string>()
   private readonly perUser = new Map<string, number>()
 
@@ -49,12 +49,12 @@ export class Connections {
     this.figures = figures
   }
 
-  /** Whether anybody has to say where connections come from. */
+  /** Whether connections are counted by address, so that callers have to give it. */
   get countsAddresses(): boolean {
     return this.limits.perAddressMax > 0
   }
 
-  /** Makes room for one more. @throws BrokerError TOO_MANY_CONNECTIONS */
+  /** Makes room for one more connection. @throws BrokerError TOO_MANY_CONNECTIONS */
   admit(address: string | undefined): void {
     const { connectionsMax, perAddressMax } = this.limits
     if (address !== undefined && perAddressMax > 0 && (this.perAddress.get(address) ?? 0) >= perAddressMax) {
@@ -66,7 +66,7 @@ export class Connections {
     if (this.figures.connections >= connectionsMax && !this.closeOldest()) throw new BrokerError('TOO_MANY_CONNECTIONS')
   }
 
-  /** @param moved it was another worker's: no new one */
+  /** @param moved it comes from another worker, so it does not count as newly opened */
   opened(connection: Counted, address: string | undefined, moved = false): void {
     this.figures.connections++
     if (!moved) this.figures.connectionsOpened++
@@ -84,22 +84,22 @@ export class Connections {
     add(this.perAddress, address, -1)
   }
 
-  /** It has yet to say who it is, or is nobody any more. */
+  /** Counts a connection as unauthenticated: it has not authenticated yet, or has logged out. */
   waits(connection: Counted, nowMs: number): void {
     if (this.unauthenticated.has(connection)) return
     if (this.unauthenticated.size >= this.limits.unauthenticatedMax) this.closeOldest()
     this.unauthenticated.set(connection, nowMs)
   }
 
-  /** It said who it is, or is gone. */
+  /** Stops counting a connection as unauthenticated: it has authenticated or is gone. */
   waitsNoLonger(connection: Counted): void {
     this.unauthenticated.delete(connection)
   }
 
   /**
-   * Closes the oldest that is nobody's.
-   * @param among those that count; default: all.
-   * @returns false where there is none
+   * Closes the oldest unauthenticated connection.
+   * @param among selects the connections to consider; default: all
+   * @returns false if there is none
    */
   closeOldest(among?: (connection: Counted) => boolean): boolean {
     for (const connection of this.unauthenticated.keys()) {
@@ -111,7 +111,7 @@ export class Connections {
     return false
   }
 
-  /** Whether a user may have one more connection. @throws BrokerError TOO_MANY_CONNECTIONS */
+  /** Checks that a user may have one more connection. @throws BrokerError TOO_MANY_CONNECTIONS */
   admitUser(userId: string): void {
     const { perUserMax } = this.limits
     if (perUserMax > 0 && (this.perUser.get(userId) ?? 0) >= perUserMax) {
@@ -130,7 +130,10 @@ export class Connections {
     add(this.perUser, userId, -1)
   }
 
-  /** Closes those that have been nobody's for too long, or for which too much waits. Call about once a second. */
+  /**
+   * Closes connections that have been unauthenticated for too long; then, if too many bytes wait for the remaining
+   * ones, those with the most. Call about once a second.
+   */
   sweep(nowMs: number): void {
     this.closeLate(nowMs)
     this.closeLargest()
@@ -160,7 +163,7 @@ export class Connections {
   }
 }
 
-/** Adds to a count; one that comes to nothing takes no room. */
+/** Adds to a count, and deletes it when it reaches zero to free its memory. */
 function add(counts: Map<string, number>, key: string, n: number): void {
   const count = (counts.get(key) ?? 0) + n
   if (count <= 0) counts.delete(key)

@@ -1,4 +1,4 @@
-/** Counts failed authentications by connection. A connection without any costs nothing. */
+/** Counts failed authentications by connection. Connections without failures use no memory here. */
 export class FailedAuthentications {
   private readonly max: number
   private readonly counts = new WeakMap<object, number>()
@@ -11,7 +11,7 @@ export class FailedAuthentications {
     this.counts.set(connection, (this.counts.get(connection) ?? 0) + 1)
   }
 
-  /** Whether it is to end by them. */
+  /** Whether the connection has failed too often and must end. */
   tooMany(connection: object): boolean {
     return (this.counts.get(connection) ?? 0) >= this.max
   }

@@ -14,9 +14,9 @@ export interface JwtOptions {
   readonly issuer: string
   readonly audience: string
   readonly tokenBytesMax: number
-  /** Of `sub`. */
+  /** The longest `sub`. */
   readonly userIdBytesMax: number
-  /** Of JWKS_URL's answer, and in it. */
+  /** The largest answer of JWKS_URL. */
   readonly keySetBytesMax: number
   readonly keySetKeysMax: number
 }
@@ -24,18 +24,18 @@ export interface JwtOptions {
 type Verify = (token: string) => unknown
 
 /**
- * Verifies tokens, synchronously: uWS upgrades cannot wait. Each key accepts only its own algorithms, so a token cannot
- * choose (`none`, or a public key used as an HMAC secret).
+ * Verifies tokens synchronously, because uWS upgrades cannot wait. Each key accepts only its own algorithm, so a token
+ * cannot choose one (`none`, or a public key used as an HMAC secret).
  */
 export class TokenVerifier {
   private readonly options: JwtOptions
   private readonly byAlgorithm = new Map<string, Verify>()
   private keySet: KeySet<Verify> | undefined
   private readonly decode = createDecoder({ complete: true })
-  /** The one verifier, where there is just one. */
+  /** The verifier, if there is exactly one. */
   private readonly only: Verify | undefined
 
-  /** @throws BrokerError CONFIG_INVALID where a key cannot be read */
+  /** @throws BrokerError CONFIG_INVALID if a key cannot be read */
   static async open(options: JwtOptions, log: Logger): Promise<TokenVerifier> {
     const verifier = new TokenVerifier(options)
     const { jwksUrl, keySetBytesMax, keySetKeysMax } = options
@@ -61,11 +61,11 @@ export class TokenVerifier {
 
   /**
    * @param token empty or undefined: AUTH_MISSING
-   * @throws BrokerError AUTH_MISSING, AUTH_FAILED or AUTH_EXPIRED; never with the token in it
+   * @throws BrokerError AUTH_MISSING, AUTH_FAILED or AUTH_EXPIRED; the error never contains the token
    */
   verify(token: string | undefined): Claims {
     if (token === undefined || token === '') throw new BrokerError('AUTH_MISSING')
-    // Before anything is decoded. Well-formed tokens are ASCII, a byte each character.
+    // Check the length before decoding anything. Well-formed tokens are ASCII, so a character is a byte.
     if (token.length > this.options.tokenBytesMax)
       throw new BrokerError(
         'AUTH_FAILED',
@@ -92,7 +92,7 @@ export class TokenVerifier {
   }
 
   private choose(token: string): Verify {
-    // The usual case needs no look at the header: the verifier itself refuses other algorithms.
+    // The usual case need not look at the header: the verifier itself refuses other algorithms.
     if (this.only !== undefined) return this.only
     let header: { alg?: unknown; kid?: unknown }
     try {
@@ -110,7 +110,7 @@ export class TokenVerifier {
     }
     const verify = typeof alg === 'string' ? this.byAlgorithm.get(alg) : undefined
     if (verify) return verify
-    // A key that the set may have got since: the client that comes back finds it.
+    // The key may be new in the set: refresh it, so that the client's next attempt finds the key.
     if (typeof kid === 'string') this.keySet?.refresh()
     throw new BrokerError('AUTH_FAILED')
   }
@@ -120,12 +120,12 @@ export class TokenVerifier {
     return createVerifier({
       key,
       algorithms: [algorithm],
-      // `checkTimes` does that, in a fifth of the time.
+      // `checkTimes` checks both, in a fifth of the time.
       ignoreExpiration: true,
       ignoreNotBefore: true,
-      // The checks of iss and aud below pass over tokens that have none.
+      // The checks of iss and aud below skip tokens without these claims.
       requiredClaims: [...(issuer === '' ? [] : ['iss']), ...(audience === '' ? [] : ['aud'])],
-      // To find a token in the cache costs more than to verify it by HS256.
+      // Finding a token in the cache costs more than verifying it by HS256.
       cache: algorithm !== 'HS256',
       ...(issuer === '' ? undefined : { allowedIss: issuer }),
       ...(audience === '' ? undefined : { allowedAud: audience }),
@@ -148,19 +148,20 @@ function readPublicKey(given: string): PublicKey {
 
 const LISTS = ['roles', 'permissions', 'project_access', 'library_access', 'agent_access', 'session_access'] as const
 
-/** RFC 7519, 4.1.4 and 4.1.5. @throws BrokerError AUTH_EXPIRED; AUTH_FAILED before its time */
+/** RFC 7519, 4.1.4 and 4.1.5. @throws BrokerError AUTH_EXPIRED, or AUTH_FAILED if the token is not valid yet */
 function checkTimes({ exp, nbf }: Claims & { readonly nbf?: unknown }, nowMs: number): void {
   if (nowMs > exp * 1000) throw new BrokerError('AUTH_EXPIRED')
   if (nbf !== undefined && !(typeof nbf === 'number' && nowMs >= nbf * 1000)) throw new BrokerError('AUTH_FAILED')
 }
 
-/**
- * Whether these are claims, whoever says so.
- * @param userIdBytesMax of `sub`, which becomes part of NATS subjects: those end a connection past 4 KB
- */
-/** Seconds since 1970 of the last moment that a date can name: beyond, nobody can be told of it. */
+/** The last moment that a `Date` can represent, in seconds since 1970; a later `exp` could not be shown to clients. */
 const EXP_MAX = 8.64e12
 
+/**
+ * Whether a value from any source is well-formed claims.
+ * @param userIdBytesMax the longest `sub`. It becomes part of NATS subjects, and a subject above 4 KB would end the
+ * connection to NATS.
+ */
 export function wellFormed(claims: unknown, userIdBytesMax: number): claims is Claims {
   if (typeof claims !== 'object' || claims === null) return false
   const { sub, exp } = claims as Claims

@@ -5,7 +5,7 @@ import { every, runGuarded } from '../guarded.ts'
 
 export type Algorithm = 'HS256' | 'RS256' | 'ES256' | 'EdDSA'
 
-/** A public key in PEM, and the one algorithm that it is for. */
+/** A public key in PEM, and the only algorithm that it may be used with. */
 export interface PublicKey {
   readonly pem: string
   readonly algorithm: Algorithm
@@ -13,7 +13,7 @@ export interface PublicKey {
 
 export interface KeySetOptions {
   readonly url: string
-  /** Of an answer. */
+  /** The largest answer. */
   readonly bytesMax: number
   readonly keysMax: number
 }
@@ -28,13 +28,13 @@ const REFRESH_MS = 300_000
 const REFRESH_MIN_MS = 5_000
 const TIMEOUT_MS = 5_000
 const REDIRECTS_MAX = 3
-/** Types by which servers of files give JSON. An HTML page, such as a login form, is none. */
+/** Media types with which file servers serve JSON. They exclude HTML pages, such as login forms. */
 const TYPES = /^$|[/+]json\b|^text\/plain\b|^application\/octet-stream\b|^binary\/octet-stream\b/i
 const RSA_BITS_MIN = 2_048
 
 /**
- * The keys of a JSON Web Key Set (RFC 7517), read again every five minutes and when a token has a key that is not in
- * it.
+ * The keys of a JSON Web Key Set (RFC 7517). The set is read every five minutes, and when a token names a key that is
+ * not in it.
  */
 export class KeySet<Verify> {
   private readonly options: KeySetOptions
@@ -44,7 +44,7 @@ export class KeySet<Verify> {
   private refreshedMs = 0
   private timer: NodeJS.Timeout | undefined
 
-  /** Reads it once; where that fails, tokens are refused until it can be read. */
+  /** Reads the set once and then keeps it up to date. If reading fails, tokens are refused until it succeeds. */
   static async follow<V>(options: KeySetOptions, log: Logger, verifierOf: (key: PublicKey) => V): Promise<KeySet<V>> {
     const set = new KeySet(options, log, verifierOf)
     await set.read()
@@ -64,7 +64,7 @@ export class KeySet<Verify> {
     return this.keys.get(id)
   }
 
-  /** Reads it again soon, unless that was done a moment ago. */
+  /** Reads the set again, unless it was read within the last REFRESH_MIN_MS. */
   refresh(): void {
     runGuarded('key set', () => this.read())
   }
@@ -73,7 +73,7 @@ export class KeySet<Verify> {
     clearInterval(this.timer)
   }
 
-  /** The address without its query, which may be a secret. */
+  /** The address without its query, which may contain a secret. */
   private get place(): string {
     const { origin, pathname } = new URL(this.options.url)
     return origin + pathname
@@ -90,7 +90,7 @@ export class KeySet<Verify> {
     }
   }
 
-  /** One key that is not good leaves the others as they are. @throws Error where none of them is good */
+  /** Picks the usable keys; a bad key does not affect the others. @throws Error if there are keys and none is usable */
   private usable(jwks: readonly unknown[]): typeof this.keys {
     const { keysMax } = this.options
     const found = new Map<string, { algorithm: Algorithm; verify: Verify }>()
@@ -107,13 +107,13 @@ export class KeySet<Verify> {
         this.log.warn({ url: this.place, index, reason: reasonOf(error) }, 'a key of the key set cannot be used')
       }
     }
-    // An empty set takes all keys back; one of nonsense does not.
+    // An empty set revokes all keys; a set of unusable keys does not.
     if (jwks.length > 0 && found.size === 0) throw new Error('no key of it can be used')
     return found
   }
 }
 
-/** The algorithm that a key is for. @returns undefined where it is of a kind that verifies no tokens here */
+/** The algorithm of a key. @returns undefined if Roomcast verifies no tokens with keys of this kind */
 export function algorithmOf(jwk: { readonly kty?: unknown; readonly crv?: unknown }): Algorithm | undefined {
   if (jwk.kty === 'RSA') return 'RS256'
   if (jwk.kty === 'EC' && jwk.crv === 'P-256') return 'ES256'
@@ -121,7 +121,7 @@ export function algorithmOf(jwk: { readonly kty?: unknown; readonly crv?: unknow
   return undefined
 }
 
-/** @returns undefined where it is a key for something else @throws Error where it is not well formed */
+/** @returns undefined if the key is for another purpose @throws Error if it is not well formed */
 function keyOf(jwk: Jwk): (PublicKey & { readonly id: string }) | undefined {
   if (typeof jwk !== 'object' || jwk === null) throw new Error('it is not an object')
   const { kid, use, alg } = jwk

@@ -1,13 +1,13 @@
 export interface RateLimits {
-  /** Commands in a window of a minute. */
+  /** Commands allowed in a window of one minute. */
   readonly perMinute: number
-  /** Warn when this many are left. 0: never. */
+  /** Warn when this many commands are left. 0: never. */
   readonly warnAt: number
 }
 
 export const WINDOW_MS = 60_000
 
-/** A connection's counts; three numbers, no timer. */
+/** The counts of one connection: three numbers and no timer. */
 export interface RateState {
   windowStartMs: number
   /** Commands that passed. */
@@ -18,7 +18,7 @@ export interface RateState {
 
 export type Verdict = 'pass' | 'warn' | 'refuse'
 
-/** Counts one command and says what becomes of it. Pure but for `state`. */
+/** Counts one command and decides whether it passes. Changes only `state`. */
 export function countCommand(state: RateState, limits: RateLimits, nowMs: number): Verdict {
   proceed(state, nowMs)
   if (state.used >= limits.perMinute) return 'refuse'
@@ -26,7 +26,7 @@ export function countCommand(state: RateState, limits: RateLimits, nowMs: number
   return limits.warnAt > 0 && limits.perMinute - state.used === limits.warnAt ? 'warn' : 'pass'
 }
 
-/** Counts one packet, whatever it is. @returns false where it is one too many. Pure but for `state`. */
+/** Counts one packet of any kind. Changes only `state`. @returns false if it exceeds the limit */
 export function countPacket(state: RateState, perMinute: number, nowMs: number): boolean {
   proceed(state, nowMs)
   state.packets++

@@ -9,8 +9,9 @@ const SUBJECTS_MAX = 1_000
 const FAULT_LOG_MS = 1_000
 
 /**
- * Counts what the guard caught, and logs it with its stack: once a second for each place, since what is broken may be
- * asked for often. What another program wrote where brokers write for each other is no fault of ours.
+ * Counts the faults that the guard caught and logs them with their stacks: at most one a second for each place, since
+ * broken code may run often. Bad records that another program wrote where brokers write for each other do not count as
+ * faults.
  */
 export function reportingFaults(meters: Meters, log: Logger): FaultListener {
   const loggedMs = new Map<string, number>()
@@ -33,20 +34,20 @@ export function reportingFaults(meters: Meters, log: Logger): FaultListener {
   }
 }
 
-/** Events that were no events, or that no contract knows: one line per subject and minute. */
+/** Logs bodies that are no events, and events that no contract knows: one line per subject and minute. */
 export function logBadEvents(log: Logger): (subject: string, error: BrokerError) => void {
   return oncePerMinute((subject, { code, message }) =>
     log.warn({ subject: subject.slice(0, 200), code, reason: message }, 'an event was left out'),
   )
 }
 
-/** Events that a wire format has no form for. */
+/** Logs events that a wire format cannot represent. */
 export function logUnencodable(log: Logger): (entry: LogEntry, error: unknown) => void {
   return ({ position }, error) =>
     log.error({ position, reason: String(error) }, "an event cannot be written in a client's format and was left out")
 }
 
-/** Lets one report per subject and minute through. */
+/** Passes on at most one report per subject and minute. */
 function oncePerMinute<E>(report: (subject: string, error: E) => void): (subject: string, error: E) => void {
   const reportedMs = new Map<string, number>()
   return (subject, error) => {

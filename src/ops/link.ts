@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { BrokerError, ERRORS, type ErrorCode, reasonOf } from '../errors.ts'
 import { after, guarded, reportFault, runGuarded } from '../guarded.ts'
 
-/** What a question is asked with, and answered. */
+/** Answers a question, with its detail. */
 type Answering = (question: string, detail: unknown) => unknown
 
 interface Pending {
@@ -15,14 +15,14 @@ type Packet =
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'failure'; readonly id: number; readonly code: ErrorCode; readonly message: string }
 
-/** The IPC channel between the supervisor and one worker: questions, and answers to them, both ways. */
+/** The IPC channel between the supervisor and one worker: both sides ask questions and answer them. */
 export class Link {
   private readonly channel: ChildProcess | NodeJS.Process
   private readonly pending = new Map<number, Pending>()
   private readonly answering: Answering
   private asked = 0
 
-  /** @param answering answers the other side's questions; what it throws fails them there */
+  /** @param answering answers the other side's questions; an error that it throws is thrown on the other side */
   constructor(channel: ChildProcess | NodeJS.Process, answering: Answering) {
     this.channel = channel
     this.answering = answering
@@ -37,7 +37,7 @@ export class Link {
     })
   }
 
-  /** @throws BrokerError what the other side threw; SERVICE_UNAVAILABLE where it is gone; TIMEOUT */
+  /** @throws BrokerError whatever the other side threw; SERVICE_UNAVAILABLE if it is gone; TIMEOUT */
   async ask<T>(question: string, detail?: unknown, timeoutMs?: number): Promise<T> {
     const id = this.asked++
     let late: NodeJS.Timeout | undefined
@@ -55,7 +55,7 @@ export class Link {
   }
 
   private receive(packet: unknown): void {
-    // Whatever runs in a worker may send something of its own.
+    // Other code in a worker may send messages of its own.
     if (!isPacket(packet))
       return reportFault('message of another process', new Error('it is neither a question nor an answer'))
     if (packet.kind === 'question')
@@ -79,7 +79,7 @@ export class Link {
   }
 
   private post(packet: Packet): void {
-    // The other side may go at any moment; its questions go with it.
+    // The other side may go away at any moment; then nobody waits for this packet.
     if (this.channel.connected) this.channel.send?.(packet, undefined, undefined, () => {})
   }
 }

@@ -1,13 +1,12 @@
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
 
 /**
- * Where log lines go. Whoever reads them may stand still, or be gone, and the disk that they go to may be full: then
- * lines are left out, and counted, and nothing else is held up or ends. Written at once, so that the last words of a
- * process are there as well.
+ * Writes log lines. If their reader stalls or is gone, or the disk is full, lines are dropped and counted; nothing else
+ * stops or waits. Writes are synchronous, so that the last lines of a dying process are written too.
  */
 export class LogDestination {
   private readonly fd: number
-  /** What nobody took so far: a line, or the rest of one. */
+  /** The bytes not written yet: a line, or the rest of one. */
   private waiting: Uint8Array = new Uint8Array()
   private leftOut = 0
 
@@ -27,7 +26,7 @@ export class LogDestination {
     try {
       while (this.waiting.length > 0) this.waiting = this.waiting.subarray(writeSync(this.fd, this.waiting))
     } catch {
-      // Full, gone, or broken: there is nobody to tell. The next line tries again.
+      // The reader is full, gone or broken, and there is nowhere to report that. The next line tries again.
     }
   }
 }
@@ -43,9 +42,10 @@ function missing(lines: number): string {
 }
 
 /**
- * Where writing never waits: a pipe or a terminal opened once more, for this process alone, since the mode of the one
- * that there is would change for all who have it. A socket cannot be opened again, nor another user's pipe: their mode
- * is changed, as Node does with its own `stderr`. A file makes nobody wait.
+ * Returns a descriptor on which writing never blocks. It opens a pipe or terminal again, for this process only, because
+ * changing the mode of the given descriptor would change it for every process that shares it. A socket or another
+ * user's pipe cannot be opened again, so their mode is changed, as Node does with its own `stderr`. A file does not
+ * block.
  */
 function unblocked(fd: number): number {
   const stat = fstatSync(fd)
@@ -55,7 +55,7 @@ function unblocked(fd: number): number {
     if (fstatSync(opened).ino === stat.ino) return opened
     closeSync(opened)
   } catch {
-    // Told above. Or there is no /proc.
+    // A socket or another user's pipe (see above), or there is no /proc.
   }
   if (fd === process.stderr.fd && (stat.isSocket() || stat.isFIFO())) process.stderr.on('error', () => {})
   return fd

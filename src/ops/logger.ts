@@ -4,8 +4,8 @@ import { LogDestination } from './log-destination.ts'
 export type { Logger }
 
 /**
- * Structured logs, JSON lines on stderr; stdout is for what programs read.
- * @param worker number of this one of several workers
+ * Structured logs: JSON lines on stderr. stdout is reserved for output that programs read.
+ * @param worker the number of this worker, if there are several
  */
 export function makeLogger(level: string, worker?: number): Logger {
   return pino(

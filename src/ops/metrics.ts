@@ -4,7 +4,7 @@ import type { EventLog } from '../log/event-log.ts'
 import { LATENCY_BUCKETS_MS, type Meters } from '../meters.ts'
 import type { Source } from '../source/source.ts'
 
-/** A metric with its values, as it goes from a worker to its supervisor. */
+/** A metric with its values, as a worker sends it to the supervisor. */
 export interface MetricValues {
   readonly name: string
   readonly help: string
@@ -29,7 +29,9 @@ export interface Figures {
   readonly roomCount: () => number
 }
 
-/** The broker's figures for Prometheus. They are read off `Meters` when asked for; the data path knows no registry. */
+/**
+ * The broker's metrics for Prometheus. They are read from `Meters` on each scrape, so the data path needs no registry.
+ */
 export class Metrics {
   private readonly registry = new Registry()
   private readonly figures: Figures
@@ -37,7 +39,7 @@ export class Metrics {
   constructor(figures: Figures) {
     this.figures = figures
     const { meters, hub, log, source } = figures
-    // Its default wakes an idle process a hundred times a second.
+    // The default precision wakes an idle process a hundred times a second.
     collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: EVENT_LOOP_PRECISION_MS })
     const lag = () => hub.catchUp.lag(Date.now())
     this.gauge('connections', 'Open connections', () => meters.connections)
@@ -110,7 +112,7 @@ export class Metrics {
     return this.registry.metrics()
   }
 
-  /** The histogram is counted by ourselves, so its values are made by ourselves too. */
+  /** `Meters` counts the buckets of this histogram, so its values are built here rather than by the registry. */
   private latency(): MetricValues {
     const { latency, latencySumMs } = this.figures.meters
     const name = 'roomcast_publish_to_socket_seconds'
@@ -138,7 +140,7 @@ export class Metrics {
     }
   }
 
-  /** @param aggregator how those of several workers become one */
+  /** @param aggregator how the values of several workers are combined */
   private gauge(name: string, help: string, read: () => number, aggregator: Aggregator = 'sum'): void {
     const gauge: Gauge = new Gauge({
       name: `roomcast_${name}`,

@@ -13,18 +13,18 @@ interface Answer {
   readonly body: string
 }
 
-/** Who asks. */
+/** The sender of a request. */
 interface Asker {
-  /** Of `Authorization: Bearer …`. */
+  /** From `Authorization: Bearer …`. */
   readonly token: string | undefined
-  /** By the request's `Host` it is this machine. */
+  /** The request's `Host` is this machine. */
   readonly local: boolean
 }
 
 /**
- * `/healthz`, `/readyz`, `/metrics` and the page. Whoever reaches the port may ask for counts. Names of rooms are for
- * tokens of role admin, names of event types for any good token.
- * @param allows whether a `Host` may be asked by; the first two answer any, as they tell nothing else
+ * `/healthz`, `/readyz`, `/metrics` and the page. Anyone who reaches the port may read counts. Names of rooms need a
+ * token with the role admin, names of event types any valid token.
+ * @param allows whether a `Host` is allowed; `/healthz` and `/readyz` answer any, because they reveal nothing else
  */
 export function mountOps(app: TemplatedApp, view: OpsView, allows: (host: string) => boolean): void {
   const get = (path: string, make: (asker: Asker) => Promise<Answer> | Answer) =>
@@ -81,7 +81,7 @@ const MISDIRECTED = json('403 Forbidden', {
   message: 'OPS_PORT is not asked by this name: use an IP address, or put the name into OPS_ALLOWED_HOSTS',
 })
 
-/** @throws BrokerError AUTH_FAILED where there is a token that is none */
+/** @throws BrokerError AUTH_FAILED if there is a token and it is not valid */
 async function accessOf(view: OpsView, token: string | undefined): Promise<Access> {
   if (token === undefined) return 'nobody'
   const access = await view.access(token)
@@ -98,8 +98,8 @@ function answer(res: HttpResponse, make: (asker: Asker) => Promise<Answer> | Ans
   res.onAborted(() => {
     aborted = true
   })
-  // Not in the turn in which it is asked: of hundreds of requests in one piece uWS would have all answered in that
-  // turn. As it is, it ends a connection that asks again before it was answered.
+  // Answer in a later turn of the event loop: otherwise uWS would answer hundreds of requests that arrive in one piece
+  // all in the same turn. This way, it ends a connection that sends a request before the last one is answered.
   soon('ops port', async () => {
     if (aborted) return
     const answered = await Promise.resolve(asker)
@@ -117,7 +117,7 @@ function json(status: string, body: unknown): Answer {
   return { status, type: 'application/json', body: JSON.stringify(body) }
 }
 
-/** The page runs its own script alone, and speaks to this port and to client ports. */
+/** The page may run only its own script, and may connect only to this port and to client ports. */
 const POLICY = `default-src 'none'; script-src '${hashOf(/<script type="module">([\s\S]*)<\/script>/.exec(PAGE)?.[1] ?? '')}'; style-src 'unsafe-inline'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`
 
 function hashOf(script: string): string {

@@ -1,4 +1,6 @@
-/** The page on OPS_PORT: live figures, and the last events of a chosen application through the real gateway. */
+/**
+ * The page on OPS_PORT: live figures, and the latest events of a chosen application, received through the real gateway.
+ */
 export const PAGE = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">

@@ -16,16 +16,16 @@ export interface ProcessViewOptions {
   readonly hub: Hub
   readonly meters: Meters
   readonly contracts: readonly CompiledContract[]
-  /** @throws where the token is none */
+  /** @throws if the token is not valid */
   readonly verify: (token: string) => Claims
-  /** Where the page connects to: it is known once the broker serves. */
+  /** The port that the page connects to. Undefined until the broker serves. */
   readonly mainPort: () => number | undefined
   readonly tls: boolean
-  /** A token for the page, in development alone. */
+  /** Makes a token for the page, only in development. */
   readonly developmentToken: (() => string) | undefined
 }
 
-/** What one broker process says of itself. */
+/** Makes the view of this broker process. */
 export function makeProcessView(options: ProcessViewOptions): ProcessView {
   const { source, log, hub, meters, contracts } = options
   const stats = (): Stats => ({ connections: meters.connections, rooms: membersByRoom(contracts) })
@@ -60,7 +60,9 @@ export function makeProcessView(options: ProcessViewOptions): ProcessView {
   }
 }
 
-/** What the page can subscribe to. @returns nothing of an application without a raw WebSocket endpoint */
+/**
+ * The names to which the page can subscribe. @returns an empty list if the application has no raw WebSocket endpoint
+ */
 function appOnPage({ app, contract }: CompiledContract) {
   const endpoint = contract.endpoints.find(({ transport }) => transport === 'websocket')
   if (endpoint?.transport !== 'websocket') return []
@@ -77,7 +79,7 @@ function accessOf(verify: ProcessViewOptions['verify'], token: string): Access {
   }
 }
 
-/** Over all applications. */
+/** The members of each room, over all applications. */
 function membersByRoom(contracts: readonly CompiledContract[]): Record<string, number> {
   const rooms = new Map<string, number>()
   for (const { application } of contracts) {

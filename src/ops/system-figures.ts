@@ -3,7 +3,7 @@ import { freemem, totalmem } from 'node:os'
 import type { SystemFigures } from '../contracts/contract.ts'
 import type { Meters } from '../meters.ts'
 
-/** Reads the figures of this process and its machine; rates are since the reading before. */
+/** Reads the figures of this process and its machine. Rates cover the time since the previous reading. */
 export class SystemFigureReader {
   private readonly meters: Meters
   private cpu = process.cpuUsage()

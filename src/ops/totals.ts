@@ -2,14 +2,14 @@ import { AggregatorRegistry, type Registry } from 'prom-client'
 import type { MetricValues } from './metrics.ts'
 import type { Figures, Stats } from './view.ts'
 
-/** The metrics of several processes as one. */
+/** Combines the metrics of several processes. */
 export function aggregated(processes: readonly (readonly MetricValues[])[]): Registry {
   return AggregatorRegistry.aggregate([...processes])
 }
 
 /**
- * What is left of processes that are gone: their counts. Without them a total would fall when a worker is replaced, and
- * Prometheus would take it for a restart and count everything again.
+ * Keeps the counts of processes that are gone. Without them, totals would fall when a worker is replaced, and
+ * Prometheus would take that for a restart and count everything again.
  */
 export function remembered(before: readonly MetricValues[], last: readonly MetricValues[]): MetricValues[] {
   const counted = last.filter(({ type }) => type === 'counter' || type === 'histogram')
@@ -23,7 +23,9 @@ export function totalStats(processes: readonly Stats[]): Stats {
   return { connections: sum(processes.map(({ connections }) => connections)), rooms: Object.fromEntries(rooms) }
 }
 
-/** Every process reads all events, so of those the greatest count is everybody's. */
+/**
+ * Combines the figures of several processes. Every process reads all events, so the largest event count is the total.
+ */
 export function totalFigures(processes: readonly Figures[]): Figures {
   const [first] = processes
   if (first === undefined) throw new Error('no process, no figures')

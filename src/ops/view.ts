@@ -1,12 +1,12 @@
 import type { MetricValues } from './metrics.ts'
 
-/** Connections, and members by room. */
+/** The number of connections, and of members by room. */
 export interface Stats {
   readonly connections: number
   readonly rooms: Readonly<Record<string, number>>
 }
 
-/** What the page shows. */
+/** The figures that the page shows. */
 export interface Figures extends Stats {
   readonly state: string
   readonly source: string
@@ -20,42 +20,42 @@ export interface Figures extends Stats {
   readonly ring_bytes: number
   readonly position: string
   readonly rss_bytes: number
-  /** Worker processes that serve, where there are several. */
+  /** The number of worker processes, if there are several. */
   readonly workers?: number
 }
 
-/** What whoever shows a token may see: a good token is a user's. */
+/** The access that a token gives: a valid token at least that of a user. */
 export type Access = 'nobody' | 'user' | 'admin'
 
-/** What the page needs to connect as a client. */
+/** The settings that the page needs to connect as a client. */
 export interface PageSettings {
   readonly port: number | undefined
   readonly tls: boolean
-  /** Applications with a raw WebSocket endpoint: what can be subscribed to, and which kinds of rooms there are. */
+  /** Applications with a raw WebSocket endpoint: the names to subscribe to, and the room patterns. */
   readonly apps: readonly {
     readonly app: string
     readonly path: string | undefined
     readonly names: readonly string[]
     readonly rooms: readonly string[]
   }[]
-  /** In development alone. */
+  /** Only in development. */
   readonly token: string | undefined
 }
 
-/** What one broker process says of itself. */
+/** What one broker process reports about itself. */
 export interface ProcessView {
-  /** What keeps it from being ready; empty: it is. */
+  /** The reasons why it is not ready; empty: it is ready. */
   unready(): readonly string[]
   stats(): Stats
   figures(): Figures
   metricValues(): Promise<MetricValues[]>
-  /** The same in Prometheus' text format. */
+  /** The same metrics in the text format of Prometheus. */
   metrics(): Promise<string>
   pageSettings(): PageSettings
   access(token: string): Access
 }
 
-/** What is told on OPS_PORT, of one process or of several. */
+/** What OPS_PORT shows, for one process or for several. */
 export interface OpsView {
   readiness(): Promise<{ readonly ready: boolean; readonly reasons: readonly string[] }>
   figures(): Promise<Figures>
@@ -64,7 +64,7 @@ export interface OpsView {
   access(token: string): Promise<Access>
 }
 
-/** A process that stands alone. */
+/** The view of a broker with a single process. */
 export function viewOfOne(view: ProcessView): OpsView {
   return {
     readiness: async () => {

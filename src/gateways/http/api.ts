@@ -17,20 +17,20 @@ export interface HttpOptions {
   readonly log: EventLog
   readonly meters: Meters
   readonly verify: (token: string | undefined) => Claims
-  /** Empty: nobody may publish. */
+  /** Empty: publishing over HTTP is off. */
   readonly publishKey: string
   readonly bodyBytesMax: number
   readonly origins: readonly string[]
   readonly stats: () => Promise<unknown>
 }
 
-/** An HTTP answer. uWS may lose the tail of one written in parts, so each is one `end()`. */
+/** An HTTP answer. It is sent by a single `end()`, because uWS may lose the tail of an answer written in parts. */
 interface Answer {
   readonly status: number
   readonly body: unknown
 }
 
-/** The HTTP API: publish an event, read the statistics (specs/README.md). */
+/** The HTTP API: publishing events and reading the statistics (specs/README.md). */
 export class HttpApi {
   private readonly options: HttpOptions
   private readonly keyDigest: Buffer | undefined
@@ -144,7 +144,7 @@ export class HttpApi {
       answer(res, failure(error as BrokerError), cors)
       return
     }
-    // The supervisor that knows of all workers may be on its way out.
+    // This may fail: the supervisor, which knows all workers, may be shutting down.
     const outcome = this.options.stats().then(
       (body): Answer => ({ status: 200, body }),
       (error: unknown) => failure(error instanceof BrokerError ? error : new BrokerError('INTERNAL')),
@@ -175,7 +175,7 @@ export class HttpApi {
   }
 }
 
-/** Above this many times the limit a body is cut off rather than read. */
+/** A body larger than this many times the limit is cut off instead of read to its end. */
 const REFUSED_BODY_FACTOR = 4
 
 function failure({ code, message, details }: BrokerError): Answer {
@@ -211,8 +211,9 @@ function answer(res: HttpResponse, { status, body }: Answer, cors?: string, clos
 }
 
 /**
- * Collects a body. `done` gets undefined past the limit, and nothing where the client went away. A client hears why
- * only once it has sent all, so one that is too large is read to its end, and thrown away, up to a few times the limit.
+ * Collects a body. `done` gets undefined if the body exceeds the limit, and is not called if the client goes away. A
+ * client reads the answer only after it has sent everything, so a body over the limit is read to its end and discarded,
+ * up to REFUSED_BODY_FACTOR times the limit.
  */
 function readBody(res: HttpResponse, bytesMax: number, done: (body: Uint8Array | undefined) => void): void {
   const chunks: Buffer[] = []
@@ -229,7 +230,7 @@ function readBody(res: HttpResponse, bytesMax: number, done: (body: Uint8Array |
         if (isLast || bytes > bytesMax * REFUSED_BODY_FACTOR) done(undefined)
         return
       }
-      // A copy: the chunk is gone after this call.
+      // Copy it: uWS frees the chunk after this call.
       chunks.push(Buffer.from(chunk.slice(0)))
       if (isLast) done(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks))
     }),

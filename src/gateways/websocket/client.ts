@@ -16,23 +16,23 @@ import { ConnectionQueues, type QueueLimits, type QueueOwner } from '../connecti
 import type { Claims } from '../../contracts/claims.ts'
 import type { Command, Failure } from '../../contracts/command.ts'
 
-/** A connection that may stay, before its socket is open. */
+/** An accepted connection whose socket is not open yet. */
 export interface Admission {
   readonly claims: Claims
   readonly codec: Codec
 }
 
-/** A connection that is to be told why it may not stay. */
+/** A refused connection. Its client gets the reason once the socket is open. */
 export interface Refusal {
   readonly refused: BrokerError
   readonly codec: Codec
 }
 
-/** uWS copies these properties onto its own socket object, so there are few. */
+/** uWS copies these properties onto its own socket object, so keep them few. */
 export interface UserData {
-  /** The client, from `open` on. */
+  /** A `WebSocketClient` from `open` on, unless the connection was refused. */
   user: WebSocketClient | Admission | Refusal
-  /** Where it comes from, where that counts. */
+  /** The client's address, if connections are counted by address. */
   readonly address?: string
 }
 
@@ -50,7 +50,7 @@ export interface WebSocketClientOptions {
   readonly failures: FailedAuthentications
 }
 
-/** One raw WebSocket connection: who it is, its subscriber in the hub, and what waits for its socket. */
+/** One raw WebSocket connection: its identity, its subscriber in the hub, and its queues. */
 export class WebSocketClient implements Caller, SubscriberOwner, RateState, QueueOwner, Counted {
   readonly contract: CompiledContract
   readonly subscriber: Subscriber
@@ -97,7 +97,7 @@ export class WebSocketClient implements Caller, SubscriberOwner, RateState, Queu
     if (!this.closed) this.queues.send(encode(this.codec, message, command?.id), this.codec.binary)
   }
 
-  /** Sends a message that may be left out where the socket has little room. */
+  /** Sends a message only if the socket has enough room; otherwise drops it. */
   replyIfRoom(message: Message): void {
     if (!this.closed) this.queues.sendIfRoom(encode(this.codec, message), this.codec.binary)
   }
@@ -138,7 +138,7 @@ export class WebSocketClient implements Caller, SubscriberOwner, RateState, Queu
     if (!this.closed) this.socket.close()
   }
 
-  /** Ends the connection by an error of the table. A socket that takes nothing is closed without a word. */
+  /** Ends the connection with an error of the table `ERRORS`. A full socket is closed without a close frame. */
   end(code: ErrorCode, message?: Message): void {
     if (this.closed) return
     if (message) this.replyIfRoom(message)
@@ -159,7 +159,7 @@ const ACTIONS = new Map<string, string>([
   ['RATE_LIMITED', 'retry_later'],
 ])
 
-/** The document's `connection_error`. */
+/** The `connection_error` message of the application's document. */
 export function connectionError({ code, message }: BrokerError): Message {
   return {
     type: 'connection_error',

@@ -14,8 +14,8 @@ export interface CodecChoice {
 }
 
 /**
- * @param format of the query: `?format=`
- * @param offered subprotocols, as the request's header has them
+ * @param format the value of `?format=` in the query
+ * @param the request's `Sec-WebSocket-Protocol` header
  */
 export function chooseCodec(format: string | undefined, offered: string): CodecChoice {
   const subprotocol =

@@ -45,11 +45,11 @@ export interface WebSocketGatewayOptions {
     readonly backpressureBytes: number
     readonly waitingBytes: number
     readonly idleTimeoutS: number
-    /** 0: what the contract says. */
+    /** 0: the contract's own limit. */
     readonly commandsPerMinute: number
-    /** Of a contract that says none. */
+    /** For contracts without a limit of their own. */
     readonly defaultCommandsPerMinute: number
-    /** Frames of any kind. */
+    /** Frames of any kind, including refused ones. */
     readonly packetsPerMinute: number
   }
   readonly origins: readonly string[]
@@ -57,7 +57,10 @@ export interface WebSocketGatewayOptions {
   readonly nodeId: string
 }
 
-/** A frame above this many times the payload limit is cut off by uWS without a word; below that we say why. */
+/**
+ * uWS cuts off a frame larger than this many times the payload limit and closes the connection silently; below that,
+ * the client gets the reason.
+ */
 const TRANSPORT_PAYLOAD_FACTOR = 4
 const FIRST_TOPIC = 'first'
 
@@ -90,14 +93,14 @@ export class WebSocketGateway {
     this.mount(app)
   }
 
-  /** Ends sessions whose token has expired. Call every second or so. */
+  /** Ends connections whose token has expired. Call about once a second. */
   sweep(nowMs: number): void {
     for (const client of this.clients) client.endIfExpired(nowMs)
   }
 
   /**
-   * Sends everybody away, spread evenly: each is told at once when to come back, and is closed then.
-   * Resolves when all are gone.
+   * Disconnects all clients, spread evenly over `drainMs`. Each client learns at once when to reconnect and is closed
+   * at that time. Resolves when all are gone.
    */
   async drain(drainMs: number): Promise<void> {
     const clients = [...this.clients]
@@ -204,7 +207,8 @@ export class WebSocketGateway {
       failures,
     })
     data.user = client
-    // uWS makes a socket's subscriber with its first topic: made now, it lies in memory beside its socket.
+    // uWS allocates a socket's subscriber with its first topic. Doing it now places the subscriber beside its socket in
+    // memory.
     ws.subscribe(FIRST_TOPIC)
     ws.unsubscribe(FIRST_TOPIC)
     this.clients.add(client)
