@@ -22,7 +22,7 @@ export interface Timed {
   readonly participants: Participants
 }
 
-/** Starts what a broker does again and again. @returns what stops it */
+/** Starts a broker's recurring tasks. @returns a function that stops them */
 export function startTimers(timed: Timed): () => void {
   const { meters, clientPorts, hub, connections, contracts, presence, participants } = timed
   let eventsBefore = meters.events

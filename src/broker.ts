@@ -43,36 +43,36 @@ import { Presence } from './state/presence.ts'
 import { Recovery } from './state/recovery.ts'
 import { setUpCompiler } from './v8.ts'
 
-/** Where it listens, by option. */
+/** The ports it listens on, by option. */
 export type Ports = Readonly<Record<ClientPortName | 'OPS_PORT', number>>
 
 export interface Broker {
   readonly ports: Ports
   readonly view: ProcessView
   /**
-   * Reads the certificate again, for connections from now on.
-   * @throws BrokerError CONFIG_INVALID where it cannot be used
+   * Reads the certificate again, for new connections.
+   * @throws BrokerError CONFIG_INVALID if it cannot be used
    */
   renewTls(): Promise<void>
-  /** A fault got past every guard: counted, and not ready from now on. */
+  /** A fault got past every guard: it is counted, and the broker is not ready from now on. */
   failed(): void
-  /** Sends clients away over `DRAIN_MS` and leaves. */
+  /** Sends clients away over `DRAIN_MS`, then shuts down. */
   stop(): Promise<void>
 }
 
-/** A process that is one of several workers: its supervisor answers on OPS_PORT, for all. */
+/** The place of a process that is one of several workers: their supervisor answers on OPS_PORT for all of them. */
 export interface WorkerPlace {
   readonly number: number
   /** Where the workers listen for each other. */
   readonly folder: string
-  /** Of all workers. */
+  /** The statistics of all workers. */
   readonly stats: () => Promise<Stats>
 }
 
 /**
- * Puts a broker together, in the order in which events flow: source → log → registry → hub → gateways; and starts it.
- * @param development tokens are signed by a key made for this machine; the page gets one
- * @param place undefined: it stands alone
+ * Puts a broker together in the order in which events flow (source → log → registry → hub → gateways), and starts it.
+ * @param development tokens are signed by a key made for this machine, and the page gets one
+ * @param place undefined: the broker stands alone
  * @throws BrokerError saying what is wrong and what to do
  */
 export async function startBroker(
@@ -163,7 +163,7 @@ export async function startBroker(
     .map((options) => new ClientPort(options, contracts, shared))
   const [mainPort] = clientPorts as [ClientPort, ...ClientPort[]]
 
-  // What it says of itself.
+  // What the broker says about itself.
   const view = makeProcessView({
     state: () => state,
     source,

@@ -1,14 +1,14 @@
 /**
- * The one guard around whatever runs later than the call that started it: timers, callbacks of NATS and of key-value
- * watches, queues. What it throws or rejects with is reported with its stack and counted, and costs nothing else. There
- * is one for the process, as there is one `uncaughtException` for what still escapes.
+ * The one guard around code that runs later than the call that started it: timers, callbacks of NATS and of key-value
+ * watches, queues. What such code throws or rejects with is reported with its stack and counted, and costs nothing
+ * else. There is one guard per process, as there is one `uncaughtException` for what still escapes.
  */
 
 export type FaultListener = (where: string, error: unknown) => void
 
 const listeners = new Set<FaultListener>()
 
-/** Hears of every fault, until the function that it gets back is called. */
+/** Calls `listener` for every fault. @returns a function that ends this */
 export function onFault(listener: FaultListener): () => void {
   listeners.add(listener)
   return () => listeners.delete(listener)
@@ -23,7 +23,7 @@ export function reportFault(where: string, error: unknown): void {
   for (const listener of listeners) listener(where, error)
 }
 
-/** Runs `act` now; a promise that it returns is guarded as well. */
+/** Runs `act` now; if it returns a promise, that is guarded as well. */
 export function runGuarded(where: string, act: () => unknown): void {
   try {
     const outcome = act()
@@ -33,7 +33,7 @@ export function runGuarded(where: string, act: () => unknown): void {
   }
 }
 
-/** The same function behind the guard: it returns nothing and never throws. */
+/** The same function, guarded: it returns nothing and never throws. */
 export function guarded<A extends readonly unknown[]>(
   where: string,
   act: (...args: A) => unknown,

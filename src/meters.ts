@@ -4,7 +4,7 @@ import type { LogEntry } from './log/entry.ts'
 export const LATENCY_BUCKETS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000]
 
 /**
- * The figures of one process, as plain numbers: the data path adds to them, `/metrics` and the statistics read them.
+ * The figures of one process, as plain numbers: the data path adds to them; `/metrics` and the statistics read them.
  */
 export class Meters {
   connections = 0
@@ -22,21 +22,21 @@ export class Meters {
   bytesReceived = 0
   readonly commands = new Map<string, number>()
   readonly errors = new Map<string, number>()
-  /** Records and messages of other programs where brokers write for each other. */
+  /** Records and messages of other programs, found where brokers write for each other. */
   badRecords = 0
-  /** What the guard caught, by place. */
+  /** Faults that the guard caught, by place. */
   readonly faults = new Map<string, number>()
-  /** Time from storage to the socket's queue, by bucket; the last is for what is slower than all. */
+  /** Time from storage to the socket's queue, by bucket; the last bucket counts anything slower. */
   readonly latency: number[] = new Array(LATENCY_BUCKETS_MS.length + 1).fill(0)
   latencySumMs = 0
   private readonly onUnencodable: (entry: LogEntry, error: unknown) => void
 
-  /** @param onUnencodable told of events that no codec can write */
+  /** @param onUnencodable hears of events that no codec can write */
   constructor(onUnencodable: (entry: LogEntry, error: unknown) => void = () => {}) {
     this.onUnencodable = onUnencodable
   }
 
-  /** An event went to all live sessions that want it. */
+  /** An event went to all live subscribers that want it. */
   published(storedMs: number): void {
     const ms = Math.max(0, Date.now() - storedMs)
     let bucket = 0

@@ -17,15 +17,15 @@ import { aggregated, remembered, totalFigures, totalStats } from './ops/totals.t
 import type { Access, Figures, OpsView, PageSettings, Stats } from './ops/view.ts'
 
 export interface SupervisorOptions {
-  /** Reads the configuration anew, for each reload. @throws BrokerError CONFIG_INVALID */
+  /** Reads the configuration again, for each reload. @throws BrokerError CONFIG_INVALID */
   readonly readConfig: () => Config
   readonly config: Config
-  /** Keys were made for this machine: see `startBroker`. */
+  /** The keys were made for this machine: see `startBroker`. */
   readonly development: boolean
   readonly log: Logger
 }
 
-/** What a worker is started with. */
+/** What a worker gets when it starts. */
 export interface WorkerStart {
   readonly number: number
   readonly config: Config
@@ -37,15 +37,15 @@ export interface WorkerStart {
 /** Flags for Node that only workers get. */
 const WORKER_NODE_FLAGS: readonly string[] = []
 const ANSWER_MS = 1_000
-/** Questions without an answer, one after the other, after which a worker hangs. */
+/** Requests in a row without an answer after which a worker counts as hanging. */
 const SILENCES_MAX = 3
-/** A worker that has yet to serve may be silent for so long, at least: it reads its program, and contracts. */
+/** A worker that is not serving yet may be silent for at least this long: it is loading its program and contracts. */
 const START_SILENCE_MS = 15_000
 const BACK_OFF_MIN_MS = 100
 const BACK_OFF_MAX_MS = 10_000
-/** A worker that lived this long died of something new. */
+/** A worker that lived this long died of something new: its death counts as the first in a row. */
 const STEADY_MS = 30_000
-/** A worker that has not left so long after it should have is killed; its supervisor leaves right behind. */
+/** A worker that has not left this long after it should have is killed; its supervisor leaves right after it. */
 const LATE_MS = 850
 
 interface Worker {
@@ -56,7 +56,7 @@ interface Worker {
   readonly exited: Promise<void>
   ready: boolean
   leaving: boolean
-  /** What it counted, when it was asked last. */
+  /** What it had counted when it was last asked. */
   counted: readonly MetricValues[]
 }
 
@@ -69,18 +69,18 @@ interface Slot {
 }
 
 /**
- * The supervisor: n worker processes share the client ports, it answers for all of them on OPS_PORT. It serves no
- * client itself, so that there is little in it that could fail.
+ * The supervisor: n worker processes share the client ports, and it answers for all of them on OPS_PORT. It serves no
+ * clients itself, so that little in it can fail.
  */
 export class Supervisor implements OpsView {
-  /** Where it listens. */
+  /** The ports it listens on. */
   ports!: Ports
   private config: Config
   private readonly options: SupervisorOptions
   private readonly log: Logger
   private readonly folder = mkdtempSync(join(tmpdir(), 'roomcast-'))
   private readonly slots: Slot[]
-  /** All that run, those that leave included. */
+  /** All running workers, including those that are leaving. */
   private readonly workers = new Set<Worker>()
   private started = 0
   private restarts = 0
@@ -91,7 +91,7 @@ export class Supervisor implements OpsView {
   private closeOps = () => {}
 
   /**
-   * Starts the first worker, then the others: what keeps one from starting keeps all, and is said once.
+   * Starts the first worker, then the others: what keeps one from starting keeps all from it, and is said only once.
    * @throws BrokerError saying what is wrong and what to do
    */
   static async start(options: SupervisorOptions): Promise<Supervisor> {
@@ -135,12 +135,12 @@ export class Supervisor implements OpsView {
     await Promise.all(others.map(async (slot) => this.seat(slot, await this.launch())))
   }
 
-  /** Replaces the workers one after another, each once the next is ready: never fewer than before. */
+  /** Replaces the workers one after another, each once its successor is ready: there are never fewer than before. */
   async reload(): Promise<void> {
     this.reloadWanted = true
     if (this.reloading) return
     this.reloading = true
-    // Asked for during a reload: what was read by then may be old.
+    // If asked during a reload, starts over: the configuration read so far may be old by then.
     while (this.reloadWanted && !this.stopping) {
       this.reloadWanted = false
       await this.replaceAll()
@@ -148,7 +148,7 @@ export class Supervisor implements OpsView {
     this.reloading = false
   }
 
-  /** Drains all workers, and leaves. */
+  /** Drains all workers, then leaves. */
   async stop(): Promise<void> {
     this.stopping = true
     for (const { retry } of this.slots) clearTimeout(retry)
@@ -156,7 +156,7 @@ export class Supervisor implements OpsView {
     this.close()
   }
 
-  /** A fault of its own got past every guard: it is not ready from now on. */
+  /** A fault of the supervisor's own got past every guard: it is not ready from now on. */
   failed(): void {
     this.stopping = true
   }
@@ -214,7 +214,7 @@ export class Supervisor implements OpsView {
     return this.askOne('access', token)
   }
 
-  /** The answer of any worker. @throws BrokerError SERVICE_UNAVAILABLE where none serves; TIMEOUT */
+  /** The answer of any worker. @throws BrokerError SERVICE_UNAVAILABLE if none serves; TIMEOUT */
   private async askOne<T>(question: string, detail?: unknown): Promise<T> {
     for (const { worker } of this.slots) if (worker) return worker.link.ask<T>(question, detail, ANSWER_MS)
     throw new BrokerError('SERVICE_UNAVAILABLE')
@@ -224,7 +224,7 @@ export class Supervisor implements OpsView {
     return totalStats(await this.askAll<Stats>('stats'))
   }
 
-  /** Answers of those workers that give one in time. */
+  /** The answers of those workers that give one in time. */
   private async askAll<T>(question: string): Promise<T[]> {
     const answers = await Promise.all(
       [...this.workers]
@@ -240,13 +240,13 @@ export class Supervisor implements OpsView {
         .filter(({ ready }) => ready)
         .map(async (worker) => {
           const counted = await worker.link.ask<unknown>('metrics', undefined, ANSWER_MS).catch(() => undefined)
-          // What else runs in a worker may answer for it, before it can itself.
+          // Other code in a worker may answer in its place, before it can itself.
           if (Array.isArray(counted)) worker.counted = counted
         }),
     )
   }
 
-  /** Starts a worker, and resolves once it serves. @throws BrokerError what kept it from that */
+  /** Starts a worker; resolves once it serves. @throws BrokerError saying what kept it from serving */
   private async launch(): Promise<Worker> {
     const number = ++this.started
     const child = fork(process.argv[1] as string, ['worker', String(number)], {
@@ -302,8 +302,8 @@ export class Supervisor implements OpsView {
   }
 
   /**
-   * Kills a worker that hangs: it serves nobody, and the kernel would go on giving it clients. One that hangs before it
-   * serves would hold up a reload, and each one after it, for ever.
+   * Kills a worker that hangs: it serves nobody, yet the kernel would go on giving it clients. One that hangs before it
+   * serves would hold up this reload and every later one for ever.
    */
   private async watch(worker: Worker): Promise<void> {
     const { workerTimeoutMs } = this.config
@@ -357,7 +357,7 @@ export class Supervisor implements OpsView {
     })
   }
 
-  /** @returns the end of the worker that had this place */
+  /** @returns a promise that resolves once the previous worker in this place has ended */
   private seat(slot: Slot, worker: Worker): Promise<void> {
     const before = slot.worker
     // It may have died already.
@@ -386,7 +386,7 @@ export class Supervisor implements OpsView {
     }
   }
 
-  /** The configuration, as far as it can change while the ports and the number of workers stay. */
+  /** Reads the configuration again, as far as it can change while the ports and the number of workers stay. */
   private readAgain(): void {
     const { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort, opsHost } = this.options.config
     const fixed = { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort, opsHost }
@@ -398,7 +398,7 @@ export class Supervisor implements OpsView {
     this.config = { ...read, ...fixed }
   }
 
-  /** Lets a worker send its clients away, and makes sure that it is gone then. */
+  /** Lets a worker send its clients away, and makes sure that it ends after that. */
   private async drain(worker: Worker): Promise<void> {
     if (!worker.leaving) {
       worker.leaving = true

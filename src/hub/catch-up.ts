@@ -8,51 +8,51 @@ import { lowerDelivered } from './delivered.ts'
 import { CATCHING_UP, CLOSED, type Subscriber } from './subscriber.ts'
 
 export interface CatchUpLimits {
-  /** Unsent bytes in a socket from which on it must drain before it is fed more. */
+  /** Unsent bytes in a socket above which it gets no more events until it drains. */
   readonly bufferBytes: number
-  /** A subscriber whose socket took nothing for this long is closed. */
+  /** A subscriber whose socket takes nothing for this long is closed. */
   readonly stallMs: number
 }
 
 interface Live {
-  /** Everything up to here has gone out to live subscribers; a subscriber that has it too may turn live. */
+  /** Live subscribers have been sent everything up to this sequence; a subscriber that has it too may turn live. */
   headSeq(): number
   turnLive(subscriber: Subscriber): void
 }
 
-/** Events looked at for one subscriber before the next has its turn, and in one turn of the event loop. */
+/** The most events examined in a row for one subscriber, and for all of them in one turn of the event loop. */
 const SLICE_EVENTS = 1_024
 const TURN_EVENTS = 8_192
 const SOURCE_RETRY_MS = 500
 
 /**
- * Feeds the subscribers that catch up: each has a cursor into the log, which moves as fast as its own socket drains.
- * Reaching the head, a subscriber turns live in the same tick, so that nothing is missed and nothing comes twice.
+ * Feeds subscribers that are catching up. Each has a cursor into the log that advances as fast as its own socket
+ * drains. A subscriber that reaches the head turns live in the same tick, so it misses nothing and gets nothing twice.
  */
 export class CatchUp {
-  /** Subscribers that are fed from the log. */
+  /** Subscribers fed from the log. */
   readonly subscribers = new Set<Subscriber>()
   private readonly log: EventLog
   private readonly meters: Meters
   private readonly limits: CatchUpLimits
   private readonly live: Live
-  /** Those whose turn it is next, in order. */
+  /** Subscribers waiting to be fed, in order. */
   private ready: Subscriber[] = []
-  /** Those that were live in this turn of the event loop, and in the one before. */
+  /** Subscribers that were live in this turn of the event loop (`arriving`), and in the previous one (`arrived`). */
   private arriving: Subscriber[] = []
   private arrived: Subscriber[] = []
   private scheduled = false
   /**
-   * What was read for those whose turn is to come: a chunk that thousands wait for is not fed to all of them in one
-   * turn.
+   * Chunks already read, for subscribers still waiting their turn: a chunk that thousands wait for is not fed to all of
+   * them in a single turn.
    */
   private readonly fetched = new Map<
     Subscriber,
     { readonly chunk: Chunk; readonly cursor: number; readonly life: number }
   >()
   /**
-   * Subscribers that have everything there is and wait for more: long-polling ones, and those with a start offset
-   * ahead.
+   * Subscribers that have everything so far and wait for more: long-polling ones, those with a projection, and those
+   * with a start offset ahead of the head.
    */
   private readonly ahead = new Set<Subscriber>()
 
@@ -64,8 +64,8 @@ export class CatchUp {
   }
 
   /**
-   * Takes over a subscriber. One that was live until now has its first turn after a whole turn of the event loop: by
-   * then uWS has sent or dropped what was published to it before, and what it is fed cannot overtake that.
+   * Takes over a subscriber. One that was live until now gets its first turn only after a whole turn of the event loop:
+   * by then uWS has sent or dropped everything published to it before, so nothing it is fed can overtake that.
    */
   add(subscriber: Subscriber): void {
     this.subscribers.add(subscriber)
@@ -81,7 +81,7 @@ export class CatchUp {
     this.fetched.delete(subscriber)
   }
 
-  /** Its socket has room again, or less of a queue. */
+  /** The socket has room again, or a shorter queue. */
   drained(subscriber: Subscriber): void {
     subscriber.stalledSinceMs = 0
     if (subscriber.state === CATCHING_UP) this.enqueue(subscriber)
@@ -96,13 +96,13 @@ export class CatchUp {
   }
 
   /**
-   * The stream is another one: cursors of before mean nothing, everybody goes on from its head. Or it was cut short:
-   * whoever is further has cursor and startOffsets in what it is from there on.
+   * Either the stream was replaced: old cursors mean nothing, so every subscriber continues from the new head. Or it
+   * was cut short: cursors and start offsets beyond the new head move back to it.
    */
   reset(epochBefore: string): void {
     const cutShort = epochBefore === this.log.epoch
     const headSeq = this.live.headSeq()
-    // A copy: one that is told may close others that share its socket, and those missed as much.
+    // A copy: telling one subscriber may close others on its socket, and they missed just as much.
     for (const subscriber of [...this.subscribers]) {
       const before = subscriber.cursor
       subscriber.cursor = cutShort ? Math.min(before, headSeq) : headSeq
@@ -121,7 +121,7 @@ export class CatchUp {
     }
   }
 
-  /** Closes whoever took nothing for too long. Call about once a second. */
+  /** Closes subscribers whose socket took nothing for too long. Call about once a second. */
   sweep(nowMs: number): void {
     for (const subscriber of this.subscribers) {
       if (subscriber.peer.getBufferedAmount() <= this.limits.bufferBytes) continue
@@ -137,7 +137,7 @@ export class CatchUp {
     return count
   }
 
-  /** How far the furthest subscriber is behind. */
+  /** How far behind the slowest subscriber is. */
   lag(nowMs: number): { events: number; seconds: number } {
     let lowest = Number.MAX_SAFE_INTEGER
     for (const { cursor } of this.subscribers) if (cursor < lowest) lowest = cursor
@@ -183,7 +183,10 @@ export class CatchUp {
     if (this.ready.length > 0 || this.arrived.length > 0 || this.arriving.length > 0) this.schedule()
   }
 
-  /** A fault ends the subscriber that it befell: it comes back, rather than waits for what never comes. */
+  /**
+   * A fault closes the subscriber it happened to, so that its client reconnects instead of waiting for events that
+   * never come.
+   */
   private feedGuarded(subscriber: Subscriber): number {
     try {
       return this.feed(subscriber)
@@ -199,13 +202,14 @@ export class CatchUp {
     runGuarded('catching up', () => subscriber.owner.stalled())
   }
 
-  /** Gives one subscriber a slice. @returns the events looked at */
+  /** Feeds one subscriber a slice. @returns the number of events examined */
   private feed(subscriber: Subscriber): number {
     const { ring } = this.log
     if (subscriber.cursor < ring.completeAfter) {
       const fetched = this.fetched.get(subscriber)
       this.fetched.delete(subscriber)
-      // Its cursor may have moved meanwhile, by a further `since`, or the stream be another one: then it is read anew.
+      // Meanwhile another `since` may have moved the cursor, or the stream may have been replaced: then it is read
+      // again.
       if (fetched?.life === this.log.life && fetched.cursor === subscriber.cursor)
         return this.feedChunk(subscriber, fetched.chunk)
       runGuarded('catching up', () =>
@@ -239,7 +243,7 @@ export class CatchUp {
     return looked + 1
   }
 
-  /** What the ring no longer has comes from the source. Not queued again before it is there. */
+  /** Reads from the source what the ring no longer has. The subscriber is not queued again until that has arrived. */
   private async feedOlder(subscriber: Subscriber): Promise<void> {
     subscriber.queued = true
     const { cursor } = subscriber
@@ -249,16 +253,16 @@ export class CatchUp {
     try {
       firstSeq = (await this.log.bounds()).firstSeq
       if (firstSeq <= cursor + 1) chunk = await this.log.older(cursor)
-      // What the stream forgot while the chunk was read may be missing in it.
+      // The chunk may lack events that the stream dropped while it was being read.
       firstSeq = this.log.firstSeq
     } catch {
-      // The source is out of reach: the subscriber waits with it.
+      // The source is out of reach: the subscriber waits until it is back.
       await new Promise((resolve) => setTimeout(resolve, SOURCE_RETRY_MS))
     }
     subscriber.queued = false
     if (subscriber.state !== CATCHING_UP) return
-    // Its cursor may have gone back meanwhile, by a further `since`, or the stream be another one: then once more from
-    // there.
+    // If another `since` moved the cursor meanwhile, or the stream was replaced, feeding starts again from the new
+    // cursor.
     if (subscriber.cursor === cursor && this.log.life === life) {
       if (firstSeq > cursor + 1) this.miss(subscriber, firstSeq)
       else if (chunk !== undefined) this.fetched.set(subscriber, { chunk, cursor, life })
@@ -267,8 +271,8 @@ export class CatchUp {
   }
 
   /**
-   * A subscriber has events that this broker has yet to read: it waits for those behind them. Where the stream has none
-   * of them, it is not the stream that they came from.
+   * The subscriber already has events that this broker has not read yet, so it waits for those that follow. If the
+   * stream does not reach that far, the events came from another stream.
    */
   private async wait(subscriber: Subscriber): Promise<void> {
     subscriber.queued = true
@@ -300,7 +304,7 @@ export class CatchUp {
     subscriber.owner.missed(this.log.position(cursor), this.log.position(firstSeq))
   }
 
-  /** @returns the events looked at */
+  /** @returns the number of events examined */
   private feedChunk(subscriber: Subscriber, { entries, upToSeq }: Chunk): number {
     let looked = 0
     subscriber.peer.cork(() => {
@@ -317,8 +321,8 @@ export class CatchUp {
   }
 
   /**
-   * Sends an event that the subscriber wants, and what its projection makes of it.
-   * @returns false where its socket has to drain first
+   * Sends an event and its projection, each if the subscriber wants it.
+   * @returns false if the socket has to drain first
    */
   private offer(subscriber: Subscriber, entry: LogEntry, inRing: boolean): boolean {
     const begun = subscriber.begunSeq === entry.seq
@@ -349,7 +353,7 @@ export class CatchUp {
   }
 
   private finish(subscriber: Subscriber): void {
-    // An early close of its socket within the cork leaves nothing to do.
+    // If its socket was closed early, within the cork, nothing is left to do.
     if (subscriber.state === CLOSED) return
     subscriber.stalledSinceMs = 0
     this.subscribers.delete(subscriber)

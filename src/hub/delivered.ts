@@ -1,48 +1,49 @@
 import type { LogEntry } from '../log/entry.ts'
 import { accepts, type Predicate } from './predicate.ts'
 
-/** Links kept of a subscriber that goes back again and again before it has caught up. */
+/** Longest chain kept for a subscriber that goes back again and again before it has caught up. */
 const LINKS_MAX = 32
 
-/** A room that somebody is in, and what they want of it. */
+/** A room that a subscriber is in, and the events it wants from it. */
 interface JoinedGroup {
   readonly room: { readonly name: string }
   readonly predicate: Predicate | undefined
 }
 
 /**
- * What a subscriber was in when it went back in the log, and how far it had come: what it got then does not come again
- * by a room that it joined later. A subscriber that goes back once more before it got there has a chain of these.
+ * The rooms a subscriber was in when it went back in the log, and how far it had come: events it got then do not come
+ * again through a room that it joined later. A subscriber that goes back again before it has caught up has a chain of
+ * these.
  */
 export interface Delivered {
   /** Everything up to here was delivered. */
   seq: number
-  /** An event behind that, of which its own frame was delivered and that of its projection was not. 0: none. */
+  /** A later event whose own frame was delivered, but not the frame of its projection. 0: none. */
   begunSeq: number
   readonly groups: readonly JoinedGroup[]
-  /** By room, from behind which sequence on; of rooms that are not in it, from behind `joinedSeq`. */
+  /** Start offsets by room; `joinedSeq` applies to rooms that are not in the map. */
   readonly startOffsets: ReadonlyMap<string, number> | undefined
   readonly joinedSeq: number
-  /** Conversations that the subscriber took no part in then. */
+  /** Conversations that the subscriber did not take part in then. */
   without: readonly string[]
   before: Delivered | undefined
 }
 
-/** The chain without the links that the subscriber has come past: those behind them reach further. */
+/** The chain from the first link that the subscriber has not passed yet; later links reach further. */
 export function deliveredBeyond(delivered: Delivered | undefined, cursor: number): Delivered | undefined {
   let at = delivered
   while (at !== undefined && Math.max(at.seq, at.begunSeq) <= cursor) at = at.before
   return at
 }
 
-/** Up to where the subscriber had events. */
+/** The newest sequence that was delivered to the subscriber. */
 export function newestDelivered(delivered: Delivered | undefined): number {
   let newest = 0
   for (let at = delivered; at !== undefined; at = at.before) newest = Math.max(newest, at.seq, at.begunSeq)
   return newest
 }
 
-/** The chain with one link more. */
+/** Adds a link to the chain; a chain that gets too long loses its oldest links. */
 export function withDelivered(delivered: Delivered, before: Delivered | undefined): Delivered {
   delivered.before = before
   let last = delivered
@@ -53,19 +54,19 @@ export function withDelivered(delivered: Delivered, before: Delivered | undefine
   return delivered
 }
 
-/** A conversation's events were not had: the subscriber took no part in it. */
+/** Notes that a conversation's events were not delivered: the subscriber did not take part in it. */
 export function excludeConversation(delivered: Delivered | undefined, conversation: string): void {
   for (let at = delivered; at !== undefined; at = at.before) at.without = [...at.without, conversation]
 }
 
-/** The chain without what was had by a room. */
+/** The chain without what was delivered through a room. */
 export function withoutRoom(delivered: Delivered | undefined, name: string): Delivered | undefined {
   if (delivered === undefined) return undefined
   delivered.before = withoutRoom(delivered.before, name)
   return delivered.groups.some(({ room }) => room.name === name) ? delivered.before : delivered
 }
 
-/** Less was delivered than had been thought. */
+/** Corrects the chain where less was delivered than assumed. */
 export function lowerDelivered(delivered: Delivered | undefined, deliveredSeq: number): void {
   for (let at = delivered; at !== undefined; at = at.before) {
     at.seq = Math.min(at.seq, deliveredSeq)
@@ -73,7 +74,7 @@ export function lowerDelivered(delivered: Delivered | undefined, deliveredSeq: n
   }
 }
 
-/** Whether an event was delivered then. Who was to get it is the same now. */
+/** Whether an event was delivered then. Users are not checked: they are the same now as then. */
 export function wasDelivered(delivered: Delivered, entry: LogEntry): boolean {
   for (let at: Delivered | undefined = delivered; at !== undefined; at = at.before) {
     if (
@@ -86,7 +87,7 @@ export function wasDelivered(delivered: Delivered, entry: LogEntry): boolean {
   return false
 }
 
-/** Whether an event was shown then to those in a room. */
+/** Whether an event's projection was delivered then, through the projection's room. */
 export function wasProjected(delivered: Delivered, room: string, seq: number): boolean {
   for (let at: Delivered | undefined = delivered; at !== undefined; at = at.before) {
     if (seq <= at.seq && at.groups.some((group) => group.room.name === room) && seq > startOffsetOf(at, room))
@@ -95,10 +96,10 @@ export function wasProjected(delivered: Delivered, room: string, seq: number): b
   return false
 }
 
-/** In which groups somebody is, and from where on. */
+/** The groups a subscriber is in, and their start offsets. */
 type Memberships = Pick<Delivered, 'groups' | 'startOffsets' | 'joinedSeq'>
 
-/** Whether an event comes by membership in a room. */
+/** Whether an event reaches the subscriber through its membership in a room. */
 export function opens(memberships: Memberships, room: string, entry: LogEntry): boolean {
   for (const group of memberships.groups) {
     if (group.room.name !== room) continue
@@ -110,7 +111,7 @@ export function opens(memberships: Memberships, room: string, entry: LogEntry): 
   return false
 }
 
-/** Events of a room up to this sequence came before the membership in it. */
+/** A room's start offset: the membership covers only events after this sequence. */
 export function startOffsetOf({ startOffsets, joinedSeq }: Memberships, room: string): number {
   return startOffsets?.get(room) ?? joinedSeq
 }

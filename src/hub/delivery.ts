@@ -4,15 +4,14 @@ import { accepts } from './predicate.ts'
 import type { ApplicationRooms, Group, Room } from './room.ts'
 import { LIVE, type Subscriber } from './subscriber.ts'
 
-/** Which of two subscribers an event is published to first. */
+/** A dry run: which of two subscribers an event is published to first. */
 interface DryRun {
   readonly subscribers: readonly Subscriber[]
   first: Subscriber | undefined
 }
 
 /**
- * The way of one event through rooms, groups and wire formats to native topics: each subscriber that wants it gets it
- * once.
+ * Takes one event through rooms, groups and wire formats to native topics: each subscriber that wants it gets it once.
  */
 export class Delivery {
   private readonly meters: Meters
@@ -24,8 +23,8 @@ export class Delivery {
   }
 
   /**
-   * Which of two subscribers an event is published to first. Goes the same way through rooms and members as when it was
-   * published, and only looks who comes.
+   * Tells which of two subscribers an event was published to first: walks rooms and members as publishing did, but
+   * publishes nothing.
    */
   reachesFirst(entry: LogEntry, one: Subscriber, other: Subscriber): Subscriber | undefined {
     const dryRun: DryRun = { subscribers: [one, other], first: undefined }
@@ -69,8 +68,8 @@ export class Delivery {
   }
 
   /**
-   * uWS does not know who is in two rooms: of rooms that may share subscribers the largest is published natively, the
-   * others are walked. A subscriber has one wire, so rooms without a wire in common share none.
+   * uWS cannot tell who is in two rooms. Of rooms that may share subscribers, the largest is published natively and the
+   * others are walked member by member. A subscriber has one wire, so rooms without a common wire share no subscribers.
    */
   private deliverToRooms(entry: LogEntry, application: ApplicationRooms<Subscriber>, names: readonly string[]): void {
     const classes: Room<Subscriber>[][] = []
@@ -108,7 +107,7 @@ export class Delivery {
     }
   }
 
-  /** By a topic of its own rather than `send`, so that the event stands in line with those of its rooms. */
+  /** Uses the subscriber's own topic rather than `send`, so that the event stays in order with those of its rooms. */
   private publishToOne(subscriber: Subscriber, entry: LogEntry): void {
     if (this.dryRun !== undefined) return this.note((other) => other === subscriber)
     if (subscriber.state !== LIVE) return
@@ -127,7 +126,7 @@ export class Delivery {
   }
 }
 
-/** Puts a room with those that it shares a wire with, directly or by way of others. */
+/** Puts a room in one class with those that it shares a wire with, directly or through others. */
 function classify(room: Room<Subscriber>, classes: Room<Subscriber>[][]): void {
   let own: Room<Subscriber>[] | undefined
   for (let i = 0; i < classes.length; i++) {
@@ -143,7 +142,7 @@ function classify(room: Room<Subscriber>, classes: Room<Subscriber>[][]): void {
   else own.push(room)
 }
 
-/** Whether the subscriber gets this event by one of the first rooms of a list. */
+/** Whether the subscriber gets this event through one of the first `count` rooms of a list. */
 function isReachedInAny(
   subscriber: Subscriber,
   rooms: readonly Room<Subscriber>[],
@@ -154,7 +153,7 @@ function isReachedInAny(
   return false
 }
 
-/** Whether the subscriber gets this event by its membership in that room. */
+/** Whether the subscriber gets this event through its membership in that room. */
 function isReachedIn(subscriber: Subscriber, room: string, entry: LogEntry): boolean {
   const group = subscriber.groupIn(room)
   return group !== undefined && isWanted(entry, group)

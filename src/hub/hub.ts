@@ -21,24 +21,24 @@ import { type Message, NO_PEER, type Wire } from './wire.ts'
 import { CATCHING_UP, CLOSED, OVERFLOWED, LIVE, type Subscriber } from './subscriber.ts'
 
 /**
- * Events delivered in one turn of the event loop. uWS batches up to 32 messages for a socket and flushes the batch in
- * the middle of a publish when a 33rd comes; kept below that, sockets drop only in the flush at the turn's end, when
- * nothing is half published; a heartbeat may be among them. A first delivery, straight from the source's callback, may
- * share its turn with the one after it, so it takes half.
+ * Events delivered in one turn of the event loop. uWS batches up to 32 messages for a socket; a 33rd makes it flush in
+ * the middle of a publish. Below that, sockets drop frames only in the flush at the end of the turn, when nothing is
+ * half published. A heartbeat may take one of the 32. A first delivery runs straight from the source's callback and may
+ * share its turn with the next one, so it takes half.
  */
 const EVENTS_PER_TURN = 30
 /**
- * Events kept beyond the ring: all whose frames uWS may still hold. A power of two, and more than those of two turns.
+ * Events kept beyond the ring: all whose frames uWS may still hold. A power of two, and larger than two turns' worth.
  */
 const RECENT_EVENTS = 64
 
 /**
- * Rooms, and who is in them: takes events off the log and publishes each to the native topics of its rooms, once per
- * wire format in use. Subscribers whose socket is full leave live delivery and are fed by `CatchUp`.
+ * Rooms and their members. Takes events off the log and publishes each to the native topics of its rooms, once per wire
+ * format in use. Subscribers whose socket is full leave live delivery, and `CatchUp` feeds them.
  */
 export class Hub {
   readonly catchUp: CatchUp
-  /** Everything up to this sequence has gone out to live subscribers. */
+  /** Live subscribers have been sent everything up to this sequence. */
   liveSeq = 0
   private readonly log: EventLog
   private readonly meters: Meters
@@ -50,7 +50,7 @@ export class Hub {
   private readonly applications = new Set<ApplicationRooms<Subscriber>>()
   private readonly quietBytes: number
   private scheduled = false
-  /** Turns in a row in which there were events. */
+  /** Turns in a row that had events. */
   private turns = 0
 
   constructor(log: EventLog, meters: Meters, limits: CatchUpLimits) {
@@ -64,19 +64,19 @@ export class Hub {
     })
   }
 
-  /** Starts the log; resolves once it is warm, and live delivery goes on from its head. */
+  /** Starts the log. Resolves once it is warm; live delivery continues from its head. */
   async start(): Promise<void> {
     await this.log.start({ appended: () => this.schedule(), reset: (epochBefore) => this.reset(epochBefore) })
     this.liveSeq = this.log.headSeq
   }
 
-  /** Looks after subscribers that catch up, and large topics. Call every second or so. */
+  /** Sweeps subscribers that are catching up, and large topics. Call about once a second. */
   sweep(nowMs: number): void {
     this.catchUp.sweep(nowMs)
     this.membership.sweep()
   }
 
-  /** Adds a subscriber that is in no room yet. */
+  /** Adds a subscriber that is not in any room yet. */
   open(subscriber: Subscriber): void {
     this.applications.add(subscriber.application)
     subscriber.application.addUser(subscriber)
@@ -86,16 +86,16 @@ export class Hub {
     this.catchUp.add(subscriber)
   }
 
-  /** Its connection can hold native topics from now on: the subscriber turns live once it has everything. */
+  /** The subscriber's connection can now hold native topics: the subscriber turns live once it has everything. */
   turnNative(subscriber: Subscriber): void {
     subscriber.native = true
     if (subscriber.state === CATCHING_UP) this.catchUp.add(subscriber)
   }
 
   /**
-   * Joins rooms from now on. A room that the subscriber is in already: its predicate is replaced, and it counts as
-   * joined last.
-   * @param predicate what it wants of them; undefined: all
+   * Joins rooms from now on. Joining a room again replaces the subscriber's predicate, and the room counts as joined
+   * last.
+   * @param predicate what the subscriber wants of these rooms; undefined: everything
    */
   join(subscriber: Subscriber, rooms: Iterable<string>, predicate?: Predicate): void {
     this.detachOverflowed()
@@ -117,8 +117,8 @@ export class Hub {
   }
 
   /**
-   * Joins rooms and replays what they had after `sinceSeq`. Events of the subscriber's other rooms go on where they
-   * were; the subscriber sees all in order of position.
+   * Joins rooms and replays their events after `sinceSeq`. The subscriber's other rooms continue where they were; it
+   * sees all events in order of position.
    */
   joinSince(subscriber: Subscriber, rooms: Iterable<string>, predicate: Predicate | undefined, sinceSeq: number): void {
     this.detachOverflowed()
@@ -135,8 +135,8 @@ export class Hub {
   }
 
   /**
-   * A user takes part in a conversation. Its events after a sequence that went by before that was known here are sent
-   * now to the user's subscribers.
+   * A user takes part in a conversation. The user's subscribers now get its events after `sinceSeq` that went by before
+   * this broker learned of it.
    */
   participates(
     application: ApplicationRooms<Subscriber>,
@@ -159,13 +159,14 @@ export class Hub {
   }
 
   /**
-   * A room's filter is another one from now on: what the subscriber had by the one of before it may need to know later.
+   * A room's filter changes from now on. Keeps what the subscriber got through the previous filter: it may be needed
+   * later.
    */
   private keepFilter(subscriber: Subscriber, before: Group<Subscriber>): void {
     const { name } = before.room
     const seq = subscriber.state === LIVE ? this.liveSeq : Math.max(subscriber.cursor, subscriber.begunSeq)
     const joinedSeq = startOffsetOf(subscriber, name)
-    // It may have gone back from further on.
+    // The subscriber may have gone back from a later sequence.
     let hadSeq = seq
     for (let at = subscriber.delivered; at !== undefined; at = at.before)
       if (at.groups.includes(before)) hadSeq = Math.max(hadSeq, at.seq)
@@ -184,7 +185,7 @@ export class Hub {
     this.startOffsetsOf(subscriber).set(name, Math.max(seq, joinedSeq))
   }
 
-  /** Events behind this one were not delivered: the filters of now are for them as well. */
+  /** Events after `deliveredSeq` were not delivered, so the current filters apply to them as well. */
   private lowerFilters(subscriber: Subscriber, deliveredSeq: number): void {
     for (let at = subscriber.refiltered; at !== undefined; at = at.before) {
       if (at.seq <= deliveredSeq) continue
@@ -197,7 +198,7 @@ export class Hub {
     }
   }
 
-  /** Whether events of a conversation may have gone by after a sequence. */
+  /** Whether events of a conversation may have gone by after `sinceSeq`, up to `deliveredSeq`. */
   private passed(
     application: ApplicationRooms<Subscriber>,
     conversation: string,
@@ -215,8 +216,8 @@ export class Hub {
   }
 
   /**
-   * Puts a subscriber's place in the log back. What it had does not come again.
-   * @param kept groups whose events it had
+   * Moves a subscriber back in the log. Events that it already had do not come again.
+   * @param kept groups whose events it already had
    * @param without conversations whose events it did not get
    */
   private goBack(
@@ -256,16 +257,16 @@ export class Hub {
       const group = subscriber.groupIn(room)
       if (group) this.membership.leave(subscriber, group)
     }
-    // Without a projection it may be live.
+    // If this ended its projection, it may turn live.
     if (subscriber.state === CATCHING_UP) this.catchUp.add(subscriber)
   }
 
-  /** Replaces the predicates of all its rooms, for example after its token changed. */
+  /** Replaces the predicates of all rooms of a subscriber, for example after its token changed. */
   rejoin(subscriber: Subscriber, predicateOf: (before: Predicate | undefined) => Predicate | undefined): void {
     for (const { room, predicate } of [...subscriber.groups]) this.join(subscriber, [room.name], predicateOf(predicate))
   }
 
-  /** @param socketStays others share its socket, which goes on */
+  /** @param socketStays others share the socket, which stays open */
   close(subscriber: Subscriber, socketStays = false): void {
     if (subscriber.state === CLOSED) return
     if (socketStays && (subscriber.state === LIVE || subscriber.state === OVERFLOWED))
@@ -279,9 +280,9 @@ export class Hub {
   }
 
   /**
-   * uWS dropped a frame for this subscriber's socket, which is over its limit. From the first lost event on it is fed
-   * from the log. Nothing may be subscribed, published or closed in here.
-   * @param siblings the subscribers that share the socket, if it has several: they lose what comes after, too
+   * uWS dropped a frame because this subscriber's socket is over its limit. From the first lost event on, the
+   * subscriber is fed from the log. Must not subscribe, publish or close anything.
+   * @param siblings the subscribers that share the socket, if it has several: they also lose everything that follows
    */
   dropped(subscriber: Subscriber, frame: Uint8Array, siblings?: Iterable<Subscriber>): void {
     const seq = seqInTail(frame, this.log.epochBytes)
@@ -294,9 +295,9 @@ export class Hub {
   }
 
   /**
-   * A frame that is no event was dropped from a native topic, and with it whatever was published to these subscribers'
-   * socket after it.
-   * @param deliveredSeq the newest event that was published before it
+   * A frame that is not an event was dropped from a native topic, and with it everything published later to the socket
+   * of these subscribers.
+   * @param deliveredSeq the newest event published before it
    */
   droppedAfter(subscribers: Iterable<Subscriber>, deliveredSeq: number): void {
     for (const subscriber of subscribers) this.overflow(subscriber, deliveredSeq)
@@ -314,27 +315,27 @@ export class Hub {
       subscriber.cursor = Math.min(subscriber.cursor, deliveredSeq)
       lowerDelivered(subscriber.delivered, deliveredSeq)
     }
-    // Otherwise nothing of its topics is on its way: what was dropped is another subscriber's, or was fed, and stays to
-    // be fed.
+    // Otherwise none of its published frames are on their way. Either the dropped frame was another subscriber's, or
+    // `CatchUp` sent it and will send it again.
   }
 
-  /** Whether an event was published to one subscriber of a socket before it was published to another. */
+  /** Whether an event was published to `one` before it was published to `other`, which shares the socket. */
   private cameBefore(one: Subscriber, other: Subscriber, seq: number): boolean {
     const entry = this.recent.find((each) => each?.seq === seq)
     if (entry === undefined || !one.wants(entry)) return true
     return this.delivery.reachesFirst(entry, one, other) === one
   }
 
-  /** The socket took some of what it had queued. */
+  /** The socket took part of its queue. */
   drained(subscriber: Subscriber): void {
     this.detachOverflowed()
     this.catchUp.drained(subscriber)
   }
 
   /**
-   * Says something that is no event to a room, or to several: not stored, to each subscriber once, and left out where a
-   * socket is full.
-   * @param except subscribers that are not to hear it
+   * Sends a message that is not an event to one or more rooms. It is not stored, reaches each subscriber once, and
+   * skips subscribers whose socket is full.
+   * @param except subscribers that do not get it
    */
   broadcast(
     application: ApplicationRooms<Subscriber>,
@@ -373,7 +374,7 @@ export class Hub {
     setImmediate(this.turn)
   }
 
-  /** One `try` a turn: a fault costs this turn, and not all that come after it. */
+  /** One `try` per turn: a fault costs this turn, but not the later ones. */
   private advanceGuarded(eventsMax: number): void {
     try {
       this.advance(eventsMax)
@@ -404,8 +405,8 @@ export class Hub {
   }
 
   /**
-   * Where events were lost before they were read, everybody is behind: the log has no more what they are to get, and
-   * they are told.
+   * If events were lost before they were read, every live subscriber starts catching up: that is how it learns that the
+   * log no longer has them.
    */
   private passGaps(seq: number): void {
     const lost = this.log.passGaps(seq)
@@ -414,7 +415,7 @@ export class Hub {
     this.takeAllOffTopics()
   }
 
-  /** The stream is another one, or was cut short: all are behind then, and are told what they missed. */
+  /** The stream was replaced or cut short: every subscriber falls behind, and learns what it missed. */
   private reset(epochBefore: string): void {
     this.detachOverflowed()
     this.takeAllOffTopics()
@@ -442,7 +443,7 @@ export class Hub {
     this.meters.published(entry.timeMs)
   }
 
-  /** Takes subscribers that dropped an event off their topics, before anything else can be published to them. */
+  /** Takes overflowed subscribers off their topics before anything else can be published to them. */
   private detachOverflowed(): void {
     if (this.overflowed.length === 0) return
     for (let subscriber = this.overflowed.pop(); subscriber !== undefined; subscriber = this.overflowed.pop()) {

@@ -4,16 +4,16 @@ import { type Group, lengthened } from './room.ts'
 import { CATCHING_UP, LIVE, type Subscriber } from './subscriber.ts'
 import { VisitingOrder } from './visiting-order.ts'
 
-/** Which groups subscribers are in, and, while they are live, on which native topics. */
+/** The groups subscribers are in and, while they are live, the native topics they are on. */
 export class Membership {
   private readonly visitingOrder = new VisitingOrder()
 
-  /** Looks after large topics. Call every second or so. */
+  /** Sweeps large topics. Call about once a second. */
   sweep(): void {
     this.visitingOrder.sweep()
   }
 
-  /** A room that the subscriber is in already: its predicate is replaced, and it counts as joined last. */
+  /** Joining a room again replaces the subscriber's predicate, and the room counts as joined last. */
   join(subscriber: Subscriber, roomName: string, predicate: Predicate | undefined): void {
     const before = subscriber.groupIn(roomName)
     if (before !== undefined && before.predicate?.key === predicate?.key) {
@@ -23,7 +23,7 @@ export class Membership {
     const group = subscriber.application.room(roomName).groupOf(predicate)
     const { sole } = group
     group.add(subscriber)
-    // It is no longer alone.
+    // The first member is no longer alone, so it needs the group's topic.
     if (sole?.state === LIVE) this.subscribe(sole, group)
     if (subscriber.state === LIVE) this.subscribe(subscriber, group)
     subscriber.groups = lengthened(subscriber.groups, group)
@@ -44,7 +44,7 @@ export class Membership {
     remove(subscriber, group)
   }
 
-  /** Out of everything. @param live its socket is closed, and was on its topics */
+  /** Leaves all groups. @param live it still counts on its topics, as its socket was closed */
   leaveAll(subscriber: Subscriber, live: boolean): void {
     for (const group of subscriber.groups) {
       if (live && group.sole !== subscriber) group.topicOf(subscriber.wire).live--
@@ -84,7 +84,7 @@ export class Membership {
   }
 }
 
-/** Where all its rooms were joined at one place, no map is kept of it. */
+/** Drops the map of start offsets if all its rooms have the same one. */
 function unite(subscriber: Subscriber): void {
   const [first, ...others] = subscriber.groups
   if (subscriber.startOffsets === undefined || first === undefined) return

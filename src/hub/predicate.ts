@@ -1,11 +1,11 @@
 /**
- * What a connection wants of a room's events, compiled: a list of clauses, each "this field of the event carries none,
- * or one of these values". Connections with equal predicates are one interest group.
+ * What a connection wants of a room's events, compiled to a list of clauses. Each clause says: the event has no value
+ * for this field, or one of these. Connections with equal predicates form one interest group.
  */
 export interface Predicate {
   /** Equal for equal predicates. */
   readonly key: string
-  /** The filters as the client set them; the clauses also hold what its token allows. */
+  /** The filters as the client set them; `clauses` also holds what its token allows. */
   readonly filters: readonly Clause[]
   readonly clauses: readonly Clause[]
 }
@@ -43,7 +43,7 @@ function anyOf(values: readonly string[], allowed: ReadonlySet<string>): boolean
   return false
 }
 
-/** A field's values as predicates see them. @returns undefined where the event carries none */
+/** A field's values as predicates see them. @returns undefined if the event has none */
 export function valuesOf(value: unknown): readonly string[] | undefined {
   if (value === undefined || value === null) return undefined
   if (Array.isArray(value)) return value.map(String)

@@ -5,21 +5,21 @@ import type { Message, Wire } from './wire.ts'
 const NOTHING = new Uint8Array()
 
 /**
- * Every event of an application in another form, for those in one room: they get it beside what their other rooms
- * bring. A subscriber that has a projection is fed from the log, so that both come in one order.
+ * Delivers every event of an application in another form to the members of one room, beside what their other rooms
+ * bring. A subscriber with a projection is fed from the log, so that both come in one order.
  */
 export class Projection {
   readonly room: string
   private readonly project: (event: EventEnvelope) => Message | undefined
   private readonly encoders = new WeakMap<Wire, Encoder>()
 
-  /** @param project undefined: nothing of this event */
+  /** @param project returns undefined for an event that it leaves out */
   constructor(room: string, project: (event: EventEnvelope) => Message | undefined) {
     this.room = room
     this.project = project
   }
 
-  /** Encodes to nothing what is not shown. */
+  /** The encoder for a wire: an event that the projection leaves out becomes an empty frame. */
   encoderOf(wire: Wire): Encoder {
     let encoder = this.encoders.get(wire)
     if (!encoder) {

@@ -4,10 +4,10 @@ import type { Wire } from './wire.ts'
 
 let groups = 0
 
-/** A list that only `lengthened` adds to, by another one in its place. */
+/** An empty list that is never changed: `lengthened` puts another one in its place. */
 const NONE: never[] = []
 
-/** Adds to a list that mostly stays as short as it is: `push` would make room for 17. */
+/** Adds to a list that mostly stays this short: `push` would reserve room for 17. */
 export function lengthened<T>(list: T[], item: T): T[] {
   switch (list.length) {
     case 0:
@@ -20,11 +20,11 @@ export function lengthened<T>(list: T[], item: T): T[] {
   }
 }
 
-/** Who can be in rooms: the hub's subscribers. */
+/** A member of rooms: one of the hub's subscribers. */
 export interface Member<M> {
   readonly wire: Wire
   readonly userId: string
-  /** The same user's next one. */
+  /** The next subscriber of the same user. */
   nextOfUser: M | undefined
 }
 
@@ -33,7 +33,7 @@ export class Topic {
   readonly wire: Wire
   readonly name: string
   live = 0
-  /** Subscriptions since its subscribers were put in order (visiting-order.ts). */
+  /** Subscriptions since its subscribers were last put in order (visiting-order.ts). */
   outOfOrder = 0
 
   constructor(wire: Wire, group: number) {
@@ -42,18 +42,15 @@ export class Topic {
   }
 }
 
-/** The members of a room that want the same of it: one native topic per wire, one predicate evaluation per event. */
+/** The members of a room that want the same events: one native topic per wire, one predicate evaluation per event. */
 export abstract class Group<M extends Member<M>> {
   abstract readonly room: Room<M>
   readonly predicate: Predicate | undefined
-  /** None before its second member. */
+  /** Empty until the second member joins. */
   topics: Topic[] = NONE
-  /**
-   * Its one member, to which events go by the topic that only this subscriber has. Most groups (`user:…`) never have
-   * another.
-   */
+  /** The group's only member, which gets events through its own topic. Most groups (`user:…`) never have a second. */
   sole: M | undefined
-  /** From the second member on: all. */
+  /** All members, from the second one on. */
   private all: Set<M> | undefined
   private readonly serial = groups++
 
@@ -95,8 +92,8 @@ export abstract class Group<M extends Member<M>> {
   }
 
   /**
-   * Ids of the wires that live members may be on. Two objects with one id are one wire: a namespace that emptied is
-   * made again.
+   * Ids of the wires that live members may be on. Two wire objects with the same id count as one wire: a namespace is
+   * made again after it became empty.
    */
   get wireIds(): readonly string[] {
     return this.sole === undefined ? this.topics.map(({ wire }) => wire.id) : [this.sole.wire.id]
@@ -104,8 +101,8 @@ export abstract class Group<M extends Member<M>> {
 }
 
 /**
- * A room: who gets the events that name it. Those who want all of its events are its own group, the others are in
- * groups beside it.
+ * A room: the subscribers that get the events naming it. The room's own group holds those that want all of its events;
+ * the others are in the `filtered` groups.
  */
 export class Room<M extends Member<M>> extends Group<M> {
   readonly name: string
@@ -126,14 +123,13 @@ export class Room<M extends Member<M>> extends Group<M> {
     return [this, ...this.filtered]
   }
 
-  /** How many are in it. */
   get population(): number {
     let population = this.size
     for (const group of this.filtered) population += group.size
     return population
   }
 
-  /** Whether a subscriber could be in both. */
+  /** Whether a subscriber could be in both rooms. */
   sharesWireWith(other: Room<M>): boolean {
     return this.groups.some(({ wireIds }) =>
       wireIds.some((id) => other.groups.some((group) => group.wireIds.includes(id))),
@@ -148,7 +144,7 @@ export class Room<M extends Member<M>> extends Group<M> {
     return group
   }
 
-  /** Forgets a group that nobody is in any more, and the room with its last one. */
+  /** Forgets a group that has no members left, and the room with its last group. */
   forget(group: Group<M>): void {
     if (group !== this) this.filtered.splice(this.filtered.indexOf(group), 1)
     if (this.size === 0 && this.filtered.length === 0) this.application.rooms.delete(this.name)
@@ -168,11 +164,11 @@ class FilteredGroup<M extends Member<M>> extends Group<M> {
 export class ApplicationRooms<M extends Member<M>> {
   readonly app: string
   readonly rooms = new Map<string, Room<M>>()
-  /** Users who take part in a conversation now. */
+  /** Users who currently take part in a conversation. */
   readonly participantsIn: (conversation: string) => readonly string[]
-  /** What those in one of its rooms see of every event, where there is such a room. */
+  /** What the members of one room see of every event, if the application has such a room. */
   projection: Projection | undefined
-  /** First subscriber of each user; the rest hang on `nextOfUser`. */
+  /** The first subscriber of each user; the others are linked through `nextOfUser`. */
   private readonly users = new Map<string, M>()
 
   constructor(app: string, participantsIn: (conversation: string) => readonly string[] = () => NONE) {

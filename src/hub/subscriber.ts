@@ -17,12 +17,12 @@ export const CLOSED = 3
 let subscribers = 0
 let connections = 0
 
-/** The next connection's. */
+/** The order number of the next connection. */
 export function connectionOrder(): number {
   return connections++
 }
 
-/** The gateway's side of a subscriber: told what becomes of its delivery. */
+/** The gateway's side of a subscriber, which hears what happens to its delivery. */
 export interface SubscriberOwner {
   /** The socket took nothing for too long: ends the connection. */
   stalled(): void
@@ -37,19 +37,19 @@ export interface SubscriberOptions {
   readonly userId: string
   readonly peer: Peer
   readonly owner: SubscriberOwner
-  /** Of its connection, where that was opened before. */
+  /** The order of its connection, if that was opened earlier. */
   readonly order?: number
-  /** False: its connection cannot hold native topics yet; `Hub.turnNative` follows once it can. */
+  /** False: the connection cannot hold native topics yet; `Hub.turnNative` follows once it can. */
   readonly native?: boolean
 }
 
 /**
- * One client's membership in one application: where it is in the log, and which rooms it is in. Gateways make it and
- * read it; only the hub changes it.
+ * One client's membership in one application: its place in the log, and the rooms it is in. Gateways make it and read
+ * it; only the hub changes it.
  */
 export class Subscriber {
   private readonly serial: number
-  /** Grows with the time at which its connection was opened, and so does its place in memory. */
+  /** Grows with the time at which the connection was opened, as does its place in memory. */
   readonly order: number
   readonly application: ApplicationRooms<Subscriber>
   readonly wire: Wire
@@ -58,33 +58,33 @@ export class Subscriber {
   peer: Peer
   /** The room joined last is at the end. */
   groups: Group<Subscriber>[] = []
-  /** Where it is in the room that has one. */
+  /** The application's projection, while the subscriber is in that projection's room. */
   projection: Projection | undefined
   state: typeof LIVE | typeof OVERFLOWED | typeof CATCHING_UP | typeof CLOSED = LIVE
   /** While not live: everything up to this sequence was delivered. */
   cursor = 0
-  /** The event whose own frame it has, while the socket is too full for that of its projection. */
+  /** The event whose own frame was sent, while the socket is too full for the frame of its projection. 0: none. */
   begunSeq = 0
-  /** By room: events up to this sequence are not for this subscriber by that room. Of others: up to `joinedSeq`. */
+  /** Start offsets by room: events up to these sequences are not for this subscriber. Other rooms: `joinedSeq`. */
   startOffsets: Map<string, number> | undefined
   joinedSeq = 0
-  /** Rooms whose filter was another one, and what it had by that. */
+  /** Rooms whose filter changed, and what the subscriber got through the previous filter. */
   refiltered: Delivered | undefined
-  /** While catching up, where it went back: what it had. */
+  /** What it had before it went back, kept while it catches up. */
   delivered: Delivered | undefined
   /**
-   * It left its topics in this turn of the event loop or the one before: uWS may still hold frames for it, and drop
+   * It left its topics in this turn of the event loop or the previous one: uWS may still hold frames for it, and drop
    * them.
    */
   leaving = false
-  /** Since when its socket takes nothing, ms; 0: it does. */
+  /** When its socket stopped taking anything, ms; 0: it has not stopped. */
   stalledSinceMs = 0
-  /** Whether it waits its turn to be fed. */
+  /** Whether it is waiting for its turn to be fed. */
   queued = false
-  /** The topic that only it has, once it is subscribed to it. */
+  /** The topic that it alone subscribes to; undefined until it does. */
   ownTopic: string | undefined
   nextOfUser: Subscriber | undefined
-  /** Whether its connection can hold native topics. Otherwise (long-polling) it is fed from the log for ever. */
+  /** Whether its connection can hold native topics. If not (long-polling), it is always fed from the log. */
   native: boolean
 
   constructor(options: SubscriberOptions) {
@@ -99,7 +99,7 @@ export class Subscriber {
     this.native = native
   }
 
-  /** Says whose it is, before it is opened. */
+  /** Sets the user, before the subscriber is opened. */
   identify(userId: string): void {
     this.userId = userId
   }
@@ -118,7 +118,7 @@ export class Subscriber {
     return undefined
   }
 
-  /** Whether an event is for this subscriber, seen from its cursor. */
+  /** Whether an event is for this subscriber, and was not delivered to it before it went back. */
   wants(entry: LogEntry): boolean {
     const { route } = entry
     if (route.application !== this.application) return false
@@ -130,7 +130,7 @@ export class Subscriber {
     return false
   }
 
-  /** Whether an event is for it in the form of its projection, seen from its cursor. */
+  /** Whether an event's projection is for this subscriber, and was not delivered to it before it went back. */
   wantsProjected({ route, seq }: LogEntry): boolean {
     const { projection, delivered } = this
     if (projection === undefined || route.application !== this.application) return false
@@ -138,14 +138,14 @@ export class Subscriber {
     return delivered === undefined || !wasProjected(delivered, projection.room, seq)
   }
 
-  /** Whether it had an event by a filter of before. Of conversations nobody knows who took part then. */
+  /** Whether it got an event through a previous filter. Conversations do not count: nobody knows who took part then. */
   private hadBefore(entry: LogEntry): boolean {
     return (
       this.refiltered !== undefined && entry.route.conversation === undefined && wasDelivered(this.refiltered, entry)
     )
   }
 
-  /** The sequence from which on nothing is held back by startOffsets. */
+  /** The sequence after which start offsets hold nothing back. */
   get startOffsetMax(): number {
     let highest = 0
     if (this.startOffsets !== undefined) for (const seq of this.startOffsets.values()) if (seq > highest) highest = seq

@@ -1,24 +1,24 @@
 import type { Encoder } from '../log/entry.ts'
 
-/** A message that is no stored event. */
+/** A message that is not a stored event. */
 export interface Message {
   readonly type: string
   readonly data: unknown
-  /** Socket.IO: all arguments, where there is not exactly one. */
+  /** Socket.IO: all arguments, unless there is exactly one. */
   readonly args?: readonly unknown[]
 }
 
 /**
- * One wire format of one endpoint: how its events look, and the uWS app that its sockets live in. Events are encoded
- * once per wire, and only for wires that somebody in the room uses.
+ * One wire format of one endpoint: how its events look, and which uWS app its sockets live in. Events are encoded once
+ * per wire, and only for wires that somebody in the room uses.
  */
 export interface Wire extends Encoder {
   /** Short and unique within the process; the first part of topic names. */
   readonly id: string
-  /** Label of metrics: `json`, `msgpack`, `socketio`. */
+  /** The label in metrics: `json`, `msgpack`, `socketio`. */
   readonly format: string
   readonly binary: boolean
-  /** A message that is no event. */
+  /** Encodes a message that is not an event. */
   encodeMessage(message: Message): Uint8Array
   /** Publishes to a native topic. */
   publish(topic: string, frame: Uint8Array): void
@@ -36,7 +36,7 @@ export interface Peer {
   close(): unknown
 }
 
-/** Stands for the connection of a closed subscriber: whatever still has one finds a peer that takes nothing. */
+/** Stands in for the connection of a closed subscriber: code that still uses it finds a peer that takes nothing. */
 export const NO_PEER: Peer = {
   send: () => 2,
   getBufferedAmount: () => 0,

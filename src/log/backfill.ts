@@ -2,20 +2,21 @@ import type { Source } from '../source/source.ts'
 import type { LogEntry } from './entry.ts'
 import type { StoredMessage } from './event.ts'
 
-/** Events in a chunk. Chunks begin at multiples of it, so that clients at like positions share them. */
+/** Events in a chunk. Chunks begin at multiples of this number, so that clients at nearby positions share them. */
 const CHUNK_EVENTS = 512
-/** Questions to the source under way at once. */
+/** Reads from the source that may be under way at once. */
 const READS_MAX = 8
 
 export interface Chunk {
   readonly entries: readonly LogEntry[]
-  /** Everything stored up to here, from where was asked, is in `entries`. */
+  /** `entries` has everything stored from the requested position up to here. */
   readonly upToSeq: number
 }
 
 /**
- * Reads what is older than the ring from the source, for clients that are far behind. Chunks are shared and kept in a
- * bounded memory, least recently used out first: a thousand clients that come back at one position cost one reading.
+ * Reads events older than the ring from the source, for clients that are far behind. Chunks are shared and kept in
+ * bounded memory, the least recently used evicted first: a thousand clients that come back at one position cost one
+ * read.
  */
 export class Backfill {
   private readonly source: Pick<Source, 'read'>
@@ -33,14 +34,14 @@ export class Backfill {
   }
 
   /**
-   * The chunk that holds what follows `seq`. Its entries may begin before that.
+   * The chunk with the events after `seq`. Its entries may begin before that.
    * @param storedSeq everything up to here is known to be stored; greater than `seq`
    */
   after(seq: number, storedSeq: number): Promise<Chunk> {
     const number = Math.floor(seq / CHUNK_EVENTS)
     const before = this.slots.get(number)
     if (before) this.remove(number, before)
-    // A chunk read while it was still filling up ends early: past that, it is read anew.
+    // A chunk read while it was still filling up ends early; beyond its end it is read again.
     const slot = before && before.upToSeq > seq ? before : this.open(number, storedSeq)
     this.slots.set(number, slot)
     this.bytes += slot.bytes
@@ -58,7 +59,7 @@ export class Backfill {
     slot.chunk.then(
       ({ entries }) => {
         if (this.slots.get(number) !== slot) return
-        // Twice: room for the frames that its readers will have encoded.
+        // Counted twice, to leave room for the frames that its readers will encode.
         slot.bytes = 2 * entries.reduce((sum, entry) => sum + entry.bytes, 0)
         this.bytes += slot.bytes
         for (const [oldest, { bytes }] of this.slots) {

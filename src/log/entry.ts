@@ -2,38 +2,36 @@ import type { EventEnvelope, StoredMessage } from './event.ts'
 
 /** Where an event goes, worked out once when it enters the log. */
 export interface Route<Application = unknown> {
-  /** The application's listeners. */
+  /** The rooms of its application. */
   readonly application: Application
   readonly type: string
-  /** Names of the rooms that it goes to. */
+  /** Names of the rooms it goes to. */
   readonly rooms: readonly string[]
-  /** Where set: only these users get it. */
+  /** If set, only these users get it. */
   readonly users: readonly string[] | undefined
-  /** Where set: only those who take part in this conversation by the time that they would get it. */
+  /** If set, only users who take part in this conversation at the time of delivery get it. */
   readonly conversation?: string | undefined
-  /** Its values by field of the contract (filters and access), for predicates. */
+  /** Its values for the fields of the contract (filters and access), for predicates. */
   readonly fieldValues: readonly (readonly string[] | undefined)[]
-  /** Where set: an older event of the same key may be skipped by who is catching up. */
+  /** If set, a subscriber that is catching up may skip an older event of the same key. */
   readonly latestKey: string | undefined
 }
 
-/** One wire format of one endpoint: what turns an event into the bytes that its subscribers get. */
+/** One wire format of one endpoint: turns an event into the bytes that its subscribers get. */
 export interface Encoder {
   encodeEvent(event: EventEnvelope, position: string): Uint8Array
 }
 
-/** Rough size of an entry's own objects, beside its body and frames. */
+/** Rough size of an entry's own objects, without its body and frames. */
 const ENTRY_OVERHEAD_BYTES = 400
 
-/**
- * One event in the log: its route, its stored message, and its encoded frame for each wire format that asked for one.
- */
+/** One event in the log: its route, its stored message, and its encoded frame in each wire format asked for so far. */
 export class LogEntry {
   readonly seq: number
   readonly timeMs: number
   readonly position: string
   readonly route: Route
-  /** Bytes it holds, frames included. */
+  /** Bytes it takes up, frames included. */
   bytes: number
   private readonly message: StoredMessage
   private readonly read: (message: StoredMessage) => EventEnvelope
@@ -45,7 +43,7 @@ export class LogEntry {
 
   /**
    * @param envelope kept until `forget()`, so that live delivery decodes once
-   * @param read decodes the message again when a frame is wanted later
+   * @param read decodes the message again if a frame is needed later
    */
   constructor(
     message: StoredMessage,
@@ -81,7 +79,7 @@ export class LogEntry {
     return frame
   }
 
-  /** Live delivery is over: the decoded event goes, body and frames stay. */
+  /** Live delivery is over: drops the decoded event, but keeps body and frames. */
   forget(): void {
     this.envelope = undefined
   }

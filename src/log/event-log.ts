@@ -11,33 +11,33 @@ export interface EventLogOptions {
   readonly ringEvents: number
   readonly ringBytes: number
   readonly backfillBytes: number
-  /** Reads and routes a stored message. @returns undefined for one that is nobody's event */
+  /** Reads and routes a stored message. @returns undefined if it is not an event of any application */
   readonly route: (message: StoredMessage, position: string) => LogEntry | undefined
-  /** What was learned from events after this sequence is no longer true. */
+  /** Forgets what was learned from events after this sequence: they no longer hold. */
   readonly forget?: (afterSeq: number) => void
 }
 
-/** Live delivery further behind than this part of the ring: reading pauses until it has caught up. */
+/** If live delivery falls behind by more than this part of the ring, reading pauses until it has caught up. */
 const PAUSE_PART = 0.25
-/** No ring is taken to be smaller than this: to pause for a few events costs more than to hold them. */
+/** For pausing, a ring counts as at least this large: pausing for a few events costs more than holding them. */
 const RING_EVENTS_MIN = 256
 const WARM_UP_LOOK_MS = 500
 const BOUNDS_RECENT_MS = 20
 
-/** Live delivery: it is told when there is something to do. */
+/** Live delivery, which the log calls when there is something to do. */
 export interface LogListener {
   /** Events were added. */
   appended(): void
   /**
-   * The stream is another one: positions of before, of that epoch, no longer mean anything. Where the epoch is the
-   * same, the stream was cut short: positions after `headSeq` are given anew.
+   * The stream was replaced: old positions, which have that epoch, no longer mean anything. If the epoch is still the
+   * same, the stream was cut short: positions after `headSeq` are given out again.
    */
   reset(epochBefore: string): void
 }
 
 /**
- * The log: the stream, with its newest part in memory. Live delivery walks it with `next`; clients that are behind
- * walk it with cursors, first what is older than the ring (`older`), then the ring.
+ * The log: the stream, with its newest part in memory. Live delivery walks it with `next`. Clients that are behind walk
+ * it with cursors: first the events older than the ring (`older`), then the ring.
  */
 export class EventLog {
   readonly ring: Ring
@@ -45,9 +45,9 @@ export class EventLog {
   epochBytes: Uint8Array = new Uint8Array()
   /** Sequence of the newest message seen, event or not. */
   headSeq = 0
-  /** The stream begins here, or further on: so far as is known. */
+  /** The stream begins here or later, as far as is known. */
   firstSeq = 0
-  /** How often the stream was another one. */
+  /** How often the log began anew: at its start, and whenever the stream was replaced or cut short. */
   life = 0
   private readonly options: EventLogOptions
   private readonly backfill: Backfill
@@ -57,11 +57,11 @@ export class EventLog {
   private stopped = false
   private asking: Promise<Bounds> | undefined
   /**
-   * Where the stream had forgotten what came before, and how much of it was never read. Live delivery has yet to get
-   * there.
+   * Gaps that live delivery has not reached yet: the first sequence the stream still had, and how many before it were
+   * never read.
    */
   private readonly gaps: { readonly firstSeq: number; readonly count: number }[] = []
-  /** The last answer, and when it came. */
+  /** The last known bounds, and when they came. */
   private known: Bounds | undefined
   private knownMs = 0
 
@@ -79,7 +79,7 @@ export class EventLog {
     return formatPosition(this.epoch, seq)
   }
 
-  /** Fills the ring with the newest part of the stream, then goes on live. Resolves when the ring is warm. */
+  /** Fills the ring with the newest part of the stream, then continues live. Resolves once the ring is warm. */
   async start(listener: LogListener): Promise<void> {
     const bounds = await this.options.source.bounds()
     const afterSeq = Math.max(bounds.firstSeq - 1, bounds.lastSeq - this.options.ringEvents)
@@ -95,8 +95,8 @@ export class EventLog {
           const isEvent = this.append(message)
           if (this.warmedUp) return listener.appended()
           if (isEvent) {
-            // Nobody is live yet: what was decoded to route it is not needed again, and may be many times the size of
-            // its body.
+            // Nobody is live yet. Once routed, the decoded event is not needed again, and it may be many times larger
+            // than its body.
             this.ring.next()?.forget()
             this.ring.delivered()
           }
@@ -125,8 +125,9 @@ export class EventLog {
   }
 
   /**
-   * To be asked before live delivery goes on to a sequence: how many events before it were lost. From then on clients
-   * that are behind find that the log no longer has them.
+   * Call this before live delivery goes on to a sequence. From then on, clients that are behind find that the log no
+   * longer has the lost events.
+   * @returns how many events before that sequence were lost
    */
   passGaps(seq: number): number {
     let lost = 0
@@ -138,7 +139,7 @@ export class EventLog {
     return lost
   }
 
-  /** Live delivery is done with `next()`. */
+  /** Live delivery is done with the entry that `next()` gave. */
   delivered(entry: LogEntry): void {
     entry.forget()
     this.ring.delivered()
@@ -150,9 +151,9 @@ export class EventLog {
   }
 
   /**
-   * The stream's bounds now; callers at the same time share one question. The ring forgets what the stream forgot.
-   * @throws BrokerError SERVICE_UNAVAILABLE; Error where the stream is another one, or was cut short, which the log has
-   *   yet to notice
+   * The stream's current bounds; callers at the same time share one request. The ring forgets what the stream forgot.
+   * @throws BrokerError SERVICE_UNAVAILABLE; Error if the stream was replaced or cut short and the log has not noticed
+   *   yet
    */
   bounds(): Promise<Bounds> {
     this.asking ??= this.ask().finally(() => {
@@ -173,7 +174,9 @@ export class EventLog {
     return bounds
   }
 
-  /** What the source has under this log's positions. Asked before and after, so that none of it is another stream's. */
+  /**
+   * Reads from the source. Checks afterwards that the stream is still the same, so that no message is another stream's.
+   */
   private async read(afterSeq: number, limit: number): Promise<StoredMessage[]> {
     const { life } = this
     const messages = await this.options.source.read(afterSeq, limit)
@@ -183,8 +186,8 @@ export class EventLog {
   }
 
   /**
-   * The stream's bounds, as they were a moment ago: thousands of clients that come back at once need not wait for the
-   * source each. What lies past them is asked for, so that no position which exists is taken for one that does not.
+   * The stream's bounds as they were a moment ago, so that thousands of clients coming back at once do not each wait
+   * for the source. For a `seq` beyond them it asks again, so that no existing position is taken for a missing one.
    */
   async recentBounds(seq: number): Promise<Bounds> {
     if (this.known !== undefined && Date.now() - this.knownMs < BOUNDS_RECENT_MS && seq <= this.known.lastSeq)
@@ -192,14 +195,14 @@ export class EventLog {
     return this.bounds()
   }
 
-  /** The next chunk of events after `seq`, which is older than the ring (`ring.completeAfter`). */
+  /** The next chunk of events after `seq`, which must be older than the ring (`ring.completeAfter`). */
   older(seq: number): Promise<Chunk> {
     return this.backfill.after(seq, this.ring.completeAfter)
   }
 
   /**
    * When the newest event up to a sequence was stored, ms since 1970.
-   * @returns undefined where that is not known any more
+   * @returns undefined if that is no longer known
    */
   async timeOf(seq: number): Promise<number | undefined> {
     const { ring } = this
@@ -215,7 +218,10 @@ export class EventLog {
     await this.consumption?.stop()
   }
 
-  /** Where the stream ends in messages that are not ours, or were deleted, none of them tells that this was all. */
+  /**
+   * If the stream ends in messages that are deleted or not ours, none shows that the ring is warm: asks the source
+   * instead.
+   */
   private async warmAtEnd(warm: () => void): Promise<void> {
     for (;;) {
       await new Promise((resolve) => setTimeout(resolve, WARM_UP_LOOK_MS))
@@ -238,9 +244,9 @@ export class EventLog {
     this.backfill.clear()
   }
 
-  /** @returns whether it is somebody's event */
+  /** @returns whether it added an event */
   private append(message: StoredMessage): boolean {
-    // A stream that was cut short may be read once more from further back.
+    // A stream that was cut short may be read again from further back.
     if (message.seq <= this.headSeq) return false
     this.headSeq = message.seq
     const entry = this.options.route(message, this.position(message.seq))
@@ -253,7 +259,7 @@ export class EventLog {
     return true
   }
 
-  /** Whether live delivery is: by this part of the ring, or by large events that fill more than all of it. */
+  /** Whether live delivery is behind by this part of the ring, or by large events that more than fill the ring. */
   private isBehind(part: number): boolean {
     const { backlog, bytes } = this.ring
     return (

@@ -2,7 +2,7 @@ import { Unpackr } from 'msgpackr'
 import { BrokerError, reasonOf } from '../errors.ts'
 import { isoTime } from '../time.ts'
 
-/** What a producer publishes (specs/README.md, "What producers see"), after its defaults are filled in. */
+/** What a producer publishes (specs/README.md, "What producers see"), with defaults filled in. */
 export interface EventEnvelope {
   readonly type: string
   readonly data: Readonly<Record<string, unknown>>
@@ -24,18 +24,18 @@ export interface StoredMessage {
   readonly timeMs: number
   readonly subject: string
   readonly body: Uint8Array
-  /** `Content-Type` header: msgpack, else JSON. */
+  /** What the `Content-Type` header says: msgpack, otherwise JSON. */
   readonly msgpack: boolean
 }
 
 export const MSGPACK_TYPE = 'application/msgpack'
 const decoder = new TextDecoder('utf-8', { fatal: true })
-/** No references (`structuredClone`): with them a few hundred bytes unfold into gigabytes of JSON. */
+/** No references (`structuredClone`): with them, a few hundred bytes unfold into gigabytes of JSON. */
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: 'number', structuredClone: false })
 
 /**
  * Reads a message's body.
- * @param subjectType the type that the subject names, used where the body names none
+ * @param subjectType the type that the subject names, used if the body names none
  * @throws BrokerError INVALID_EVENT saying what was wrong
  */
 export function decodeEnvelope(body: Uint8Array, msgpack: boolean, subjectType: string, timeMs: number): EventEnvelope {

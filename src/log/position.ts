@@ -1,5 +1,5 @@
 /**
- * A position: where an event stands in the log, as clients see it: `<epoch>-<sequence>`.
+ * A position: an event's place in the log as clients see it, `<epoch>-<sequence>`.
  * The epoch names one life of the stream; a stream that was deleted and made again has another.
  */
 export interface Position {
@@ -11,7 +11,7 @@ export function formatPosition(epoch: string, seq: number): string {
   return `${epoch}-${seq}`
 }
 
-/** @returns undefined where `text` is no position */
+/** @returns undefined if `text` is not a position */
 export function parsePosition(text: unknown): Position | undefined {
   if (typeof text !== 'string' || text.length > 80) return undefined
   const match = /^([A-Za-z0-9]{1,40})-(0|[1-9]\d{0,15})$/.exec(text)
@@ -20,13 +20,13 @@ export function parsePosition(text: unknown): Position | undefined {
 
 const DASH = 45
 const ZERO = 48
-/** Furthest from its end that a frame of any codec has its position (`"id":"<epoch>-<seq>"}`, `"]`). */
+/** The most bytes that any codec writes after the position (`"id":"<epoch>-<seq>"}`, `"]`). */
 const TAIL_BYTES_MAX = 4
 
 /**
- * The sequence in an encoded frame. Every codec writes the position as the frame's last value, so that a frame
- * handed back by a full socket tells which event it was. Allocation-free.
- * @returns undefined for a frame that is no event of this epoch
+ * The sequence in an encoded frame. Every codec writes the position as the frame's last value, so that a frame handed
+ * back by a full socket tells which event it was. Allocation-free.
+ * @returns undefined for a frame that is not an event of this epoch
  */
 export function seqInTail(frame: Uint8Array, epochBytes: Uint8Array): number | undefined {
   let end = frame.length

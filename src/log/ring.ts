@@ -1,13 +1,13 @@
 import type { LogEntry } from './entry.ts'
 
 /**
- * The newest part of the log, in memory, bounded in events and in bytes. Sequences grow but may have gaps
- * (other subjects of the stream, bodies that were no events).
+ * The newest part of the log, in memory, bounded in events and in bytes. Sequences grow but may have gaps (other
+ * subjects of the stream, bodies that are not events).
  */
 export class Ring {
   /** Sum of the entries' bytes. */
   bytes = 0
-  /** Events that left at the old end. */
+  /** Events evicted so far. */
   evicted = 0
   /** Grows by doubling; an entry's number modulo its length is its place. */
   private slots: (LogEntry | undefined)[] = new Array(1024)
@@ -16,9 +16,9 @@ export class Ring {
   /** Absolute numbers of the oldest entry and of the one after the newest. */
   private start = 0
   private end = 0
-  /** Sequence of the newest entry that left; every entry with a greater one is here. */
+  /** Sequence of the newest evicted entry; all later entries are here. */
   private floorSeq = 0
-  /** Number of the first entry that live delivery has yet to see: nothing from here on is evicted. */
+  /** Number of the first entry that live delivery has not seen yet: nothing from here on is evicted. */
   private undelivered = 0
   private readonly latest = new Map<string, number>()
 
@@ -31,12 +31,12 @@ export class Ring {
     return this.end - this.start
   }
 
-  /** Entries that live delivery has yet to see. */
+  /** Entries that live delivery has not seen yet. */
   get backlog(): number {
     return this.end - this.undelivered
   }
 
-  /** The next entry for live delivery, if there is one. It is safe from eviction until `delivered()`. */
+  /** The next entry for live delivery, if any. It is safe from eviction until `delivered()`. */
   next(): LogEntry | undefined {
     return this.at(this.undelivered)
   }
@@ -50,7 +50,7 @@ export class Ring {
     return this.floorSeq
   }
 
-  /** Empties the ring. It is complete from `floorSeq` on. */
+  /** Empties the ring. It is then complete after `floorSeq`. */
   reset(floorSeq: number): void {
     this.slots.fill(undefined)
     this.start = this.end = this.undelivered = 0
@@ -68,12 +68,12 @@ export class Ring {
     this.shrink()
   }
 
-  /** An entry of the ring has encoded a further frame. */
+  /** An entry of the ring encoded another frame. */
   grew(bytes: number): void {
     this.bytes += bytes
   }
 
-  /** Drops old entries until the bounds hold; the newest, and what was not delivered yet, stays. */
+  /** Drops old entries until the bounds hold. The newest entry and those not delivered yet stay. */
   shrink(): void {
     while (this.size > 1 && this.start < this.undelivered && (this.size > this.eventsMax || this.bytes > this.bytesMax))
       this.evict()
@@ -86,7 +86,7 @@ export class Ring {
     if (this.floorSeq < seq - 1) this.floorSeq = seq - 1
   }
 
-  /** Number of the first entry after `seq`, to be walked with `at`. */
+  /** Number of the first entry after `seq`, for walking with `at`. */
   indexAfter(seq: number): number {
     let low = this.start
     let high = this.end
@@ -98,7 +98,7 @@ export class Ring {
     return low
   }
 
-  /** @returns undefined past the newest entry, or where the entry has left */
+  /** @returns undefined past the newest entry, or if the entry was evicted */
   at(index: number): LogEntry | undefined {
     return index >= this.start && index < this.end ? this.slots[index & (this.slots.length - 1)] : undefined
   }

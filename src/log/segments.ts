@@ -1,32 +1,32 @@
 import type { Bounds, Source } from '../source/source.ts'
 import { decodeEnvelope, type EventEnvelope, type StoredMessage } from './event.ts'
 
-/** Positions in a segment, where nothing else is said. */
+/** Positions in a segment, unless the summary sets its own `span`. */
 const SPAN = 16_384
-/** Bytes asked for at once of each subject. */
+/** Bytes requested at once for each subject. */
 const PAGE_BYTES = 4 * 1024 * 1024
-/** Segments read at once, over all queries. */
+/** Segments read at once, across all queries. */
 const READS_MAX = 4
-/** A segment may hold what the stream dropped so long ago; a full stream drops something all the time. */
+/** How long a segment may hold events that the stream has dropped; a full stream drops something all the time. */
 const STALE_MS = 1_000
 
-/** What a segment of the log comes down to. */
+/** How a segment of the log is summarized. */
 export interface SegmentSummary<P> {
   readonly make: () => P
-  /** Takes in the next event. @returns about how many bytes the segment grew by */
+  /** Takes in the next event. @returns roughly how many bytes the segment grew by */
   readonly add: (segment: P, event: EventEnvelope, bodyBytes: number) => number
-  /** Positions in a segment. Fewer: less is read for what is new. */
+  /** Positions in a segment. With fewer, less is read to get what is new. */
   readonly span?: number
 }
 
 export interface LogSegmentsOptions<P> extends SegmentSummary<P> {
   readonly source: Source
   readonly app: string
-  /** Event types. Undefined: all of the application. */
+  /** Event types; undefined: all types of the application. */
   readonly types: readonly string[] | undefined
   /** Memory for segments. */
   readonly bytesMax: number
-  /** How far back it goes, in positions. */
+  /** How far back queries go, in positions. */
   readonly positionsMax: number
 }
 
@@ -36,16 +36,16 @@ interface Segment<P> {
   readonly afterSeq: number
   upToSeq: number
   readonly madeMs: number
-  /** It came to more than there is memory for: only its newest part is here. */
+  /** It outgrew its memory, so that only its newest part is here. */
   cut: boolean
-  /** Its latest reading. */
+  /** Settles once its latest read has ended. */
   ready: Promise<void>
 }
 
 /**
- * The stored log seen from its end, segment by segment, each boiled down to what one kind of question needs. Segments
- * are read from the source by subject, kept in a bounded memory, least recently used out first, and shared: a thousand
- * clients that ask for their history cost one reading. Of the newest segment only what is new is read.
+ * The stored log seen from its end, segment by segment, each summarized for one kind of query. Segments are read from
+ * the source by subject, shared, and kept in bounded memory, the least recently used evicted first: a thousand clients
+ * that ask for their history cost one read. Of the newest segment, only new events are read.
  */
 export class LogSegments<P> {
   private readonly options: LogSegmentsOptions<P>
@@ -62,9 +62,9 @@ export class LogSegments<P> {
   }
 
   /**
-   * Goes through what is stored now, the newest segment first.
-   * @param look false: it has seen enough
-   * @returns whether it saw all that there is, or enough
+   * Walks through what is stored now, the newest segment first.
+   * @param look returns false once it has seen enough
+   * @returns whether it saw everything, or enough
    * @throws BrokerError SERVICE_UNAVAILABLE while the source is out of reach
    */
   async walk(bounds: Bounds, look: (segment: P) => boolean): Promise<boolean> {
@@ -83,7 +83,7 @@ export class LogSegments<P> {
     return floorSeq === bounds.firstSeq - 1
   }
 
-  /** The stream was cut short, or is another one: what was read of it is no longer true. */
+  /** The stream was cut short or replaced: what was read from it no longer holds. */
   forget(): void {
     this.clear('')
   }
@@ -123,7 +123,7 @@ export class LogSegments<P> {
   private async extend(number: number, segment: Segment<P>, upToSeq: number): Promise<void> {
     while (segment.upToSeq < upToSeq) {
       const pages = await Promise.all(this.subjects.map((subject) => this.read(subject, segment.upToSeq, upToSeq)))
-      // Events of all subjects come in one order: a page that ends early ends the others.
+      // Events of all subjects come in one order, so the page that ends first limits the others.
       const reached = Math.min(...pages.map((page) => page.reached))
       const messages = pages.flatMap((page) => page.messages).filter(({ seq }) => seq <= reached)
       for (const message of messages.sort((a, b) => a.seq - b.seq)) this.add(number, segment, message)
@@ -154,7 +154,7 @@ export class LogSegments<P> {
       if (types !== undefined && !types.includes(event.type)) return
       grown = add(segment.value, event, body.length)
     } catch {
-      // A body that is no event, or one that the contract's functions fail on: told when it came by.
+      // Not an event, or the contract's functions fail on it: that was reported when it came in.
       return
     }
     segment.bytes += grown
@@ -178,7 +178,7 @@ export class LogSegments<P> {
   }
 }
 
-/** Lets so many go on at once. */
+/** Lets at most `max` tasks run at once. */
 class Gate {
   private running = 0
   private readonly waiting: (() => void)[] = []

@@ -8,28 +8,25 @@ export interface Bounds {
   readonly lastSeq: number
 }
 
-/** Who reads the stream. Called synchronously, in order. */
+/** The reader of the stream. Called synchronously, in order. */
 export interface Sink {
   message(message: StoredMessage): void
   /**
-   * What was read before no longer counts. Either the stream is another one now, with another epoch, and is read from
-   * its first event on; or it is the same one (as `bounds.epoch` tells) and was cut short, and is read on after
-   * `bounds.lastSeq`: sequences from there on are given a second time.
+   * What was read before no longer counts. Either the stream was replaced: it has another epoch, and is read from its
+   * first event on. Or, if `bounds.epoch` is the same, it was cut short and is read on after `bounds.lastSeq`: later
+   * sequences are given out a second time.
    */
   reset(bounds: Bounds): void
   /**
-   * What lies between the last message and this sequence, which the next one has at least, was forgotten by the stream
-   * before it could be read.
+   * The stream forgot the messages between the last one and this sequence before they could be read. The next message
+   * has this sequence or a later one.
    */
   lost(firstSeq: number): void
 }
 
-/**
- * A reading of the stream that goes on for ever, over outages, without a repetition, and without a gap that its sink is
- * not told.
- */
+/** Reads the stream for ever, across outages, without repetitions, and tells its sink of every gap. */
 export interface Consumption {
-  /** No messages until `resume`; those already on their way still arrive. */
+  /** No messages arrive until `resume`, except those already on their way. */
   pause(): void
   resume(): void
   stop(): Promise<void>
@@ -42,13 +39,13 @@ export interface PublishOptions {
   readonly msgpack?: boolean
 }
 
-/** Which messages a reading is of. */
+/** Which messages to read. */
 export interface ReadPart {
-  /** A subject, or all that begin so: `events.app.>`. Default: all events. */
+  /** A subject, or all subjects with a prefix: `events.app.>`. Default: all events. */
   readonly subject?: string
-  /** None after this sequence. */
+  /** No message after this sequence. */
   readonly upToSeq?: number
-  /** It ends once their bodies have so many bytes, or soon after. */
+  /** The read ends once the bodies add up to this many bytes, or soon after. */
   readonly bytes?: number
 }
 
@@ -56,28 +53,28 @@ export interface KeyValueEntry {
   readonly key: string
   readonly value: Uint8Array
   readonly revision: number
-  /** When the key goes unless it is written again, ms since 1970. */
+  /** When the key expires unless it is written again, ms since 1970. */
   readonly expiresMs: number
 }
 
-/** Told of a key; `value` undefined: it is gone. What it throws is reported, and costs nobody else a change. */
+/** Hears of a key; `value` undefined: it is gone. What it throws is reported, and costs nobody else a change. */
 export type Changed = (key: string, value: Uint8Array | undefined) => void
 
 /**
- * Writes what it knows into a bucket that was lost. `write` leaves a key alone that somebody has written already, and
- * does not fail.
+ * Writes what it knows into a bucket that was lost. `write` never fails, and leaves a key alone that somebody has
+ * already written.
  */
 export type Remade = (write: (key: string, value: Uint8Array) => Promise<void>) => Promise<void>
 
 /** NATS ends a connection whose protocol line is longer than 4 KB, and a key is part of such lines. */
 const KEY_BYTES_MAX = 2_048
 
-/** Whether a key can be in a bucket at all. */
+/** Whether a bucket can hold a key at all. */
 export function isKey(key: string): boolean {
   return key.length <= KEY_BYTES_MAX && /^[-/=\w]+(\.[-/=\w]+)*$/.test(key)
 }
 
-/** @throws BrokerError INVALID_MESSAGE where a key cannot be in a bucket: what it is made of came from a client */
+/** @throws BrokerError INVALID_MESSAGE if no bucket can hold the key: its parts come from a client */
 export function checkKey(key: string): void {
   if (isKey(key)) return
   throw new BrokerError(
@@ -96,22 +93,22 @@ export interface KeyValue {
   get(key: string): Promise<KeyValueEntry | undefined>
   /** @returns the revision */
   put(key: string, value: Uint8Array): Promise<number>
-  /** Writes only where the key does not exist. @returns the revision, or undefined where it does */
+  /** Writes only if the key does not exist. @returns the revision, or undefined if it exists */
   create(key: string, value: Uint8Array): Promise<number | undefined>
-  /** Writes only over that revision. @returns the new revision, or undefined where another was first */
+  /** Writes only over that revision. @returns the new revision, or undefined if somebody else wrote first */
   update(key: string, value: Uint8Array, revision: number): Promise<number | undefined>
-  /** @param revision deletes only that one. @returns false where the key has another, or is gone */
+  /** @param revision deletes only that one. @returns false if the key has another revision, or is gone */
   delete(key: string, revision?: number): Promise<boolean>
   /**
-   * Calls `changed` for every key there is, then for every change. Resolves once what there was has been seen. Goes on
-   * over outages.
-   * @param remade called where the bucket was lost with all its keys, and made again empty; until it is done, other
-   *   questions wait
+   * Calls `changed` for every existing key, then for every change. Resolves once it has seen the existing keys. Goes on
+   * across outages.
+   * @param remade called if the bucket was lost with all its keys and made again empty; until it is done, other
+   *   requests wait
    */
   watch(changed: Changed, remade?: Remade): Promise<void>
 }
 
-/** What a request is answered. It does not fail. */
+/** Answers a request; undefined: no answer. It does not fail. */
 export type Answer = (body: Uint8Array) => Promise<Uint8Array | undefined>
 
 /**
@@ -122,17 +119,16 @@ export interface Source {
   readonly kind: 'nats' | 'embedded'
   readonly connected: boolean
   /**
-   * What keeps it from working at the moment, each in words for an operator; none while events are read and every
+   * What keeps it from working at the moment, each in words for an operator; empty while events are read and every
    * bucket is there.
    */
   readonly troubles: readonly string[]
-  /** Bounds of the stream now. */
+  /** The stream's current bounds. */
   bounds(): Promise<Bounds>
   consume(afterSeq: number, sink: Sink): Consumption
   /**
-   * Up to `limit` stored messages after `afterSeq`, in order; fewer only where there are no more, or `bytes` are
-   * reached.
-   * @throws BrokerError SERVICE_UNAVAILABLE where it cannot be read to its end: what is returned has no hole
+   * Up to `limit` stored messages after `afterSeq`, in order; fewer only if there are no more, or `bytes` is reached.
+   * @throws BrokerError SERVICE_UNAVAILABLE if it cannot be read to its end: what is returned has no hole
    */
   read(afterSeq: number, limit: number, part?: ReadPart): Promise<StoredMessage[]>
   /** Stores an event. @returns its sequence, once it is stored */
@@ -140,18 +136,19 @@ export interface Source {
   /** Asks a service. */
   request(subject: string, body: Uint8Array, timeoutMs: number): Promise<Uint8Array>
   /**
-   * Answers requests on a subject. Of all brokers that serve it `one` gets each request; or `all` do, and whoever has
-   * nothing to say answers undefined. This broker's own requests need not come back to it.
+   * Answers requests on a subject. With `one`, each request goes to one of the brokers that serve it; with `all`, to
+   * all of them, and those that have nothing to say answer undefined. This broker's own requests need not come back to
+   * it.
    */
   serve(subject: string, to: 'one' | 'all', answer: Answer): void
   /**
-   * Tells all other brokers something; not stored, and lost while the source is out of reach.
+   * Notifies all other brokers. Not stored, and lost while the source is out of reach.
    * @throws BrokerError PAYLOAD_TOO_LARGE
    */
   notify(subject: string, body: Uint8Array): void
-  /** Hears what other brokers tell. */
+  /** Hears the notifications of other brokers. */
   listen(subject: string, heard: (body: Uint8Array) => void): void
-  /** Opens a bucket, made when missing: then its keys go `ttlMs` after their last write. 0: they stay. */
+  /** Opens a bucket. A missing one is made, with keys that expire `ttlMs` after their last write; 0: never. */
   keyValue(bucket: string, ttlMs: number): Promise<KeyValue>
   close(): Promise<void>
 }

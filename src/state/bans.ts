@@ -3,12 +3,12 @@ import type { KeyValue, Source } from '../source/source.ts'
 import { keyOf, readKey, Replica } from './replica.ts'
 
 const BUCKET = 'roomcast_bans'
-/** Longest ban; the store forgets after it. */
+/** The longest ban; after this time the store forgets it. */
 const KEPT_MS = 3_600_000
 
 /** Users whose new connections are refused for a while, on all nodes. */
 export class Bans {
-  /** By user: until when, ms since 1970. */
+  /** By user: when the ban ends, ms since 1970. */
   private readonly untilMs: Replica<number>
 
   static async open(source: Source): Promise<Bans> {
@@ -38,7 +38,7 @@ export class Bans {
     void this.untilMs.put(key, untilMs).catch(() => {})
   }
 
-  /** Seconds that a ban still lasts; 0: there is none. */
+  /** Seconds that a ban still lasts; 0: no ban. */
   secondsLeft(app: string, userId: string): number {
     return Math.ceil(this.untilMs.leftMs(keyOf(app, userId), Date.now()) / 1000)
   }

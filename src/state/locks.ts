@@ -8,13 +8,13 @@ import type { Lock } from '../contracts/lock.ts'
 
 const LOCKS = 'roomcast_locks'
 const LEASES = 'roomcast_lock_leases'
-/** A lock goes this long after its holder's last connection. */
+/** A lock is freed this long after its holder's last connection ended. */
 const LEASE_MS = 10_000
 const REFRESH_MS = 2_000
-/** The store forgets a lock that nobody wrote for this long; those that are held are written again before. */
+/** The store forgets a lock that nobody wrote for this long; locks that are held are written again in time. */
 const KEPT_MS = 24 * 3_600_000
 const HOLDERS_MAX = 1_000
-/** Attempts to write before others keep being first. */
+/** Attempts to write, as long as others keep writing first. */
 const TRIES_MAX = 200
 const RETRY_MS_MAX = 20
 
@@ -42,35 +42,35 @@ export type Grant =
   | { readonly granted: true; readonly changed: boolean; readonly freed: readonly Lock[]; readonly lock: Lock }
   | { readonly granted: false; readonly holder: Holder }
 
-/** What was held, or who else holds it. */
+/** The lock that was held, if any, and the other holders. */
 export interface Release {
   readonly lock: Lock | undefined
   readonly others: readonly Holder[]
 }
 
-/** What the locks have to know of their node, and tell it. */
+/** What the locks need to know from their node, and what they report to it. */
 export interface LocksNode {
   /**
-   * Whether this node has the contract of an application. The locks of others are for those to take away who can tell
-   * its users.
+   * Whether this node has the contract of an application. Only nodes that have it free the application's locks, because
+   * only they can tell its users.
    */
   readonly serves: (app: string) => boolean
   /** Whether a user has a connection to this node. */
   readonly isHere: (app: string, userId: string) => boolean
-  /** Told of locks whose leases ran out, once over all nodes. */
+  /** Called once across all nodes for each lock whose lease ran out. */
   readonly onFreed: (app: string, lock: Lock) => void
 }
 
 /**
- * Who holds what, over all nodes. Each resource is one key, written by compare-and-set, with all its holders. Each user
- * who holds anything has a lease, kept up by every node that they are connected to; when it runs out, whichever node
- * notices first takes the user's locks away.
+ * Who holds what, across all nodes. Each resource is one key with all its holders, written by compare-and-set. Each
+ * user who holds anything has a lease, renewed by every node that they are connected to. When it runs out, the first
+ * node to notice frees the user's locks.
  */
 export class Locks {
   private readonly node: LocksNode
   private readonly locks: Replica<Held>
   private readonly leases: Replica<null>
-  /** By the lease of a holder. */
+  /** By the holder's lease. */
   private readonly holdings = new Map<string, Holding>()
   private readonly timer: NodeJS.Timeout
 
@@ -92,7 +92,7 @@ export class Locks {
       read: readHeld,
       write: (held) => JSON.stringify(held),
       onChange: (key, held, before) => this.index(key, held, before),
-      // And the leases with them.
+      // If the locks are lost, the leases are not trusted either.
       onLost: () => this.leases.distrust(Date.now()),
     })
     this.timer = every('lock leases', REFRESH_MS, () => this.tick(Date.now()))
@@ -100,8 +100,8 @@ export class Locks {
   }
 
   /**
-   * Takes a resource for a user who is connected here. What the user holds already takes the new mode.
-   * @param checkHolder throws where the user may not have it any more: the store takes its time
+   * Takes a resource for a user who is connected here. If the user already holds it, its mode changes.
+   * @param checkHolder throws if the user may no longer have it: asking the store takes time
    * @throws BrokerError SERVICE_UNAVAILABLE while the store is out of reach: nothing is granted; TOO_MANY_LOCKS
    */
   async acquire(
@@ -116,7 +116,7 @@ export class Locks {
     const keys = this.holdings.get(keyOf(app, userId))?.keys
     if (keys !== undefined && keys.size >= locksMax && !keys.has(key))
       throw new BrokerError('TOO_MANY_LOCKS', `A user may hold ${locksMax} locks (MAX_LOCKS_PER_USER)`)
-    // The lease comes first: a lock whose holder has none is anybody's.
+    // The lease comes first: anybody may take a lock whose holder has none.
     await this.leases.put(keyOf(app, userId), null)
     return this.change<Grant>(key, async (before) => {
       const holders = before?.holders ?? []
@@ -150,7 +150,7 @@ export class Locks {
     })
   }
 
-  /** A connection of a user ended. Where it was the last one here, the lease runs from now on. */
+  /** A connection of a user ended. If it was the user's last one here, the lease runs from now on. */
   left(app: string, userId: string): void {
     const lease = keyOf(app, userId)
     if (this.holdings.has(lease) && !this.node.isHere(app, userId)) this.renew(lease)
@@ -162,7 +162,7 @@ export class Locks {
 
   /**
    * Reads, decides and writes, again and again until nobody else wrote in between.
-   * @param decide gives the outcome, and what is to be stored where anything is
+   * @param decide returns the outcome, and what to store, if anything
    */
   private async change<R>(
     key: string,
@@ -177,7 +177,7 @@ export class Locks {
     throw new BrokerError('TIMEOUT', 'Too many others want this at the same time; try again')
   }
 
-  /** @returns false where another was first */
+  /** @returns false if somebody else wrote first */
   private async write(key: string, held: Held, before: KeyValueEntry | undefined): Promise<boolean> {
     const { kv } = this.locks
     const value = this.locks.encode(held)
@@ -186,7 +186,7 @@ export class Locks {
     if (before === undefined) written = (await kv.create(key, value)) !== undefined
     else if (isFree) written = await kv.delete(key, before.revision)
     else written = (await kv.update(key, value, before.revision)) !== undefined
-    // Known here at once, not when the watch tells: the holder may leave before.
+    // Noted here at once, not when the watch reports it: the holder may leave before that.
     if (written) this.locks.note(key, isFree ? undefined : held)
     return written
   }
@@ -211,7 +211,7 @@ export class Locks {
     void this.leases.put(lease, null).catch(() => {})
   }
 
-  /** Keeps up the leases of who is here, and takes locks away from who is nowhere. */
+  /** Renews the leases of users who are here, and frees the locks of users who are nowhere. */
   private tick(nowMs: number): void {
     this.leases.sweep(nowMs)
     this.locks.sweep(nowMs)
@@ -228,13 +228,13 @@ export class Locks {
     for (const key of lost) runGuarded('lock sweep', () => this.sweep(key, false))
   }
 
-  /** Takes a resource away from holders who are gone. @param rewrite writes it anew in any case */
+  /** Takes a resource away from holders who are gone. @param rewrite writes it again even if none is gone */
   private async sweep(key: string, rewrite: boolean): Promise<void> {
     try {
       const known = this.locks.get(key)
       const freed = await this.change(key, async (before) => {
         if (!before) {
-          // The store forgot it without a word. Unless somebody took it meanwhile.
+          // The store dropped the key silently. Forget it here too, unless somebody took the lock meanwhile.
           if (known === this.locks.get(key)) this.locks.note(key, undefined)
           return { result: [] }
         }
@@ -251,11 +251,11 @@ export class Locks {
     }
   }
 
-  /** The store itself says whose lease ran out; this node's own view may be late. */
+  /** Asks the store itself whose lease ran out; this node's own view may be late. */
   private async goneAmong(app: string, holders: readonly Holder[]): Promise<readonly Holder[]> {
     const away = holders.filter(({ userId }) => !this.node.isHere(app, userId))
     const leases = await Promise.all(away.map(({ userId }) => this.leases.kv.get(keyOf(app, userId))))
-    // Looked at last: asking may have shown that the store was lost.
+    // Checked last: the requests may have shown that the store was lost.
     return this.leases.isTrusted(Date.now()) ? away.filter((_, index) => leases[index] === undefined) : []
   }
 }
@@ -267,7 +267,7 @@ function readHeld(key: string, text: string): Held {
   return held
 }
 
-/** @returns undefined where it is no lock of that key: then nobody holds it, and the next one writes over it */
+/** @returns undefined if it is not a lock of that key: then nobody holds it, and the next holder overwrites it */
 function heldIn(key: string, text: string): Held | undefined {
   let held: unknown
   try {
@@ -286,7 +286,7 @@ function isHolder(value: unknown): value is Holder {
   return isRecord(value) && typeof value.userId === 'string' && (value.mode === 'exclusive' || value.mode === 'shared')
 }
 
-/** Of any length: a resource may have a long name. */
+/** A hash, because the name of a resource may be of any length. */
 function lockKey(app: string, resource: Lock['resource']): string {
   return `${app}.${createHash('sha256').update(JSON.stringify(resource)).digest('base64url')}`
 }

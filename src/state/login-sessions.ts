@@ -10,14 +10,14 @@ const KEY_LENGTH_MAX = 512
 const JWT = /^eyJ[\w-]*\.[\w-]+\.[\w-]+$/
 const SWEEP_MS = 1_000
 
-/** Who somebody is, and what says so. */
+/** A user's claims, and what vouches for them. */
 export interface Identity {
   readonly claims: Claims
-  /** The key of a login session in the store; without it a token said so, which nobody can take back. */
+  /** The key of a login session in the store. Undefined: the claims come from a token, which nobody can revoke. */
   readonly key?: string
 }
 
-/** Told of what became of a login session: its claims now, or why it is over. */
+/** Hears how a login session changed: its claims now, or why it is over. */
 export type LoginSessionListener = (change: Claims | BrokerError) => void
 
 interface Followed {
@@ -27,8 +27,8 @@ interface Followed {
 }
 
 /**
- * Login sessions that a service of the application keeps in the key-value bucket `roomcast_sessions`: key = session id,
- * value = JSON of the claims. A JWT is taken for a session id as well.
+ * Login sessions, which a service of the application keeps in the key-value bucket `roomcast_sessions`: key = session
+ * id, value = JSON of the claims. A JWT is accepted in place of a session id.
  */
 export class LoginSessions {
   private readonly kv: KeyValue
@@ -60,13 +60,13 @@ export class LoginSessions {
     return { claims: await this.read(credential), key: credential }
   }
 
-  /** Who it is now. @throws as `identify` */
+  /** The identity as it is now. @throws as `identify` */
   async refresh({ claims, key }: Identity): Promise<Identity> {
     if (key !== undefined) return { claims: await this.read(key), key }
     return { claims: inTime(claims) }
   }
 
-  /** Hears of every change of a login session, until it is given back. */
+  /** Calls `listener` for every change of a login session. @returns a function that ends this */
   follow(key: string, listener: LoginSessionListener): () => void {
     const followed = this.followed.get(key) ?? { listeners: new Set(), expiresMs: 0 }
     this.followed.set(key, followed)
@@ -95,14 +95,14 @@ export class LoginSessions {
       followed.expiresMs = entry?.expiresMs ?? 0
       change = claimsIn(entry, this.userIdBytesMax)
     } catch (error) {
-      // Out of reach: the session goes on, and is looked at again.
+      // Out of reach: the session goes on, and is checked again later.
       if (!(error instanceof BrokerError) || error.code === 'SERVICE_UNAVAILABLE') return
       change = error
     }
     for (const listener of [...followed.listeners]) runGuarded('session change', () => listener(change))
   }
 
-  /** The store forgets keys without a word. */
+  /** The store does not report keys that run out, so they are checked here. */
   private sweep(nowMs: number): void {
     for (const [key, followed] of this.followed)
       if (followed.expiresMs <= nowMs) runGuarded('session change', () => this.look(key))
@@ -115,7 +115,7 @@ function claimsIn(entry: KeyValueEntry | undefined, userIdBytesMax: number): Cla
   try {
     claims = JSON.parse(Buffer.from(entry.value).toString())
   } catch {
-    // No JSON is no claims.
+    // Not JSON, so not claims.
   }
   if (!wellFormed(claims, userIdBytesMax))
     throw new BrokerError(

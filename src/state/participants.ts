@@ -3,7 +3,7 @@ import { keyOf, readKey, Replica } from './replica.ts'
 
 const BUCKET = 'roomcast_participants'
 const KEPT_MS = 24 * 3_600_000
-/** A participation is written again when it is older than this, so that it lasts 24 h from the last message. */
+/** A participation older than this is written again, so that it lasts 24 h from the last message. */
 const RENEW_MS = 600_000
 
 interface Participation {
@@ -12,18 +12,18 @@ interface Participation {
   readonly userId: string
   /** When it was last written, ms since 1970. */
   readonly timeMs: number
-  /** The position from behind which it holds; undefined: not known. */
+  /** The position after which it holds; undefined: not known. */
   readonly since: string | undefined
 }
 
-/** Told that somebody takes part who was not known to, from behind a position on; undefined: not known from where. */
+/** Hears that a user newly takes part. `since`: the position after which that holds; undefined: not known. */
 export type JoinedListener = (app: string, conversation: string, userId: string, since: string | undefined) => void
 
 /**
- * Who takes part in which conversation, for 24 h, in the key-value store: it holds over reconnects and on all nodes.
- * Every node keeps a copy, so that routing an event needs no question. The copy may trail behind the events; so each
- * participation says from which position on it holds, and what went by before a node knew of it is sent then
- * (`onJoined`).
+ * Who takes part in which conversation, for 24 h, in the key-value store: participation outlasts reconnects and holds
+ * on all nodes. Every node keeps a copy, so that routing an event needs no request. The copy may lag behind the events.
+ * So each participation names the position after which it holds, and events that went by before a node knew of it are
+ * sent once it does (`onJoined`).
  */
 export class Participants {
   private readonly participations: Replica<Participation>
@@ -54,14 +54,14 @@ export class Participants {
     })
   }
 
-  /** Users that take part; those who did not write for 24 h are gone. */
+  /** Users who take part; those who wrote nothing for 24 h are gone. */
   usersIn(app: string, conversation: string): readonly string[] {
     return this.users.get(app)?.get(conversation) ?? NOBODY
   }
 
   /**
    * Resolves once all nodes can know.
-   * @param since position of the newest event at the time at which they came to take part
+   * @param since position of the newest event when the user came to take part
    * @throws BrokerError SERVICE_UNAVAILABLE
    */
   async add(app: string, conversation: string, userId: string, since: string): Promise<void> {
@@ -71,7 +71,7 @@ export class Participants {
     await this.participations.put(key, { app, conversation, userId, timeMs, since })
   }
 
-  /** Forgets who did not write for 24 h: the store does so without a word. */
+  /** Forgets users who wrote nothing for 24 h: the store forgets them silently. */
   sweep(nowMs: number): void {
     this.participations.sweep(nowMs)
   }
@@ -97,6 +97,6 @@ function readParticipation(key: string, text: string): Participation {
   const [app, conversation, userId] = readKey(key, 2) as [string, string, string]
   const [time, since] = text.split(' ')
   const now = Date.now()
-  // A time that is none, or is yet to come, would keep somebody in for longer than the store does.
+  // An invalid time, or one in the future, would keep the user in for longer than the store does.
   return { app, conversation, userId, timeMs: Math.min(Number(time) || now, now), since }
 }

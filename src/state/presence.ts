@@ -5,16 +5,16 @@ import { keyOf, readKey, Replica } from './replica.ts'
 import { WriteQueue } from './write-queue.ts'
 
 const BUCKET = 'roomcast_presence'
-/** A node that is gone loses its users after this. */
+/** A node that is gone loses its users after this time. */
 const LEASE_MS = 30_000
 const REFRESH_MS = 10_000
-/** A part of the leases is written again each time. */
+/** How often a part of the leases is renewed. */
 const REFRESH_STEP_MS = 500
 const SWEEP_MS = 1_000
-/** Of names that others wrote. */
+/** Names are cut to this length, including those that others wrote. */
 const NAME_LENGTH_MAX = 1_024
 
-/** Told when a user joins a presence channel, or leaves it with the last of their connections on any node. */
+/** Hears when a user joins a presence channel, or leaves it with the last of their connections on any node. */
 export type PresenceListener = (
   change: 'joined' | 'left',
   app: string,
@@ -23,7 +23,7 @@ export type PresenceListener = (
   name: string,
 ) => void
 
-/** One node has connections of a user in a channel. */
+/** One node's lease: it has connections of a user in a channel. */
 interface Lease {
   readonly app: string
   readonly channel: string
@@ -33,33 +33,33 @@ interface Lease {
 
 interface Present {
   name: string
-  /** Nodes at which the user is. */
+  /** Nodes on which the user is in the channel. */
   nodes: number
 }
 
 /**
- * Who is in which presence channel, over all nodes: each node keeps a lease in the key-value store for each of its
- * users in each channel, and a copy of everybody's leases. A killed node's leases run out.
+ * Who is in which presence channel, across all nodes. Each node keeps a lease in the key-value store for each of its
+ * users in each channel, and a copy of all nodes' leases. The leases of a killed node run out.
  */
 export class Presence {
   private readonly leases: Replica<Lease>
   private readonly writes: WriteQueue
   private readonly nodeId: string
   private readonly onChange: PresenceListener
-  /** By channel: its users. */
+  /** Users by channel. */
   private readonly channels = new Map<string, Map<string, Present>>()
-  /** By lease of this node: its subscribers. */
+  /** This node's subscribers, by lease. */
   private readonly own = new Map<string, Set<Subscriber>>()
   private readonly leasesOf = new Map<Subscriber, Set<string>>()
   private readonly timers: NodeJS.Timeout[]
-  /** Leases of this round of renewals, how many of them were written again, and when it began. */
+  /** The current round of renewals: its leases, how many of them are renewed, and when it began. */
   private round: readonly string[] = []
   private renewed = 0
   private roundMs = 0
-  /** Resolves once other nodes can know of the leases that were taken last. */
+  /** Resolves once other nodes can know of the leases taken last. */
   written: Promise<unknown> = Promise.resolve()
 
-  /** @param nodeId names this node in keys; no two nodes have the same */
+  /** @param nodeId names this node in keys; must be unique among all nodes */
   static async open(source: Source, nodeId: string, onChange: PresenceListener): Promise<Presence> {
     const presence = new Presence(source, await source.keyValue(BUCKET, LEASE_MS), nodeId, onChange)
     await presence.leases.follow()
@@ -89,7 +89,7 @@ export class Presence {
     for (const timer of this.timers) timer.unref()
   }
 
-  /** A subscriber joins a channel. Others hear of it where its user was not in it yet. */
+  /** A subscriber joins a channel. Others hear of it if its user was not in the channel yet. */
   join(subscriber: Subscriber, channel: string, fullName: string): void {
     const { app } = subscriber.application
     const lease = this.leaseOf(subscriber, channel)
@@ -112,7 +112,7 @@ export class Presence {
     this.release(subscriber, this.leaseOf(subscriber, channel))
   }
 
-  /** The subscriber is gone from everywhere. */
+  /** The subscriber leaves all its channels. */
   drop(subscriber: Subscriber): void {
     for (const lease of this.leasesOf.get(subscriber) ?? []) this.release(subscriber, lease)
     this.leasesOf.delete(subscriber)
@@ -122,7 +122,6 @@ export class Presence {
     return this.leasesOf.get(subscriber)?.has(this.leaseOf(subscriber, channel)) ?? false
   }
 
-  /** Channels that a subscriber is in. */
   channelsOf(subscriber: Subscriber): string[] {
     return [...(this.leasesOf.get(subscriber) ?? [])].map((lease) => (this.leases.get(lease) as Lease).channel)
   }
@@ -132,14 +131,14 @@ export class Presence {
     return this.channels.get(keyOf(app, channel))?.size ?? 0
   }
 
-  /** Channels of an application with anybody in them. */
+  /** Channels of an application that anybody is in. */
   channelCount(app: string): number {
     let count = 0
     for (const key of this.channels.keys()) if (key.startsWith(`${app}.`)) count++
     return count
   }
 
-  /** Gives this node's leases back, so that others need not wait for them to run out. */
+  /** Gives up this node's leases, so that others need not wait for them to run out. */
   async close(): Promise<void> {
     for (const timer of this.timers) clearInterval(timer)
     await Promise.all([...this.own.keys()].map((lease) => this.writes.write(lease, undefined)))
@@ -155,7 +154,7 @@ export class Presence {
     runGuarded('presence', () => this.write(lease))
   }
 
-  /** Writes a lease of this node to the store, or its end. */
+  /** Writes a lease of this node to the store, or deletes it there. */
   private write(lease: string): Promise<void> {
     const value = this.leases.get(lease)
     return this.writes.write(lease, value && this.leases.encode(value))
@@ -186,8 +185,8 @@ export class Presence {
   }
 
   /**
-   * Writes leases again, spread over the time of a round: all at once, those of a few clients in many channels held the
-   * event loop for seconds.
+   * Renews leases, spread over a whole round: renewed all at once, the leases of a few clients in many channels blocked
+   * the event loop for seconds.
    */
   private refresh(nowMs: number): void {
     // The clock may have been set back.

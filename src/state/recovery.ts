@@ -8,35 +8,35 @@ import type { KeyValue, Source } from '../source/source.ts'
 import { randomId } from '../random-id.ts'
 
 const BUCKET = 'roomcast_recovery'
-/** How long a session's rooms are kept after they were last written. */
+/** How long a session's rooms are kept after their last write. */
 const KEPT_MS = 24 * 3_600_000
 /**
- * A connected session's rooms are written again after this time, and up to a part of it sooner, so that they are not
- * all written at once.
+ * The rooms of a connected session are written again after this time, or up to `RENEW_SPREAD` of it sooner, so that not
+ * all are written at once.
  */
 const RENEW_MS = 6 * 3_600_000
 const RENEW_SPREAD = 0.25
-/** A private id: nonce, whose it is, the position and the time at which it was given. */
+/** A private id: nonce, mark of its owner, and the position and time at which it was issued. */
 const PID = /^[0-9a-f]{32}([0-9a-f]{8})\.([A-Za-z0-9]{1,40}-\d{1,16})(?:\.([0-9a-z]{1,9}))?$/
 const SID_LENGTH = 20
-/** Since when the store has lost nothing, ms: whoever finds the key missing writes it. */
+/** The time since which the store has lost nothing, ms. A broker that finds the key missing writes it. */
 const BORN_KEY = 'born'
 const LOOK_MS = 10_000
-/** States that could not be written, and are tried again. */
+/** States that could not be written yet and are tried again. */
 const UNWRITTEN_MAX = 100_000
 const WRITES_A_SWEEP = 200
-/** What is larger no store takes, however often it is tried. */
+/** No store takes a larger state, however often it is tried. */
 const KEPT_BYTES_MAX = 524_288
 /**
- * A client that comes back while the store is out of reach waits so long for it, as raw clients do, before it begins
- * anew: a cluster's elections end sooner.
+ * A client that comes back while the store is out of reach waits this long for it, as raw clients do, before it starts
+ * over. A cluster's elections end sooner.
  */
 const WAIT_MS = 25_000
 const WAIT_STEP_MS = 250
 
 /**
- * What a session's recovery has to know of its presence channels. Its fields' names are those that brokers of earlier
- * versions read and write.
+ * What a session's recovery needs to know of its presence channels. Brokers of earlier versions read and write these
+ * field names.
  */
 export interface PresenceState {
   /** Presence channels that it is in. */
@@ -49,7 +49,7 @@ export interface PresenceState {
 
 export interface Recovered {
   readonly sinceSeq: number
-  /** What was kept of it. Without: the rooms that it has by connecting. */
+  /** What was kept of the session. If nothing was: the rooms it gets by connecting. */
   readonly userId?: string
   readonly rooms?: readonly string[]
   readonly places?: PresenceState
@@ -59,21 +59,21 @@ export interface Recovered {
 /** What is kept of a session. */
 export interface KeptState {
   readonly userId: string
-  /** The application and the namespace that its private id is of. */
+  /** The application and namespace that its private id belongs to. */
   readonly namespace?: string
   readonly rooms: readonly string[]
   readonly places: PresenceState | undefined
-  /** Of a client that authenticated by a command: it does not do so again when it comes back. */
+  /** Set for a client that authenticated by a command, which it does not repeat when it comes back. */
   readonly identity?: Identity
 }
 
 /**
- * Connection state recovery (Socket.IO 4.6) from the log, on any broker: the client's `offset` says where it was, its
- * `pid` finds its rooms in the key-value store. A `pid` names the position at which it was given, so that a client
- * that received nothing yet recovers as well.
+ * Connection state recovery (Socket.IO 4.6) from the log, on any broker. The client's `offset` says where it was; its
+ * `pid` finds its rooms in the key-value store. A `pid` also names the position at which it was issued, so that a
+ * client that has received nothing yet recovers as well.
  */
 export class Recovery {
-  /** How often the store was found empty: what was kept before has to be written again. */
+  /** How often the store was found empty: what was kept before then has to be written again. */
   losses = 0
   private readonly kv: KeyValue
   private readonly log: EventLog
@@ -97,12 +97,12 @@ export class Recovery {
     this.now = now
   }
 
-  /** When a session that is connected has to be written again, ms since 1970. @param random of 0 to 1, spreads them */
+  /** When a connected session has to be written again, ms since 1970. @param random from 0 to 1, spreads the times */
   renewalMs(random: number): number {
     return this.now() + RENEW_MS * (1 - RENEW_SPREAD * random)
   }
 
-  /** Tries again what could not be written, and looks whether the store lost what it had. Call every second or so. */
+  /** Retries writes that failed, and checks whether the store lost its contents. Call about once a second. */
   sweep(): void {
     if (this.writing) return
     this.writing = true
@@ -140,15 +140,17 @@ export class Recovery {
   }
 
   /**
-   * The public id that belongs to a private one; the same on every broker. A digest: clients choose private ids of
-   * which nothing is kept, and none of them may come to the public id of somebody else, by which services know and ask
-   * them.
+   * The public id that belongs to a private one; the same on every broker. It is a digest, because clients can choose
+   * private ids of which nothing is kept: none of these may lead to the public id of another client, by which services
+   * know and ask that client.
    */
   sidOf(pid: string): string {
     return createHash('sha256').update(pid).digest('base64url').slice(0, SID_LENGTH)
   }
 
-  /** Keeps what a session is in. Without the store in reach it is known here, and written as soon as it can be. */
+  /**
+   * Keeps what a session is in. If the store is out of reach, the state is known here, and written as soon as possible.
+   */
   async keep(pid: string, state: KeptState): Promise<void> {
     this.unwritten.delete(pid)
     this.unwritten.set(pid, state)
@@ -156,7 +158,7 @@ export class Recovery {
     await this.write(pid, state).catch(() => {})
   }
 
-  /** Events are missing for a session, or its user logged out: it does not recover, however soon it comes back. */
+  /** The session does not recover, however soon it comes back: it lacks events, or its user logged out. */
   async spoil(pid: string): Promise<void> {
     await this.keep(pid, SPOILT)
   }
@@ -172,9 +174,9 @@ export class Recovery {
   /**
    * @param userId undefined: not known yet
    * @param gone whether the client has left meanwhile
-   * @param namespace where it wants to go on: what was kept of it elsewhere does not count
-   * @returns undefined where nothing is to be recovered: an unknown id, another user's, history that is gone, or a
-   *   store that stays out of reach
+   * @param namespace where the client wants to continue: state kept for another namespace does not count
+   * @returns undefined if nothing can be recovered: the id is unknown or another user's, the history is gone, or the
+   *   store stays out of reach
    */
   async find(
     pid: unknown,
@@ -208,12 +210,12 @@ export class Recovery {
     if (epoch !== bounds.epoch || seq > bounds.lastSeq || seq + 1 < bounds.firstSeq) return undefined
     if (state === undefined && !(await this.wouldBeKept(seq, issuedMs))) return undefined
     if (state === SPOILT || (state && userId !== undefined && state.userId !== userId)) return undefined
-    // A login that one application takes is none to another.
+    // A login that one application accepts does not count for another.
     if (state?.namespace !== undefined && state.namespace !== namespace) return undefined
     return { sinceSeq: seq, ...state }
   }
 
-  /** @throws Error where what is kept is no state */
+  /** @throws Error if what is kept is not a state */
   private async stateOf(pid: string): Promise<KeptState | undefined> {
     const kept = this.unwritten.get(pid)
     if (kept) return kept
@@ -233,8 +235,9 @@ export class Recovery {
   }
 
   /**
-   * Whether what a session was in would still be kept, had anything been: then nothing was, and it has the rooms that
-   * it has by connecting. It was connected when its id was given and when it got the event of its position.
+   * Whether the session's state would still be kept if there ever was any. If so, there never was, and the session has
+   * the rooms that it gets by connecting. It was connected when its id was issued, and when it got the event at its
+   * position.
    */
   private async wouldBeKept(seq: number, issuedMs: number): Promise<boolean> {
     const keptSinceMs = Math.max(this.bornMs, this.now() - KEPT_MS + RENEW_MS)
@@ -246,12 +249,12 @@ function isOutOfReach(error: unknown): boolean {
   return error instanceof BrokerError && (error.code === 'SERVICE_UNAVAILABLE' || error.code === 'TIMEOUT')
 }
 
-/** Stands for the state of a session that lost events: no user has this name. */
+/** The state of a session that must not recover: no user has this name. */
 const SPOILT: KeptState = { userId: '', rooms: [], places: undefined }
 
 /**
- * Tells that a private id is another user's, also where nothing was kept of the session. A mark, not a proof (FNV-1a):
- * what a client gets to see is decided by its claims.
+ * Marks a private id as its owner's, so that another user's id is recognized even if nothing was kept of the session. A
+ * mark, not a proof (FNV-1a): a client's claims decide what it gets to see.
  */
 function ownerMark(userId = ''): string {
   let hash = 0x811c9dc5

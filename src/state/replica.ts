@@ -2,8 +2,8 @@ import { BrokerError } from '../errors.ts'
 import type { Changed, KeyValue, Remade, Source } from '../source/source.ts'
 
 /**
- * This process stood still, or the clock was set, where the last sweep is longer ago: it has yet to hear of what was
- * renewed meanwhile.
+ * If the last sweep is longer ago than this, the process stood still or the clock was set: it has not heard yet of what
+ * was renewed meanwhile.
  */
 const LATE_MS = 10_000
 /** Entries of a lost bucket that are written again at the same time. */
@@ -12,24 +12,24 @@ const BATCH_MAX = 256
 export interface ReplicaOptions<V> {
   readonly source: Source
   readonly kv: KeyValue
-  /** How long an entry lasts after its last write, ms: in the store, and so here. */
+  /** How long an entry lasts after its last write, ms, in the store and so here. */
   readonly ttlMs: number
-  /** @throws BrokerError INVALID_RECORD where it is not of this bucket's shape: then it counts as deleted */
+  /** @throws BrokerError INVALID_RECORD if the text is not of this bucket's shape: then it counts as deleted */
   readonly read: (key: string, text: string) => V
   readonly write: (value: V) => string
   /**
-   * When a value that says so itself is over, ms since 1970. Default: its entry is a lease, and lasts for `ttlMs` after
-   * this node last heard of it.
+   * For values that state their own end: when that is, ms since 1970. Default: the entry is a lease, and lasts for
+   * `ttlMs` after this node last heard of it.
    */
   readonly endMs?: (value: V) => number
   /**
-   * Keys that this node alone writes: what the store says of them is no news, they last until this node deletes them,
-   * and it writes no others again. Default: none; every node writes every key.
+   * Keys that only this node writes. It ignores what the store says of them, they last until it deletes them, and after
+   * a loss it writes no others again. Default: none; every node writes every key.
    */
   readonly isOwn?: (key: string) => boolean
-  /** Told of each change. `before` undefined: the key is new; `value` undefined: it is gone. */
+  /** Hears of each change. `before` undefined: the key is new; `value` undefined: it is gone. */
   readonly onChange?: (key: string, value: V | undefined, before: V | undefined) => void
-  /** The bucket was lost; what is here is about to be written again. */
+  /** The bucket was lost; this node is about to write its copy again. */
   readonly onLost?: () => void
 }
 
@@ -39,14 +39,14 @@ interface Entry<V> {
 }
 
 /**
- * This node's copy of a key-value bucket: follows every node's writes, forgets what ran out in the store (which does
- * not tell), and writes again what the store lost.
+ * This node's copy of a key-value bucket. It follows every node's writes, forgets what ran out in the store (which does
+ * not report it), and writes again what the store lost.
  */
 export class Replica<V> {
   readonly kv: KeyValue
   private readonly options: ReplicaOptions<V>
   private readonly entries = new Map<string, Entry<V>>()
-  /** No lease counts as run out before. */
+  /** Before this time, no lease counts as run out. */
   private trustFromMs = 0
   private sweptMs = Date.now()
 
@@ -55,7 +55,7 @@ export class Replica<V> {
     this.kv = options.kv
   }
 
-  /** Begins to follow the bucket. Resolves once the copy is complete. */
+  /** Starts to follow the bucket. Resolves once the copy is complete. */
   async follow(): Promise<void> {
     const seen: Changed = (key, bytes) => this.seen(key, bytes)
     await this.kv.watch(seen, (write) => this.writeAgain(write))
@@ -65,7 +65,7 @@ export class Replica<V> {
     return this.entries.get(key)?.value
   }
 
-  /** How long an entry still lasts unless it is written again, ms; 0: there is none. */
+  /** How long an entry still lasts unless it is written again, ms; 0: no entry. */
   leftMs(key: string, nowMs: number): number {
     return Math.max(0, (this.entries.get(key)?.untilMs ?? nowMs) - nowMs)
   }
@@ -80,7 +80,10 @@ export class Replica<V> {
     return Buffer.from(this.options.write(value))
   }
 
-  /** Changes the copy alone: for what this node writes to the store in another way. @param given undefined: deleted */
+  /**
+   * Changes only the copy, for what this node writes to the store in another way.
+   * @param given undefined: deleted
+   */
   note(key: string, given: V | undefined): void {
     const entry = this.entries.get(key)
     const nowMs = Date.now()
@@ -96,7 +99,7 @@ export class Replica<V> {
     if (value !== undefined || before !== undefined) this.options.onChange?.(key, value, before)
   }
 
-  /** Forgets what ran out. Call every second or two, or leases are not trusted. */
+  /** Forgets what ran out. Call every second or two; otherwise leases are not trusted. */
   sweep(nowMs: number): void {
     if (!this.options.source.connected || Math.abs(nowMs - this.sweptMs) > LATE_MS) this.distrust(nowMs)
     this.sweptMs = nowMs
@@ -105,8 +108,8 @@ export class Replica<V> {
   }
 
   /**
-   * Whether a missing lease means that its holder is gone: not while the store is out of reach, and not until all nodes
-   * have had time to renew theirs.
+   * Whether a missing lease means that its holder is gone. It does not while the store is out of reach, nor until all
+   * nodes have had time to renew their leases.
    */
   isTrusted(nowMs: number): boolean {
     return nowMs >= this.trustFromMs
@@ -129,7 +132,7 @@ export class Replica<V> {
   private untilMs(key: string, value: V, nowMs: number): number {
     const { isOwn, endMs, ttlMs } = this.options
     if (isOwn?.(key)) return Number.POSITIVE_INFINITY
-    // A time that is yet to come would keep it for longer than the store does.
+    // A time in the future would keep it for longer than the store does.
     return Math.min(endMs?.(value) ?? Number.POSITIVE_INFINITY, nowMs + ttlMs)
   }
 
@@ -150,13 +153,13 @@ export class Replica<V> {
   }
 }
 
-/** A key of an application: names of any characters as base64url, with dots between. */
+/** A key of an application: names of any characters, each as base64url, joined by dots. */
 export function keyOf(app: string, ...names: readonly string[]): string {
   return [app, ...names.map((name) => Buffer.from(name).toString('base64url'))].join('.')
 }
 
 /**
- * The application and the names in a key that `keyOf` made of so many names.
+ * The application and the names in a key that `keyOf` made of `count` names.
  * @throws BrokerError INVALID_RECORD for any other key
  */
 export function readKey(key: string, count: number): [app: string, ...names: string[]] {

@@ -1,20 +1,20 @@
 import { runGuarded, soon } from '../guarded.ts'
 import type { KeyValue } from '../source/source.ts'
 
-/** Begun in one turn of the event loop. */
+/** Writes begun in one turn of the event loop. */
 const TURN_MAX = 32
 const UNDER_WAY_MAX = 256
 
 interface Write {
-  /** Undefined: the key goes. */
+  /** Undefined: the key is deleted. */
   value: Uint8Array | undefined
   readonly done: Promise<void>
   readonly resolve: () => void
 }
 
 /**
- * Writes of a bucket that nobody's command waits for, a few in each turn of the event loop: thousands at once, of
- * clients that leave all that they were in, would hold it for seconds. Of a key that changes while it waits only the
+ * Writes to a bucket that no command waits for, a few in each turn of the event loop: begun all at once, the thousands
+ * of writes of clients that leave everything would block it for seconds. If a key changes while it waits, only its
  * newest value is written.
  */
 export class WriteQueue {
@@ -29,7 +29,7 @@ export class WriteQueue {
 
   /**
    * @param value undefined: deletes the key
-   * @returns a promise of when that was tried
+   * @returns a promise that resolves once this was tried
    */
   write(key: string, value: Uint8Array | undefined): Promise<void> {
     const before = this.waiting.get(key)

@@ -10,7 +10,7 @@ export class EmbeddedKeyValue implements KeyValue {
   private revision = 0
   private readonly sweeper: NodeJS.Timeout
 
-  /** @param ttlMs 0: keys stay */
+  /** @param ttlMs 0: keys never expire */
   constructor(ttlMs: number) {
     this.ttlMs = ttlMs || Number.POSITIVE_INFINITY
     this.sweeper = every('kv sweep', SWEEP_MS, () => this.sweep())
@@ -25,7 +25,7 @@ export class EmbeddedKeyValue implements KeyValue {
   async put(key: string, value: Uint8Array): Promise<number> {
     checkKey(key)
     const revision = ++this.revision
-    // Deleted first, so that the map stays in order of writing and the sweep can stop early.
+    // Deleted first, so that the map stays in the order of writes and the sweep can stop early.
     this.kept.delete(key)
     this.kept.set(key, { key, value, revision, expiresMs: Date.now() + this.ttlMs })
     for (const watcher of this.watchers) watcher(key, value)
@@ -34,7 +34,7 @@ export class EmbeddedKeyValue implements KeyValue {
 
   async create(key: string, value: Uint8Array): Promise<number | undefined> {
     checkKey(key)
-    // Looked up and written in one go: nobody comes in between.
+    // Looked up and written in one go, so that nobody can write in between.
     return this.current(key) ? undefined : this.put(key, value)
   }
 

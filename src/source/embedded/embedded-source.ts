@@ -15,14 +15,14 @@ import {
 } from '../source.ts'
 import { EmbeddedKeyValue } from './embedded-kv.ts'
 
-/** Window of deduplication by message id, as JetStream's default. */
+/** Window for deduplication by message id: JetStream's default. */
 const DUPLICATE_WINDOW_MS = 120_000
 const EVENTS_MAX = 100_000
 const BYTES_MAX = 64 * 1024 * 1024
 
 /**
- * The source for a machine with nothing but Node: a bounded list and a map in this process. It survives no restart
- * and serves one process; there are no services behind it.
+ * The source for a machine with nothing but Node: a bounded list and a map in this process. It does not survive a
+ * restart, serves one process, and has no services behind it.
  */
 export class EmbeddedSource implements Source {
   readonly kind = 'embedded'
@@ -85,7 +85,7 @@ export class EmbeddedSource implements Source {
     return message.seq
   }
 
-  /** There are no services but what this process serves itself. */
+  /** Reaches only services that this process serves itself. */
   async request(subject: string, body: Uint8Array): Promise<Uint8Array> {
     const answer = this.served.get(subject)
     if (!answer)
@@ -102,7 +102,7 @@ export class EmbeddedSource implements Source {
     this.served.set(subject, answer)
   }
 
-  /** There are no other brokers. */
+  /** There are no other brokers to notify. */
   notify(): void {}
 
   listen(): void {}
@@ -151,7 +151,7 @@ class Reader implements Consumption {
       try {
         this.sink.message(message)
       } catch (error) {
-        // Otherwise whoever publishes would get it.
+        // Otherwise the publisher would get this error.
         reportFault('stream reader', error)
       }
     }

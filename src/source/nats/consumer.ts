@@ -9,26 +9,26 @@ import {
 } from 'nats'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
 
-/** The server forgets a consumer that nobody asked for so long: one whose broker was killed. */
+/** The server forgets a consumer that gets no requests for this long, because its broker was killed. */
 const FORGOTTEN_AFTER_MS = 30_000
-/** Shorter than nats.js' own, so that a pull the server forgot is noticed within a few of these. */
+/** Shorter than nats.js's own, so that a pull that the server forgot is noticed within a few of these. */
 export const HEARTBEAT_MS = 1_000
 export const PULL_EXPIRES_MS = 5_000
 const DOTS_SHORT = 8
 const DOTS_LONG = 10
-/** Of nanoseconds. */
+/** Digits of a time in nanoseconds that are below a millisecond. */
 const DIGITS_BELOW_MS = 6
 
-/** A consumer on the server that lives as long as it is read. */
+/** A consumer on the server; it lives as long as somebody reads it. */
 export interface OpenConsumer {
   readonly consumer: Consumer
-  /** Messages that it has to give, as it was made. */
+  /** Messages it had to give when it was made. */
   readonly pending: number
 }
 
 /**
- * Makes a consumer of what follows `afterSeq`. Not the ordered one of nats.js: that one makes itself anew behind our
- * back, for ever and in silence on a stream that allows no consumer, and its faults reach nobody.
+ * Makes a consumer of what follows `afterSeq`. It is not the ordered consumer of nats.js: that one recreates itself
+ * behind our back, silently and for ever on a stream that allows no consumer, and its faults reach nobody.
  */
 export async function openConsumer(
   js: JetStreamClient,
@@ -49,25 +49,25 @@ export async function openConsumer(
   return { consumer: js.consumers.getPullConsumerFor(info), pending: info.num_pending }
 }
 
-/** What a message's reply subject says of it. */
+/** What a message's reply subject says about it. */
 export interface Delivered {
   readonly seq: number
-  /** Its number among those that this consumer has given, from 1. */
+  /** Its number among the messages that this consumer has given, from 1. */
   readonly deliverySeq: number
   /** Time of storage, ms since 1970. */
   readonly timeMs: number
-  /** Messages that the consumer has beyond this one. */
+  /** Messages that the consumer has after this one. */
   readonly pending: number
 }
 
-/** Of the reply subject that is read at the moment. */
+/** Positions of the dots in the reply subject being read. */
 const dots: number[] = []
 
 /**
  * Reads `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<nanoseconds>.<pending>`, or
  * the longer form, which has domain and account before the stream. nats.js does so too (`info`), but makes a dozen
- * objects of it for each message.
- * @throws where it is another subject: whoever may publish to our inbox can send what is no message of a stream
+ * objects for each message.
+ * @throws Error for any other subject: whoever may publish to our inbox can send messages that come from no stream
  */
 export function deliveredFrom(message: JsMsg): Delivered {
   const { reply } = message as JsMsg & { readonly reply: string }
@@ -97,16 +97,16 @@ export function storedFrom(message: JsMsg, { seq, timeMs }: Delivered): StoredMe
     seq,
     timeMs,
     subject: message.subject,
-    // A copy: the client's view would keep the whole network chunk alive in the ring. (`slice` of a Buffer is a view,
-    // too.)
+    // A copy: the client's view would keep the whole network chunk alive in the ring. (`slice` of a Buffer is a view as
+    // well.)
     body: Buffer.from(message.data),
     msgpack: contentTypeOf(message) === MSGPACK_TYPE,
   }
 }
 
 /**
- * nats.js reads headers as they are asked for, and throws at names that it would not write. Such a message says nothing
- * of its body.
+ * nats.js reads headers on demand, and throws on names that it would not write itself. Such a message counts as one
+ * without a content type.
  */
 function contentTypeOf(message: JsMsg): string | undefined {
   try {

@@ -2,15 +2,15 @@ import { type NatsConnection, NatsError } from 'nats'
 import { BrokerError } from '../../errors.ts'
 import { reportFault } from '../../guarded.ts'
 
-/** A part of nats.js' connection: where it hands on each message that it has read. */
+/** The part of nats.js's connection that hands on each message it has read. */
 interface Dispatching {
   readonly protocol: { processMsg(message: unknown, data: Uint8Array): void }
 }
 
 /**
- * nats.js reads on only as long as no message makes a callback throw, its own included: by one answer whose headers
- * cannot be read the connection heard nothing more, until it was found stale half a minute later. With this, such a
- * message costs itself alone.
+ * nats.js stops reading once a message makes any callback throw, even one of its own: after a single answer with
+ * unreadable headers the connection heard nothing more, until it was found stale half a minute later. With this guard,
+ * such a message costs only itself.
  */
 export function guardDispatch(nc: NatsConnection): void {
   const { protocol } = nc as unknown as Dispatching

@@ -8,40 +8,41 @@ import { deliveredFrom, HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom 
 import { boundsOf, ensureStream, firstSeqAt, type StreamOptions, timeOf, unreadable } from './stream.ts'
 
 /**
- * What the server may have on its way to us: so many messages, and about so many bytes. The server can count bytes
- * itself (`max_bytes`), but 2.9 stalls on it, so we choose the number of messages by their mean size: the stream's at
- * first, then that of what arrives. A server cuts off who has 64 MB waiting.
+ * What the server may have on its way to us: this many messages, and about this many bytes. The server can count bytes
+ * itself (`max_bytes`), but 2.9 stalls on it. So we choose the number of messages by their mean size: the stream's at
+ * first, then that of the messages that arrive. A server cuts off a client that has 64 MB waiting.
  */
 const IN_FLIGHT_MESSAGES = 2_000
 const IN_FLIGHT_BYTES = 8 * 1024 * 1024
 /**
- * The mean has become so many times greater, or less, than the number was chosen for: the next consumer gets another.
+ * When the bytes in flight, by the current mean, exceed `IN_FLIGHT_BYTES` by the factor `OVER`, or fall below it by the
+ * factor `UNDER`, the next consumer gets another number of messages.
  */
 const OVER = 4
 const UNDER = 16
 const MEAN_OF_MESSAGES = 64
 const RETRY_MS = 250
 const RETRY_MS_MAX = 2_000
-/** A reason that stays is told again after so long. */
+/** A reason that persists is logged again after this time. */
 const TOLD_AGAIN_MS = 60_000
 /**
- * A stream that ends before what was read is taken to be cut short once it has done so for this long: a new leader in a
- * cluster may be late.
+ * A stream that ends before the last message read counts as cut short only once it has done so for this long: a new
+ * leader in a cluster may be late.
  */
 const CUT_SHORT_MS = 2_000
 const SILENT = 'the server fell silent'
 /**
- * A stream that holds other subjects as well has gaps all the time: between two looks passes so much, and what comes
- * meanwhile waits.
+ * A stream that also holds other subjects has gaps all the time. It is asked about them at most once in this time; what
+ * arrives meanwhile waits.
  */
 const GAP_LOOK_MS = 20
-/** More than this does not wait for a look: it is read once more. */
+/** Once more bytes than this are waiting, they are dropped and read again. */
 const HELD_BYTES_MAX = 64 * 1024 * 1024
 /** How often the consumer is asked what it still has. */
 const LOOK_MS = 1_000
-/** Looks in a row at which it has something and gave nothing. */
+/** A consumer ends after this many looks in a row at which it had messages but gave none. */
 const STALLS_MAX = 5
-/** nats.js gives the time of a message that is asked for by its sequence in floating-point nanoseconds. */
+/** Tolerance: nats.js gives the time of a message requested by sequence in floating-point nanoseconds. */
 const ROUNDING_MS = 1
 
 export interface NatsConsumptionOptions {
@@ -55,19 +56,19 @@ export interface NatsConsumptionOptions {
 }
 
 /**
- * One consumer after another, each starting behind the last position seen: an outage, a server's restart, a consumer
- * that is gone or silent, or a pause ends one, and the next goes on without a gap. What arrives twice is dropped by its
- * sequence. Where sequences are missing, the stream is asked whether it still reaches back to them: then they were
- * deleted one by one, otherwise they are lost.
+ * Reads with one consumer after another, each starting after the last position seen. An outage, a server restart, a
+ * lost or silent consumer, or a pause ends one, and the next continues without a gap. Messages that arrive twice are
+ * dropped by their sequence. If sequences are missing, the stream is asked whether it still reaches back to them: if
+ * so, they were deleted one by one; otherwise they are lost.
  */
 export class NatsConsumption implements Consumption {
-  /** Why it does not read at the moment; undefined while it does, or is paused. */
+  /** Why it is not reading at the moment; undefined while it reads, or is paused. */
   trouble: string | undefined = 'the stream is not read yet'
   private readonly options: NatsConsumptionOptions
   private lastSeq: number
   /**
-   * The last message that was read, and when it was stored: a stream that has another one there was cut short, and has
-   * grown again.
+   * The last message read, and when it was stored. A stream that has another message in its place was cut short, and
+   * has grown again.
    */
   private read: { readonly seq: number; readonly timeMs: number } | undefined
   private epoch = ''
@@ -83,11 +84,11 @@ export class NatsConsumption implements Consumption {
   private failures = 0
   private toldMs = 0
   private endsEarlySinceMs = 0
-  /** What came behind missing sequences, while the stream is asked about them. */
+  /** Messages that came after missing sequences, while the stream is asked about those. */
   private held: StoredMessage[] | undefined
   private heldBytes = 0
   private lookedMs = 0
-  /** Up to here the stream has no event that was not given: what is missing is of other subjects. */
+  /** Up to here the stream has no event that was not given: missing sequences belong to other subjects. */
   private clearSeq = 0
   private wake: () => void = () => {}
   private readonly running: Promise<void>
@@ -108,7 +109,7 @@ export class NatsConsumption implements Consumption {
     this.wake()
   }
 
-  /** The connection went or came: this consumer is over, the next one starts when it can. */
+  /** The connection was lost or is back: this consumer ends, and the next one starts when it can. */
   interrupt(): void {
     this.messages?.stop()
     this.wake()
@@ -149,7 +150,7 @@ export class NatsConsumption implements Consumption {
     if (!this.options.connected()) return
     const trouble = `the stream cannot be read: ${reason}`
     const now = Date.now()
-    // Once, it may be the machine that had no time. The next consumer goes on.
+    // A single silence may only mean that the machine had no time. The next consumer goes on.
     if (reason === SILENT && this.failures === 0) this.options.log.info({ reason }, 'reading the stream anew')
     else if (trouble !== this.trouble || now - this.toldMs > TOLD_AGAIN_MS) {
       this.toldMs = now
@@ -161,7 +162,7 @@ export class NatsConsumption implements Consumption {
   private async consumeOnce(): Promise<void> {
     const { js, jsm, stream } = this.options
     await this.checkStream()
-    // All of it comes again.
+    // All of these messages come again.
     this.held = undefined
     this.given = 0
     this.inFlightMax = Math.max(
@@ -176,7 +177,7 @@ export class NatsConsumption implements Consumption {
     this.replace(consumer)
     this.trouble = undefined
     if (this.stopped || this.paused || !this.options.connected()) return
-    // nats.js writes into these options: they are this consumer's alone.
+    // nats.js writes into these options, so each consumer needs its own.
     const messages = await consumer.consume({
       max_messages: this.inFlightMax,
       expires: PULL_EXPIRES_MS,
@@ -195,7 +196,7 @@ export class NatsConsumption implements Consumption {
   }
 
   /**
-   * The consumer of before goes once there is the next one: left behind, it would stay on the server for a while, one
+   * Deletes the previous consumer once the next one exists. Left behind, it would stay on the server for a while, one
    * for each pause.
    */
   private replace(next: Consumer | undefined): void {
@@ -227,7 +228,7 @@ export class NatsConsumption implements Consumption {
     this.epoch = bounds.epoch
   }
 
-  /** Up to where the stream still is what was read of it. */
+  /** The sequence up to which the stream is still the one that was read. */
   private async keptSeq(bounds: Bounds): Promise<number> {
     if (bounds.lastSeq < this.lastSeq) return bounds.lastSeq
     const { read } = this
@@ -235,12 +236,12 @@ export class NatsConsumption implements Consumption {
     const { jsm, stream } = this.options
     const timeMs = await timeOf(jsm, stream.name, read.seq)
     if (timeMs === undefined || Math.abs(timeMs - read.timeMs) <= ROUNDING_MS) return this.lastSeq
-    // What was stored after the cut is newer than all that was read.
+    // Messages stored after the cut are newer than all that were read.
     const newSeq = await firstSeqAt(jsm, stream.name, read.timeMs + 1 + ROUNDING_MS)
     return Math.max(bounds.firstSeq - 1, Math.min(newSeq, read.seq) - 1)
   }
 
-  /** @throws while it may yet turn out to reach as far as before */
+  /** @throws Error while the stream may yet turn out to reach as far as before */
   private waitWhetherCutShort({ lastSeq }: Bounds): void {
     const now = Date.now()
     if (this.endsEarlySinceMs === 0) this.endsEarlySinceMs = now
@@ -252,7 +253,7 @@ export class NatsConsumption implements Consumption {
     try {
       this.take(message)
     } catch (error) {
-      // Whoever may publish to our inbox can send what is no message of a stream.
+      // Whoever may publish to our inbox can send messages that come from no stream.
       reportFault('stream reader', error)
     }
   }
@@ -261,7 +262,7 @@ export class NatsConsumption implements Consumption {
     if (this.stopped) return
     const delivered = deliveredFrom(message)
     const { seq } = delivered
-    // The connection lost one on its way to us: from there on once more.
+    // The connection lost a message on its way to us: reads again from there.
     if (delivered.deliverySeq !== ++this.given) return this.interrupt()
     this.measure(message.data.length)
     if (seq <= this.lastSeq) return
@@ -297,7 +298,9 @@ export class NatsConsumption implements Consumption {
       this.messages?.stop()
   }
 
-  /** A consumer that somebody paused, or that the server forgot to serve, still sends heartbeats. */
+  /**
+   * Ends a consumer that sends heartbeats but no events, because somebody paused it or the server forgot to serve it.
+   */
   private looker(consumer: Consumer, messages: ConsumerMessages): NodeJS.Timeout {
     let stalls = 0
     let looking = false
@@ -316,7 +319,7 @@ export class NatsConsumption implements Consumption {
             this.clearSeq = bounds.lastSeq
         }
       } catch {
-        // What is wrong with the stream shows elsewhere, and at the next consumer.
+        // Trouble with the stream shows elsewhere, and at the next consumer.
       } finally {
         looking = false
       }
@@ -333,7 +336,7 @@ export class NatsConsumption implements Consumption {
     if (this.held !== held || this.stopped) return
     this.lookedMs = Date.now()
     this.held = undefined
-    // Whatever it is, the next consumer begins behind what was given.
+    // Whatever happened, the next consumer begins after the last message given.
     if (bounds?.epoch !== this.epoch) return this.interrupt()
     for (const message of held) {
       if (message.seq <= this.lastSeq) continue
@@ -352,8 +355,7 @@ export class NatsConsumption implements Consumption {
 }
 
 /**
- * Deleting the stream under a consumer tells it nothing, and a pull may be forgotten: either shows in missing
- * heartbeats.
+ * Deleting the stream under a consumer tells it nothing, and a pull may be forgotten: both show as missing heartbeats.
  */
 async function stopWhenSilent(messages: ConsumerMessages): Promise<void> {
   for await (const { type } of await messages.status()) {

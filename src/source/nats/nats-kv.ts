@@ -13,46 +13,46 @@ import { every, guarded, runGuarded } from '../../guarded.ts'
 import { type Changed, checkKey, type KeyValue, type KeyValueEntry, type Remade } from '../source.ts'
 import { STREAM_NOT_FOUND } from './stream.ts'
 
-/** JetStream's answer where a key has another revision than expected. */
+/** JetStream's answer if a key has another revision than expected. */
 const WRONG_LAST_SEQUENCE = 10071
 const RETRY_MS = 500
 /**
- * A watch tells when it has given all that there was, unless keys run out meanwhile: then it waits for more than there
- * is. So long without one, and it has.
+ * A watch reports when it has given all there was. If keys expire meanwhile, it waits for more than there is; after
+ * this long without an entry, it counts as complete.
  */
 const QUIET_MS = 5_000
-/** A bucket that ends before what was read of it is taken to be an older copy once it has done so for this long. */
+/** A bucket that ends before the last entry read counts as an older copy only once it has done so for this long. */
 const CUT_SHORT_MS = 2_000
 
 export interface NatsKeyValueOptions {
   readonly js: JetStreamClient
   readonly jsm: JetStreamManager
   readonly bucket: string
-  /** 0: keys stay. Of a bucket that we make; it may be another's, with a time of its own. */
+  /** 0: keys never expire. Applies to a bucket that we make; somebody else's may have another time. */
   readonly ttlMs: number
   readonly replicas: number
   readonly log: Logger
   readonly mustBeUp: () => void
-  /** Where one bucket looks as if it had been lost, others may be too. Resolves once all are as they should be. */
+  /** If one bucket looks lost, others may be lost too. Resolves once all are in order again. */
   readonly suspect: () => Promise<void>
 }
 
 /**
- * A NATS KV bucket. One that is lost (its store was wiped, or put back from an older copy) is made again, and its
- * watches start anew.
+ * A NATS KV bucket. After a loss (its store was wiped, or an older copy was put back) it is restored, and its watches
+ * start anew.
  */
 export class NatsKeyValue implements KeyValue {
-  /** Why it cannot be used at the moment. */
+  /** Why it cannot be used at the moment; undefined: it can. */
   trouble: string | undefined
   private readonly options: NatsKeyValueOptions
   private kv: KV
   private ttlMs = Number.POSITIVE_INFINITY
-  /** When it was made: one that was made again has another time. */
+  /** When the bucket was made; one that was made again has another time. */
   private created = ''
   private newestRevision = 0
   private endsEarlierSinceMs: number | undefined
   private looking: Promise<void> | undefined
-  /** Its owners write again what they know. */
+  /** Settles once the bucket's owners have written again what they know. */
   private restoring: Promise<unknown> | undefined
   private readonly remade: Remade[] = []
   private readonly watches = new Set<QueuedIterator<unknown>>()
@@ -98,7 +98,7 @@ export class NatsKeyValue implements KeyValue {
       await this.ask(() => this.kv.delete(key))
       return true
     }
-    // What was deleted is gone for `get`: its marker has a revision that nobody was given.
+    // A deleted key is gone for `get`, so nobody was given the revision of its marker.
     return (
       (await this.ask(() => unlessOther(this.kv.delete(key, { previousSeq: revision }).then(() => revision)))) !==
       undefined
@@ -117,12 +117,12 @@ export class NatsKeyValue implements KeyValue {
     )
   }
 
-  /** The connection is back: watches start anew at once, instead of when their heartbeats have been missed. */
+  /** The connection is back: watches start anew at once, without waiting for missed heartbeats. */
   rewatch(): void {
     for (const watch of this.watches) watch.stop()
   }
 
-  /** Makes the bucket again where it is gone. Never fails: what is wrong is its `trouble`. */
+  /** Makes the bucket again if it is gone. Never fails: `trouble` says what is wrong. */
   look(): Promise<void> {
     this.looking ??= this.lookOnce().finally(() => {
       this.looking = undefined
@@ -130,7 +130,7 @@ export class NatsKeyValue implements KeyValue {
     return this.looking
   }
 
-  /** Resolves once its owners have written again what was in a bucket that was lost. */
+  /** Resolves once the owners have written again what a lost bucket held. */
   async restored(): Promise<void> {
     await this.restoring
   }
@@ -182,14 +182,14 @@ export class NatsKeyValue implements KeyValue {
     }
   }
 
-  /** Whether it has ended before what was read of it for a while: in a cluster a new leader may be late. */
+  /** Whether the bucket has ended, for a while, before the last entry read: in a cluster, a new leader may be late. */
   private endsEarlier(lastSeq: number, readSeq: number): boolean {
     if (lastSeq >= readSeq) this.endsEarlierSinceMs = undefined
     else this.endsEarlierSinceMs ??= performance.now()
     return this.endsEarlierSinceMs !== undefined && performance.now() - this.endsEarlierSinceMs >= CUT_SHORT_MS
   }
 
-  /** Watches begin anew, and its owners write what they know. */
+  /** Starts watches anew, and lets the bucket's owners write what they know. */
   private writeAgain(writeOne: (key: string, value: Uint8Array) => Promise<unknown>): void {
     this.newestRevision = 0
     this.endsEarlierSinceMs = undefined
@@ -202,7 +202,7 @@ export class NatsKeyValue implements KeyValue {
     })
   }
 
-  /** Writes a key that is not there, or that is there as the older copy has it. */
+  /** Writes a key that is missing, or that still is as the older copy has it. */
   private async writeOver(key: string, value: Uint8Array, copyLastSeq: number): Promise<void> {
     const before = await this.kv.get(key)
     if (before === null || !isPut(before)) await this.kv.create(key, value)
@@ -228,7 +228,7 @@ export class NatsKeyValue implements KeyValue {
     changed(entry.key, isPut(entry) ? entry.value : undefined)
   }
 
-  /** Revisions grow for as long as a bucket lives: one that is far below the newest seen is another bucket's. */
+  /** Revisions grow as long as a bucket lives: one far below the newest seen comes from another bucket. */
   private async noticed<R extends number | undefined>(revision: R): Promise<R> {
     if (revision !== undefined) {
       const another = revision * 2 < this.newestRevision
@@ -288,7 +288,7 @@ export class NatsKeyValue implements KeyValue {
   }
 }
 
-/** @throws BrokerError INVALID_RECORD where it has headers that nats.js cannot read: then nobody knows what it is */
+/** @throws BrokerError INVALID_RECORD if nats.js cannot read its headers: then nobody knows what it is */
 function isPut(entry: KvEntry): boolean {
   try {
     return entry.operation === 'PUT'

@@ -31,7 +31,7 @@ export interface NatsSourceOptions {
   /** Path of a credentials file, or empty. */
   readonly creds: string
   readonly stream: StreamOptions
-  /** Of key-value buckets. 0, or left out: as many as the stream has. */
+  /** Replicas of key-value buckets. 0, or left out: as many as the stream has. */
   readonly kvReplicas?: number
   readonly log: Logger
 }
@@ -40,10 +40,10 @@ const CONNECT_TIMEOUT_MS = 5_000
 const PUBLISH_TIMEOUT_MS = 5_000
 /** A server that stopped answering without closing its connection is noticed within about two of these. */
 const PROBE_MS = 1_000
-/** How often buckets are looked at: one that is lost tells nobody. */
+/** How often buckets are checked: nobody reports that one is lost. */
 const LOOK_MS = 5_000
 const FORBIDDEN_TOLD_MAX = 100
-/** The log says that events are refused so often at most. */
+/** The log says at most this often that events are refused. */
 const REFUSAL_TOLD_MS = 10_000
 
 /** NATS with JetStream. It reconnects for ever; only the first connect must succeed. */
@@ -53,7 +53,7 @@ export class NatsSource implements Source {
   private readonly nc: NatsConnection
   private readonly js: JetStreamClient
   private readonly jsm: JetStreamManager
-  /** Of the stream as it was last asked for. */
+  /** The stream's epoch when it was last asked for. */
   private epoch = ''
   private up = true
   private answering = true
@@ -64,9 +64,9 @@ export class NatsSource implements Source {
   private readonly buckets = new Map<string, Promise<NatsKeyValue>>()
   private readonly opened = new Set<NatsKeyValue>()
   private readonly standing = new Set<StandingSubscription>()
-  /** Where permissions keep it from publishing, since it is connected: told once. */
+  /** Subjects that permissions keep it from publishing to, since it connected. Each is logged once. */
   private readonly forbiddenToPublish = new Set<string>()
-  /** When the log said last that an event was refused. */
+  /** When the log last said that an event was refused. */
   private refusalToldMs = 0
   private readonly streamReplicas: number
 
@@ -228,7 +228,7 @@ export class NatsSource implements Source {
     await this.nc.close()
   }
 
-  /** Makes buckets again that were lost. Resolves once their owners have written again what they know. */
+  /** Makes lost buckets again. Resolves once their owners have written again what they know. */
   private async lookAtBuckets(): Promise<void> {
     await Promise.all([...this.opened].map((bucket) => bucket.look()))
     await Promise.all([...this.opened].map((bucket) => bucket.restored()))
@@ -263,8 +263,8 @@ export class NatsSource implements Source {
 
   private async followStatus(): Promise<void> {
     for await (const status of this.nc.status()) {
-      // nats.js tells a subscription itself only where the server names its queue, which it does not when permissions
-      // were changed.
+      // nats.js tells the subscription itself only if the server names its queue, which it does not after permissions
+      // changed.
       if (status.type === Events.Error && status.permissionContext !== undefined) {
         const { subject, operation } = status.permissionContext
         if (operation === 'publish') this.forbidden(subject)
@@ -286,7 +286,7 @@ export class NatsSource implements Source {
     }
   }
 
-  /** Why an event was not stored. The log says so now and then: whoever published it may be anybody. */
+  /** Says why an event was not stored. The log repeats it only now and then: anybody may have published the event. */
   private unstored(error: unknown): BrokerError {
     const failure = translate(error)
     const reason =
@@ -305,7 +305,7 @@ export class NatsSource implements Source {
     return new BrokerError(failure.code, reason)
   }
 
-  /** Whoever wanted it hears of a time-out. */
+  /** Logs that permissions forbid publishing here. Whoever waits for an answer gets a time-out. */
   private forbidden(subject: string): void {
     const place = subject.split('.', 2).join('.')
     if (this.forbiddenToPublish.has(place) || this.forbiddenToPublish.size === FORBIDDEN_TOLD_MAX) return
@@ -333,7 +333,7 @@ async function connectOnce({ url, creds, log }: NatsSourceOptions): Promise<Nats
   const options: ConnectionOptions = {
     servers: addresses,
     name: 'roomcast',
-    // Within the usual one, but its own, so that permissions can keep others from listening to it.
+    // Begins like the usual prefix but is our own, so that permissions can keep others from listening to it.
     inboxPrefix: '_INBOX.roomcast',
     timeout: CONNECT_TIMEOUT_MS,
     maxReconnectAttempts: -1,
@@ -341,7 +341,7 @@ async function connectOnce({ url, creds, log }: NatsSourceOptions): Promise<Nats
     reconnectJitter: 250,
     ignoreAuthErrorAbort: true,
     pingInterval: 10_000,
-    // What this broker tells others it need not hear.
+    // This broker need not hear what it tells others.
     noEcho: true,
     ...credentialsIn(servers),
   }
@@ -370,7 +370,9 @@ async function connectOnce({ url, creds, log }: NatsSourceOptions): Promise<Nats
   }
 }
 
-/** User and password, or token, of `nats://user:password@host`. The last @ ends them, whatever characters they hold. */
+/**
+ * User and password, or token, from `nats://user:password@host`. The last @ ends them, whatever characters they hold.
+ */
 function credentialsIn(servers: readonly string[]): Partial<ConnectionOptions> {
   for (const server of servers) {
     const match = /^(?:[a-z]+:\/\/)?([^:]*)(?::(.*))?@[^@]*$/.exec(server)
@@ -436,7 +438,7 @@ function translate(error: unknown): BrokerError {
   return new BrokerError('SERVICE_UNAVAILABLE', `NATS: ${told ?? reasonOf(error)}`)
 }
 
-/** Nobody is there to answer. JetStream's own answers have the same number, and a reason. */
+/** Nobody is there to answer. JetStream's own answers have the same number, but also a reason. */
 function isUnanswered(error: unknown): boolean {
   return (
     error instanceof NatsError &&

@@ -5,12 +5,12 @@ import { EVENT_SUBJECTS, type ReadPart } from '../source.ts'
 import { deliveredFrom, HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom } from './consumer.ts'
 
 /**
- * Where a reading ends at a sequence or at a size, nobody knows how many messages that is: asked for in batches that
- * grow, few come in vain.
+ * If a read ends at a sequence or at a size, nobody knows how many messages that is. With batches that grow, few
+ * messages come in vain.
  */
 const FIRST_BATCH = 64
 const BATCH_GROWTH = 4
-/** Consumers in a row that gave nothing before it fails. */
+/** Consumers in a row that may give nothing before the read fails. */
 const FRUITLESS_MAX = 3
 
 export interface RangeOptions {
@@ -20,14 +20,14 @@ export interface RangeOptions {
   readonly afterSeq: number
   readonly limit: number
   readonly part: ReadPart
-  /** @throws where the stream is another one than when the reading began: parts of two would be taken for one */
+  /** @throws if the stream was replaced since the read began: parts of two streams would be taken for one */
   readonly mustBeSame: () => Promise<void>
 }
 
 /**
- * Up to `limit` messages after `afterSeq`, by consumers of its own. A consumer that ends before its time looks just
- * like the stream's end, so the end is believed only of one that had nothing to give, or has given all that it had.
- * @throws BrokerError SERVICE_UNAVAILABLE where that did not happen: half a range is never returned
+ * Up to `limit` messages after `afterSeq`, read with consumers of its own. A consumer that ends early looks just like
+ * the end of the stream, so the end is believed only if the consumer had nothing to give, or has given all it had.
+ * @throws BrokerError SERVICE_UNAVAILABLE if that did not happen: half a range is never returned
  */
 export async function readRange(options: RangeOptions): Promise<StoredMessage[]> {
   const found: StoredMessage[] = []
@@ -40,7 +40,7 @@ export async function readRange(options: RangeOptions): Promise<StoredMessage[]>
   throw new BrokerError('SERVICE_UNAVAILABLE', 'The stream could not be read to the end; try again')
 }
 
-/** Goes on behind what was found. @returns whether that was all */
+/** Continues after what was found. @returns whether that was all */
 async function readOn(
   { js, jsm, stream, afterSeq, limit, part }: RangeOptions,
   found: StoredMessage[],
@@ -51,7 +51,7 @@ async function readOn(
   const isEnough = () => found.length >= limit || size >= bytes || lastSeq >= upToSeq
   if (isEnough()) return true
   const opened = await openConsumer(js, jsm, stream, subject, lastSeq).catch((error: unknown) => {
-    // In a cluster it may have been given to a node that died a moment ago.
+    // In a cluster, the consumer may have been given to a node that died a moment ago.
     if (error instanceof NatsError && error.code === ErrorCode.Timeout) return undefined
     throw error
   })
@@ -61,7 +61,7 @@ async function readOn(
   let batch = upToSeq === Number.MAX_SAFE_INTEGER && bytes === Number.POSITIVE_INFINITY ? limit : FIRST_BATCH
   try {
     while (given < pending) {
-      // What was stored since counts as well, but none waits for it.
+      // Messages stored since then count as well, but none are waited for.
       const wanted = Math.min(batch, limit - found.length, pending - given)
       let came = 0
       for await (const message of await consumer.fetch({
@@ -69,7 +69,7 @@ async function readOn(
         expires: PULL_EXPIRES_MS,
         idle_heartbeat: HEARTBEAT_MS,
       })) {
-        // The connection lost one on its way to us: from there on once more.
+        // The connection lost a message on its way to us: the next consumer reads again from there.
         const delivered = deliveredFrom(message)
         if (delivered.deliverySeq !== ++given) return false
         came++
@@ -77,7 +77,7 @@ async function readOn(
         if (lastSeq <= upToSeq) found.push(storedFrom(message, delivered))
         size += message.data.length
         if (isEnough()) return true
-        // Others were deleted meanwhile, as far as this one knows.
+        // The consumer knows of no more: the rest were deleted meanwhile.
         if (delivered.pending === 0 && given < pending) return false
         if (came === wanted) break
       }
@@ -86,7 +86,7 @@ async function readOn(
     }
     return true
   } catch {
-    // Its consumer is gone: from there on once more, where the stream is in reach.
+    // The consumer is gone: the next one reads again from there, if the stream is in reach.
     return false
   } finally {
     void consumer.delete().catch(() => {})

@@ -4,13 +4,13 @@ import type { Logger } from 'pino'
 /** A cluster elects new leaders within a few seconds. */
 const SETTLES_MS = 20_000
 const RETRY_MS = 500
-/** JetStream's answer where too few nodes are there for the replicas: some have yet to come back. */
+/** JetStream's answer if there are too few nodes for the replicas: some have not come back yet. */
 const NO_PEERS = 10005
 
 /**
- * Asks JetStream once its cluster has settled: for a few seconds after a node died, or while all of them start, it does
- * not answer, or answers that it cannot at the moment.
- * @throws what it said last
+ * Asks JetStream until its cluster has settled: for a few seconds after a node died, or while all of them start, it
+ * does not answer, or answers that it cannot at the moment.
+ * @throws its last error
  */
 export async function onceSettled<T>(ask: () => Promise<T>, log: Logger): Promise<T> {
   const untilMs = Date.now() + SETTLES_MS
@@ -27,8 +27,8 @@ export async function onceSettled<T>(ask: () => Promise<T>, log: Logger): Promis
 }
 
 /**
- * Nobody answered in time, or the answer was that it cannot at the moment: not that nobody is there to answer, which is
- * how a server without JetStream shows itself.
+ * Whether nobody answered in time, or the answer was that it cannot at the moment. Having no responders is another
+ * error: it means a server without JetStream.
  */
 export function isUnsettled(error: unknown): boolean {
   return (

@@ -8,18 +8,18 @@ const RETRY_MS = 2_000
 export interface StandingOptions {
   readonly nc: NatsConnection
   readonly subject: string
-  /** Of all that name it one gets each message. */
+  /** Of all subscriptions that name this queue, one gets each message. */
   readonly queue?: string
   readonly log: Logger
   readonly heard: (message: Msg) => unknown
 }
 
 /**
- * A subscription that stays. One that the server refuses, or takes away while the connection stays because permissions
- * were changed, is no more, and nobody hears of it later: it is asked for again until it is there.
+ * A subscription that stays. If the server refuses it, or takes it away while the connection stays because permissions
+ * were changed, it is gone, and nobody says so later. So it is requested again until it is there.
  */
 export class StandingSubscription {
-  /** Why nothing is heard at the moment. */
+  /** Why it hears nothing at the moment; undefined: it does. */
   trouble: string | undefined
   readonly subject: string
   private readonly options: StandingOptions
@@ -33,7 +33,7 @@ export class StandingSubscription {
     this.subscribe()
   }
 
-  /** The server says that it may not be. */
+  /** The server does not allow the subscription. */
   refused(error: unknown): void {
     if (this.closed || this.lost) return
     this.lost = true
@@ -67,8 +67,8 @@ export class StandingSubscription {
   }
 
   private async confirm(): Promise<void> {
-    // What it is refused by comes before the answer to this. Cut off meanwhile, it is asked for once more by the next
-    // connection.
+    // A refusal comes before the answer to this. If the connection is lost meanwhile, the next one requests the
+    // subscription again.
     const answered = await this.options.nc.flush().then(
       () => true,
       () => false,

@@ -23,29 +23,29 @@ export interface StreamOptions {
   readonly maxAgeS: number
   /** 0: no limit. */
   readonly maxBytes: number
-  /** Of a stream that we make. Default: 1. */
+  /** Applies to a stream that we make. Default: 1. */
   readonly replicas?: number
 }
 
 /** A stream as it is now. */
 export interface StreamView {
   readonly bounds: Bounds
-  /** Nothing but events is in it: then each of its sequences is one's. */
+  /** It holds nothing but events, so that each of its sequences is an event's. */
   readonly onlyEvents: boolean
-  /** Mean size of its messages; 0 of an empty one. */
+  /** Mean size of its messages, bytes; 0 if it is empty. */
   readonly meanBytes: number
   readonly replicas: number
 }
 
 const DUPLICATE_WINDOW_MS = 120_000
-/** A consumer that is asked where it would begin, and deleted. */
+/** How long the server keeps a consumer that is only asked where it would begin. */
 const ASKED_MS = 5_000
-/** JetStream's answer where there is no stream of that name. */
+/** JetStream's answer if there is no stream of that name. */
 export const STREAM_NOT_FOUND = 10059
 
 /**
- * Creates the stream when it is missing; an existing one is left as it is, and must be one that events can be stored in
- * and read from again.
+ * Creates the stream if it is missing. An existing one is left as it is, and must be able to store events and give them
+ * back.
  * @throws BrokerError SOURCE_UNFIT saying what to change
  */
 export async function ensureStream(jsm: JetStreamManager, options: StreamOptions, log: Logger): Promise<StreamView> {
@@ -80,7 +80,7 @@ export async function ensureStream(jsm: JetStreamManager, options: StreamOptions
   }
 }
 
-/** Tells of settings with which events can go missing, or be refused, as the stream's owner may or may not want. */
+/** Warns of settings by which events may be lost or refused; the stream's owner may or may not want that. */
 export async function tellOfSettings(jsm: JetStreamManager, name: string, log: Logger): Promise<void> {
   const { config } = await jsm.streams.info(name)
   if (config.discard === DiscardPolicy.New)
@@ -96,20 +96,20 @@ export async function tellOfSettings(jsm: JetStreamManager, name: string, log: L
 }
 
 /**
- * Makes a consumer as reading does, and deletes it.
- * @throws BrokerError SOURCE_UNFIT where the server refuses it, with its reason
+ * Makes a consumer, as reading does, and deletes it.
+ * @throws BrokerError SOURCE_UNFIT with the server's reason, if the server refuses it
  */
 export async function tryReading(js: JetStreamClient, jsm: JetStreamManager, name: string): Promise<void> {
   try {
     const { consumer } = await openConsumer(js, jsm, name, EVENT_SUBJECTS, 0)
     await consumer.delete()
   } catch (error) {
-    // A node that died a moment ago may have been asked: reading tries again.
+    // The request may have gone to a node that died a moment ago: reading tries again.
     if (isRefusal(error)) throw unreadable(name, error)
   }
 }
 
-/** Why a consumer could not be made, in words that say what to do where the server refused it. */
+/** Why a consumer could not be made; if the server refused it, in words that say what to do. */
 export function unreadable(name: string, error: unknown): unknown {
   if (!isRefusal(error)) return error
   return new BrokerError(
@@ -124,7 +124,7 @@ export async function boundsOf(jsm: JetStreamManager, name: string): Promise<Bou
 
 /**
  * When a message was stored, ms since 1970.
- * @returns undefined where there is none of that sequence, or nobody may ask for it
+ * @returns undefined if no message has that sequence, or permissions forbid asking for it
  */
 export async function timeOf(jsm: JetStreamManager, name: string, seq: number): Promise<number | undefined> {
   try {
@@ -135,7 +135,7 @@ export async function timeOf(jsm: JetStreamManager, name: string, seq: number): 
   }
 }
 
-/** The sequence of the first message that was stored at a time or later; behind the last one where there is none. */
+/** The sequence of the first message stored at a time or later; if there is none, the one after the last message. */
 export async function firstSeqAt(jsm: JetStreamManager, name: string, timeMs: number): Promise<number> {
   const { name: consumer, delivered } = await jsm.consumers.add(name, {
     ack_policy: AckPolicy.None,
@@ -179,7 +179,7 @@ function viewOf({ created, state, config }: StreamInfo): StreamView {
   }
 }
 
-/** Names this life of the stream: a stream deleted and made again counts from 1 anew, under another epoch. */
+/** Names this life of the stream: one that was deleted and made again counts from 1, under another epoch. */
 function epochOf(name: string, created: string): string {
   return createHash('sha256').update(`${name}\n${created}`).digest('hex').slice(0, 10)
 }
