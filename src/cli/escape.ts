@@ -1,7 +1,7 @@
 import type { Logger } from '../ops/logger.ts'
 import { leave } from './leave.ts'
 
-/** What a fault that got past every guard stops: a broker or a supervisor. */
+/** The broker or supervisor to stop when a fault gets past every guard. */
 export interface Escaping {
   stop(): Promise<void>
   /** Makes it not ready from now on, and counts the fault. */
@@ -31,7 +31,7 @@ export function leaveOnEscape(log: Logger, drainMs: () => number, graceMs?: numb
   process.on('unhandledRejection', (error) => escaped(error, 'unhandledRejection'))
 }
 
-/** From now on, a fault drains this broker first; until now, a fault ends the process at once. */
+/** Sets the broker to drain before a fault ends the process. Until this call, a fault ends it at once. */
 export function serves(broker: Escaping): void {
   running = broker
 }

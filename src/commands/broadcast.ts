@@ -42,8 +42,8 @@ export function hearOthers(
 }
 
 /**
- * Checks what another program may have sent: a message that a client cannot read would end its connection. @throws
- * BrokerError INVALID_RECORD
+ * Checks what another program may have sent: a message that a client cannot read would end its connection.
+ * @throws BrokerError INVALID_RECORD
  */
 function read(body: Uint8Array): { room: string | readonly string[]; message: Message } {
   const { room, message } = recordIn(body)

@@ -40,7 +40,7 @@ export interface Caller {
    * @param message sent instead of the endpoint's own failure message
    */
   fail(failure: Failure, command?: Command, message?: Message): void
-  /** The rooms that it joined by connecting. No pattern has to allow them. */
+  /** The rooms that it joined by connecting; they need no pattern in the contract's `rooms`. */
   ownRooms?(): readonly string[]
   /** Records that the client's rooms have changed. Resolves once the change would survive this broker. */
   remember?(): Promise<void>
@@ -50,7 +50,7 @@ export interface Caller {
   refresh?(): Promise<Claims>
   /** Removes its identity and takes it out of every room. */
   logOut?(): Promise<void>
-  /** Counts one more command. @returns false if that exceeds the limit; the client has had its answer */
+  /** Counts one more command. @returns false if it exceeds the limit; the client has then been told */
   admits?(command: Command): boolean
 }
 
@@ -83,8 +83,8 @@ export function checkRooms({ contract, claims, subscriber }: Caller, rooms: read
 }
 
 /**
- * Does the same for an event about to be stored, with the rooms it will have when it is read. The room named after its
- * type is exempt: it holds those who subscribed to that type.
+ * Like `checkRooms`, for an event about to be stored: checks the rooms that the event will have when it is read. The
+ * room named after its type is exempt, because it holds the subscribers of that type.
  */
 export function checkStored(caller: Caller, type: string, body: Uint8Array): void {
   checkRooms(

@@ -178,7 +178,7 @@ function failing(
 
 function fail(caller: Caller, command: Command | undefined, meters: Meters, error: unknown): void {
   if (!(error instanceof BrokerError)) reportFault('command', error)
-  // Of an unforeseen error the client learns nothing but INTERNAL.
+  // For an unforeseen error, the client gets only INTERNAL.
   const { code, message, details } = error instanceof BrokerError ? error : new BrokerError('INTERNAL')
   meters.error(code)
   if (caller.closed) return

@@ -41,7 +41,7 @@ export async function forward(
 /**
  * A sender who names a conversation becomes a participant once the service accepts the command, with effect from when
  * the command was sent: events that the service publishes before it replies are held back until then and sent then.
- * After a refusal, or without an answer, the sender is no participant.
+ * After a refusal or without an answer, the sender does not become one.
  */
 async function ask(
   caller: Caller,

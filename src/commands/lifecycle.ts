@@ -51,8 +51,8 @@ export function leaveRooms(
 
 /**
  * Replaces a client's claims with others of the same user. The client leaves the rooms and presence channels that the
- * new claims do not allow, and in the others it gets only the events that they allow. Where a service's record may
- * still allow a room, the client leaves it only after the record has been read and does not.
+ * new claims do not allow, and in the others it gets only the events that they allow. If a service's record may still
+ * allow a room, the client leaves only once the record has been read and does not allow it either.
  * @returns the rooms that it left at once
  */
 export function renewClient(client: Caller, claims: Claims, services: Services): readonly string[] {

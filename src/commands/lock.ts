@@ -18,7 +18,7 @@ export async function lock(
   const resource = action.resource(command.data)
   const mode = action.mode?.(command.data) ?? 'exclusive'
   checkAudience(caller, contract.locks?.locked({ resource, mode, userId: caller.claims.sub }))
-  // Pays for this lock's event and for that of its release: once the lock changes hands, neither may be dropped.
+  // Charge the events of the lock and of its release now: once the lock has changed hands, neither may be dropped.
   storedBytes.take(caller.claims.sub, 2 * Buffer.byteLength(JSON.stringify(resource)), Date.now())
   const grant = await locks.acquire(app, resource, caller.claims.sub, mode, locksMax, () => {
     if (caller.closed || caller.endIfExpired(Date.now())) throw new BrokerError('AUTH_EXPIRED')

@@ -37,8 +37,8 @@ function jsonIn(value: Uint8Array): unknown {
 }
 
 /**
- * The rooms among `rooms` that a user may be in, by claims or by a service's record. @returns undefined if the records
- * cannot be read
+ * The rooms among `rooms` that a user may be in, by claims or by a service's record.
+ * @returns undefined if the records cannot be read
  */
 export async function permittedRooms(
   contract: CompiledContract,

@@ -7,7 +7,7 @@ import type { Command } from '../contracts/command.ts'
 export interface RecallLimits {
   /** How far back a query may look, in positions of the log. */
   readonly positionsMax: number
-  /** Memory in bytes for the segment summaries of each command. */
+  /** Memory in bytes for the segment summaries of each query action. */
   readonly bytesMax: number
 }
 

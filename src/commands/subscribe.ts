@@ -17,7 +17,8 @@ interface SubscribeData {
 }
 
 /**
- * Limit on the characters in all filter values together: earlier choices of a connection stay in memory for a while.
+ * Limit on the characters in all filter values together, because a connection's earlier filters stay in memory for a
+ * while.
  */
 const FILTERS_LENGTH_MAX = 65_536
 /** How long a position of another stream waits until the source says which stream is there. Elections end sooner. */
@@ -94,8 +95,8 @@ async function boundsFor(log: EventLog, epoch: string, seq: number, gaveUp: () =
       // Go by what is in memory; older events are read when the source is back.
       if (epoch === log.epoch) return { epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }
     }
-    // Nobody can tell which stream is newer: this broker may not have noticed that its stream has ended, and the client
-    // may already have all of it.
+    // Wait for the source, since only it can tell which stream is newer: this broker may not have noticed that its own
+    // stream has ended, and the client may already have all of it.
     if (gaveUp()) return { epoch, firstSeq: 1, lastSeq: seq }
     if (Date.now() > untilMs) throw new BrokerError('SERVICE_UNAVAILABLE', 'The stream is out of reach; try again')
     await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS))

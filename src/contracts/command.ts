@@ -28,6 +28,6 @@ export interface Sender {
   /** Socket.IO: the namespace, and the value of its parameter. */
   readonly namespace: string
   readonly parameter: string
-  /** The rooms that it is in; the one it joined last is at the end. */
+  /** The rooms that it is in; the most recently joined is last. */
   readonly rooms: readonly string[]
 }

@@ -167,8 +167,8 @@ export type AnyEvent<D = AnyData> = Omit<EventEnvelope, 'data'> & { readonly dat
 export interface EventContract<D = AnyData> {
   readonly about?: string
   /**
-   * What `data` must contain at least. Used for types, documentation and warnings to producers, not checked for each
-   * event.
+   * What `data` must contain at least. Used for types, documentation and warnings to producers; the data path does not
+   * check it.
    */
   readonly schema?: TSchema
   /** The rooms that the event goes to. Default: the clients that subscribed to the event's type. */
@@ -185,8 +185,8 @@ export interface EventContract<D = AnyData> {
    */
   readonly conversation?: (data: D) => string | undefined
   /**
-   * Marks the event as *latest by key*: a client that is catching up may skip an event if a newer one of the same type
-   * and key follows. Live delivery is not affected. Without it, no event is skipped.
+   * Marks the event as *latest by key*: while a client is catching up, the broker may skip an event if a newer one of
+   * the same type and key follows. Live delivery is not affected. Without it, no event is skipped.
    */
   readonly latest?: (data: D) => string | undefined
 }

@@ -11,7 +11,7 @@ const FAULTS_MAX = 8
 /** Nested values to examine when listing faults: a megabyte of wrong values would take seconds. */
 const LOOKED_AT_MAX = 2_000
 
-/** Compiles a schema to a check. No schema accepts everything. */
+/** Compiles a schema to a check. Without a schema, the check accepts everything. */
 export function checkOf(schema: TSchema | undefined): Check {
   if (schema === undefined) return ALWAYS_RIGHT
   const validator = Compile(schema)

@@ -148,7 +148,7 @@ function report(app: string, place: string, error: unknown): void {
   reportFault('contract function', told)
 }
 
-/** Any thrown value as text, even one that cannot be converted. */
+/** Converts any thrown value to text; never throws. */
 function textOf(error: unknown): string {
   try {
     return error instanceof Error ? `${error.name}: ${error.message}` : String(error)

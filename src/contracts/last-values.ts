@@ -4,7 +4,7 @@ const KEYS_MAX = 10_000
 /** Bytes of their events as stored, for each event type. Decoded, the worst are about twenty times as large. */
 const BYTES_MAX = 8_388_608
 
-/** Stands for all event types: the entries under it are entities. */
+/** Stands for all event types: its keys are entities. */
 export const ENTITIES = ''
 
 interface LastValue {

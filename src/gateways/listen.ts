@@ -123,9 +123,7 @@ function hold(host: string, port: number): Promise<Server> {
   })
 }
 
-/**
- * Makes a function that closes the sockets that are in the list when it is first called; later calls do nothing more.
- */
+/** Makes a function that closes all sockets in the list and empties it, so that later calls do nothing. */
 function stopper(sockets: us_listen_socket[]): () => void {
   return () => {
     for (const socket of sockets.splice(0)) us_listen_socket_close(socket)

@@ -22,8 +22,8 @@ const ROUTES: ReadonlySet<string | symbol> = new Set([
   'ws',
 ])
 /**
- * Apps to keep. Beyond that, the oldest closes and its remaining clients are disconnected: every publication has to
- * visit every app.
+ * The number of apps to keep. Beyond that, the oldest closes and its remaining clients are disconnected, because every
+ * app adds to the cost of each publication.
  */
 const GENERATIONS_MAX = 8
 
@@ -84,8 +84,8 @@ export class TlsApp {
   }
 
   /**
-   * Reloads the certificate, for sockets that start to listen after this call. @throws BrokerError as the constructor
-   * does
+   * Reloads the certificate, for sockets that start to listen after this call.
+   * @throws BrokerError as the constructor does
    */
   renew(): void {
     const next = this.make()

@@ -158,7 +158,7 @@ function checkTimes({ exp, nbf }: Claims & { readonly nbf?: unknown }, nowMs: nu
 const EXP_MAX = 8.64e12
 
 /**
- * Whether a value from any source is well-formed claims.
+ * Whether a value is a well-formed set of claims, whatever its source.
  * @param userIdBytesMax the longest `sub`. It becomes part of NATS subjects, and a subject above 4 KB would end the
  * connection to NATS.
  */

@@ -28,7 +28,7 @@ const REFRESH_MS = 300_000
 const REFRESH_MIN_MS = 5_000
 const TIMEOUT_MS = 5_000
 const REDIRECTS_MAX = 3
-/** Media types with which file servers serve JSON. They exclude HTML pages, such as login forms. */
+/** Media types that file servers use for JSON. HTML, the type of login forms, is not among them. */
 const TYPES = /^$|[/+]json\b|^text\/plain\b|^application\/octet-stream\b|^binary\/octet-stream\b/i
 const RSA_BITS_MIN = 2_048
 

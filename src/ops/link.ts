@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { BrokerError, ERRORS, type ErrorCode, reasonOf } from '../errors.ts'
 import { after, guarded, reportFault, runGuarded } from '../guarded.ts'
 
-/** Answers a question, with its detail. */
+/** Answers one question; `detail` is its argument. */
 type Answering = (question: string, detail: unknown) => unknown
 
 interface Pending {

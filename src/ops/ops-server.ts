@@ -99,7 +99,7 @@ function answer(res: HttpResponse, make: (asker: Asker) => Promise<Answer> | Ans
     aborted = true
   })
   // Answer in a later turn of the event loop: otherwise uWS would answer hundreds of requests that arrive in one piece
-  // all in the same turn. This way, it ends a connection that sends a request before the last one is answered.
+  // all in the same turn. This way, uWS ends a connection that sends a request before the previous one is answered.
   soon('ops port', async () => {
     if (aborted) return
     const answered = await Promise.resolve(asker)

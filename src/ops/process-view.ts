@@ -61,7 +61,8 @@ export function makeProcessView(options: ProcessViewOptions): ProcessView {
 }
 
 /**
- * The names to which the page can subscribe. @returns an empty list if the application has no raw WebSocket endpoint
+ * The names to which the page can subscribe.
+ * @returns an empty list if the application has no raw WebSocket endpoint
  */
 function appOnPage({ app, contract }: CompiledContract) {
   const endpoint = contract.endpoints.find(({ transport }) => transport === 'websocket')

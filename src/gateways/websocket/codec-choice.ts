@@ -15,7 +15,7 @@ export interface CodecChoice {
 
 /**
  * @param format the value of `?format=` in the query
- * @param the request's `Sec-WebSocket-Protocol` header
+ * @param offered the request's `Sec-WebSocket-Protocol` header
  */
 export function chooseCodec(format: string | undefined, offered: string): CodecChoice {
   const subprotocol =
