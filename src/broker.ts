@@ -63,7 +63,7 @@ export interface Broker {
 /** The place of a process that is one of several workers: their supervisor answers on OPS_PORT for all of them. */
 export interface WorkerPlace {
   readonly number: number
-  /** Where the workers listen for each other. */
+  /** The folder in which the workers listen for each other. */
   readonly folder: string
   /** The statistics of all workers. */
   readonly stats: () => Promise<Stats>

@@ -30,7 +30,7 @@ export interface WorkerStart {
   readonly number: number
   readonly config: Config
   readonly development: boolean
-  /** Where workers listen for each other. */
+  /** The folder in which workers listen for each other. */
   readonly folder: string
 }
 
@@ -91,7 +91,7 @@ export class Supervisor implements OpsView {
   private closeOps = () => {}
 
   /**
-   * Starts the first worker, then the others: what keeps one from starting keeps all from it, and is said only once.
+   * Starts the first worker, then the others: a problem that keeps all of them from starting is reported only once.
    * @throws BrokerError saying what is wrong and what to do
    */
   static async start(options: SupervisorOptions): Promise<Supervisor> {

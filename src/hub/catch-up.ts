@@ -43,8 +43,8 @@ export class CatchUp {
   private arrived: Subscriber[] = []
   private scheduled = false
   /**
-   * Chunks already read, for subscribers still waiting their turn: a chunk that thousands wait for is not fed to all of
-   * them in a single turn.
+   * Chunks already read, for subscribers still waiting for their turn: a chunk that thousands wait for is not fed to
+   * all of them in a single turn.
    */
   private readonly fetched = new Map<
     Subscriber,

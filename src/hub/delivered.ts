@@ -29,7 +29,7 @@ export interface Delivered {
   before: Delivered | undefined
 }
 
-/** The chain from the first link that the subscriber has not passed yet; later links reach further. */
+/** The chain from the first link that the subscriber has not passed yet; the links after it reach further. */
 export function deliveredBeyond(delivered: Delivered | undefined, cursor: number): Delivered | undefined {
   let at = delivered
   while (at !== undefined && Math.max(at.seq, at.begunSeq) <= cursor) at = at.before

@@ -23,8 +23,8 @@ export class Delivery {
   }
 
   /**
-   * Tells which of two subscribers an event was published to first: walks rooms and members as publishing did, but
-   * publishes nothing.
+   * Tells which of two subscribers an event was published to first, by walking rooms and members as publishing did,
+   * without publishing anything.
    */
   reachesFirst(entry: LogEntry, one: Subscriber, other: Subscriber): Subscriber | undefined {
     const dryRun: DryRun = { subscribers: [one, other], first: undefined }
@@ -126,7 +126,7 @@ export class Delivery {
   }
 }
 
-/** Puts a room in one class with those that it shares a wire with, directly or through others. */
+/** Puts a room in the same class as the rooms it shares a wire with, directly or through others. */
 function classify(room: Room<Subscriber>, classes: Room<Subscriber>[][]): void {
   let own: Room<Subscriber>[] | undefined
   for (let i = 0; i < classes.length; i++) {

@@ -216,8 +216,8 @@ export class Hub {
   }
 
   /**
-   * Moves a subscriber back in the log. Events that it already had do not come again.
-   * @param kept groups whose events it already had
+   * Moves a subscriber back in the log. Events it already has are not sent again.
+   * @param kept groups whose events it already has
    * @param without conversations whose events it did not get
    */
   private goBack(

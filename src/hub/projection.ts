@@ -5,8 +5,8 @@ import type { Message, Wire } from './wire.ts'
 const NOTHING = new Uint8Array()
 
 /**
- * Delivers every event of an application in another form to the members of one room, beside what their other rooms
- * bring. A subscriber with a projection is fed from the log, so that both come in one order.
+ * Delivers every event of an application in another form to the members of one room, in addition to what their other
+ * rooms bring. A subscriber with a projection is fed from the log, so that both come in one order.
  */
 export class Projection {
   readonly room: string

@@ -22,7 +22,7 @@ export function connectionOrder(): number {
   return connections++
 }
 
-/** The gateway's side of a subscriber, which hears what happens to its delivery. */
+/** The gateway's side of a subscriber; it hears what happens to the subscriber's delivery. */
 export interface SubscriberOwner {
   /** The socket took nothing for too long: ends the connection. */
   stalled(): void
@@ -49,7 +49,7 @@ export interface SubscriberOptions {
  */
 export class Subscriber {
   private readonly serial: number
-  /** Grows with the time at which the connection was opened, as does its place in memory. */
+  /** Greater for connections that were opened later, which also lie further on in memory. */
   readonly order: number
   readonly application: ApplicationRooms<Subscriber>
   readonly wire: Wire

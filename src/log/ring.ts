@@ -9,7 +9,7 @@ export class Ring {
   bytes = 0
   /** Events evicted so far. */
   evicted = 0
-  /** Grows by doubling; an entry's number modulo its length is its place. */
+  /** Grows by doubling; an entry's place is its number modulo the length. */
   private slots: (LogEntry | undefined)[] = new Array(1024)
   private readonly eventsMax: number
   private readonly bytesMax: number

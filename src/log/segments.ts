@@ -15,7 +15,7 @@ export interface SegmentSummary<P> {
   readonly make: () => P
   /** Takes in the next event. @returns roughly how many bytes the segment grew by */
   readonly add: (segment: P, event: EventEnvelope, bodyBytes: number) => number
-  /** Positions in a segment. With fewer, less is read to get what is new. */
+  /** Positions in a segment. The smaller it is, the less is read to get what is new. */
   readonly span?: number
 }
 

@@ -57,7 +57,7 @@ export interface KeyValueEntry {
   readonly expiresMs: number
 }
 
-/** Hears of a key; `value` undefined: it is gone. What it throws is reported, and costs nobody else a change. */
+/** Hears of a key; `value` undefined: it is gone. What it throws is reported, and makes nobody else miss a change. */
 export type Changed = (key: string, value: Uint8Array | undefined) => void
 
 /**
@@ -86,7 +86,7 @@ export function checkKey(key: string): void {
 }
 
 /**
- * A bucket of keys, shared by all brokers. Keys: `[-/_=.a-zA-Z0-9]+`, of at most 2,048 bytes; longer ones are
+ * A bucket of keys, shared by all brokers. Keys: `[-/_=.a-zA-Z0-9]+`, of at most 2,048 bytes; longer ones throw
  * INVALID_MESSAGE.
  */
 export interface KeyValue {

@@ -14,7 +14,7 @@ const REFRESH_MS = 2_000
 /** The store forgets a lock that nobody wrote for this long; locks that are held are written again in time. */
 const KEPT_MS = 24 * 3_600_000
 const HOLDERS_MAX = 1_000
-/** Attempts to write, as long as others keep writing first. */
+/** How many times a write is tried while others keep writing first. */
 const TRIES_MAX = 200
 const RETRY_MS_MAX = 20
 
@@ -23,14 +23,14 @@ interface Holder {
   readonly mode: Lock['mode']
 }
 
-/** What is stored under a resource's key. */
+/** The value stored under a resource's key. */
 interface Held {
   readonly app: string
   readonly resource: Lock['resource']
   readonly holders: readonly Holder[]
 }
 
-/** All that one user holds. */
+/** Everything that one user holds. */
 interface Holding {
   readonly app: string
   readonly userId: string

@@ -61,7 +61,7 @@ export class Participants {
 
   /**
    * Resolves once all nodes can know.
-   * @param since position of the newest event when the user came to take part
+   * @param since position of the newest event when the user began to take part
    * @throws BrokerError SERVICE_UNAVAILABLE
    */
   async add(app: string, conversation: string, userId: string, since: string): Promise<void> {

@@ -131,7 +131,7 @@ export class Presence {
     return this.channels.get(keyOf(app, channel))?.size ?? 0
   }
 
-  /** Channels of an application that anybody is in. */
+  /** The number of channels of an application that anybody is in. */
   channelCount(app: string): number {
     let count = 0
     for (const key of this.channels.keys()) if (key.startsWith(`${app}.`)) count++

@@ -56,7 +56,7 @@ export interface Recovered {
   readonly identity?: Identity
 }
 
-/** What is kept of a session. */
+/** The state kept of a session. */
 export interface KeptState {
   readonly userId: string
   /** The application and namespace that its private id belongs to. */

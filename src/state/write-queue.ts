@@ -13,8 +13,8 @@ interface Write {
 }
 
 /**
- * Writes to a bucket that no command waits for, a few in each turn of the event loop: begun all at once, the thousands
- * of writes of clients that leave everything would block it for seconds. If a key changes while it waits, only its
+ * Writes to a bucket that no command waits for. Only a few begin in each turn of the event loop: the thousands of
+ * writes when clients leave everything at once would block it for seconds. If a key changes while it waits, only its
  * newest value is written.
  */
 export class WriteQueue {

@@ -65,9 +65,9 @@ const dots: number[] = []
 
 /**
  * Reads `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<nanoseconds>.<pending>`, or
- * the longer form, which has domain and account before the stream. nats.js does so too (`info`), but makes a dozen
+ * the longer form, which has domain and account before the stream. nats.js can do so too (`info`), but makes a dozen
  * objects for each message.
- * @throws Error for any other subject: whoever may publish to our inbox can send messages that come from no stream
+ * @throws Error for any other subject: anyone who may publish to our inbox can send messages that come from no stream
  */
 export function deliveredFrom(message: JsMsg): Delivered {
   const { reply } = message as JsMsg & { readonly reply: string }

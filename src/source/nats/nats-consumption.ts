@@ -162,7 +162,7 @@ export class NatsConsumption implements Consumption {
   private async consumeOnce(): Promise<void> {
     const { js, jsm, stream } = this.options
     await this.checkStream()
-    // All of these messages come again.
+    // The messages held so far come again.
     this.held = undefined
     this.given = 0
     this.inFlightMax = Math.max(
@@ -253,7 +253,7 @@ export class NatsConsumption implements Consumption {
     try {
       this.take(message)
     } catch (error) {
-      // Whoever may publish to our inbox can send messages that come from no stream.
+      // Anyone who may publish to our inbox can send messages that come from no stream.
       reportFault('stream reader', error)
     }
   }

@@ -98,7 +98,7 @@ export class NatsKeyValue implements KeyValue {
       await this.ask(() => this.kv.delete(key))
       return true
     }
-    // A deleted key is gone for `get`, so nobody was given the revision of its marker.
+    // `get` does not see a deleted key, so nobody was given the revision of its marker.
     return (
       (await this.ask(() => unlessOther(this.kv.delete(key, { previousSeq: revision }).then(() => revision)))) !==
       undefined

@@ -43,7 +43,7 @@ const PROBE_MS = 1_000
 /** How often buckets are checked: nobody reports that one is lost. */
 const LOOK_MS = 5_000
 const FORBIDDEN_TOLD_MAX = 100
-/** The log says at most this often that events are refused. */
+/** The log reports refused events at most this often. */
 const REFUSAL_TOLD_MS = 10_000
 
 /** NATS with JetStream. It reconnects for ever; only the first connect must succeed. */
@@ -438,7 +438,7 @@ function translate(error: unknown): BrokerError {
   return new BrokerError('SERVICE_UNAVAILABLE', `NATS: ${told ?? reasonOf(error)}`)
 }
 
-/** Nobody is there to answer. JetStream's own answers have the same number, but also a reason. */
+/** Whether nobody is there to answer. JetStream's own errors have the same code, but also a reason. */
 function isUnanswered(error: unknown): boolean {
   return (
     error instanceof NatsError &&

@@ -6,7 +6,7 @@ import { deliveredFrom, HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom 
 
 /**
  * If a read ends at a sequence or at a size, nobody knows how many messages that is. With batches that grow, few
- * messages come in vain.
+ * messages are fetched in vain.
  */
 const FIRST_BATCH = 64
 const BATCH_GROWTH = 4
@@ -77,7 +77,7 @@ async function readOn(
         if (lastSeq <= upToSeq) found.push(storedFrom(message, delivered))
         size += message.data.length
         if (isEnough()) return true
-        // The consumer knows of no more: the rest were deleted meanwhile.
+        // As far as the consumer knows, the rest were deleted meanwhile.
         if (delivered.pending === 0 && given < pending) return false
         if (came === wanted) break
       }

@@ -67,7 +67,7 @@ export class StandingSubscription {
   }
 
   private async confirm(): Promise<void> {
-    // A refusal comes before the answer to this. If the connection is lost meanwhile, the next one requests the
+    // A refusal arrives before the answer to this flush. If the connection is lost meanwhile, the next one requests the
     // subscription again.
     const answered = await this.options.nc.flush().then(
       () => true,
