@@ -52,6 +52,8 @@ export class Hub {
   private scheduled = false
   /** Turns in a row that had events. */
   private turns = 0
+  /** Something was published in this turn of the event loop, ahead of `turn`. */
+  private unflushed = false
 
   constructor(log: EventLog, meters: Meters, limits: CatchUpLimits) {
     this.log = log
@@ -363,30 +365,44 @@ export class Hub {
     if (this.scheduled) return
     this.scheduled = true
     this.turns = 0
-    this.advanceGuarded(EVENTS_PER_TURN / 2)
+    this.advanceGuarded(EVENTS_PER_TURN / 2, true)
+    this.unflushed = true
     setImmediate(this.turn)
   }
 
   private readonly turn = (): void => {
     this.scheduled = this.log.next() !== undefined
+    const { unflushed } = this
+    // uWS flushes once this is over.
+    this.unflushed = false
     if (!this.scheduled) return
-    this.advanceGuarded(this.turns++ === 0 ? EVENTS_PER_TURN / 2 : EVENTS_PER_TURN)
+    this.advanceGuarded(this.turns++ === 0 ? EVENTS_PER_TURN / 2 : EVENTS_PER_TURN, unflushed)
     setImmediate(this.turn)
   }
 
+  /** Somebody else published to native topics in this turn of the event loop. */
+  publishedElsewhere(): void {
+    this.unflushed = true
+  }
+
   /** One `try` per turn: a fault costs this turn, but not the later ones. */
-  private advanceGuarded(eventsMax: number): void {
+  private advanceGuarded(eventsMax: number, unflushed: boolean): void {
     try {
-      this.advance(eventsMax)
+      this.advance(eventsMax, unflushed)
     } catch (error) {
       reportFault('live delivery', error)
     }
   }
 
-  private advance(eventsMax: number): void {
+  /**
+   * A large event waits until uWS holds nothing: uWS sends it at once, and sends what it holds for the socket first. If
+   * that overflows the socket, uWS drops the rest of it, and sends the large event all the same, out of order.
+   */
+  private advance(eventsMax: number, unflushed: boolean): void {
     for (let n = 0; n < eventsMax; n++) {
       const entry = this.log.next()
       if (entry === undefined) break
+      if (entry.mayBeLarge && (unflushed || n > 0)) break
       this.detachOverflowed()
       this.passGaps(entry.seq)
       try {

@@ -22,6 +22,13 @@ export interface Encoder {
   encodeEvent(event: EventEnvelope, position: string): Uint8Array
 }
 
+/** uWebSockets.js sends a frame of this size at once, instead of holding it for the end of the turn. */
+const LARGE_FRAME_BYTES = 16_384
+/** How much larger than its body a frame may be: msgpack has `false` in one byte. */
+const JSON_GROWTH = 1.25
+const MSGPACK_GROWTH = 5
+const FRAME_OVERHEAD_BYTES = 512
+
 /** Rough size of an entry's own objects, without its body and frames. */
 const ENTRY_OVERHEAD_BYTES = 400
 
@@ -33,6 +40,8 @@ export class LogEntry {
   readonly route: Route
   /** Bytes it takes up, frames included. */
   bytes: number
+  /** Whether one of its frames may be large for uWebSockets.js. */
+  readonly mayBeLarge: boolean
   private readonly message: StoredMessage
   private readonly read: (message: StoredMessage) => EventEnvelope
   private envelope: EventEnvelope | undefined
@@ -57,6 +66,8 @@ export class LogEntry {
     this.position = position
     this.route = route
     this.bytes = message.body.length + ENTRY_OVERHEAD_BYTES
+    const growth = message.msgpack ? MSGPACK_GROWTH : JSON_GROWTH
+    this.mayBeLarge = message.body.length * growth + FRAME_OVERHEAD_BYTES >= LARGE_FRAME_BYTES
     this.message = message
     this.read = read
     this.envelope = envelope

@@ -2,6 +2,8 @@ import type { Peer } from '../../src/hub/wire.ts'
 
 /** Messages that uWS holds for one socket before it writes them in the middle of a publish. */
 const BATCH_MAX = 32
+/** A frame of this size is not held: it is sent at once, as by `send`. */
+const LARGE_BYTES = 16_384
 
 /** What a socket's owner is told, as by uWS' handlers. */
 export interface PeerOwner {
@@ -14,7 +16,7 @@ export interface PeerOwner {
 
 /**
  * uWebSockets.js as DESIGN.md has it, in memory: publishes are held for each socket, up to 32, and written at the end
- * of a turn of the event loop, or before a `send`. A socket over its limit drops a frame, says so, and loses the rest
+ * of a turn of the event loop, or before a `send`; large ones are not held, but sent. A socket over its limit drops a frame, says so, and loses the rest
  * of the batch without a word.
  */
 export class ModelApp {
@@ -23,6 +25,10 @@ export class ModelApp {
 
   publish(topic: string, frame: Uint8Array): void {
     for (const peer of this.topics.get(topic) ?? []) {
+      if (frame.length >= LARGE_BYTES) {
+        peer.send(frame)
+        continue
+      }
       if (peer.held.length === BATCH_MAX) peer.flush()
       peer.held.push(frame)
       this.holding.add(peer)

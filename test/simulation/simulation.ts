@@ -217,6 +217,7 @@ class Simulation {
         return this.rush()
       case 'beat':
         world.beatSeq = world.hub.liveSeq
+        world.hub.publishedElsewhere()
         return world.app.publish('beat', Buffer.from('2'))
       case 'pass':
         return schedule.pass(random.below(700))

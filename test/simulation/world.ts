@@ -21,6 +21,8 @@ export const USERS = ['ann', 'bob', 'cat']
 export const CONVERSATIONS = ['c1', 'c2']
 /** Unsent bytes over which a socket drops. */
 export const BACKPRESSURE_BYTES = 4_000
+/** uWebSockets.js sends such a frame at once. */
+const LARGE_BYTES = 16_384
 const RING_EVENTS = [4, 16, 64, 1_000]
 
 interface Participation {
@@ -98,6 +100,12 @@ export class World {
     }
   }
 
+  private pad(): number {
+    const { random } = this
+    if (random.chance(0.03)) return LARGE_BYTES
+    return random.below(random.chance(0.1) ? 2 * BACKPRESSURE_BYTES : 200)
+  }
+
   /** @param room in this one, and so many bytes larger; otherwise as it comes */
   store(room?: string, pad?: number): void {
     const { random, source } = this
@@ -106,14 +114,16 @@ export class World {
     const one = random.below(20)
     const event = {
       n: this.stored.length,
-      pad: pad ?? (random.chance(0.1) ? random.below(2 * BACKPRESSURE_BYTES) : random.below(200)),
+      pad: pad ?? this.pad(),
       rooms,
       color: random.of(COLORS) as string,
       user: one === 0 ? random.of(USERS) : undefined,
       conversation: one === 1 || one === 2 ? random.of(CONVERSATIONS) : undefined,
       latestKey: one === 3 ? `${random.below(2)} ${rooms}` : undefined,
     }
-    const seq = source.store('events.app.thing', JSON.stringify(event), this.schedule.nowMs)
+    // As large as its frame: the hub goes by that.
+    const body = event.pad < LARGE_BYTES ? event : { ...event, filler: 'x'.repeat(event.pad) }
+    const seq = source.store('events.app.thing', JSON.stringify(body), this.schedule.nowMs)
     this.stored.push({
       ...event,
       epoch: source.epoch,

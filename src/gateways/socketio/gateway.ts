@@ -54,6 +54,7 @@ export class SocketIoGateway {
       makeHandler: (session) => new SocketIoConnection(session, context),
       onBeat: () => {
         beatSeq = services.hub.liveSeq
+        services.hub.publishedElsewhere()
       },
     })
   }
