@@ -4,7 +4,7 @@ import type { Source } from '../source/source.ts'
 import { type Caller, senderOf } from './caller.ts'
 import type { Command } from '../contracts/command.ts'
 
-export interface RecallLimits {
+export interface QueryLimits {
   /** How far back a query may look, in positions of the log. */
   readonly positionsMax: number
   /** Memory in bytes for the segment summaries of each query action. */
@@ -14,10 +14,10 @@ export interface RecallLimits {
 /** Answers queries from the stored log: history, statistics and the like. */
 export class LogQueries {
   private readonly source: Source
-  private readonly limits: RecallLimits
+  private readonly limits: QueryLimits
   private readonly segments = new Map<QueryAction, LogSegments<unknown>>()
 
-  constructor(source: Source, limits: RecallLimits) {
+  constructor(source: Source, limits: QueryLimits) {
     this.source = source
     this.limits = limits
   }
