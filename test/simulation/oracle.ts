@@ -85,12 +85,20 @@ export class Watch {
 
   join(room: string, color: string | undefined): void {
     const [before, newest] = [this.rooms.get(room), this.stored.at(-1)]
-    // It has said that it has events which are yet to be stored: they do not come.
-    const ahead = before?.since !== undefined && before.since.epoch === newest?.epoch && before.since.seq > newest.seq
+    // It has said that it has events which are yet to be stored, or to be read: they do not come.
+    const ahead =
+      before?.since !== undefined &&
+      before.since.epoch === newest?.epoch &&
+      (before.since.seq > newest.seq || !this.wasRead(before.since))
     this.enter(
       room,
       ahead ? { ...before, color } : { afterN: this.stored.length - 1, since: undefined, color, asOf: 0 },
     )
+  }
+
+  /** Whether the broker has read the event at a position: before that it does not know what a cut takes away. */
+  private wasRead({ epoch, seq }: Position): boolean {
+    return this.stored.some((event) => event.epoch === epoch && event.seq === seq && event.read)
   }
 
   joinSince(rooms: readonly string[], color: string | undefined, since: Position): void {
