@@ -89,16 +89,16 @@ export class Watch {
     const ahead =
       before?.since !== undefined &&
       before.since.epoch === newest?.epoch &&
-      (before.since.seq > newest.seq || !this.wasRead(before.since))
+      (before.since.seq > newest.seq || this.isUnread(before.since))
     this.enter(
       room,
       ahead ? { ...before, color } : { afterN: this.stored.length - 1, since: undefined, color, asOf: 0 },
     )
   }
 
-  /** Whether the broker has read the event at a position: before that it does not know what a cut takes away. */
-  private wasRead({ epoch, seq }: Position): boolean {
-    return this.stored.some((event) => event.epoch === epoch && event.seq === seq && event.read)
+  /** Whether the event at a position is one that the broker has yet to read: it does not know what a cut takes away. */
+  private isUnread({ epoch, seq }: Position): boolean {
+    return this.stored.some((event) => event.epoch === epoch && event.seq === seq && !event.read)
   }
 
   joinSince(rooms: readonly string[], color: string | undefined, since: Position): void {
