@@ -98,7 +98,9 @@ export class Watch {
 
   /** Whether the event at a position is one that the broker has yet to read: it does not know what a cut takes away. */
   private isUnread({ epoch, seq }: Position): boolean {
-    return this.stored.some((event) => event.epoch === epoch && event.seq === seq && !event.read)
+    return this.stored.some(
+      (event) => event.epoch === epoch && event.seq === seq && !event.read && event.gone === undefined,
+    )
   }
 
   joinSince(rooms: readonly string[], color: string | undefined, since: Position): void {
