@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { TestBroker, token } from '../support/broker.ts'
 import { eventually, TestClient } from '../support/client.ts'
 import { Publisher, ReturningClient } from '../support/load.ts'
@@ -6,6 +6,16 @@ import { TestNats } from '../support/nats.ts'
 import { SocketIoClient, TRANSPORTS } from '../support/socketio-client.ts'
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+
+async function start(t: Test): Promise<{ nats: TestNats; broker: TestBroker }> {
+  const nats = await TestNats.start()
+  const broker = await TestBroker.start({ NATS_URL: nats.url })
+  t.teardown(async () => {
+    await broker.stop()
+    await nats.stop()
+  })
+  return { nats, broker }
+}
 
 t.test(
   'nats-server killed and restarted under load: nobody is disconnected, nothing stored is lost or doubled',
@@ -120,12 +130,7 @@ t.test('a stream that is deleted and made again starts a new epoch, and older po
 t.test(
   'events acknowledged while the broker was cut off, and lost with the store: live clients are told, and get what the new stream has',
   async (t) => {
-    const nats = await TestNats.start()
-    const broker = await TestBroker.start({ NATS_URL: nats.url })
-    t.teardown(async () => {
-      await broker.stop()
-      await nats.stop()
-    })
+    const { nats, broker } = await start(t)
     const raw = await TestClient.connect(broker.url())
     await raw.subscribe(['game_added'])
     const clients = await Promise.all(
@@ -171,12 +176,7 @@ t.test(
 t.test(
   'a client with a position of the new stream, at a broker that had yet to notice it, got events of the old one again',
   async (t) => {
-    const nats = await TestNats.start()
-    const broker = await TestBroker.start({ NATS_URL: nats.url })
-    t.teardown(async () => {
-      await broker.stop()
-      await nats.stop()
-    })
+    const { nats, broker } = await start(t)
     for (let n = 0; n < 3; n++) await broker.publish('game-djinn', 'game_added', { data: { n } })
     await nats.kill('SIGKILL')
     nats.wipe()
