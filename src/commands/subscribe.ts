@@ -80,7 +80,8 @@ async function subscribeSince(
   const known = epoch === bounds.epoch && seq <= bounds.lastSeq
   if (known && seq + 1 >= bounds.firstSeq) return joinRooms(caller, names, predicate, services, seq)
   caller.reply(missed(since, bounds.firstSeq > bounds.lastSeq ? null : log.position(bounds.firstSeq)))
-  joinRooms(caller, names, predicate, services, bounds.firstSeq - 1)
+  // Not beyond what the log has read: if the stream is cut short before that, other events get those sequences.
+  joinRooms(caller, names, predicate, services, Math.min(bounds.firstSeq - 1, log.headSeq))
 }
 
 /**

@@ -298,9 +298,13 @@ export class CatchUp {
     this.enqueue(subscriber)
   }
 
+  /**
+   * The cursor never goes beyond what the log has read: a stream that is cut short before it is read that far gives the
+   * sequences in between to other events.
+   */
   private miss(subscriber: Subscriber, firstSeq: number): void {
     const { cursor } = subscriber
-    subscriber.cursor = firstSeq - 1
+    subscriber.cursor = Math.min(firstSeq - 1, Math.max(this.log.ring.completeAfter, this.live.headSeq()))
     subscriber.owner.missed(this.log.position(cursor), this.log.position(firstSeq))
   }
 

@@ -167,7 +167,8 @@ export class EventLog {
     const bounds = await this.options.source.bounds()
     if (this.life !== life || bounds.epoch !== this.epoch || bounds.lastSeq < headSeq)
       throw new Error('the stream is another one than a moment ago')
-    this.ring.dropBefore(bounds.firstSeq)
+    // What was not read yet may still come: the ring has all that follows the newest message read.
+    this.ring.dropBefore(Math.min(bounds.firstSeq, this.headSeq + 1))
     this.firstSeq = Math.max(this.firstSeq, bounds.firstSeq)
     this.known = bounds
     this.knownMs = Date.now()

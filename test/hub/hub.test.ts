@@ -199,6 +199,21 @@ t.test('a stream that was cut short is not delivered once more from its first ev
   t.same(late.got, positions('e1', 7, 12))
 })
 
+t.test('what a stream gives anew arrives, where it was cut short before the broker had read that far', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.store({ rooms: ['a'] }, 5)
+  bench.source.trim(6)
+  await bench.log.bounds()
+  bench.hub.joinSince(client, ['a'], undefined, 3)
+  await bench.turns()
+  t.same(client.told, ['e1-3 → e1-6'])
+  bench.source.cut(4)
+  bench.tell({ rooms: ['a'] }, 3)
+  await bench.turns()
+  t.same(client.got, positions('e1', 5, 7))
+})
+
 t.test(
   'of subscribers that share a socket all are told of a cut, although the first that is told ends the socket',
   async (t) => {
