@@ -1,6 +1,7 @@
 import type { Caller } from '../../src/commands/caller.ts'
 import type { Services } from '../../src/commands/services.ts'
 import { subscribe } from '../../src/commands/subscribe.ts'
+import { BrokerError } from '../../src/errors.ts'
 import { compilePredicate, type Predicate } from '../../src/hub/predicate.ts'
 import { CLOSED, LIVE, Subscriber } from '../../src/hub/subscriber.ts'
 import type { Peer } from '../../src/hub/wire.ts'
@@ -231,7 +232,9 @@ export class RawClient implements Client, PeerOwner {
         services as unknown as Services,
       ) as Promise<void>
     ).then(done, (error: unknown) => {
-      this.world.failed = error
+      if (!(error instanceof BrokerError && error.code === 'SERVICE_UNAVAILABLE')) this.world.failed = error
+      // Refused because the source was out of reach for too long, it comes back.
+      else if (this.session === session) this.disconnect()
     })
   }
 
