@@ -168,22 +168,16 @@ export class Hub {
     const { name } = before.room
     const seq = subscriber.state === LIVE ? this.liveSeq : Math.max(subscriber.cursor, subscriber.begunSeq)
     const joinedSeq = startOffsetOf(subscriber, name)
-    // The subscriber may have gone back from a later sequence.
-    let hadSeq = seq
+    const keep = (had: { readonly seq: number; readonly joinedSeq: number }) => {
+      subscriber.refiltered = withDelivered(
+        { ...had, begunSeq: 0, groups: [before], startOffsets: undefined, without: [], before: undefined },
+        subscriber.refiltered,
+      )
+    }
+    // Before it went back, it may have come further, and have been in the room since another sequence.
     for (let at = subscriber.delivered; at !== undefined; at = at.before)
-      if (at.groups.includes(before)) hadSeq = Math.max(hadSeq, at.seq)
-    subscriber.refiltered = withDelivered(
-      {
-        seq: hadSeq,
-        begunSeq: 0,
-        groups: [before],
-        startOffsets: undefined,
-        joinedSeq,
-        without: [],
-        before: undefined,
-      },
-      subscriber.refiltered,
-    )
+      if (at.groups.includes(before)) keep({ seq: at.seq, joinedSeq: startOffsetOf(at, name) })
+    keep({ seq, joinedSeq })
     this.startOffsetsOf(subscriber).set(name, Math.max(seq, joinedSeq))
   }
 
@@ -195,7 +189,7 @@ export class Hub {
       for (const { room } of at.groups)
         this.startOffsetsOf(subscriber).set(
           room.name,
-          Math.max(at.joinedSeq, Math.min(startOffsetOf(subscriber, room.name), deliveredSeq)),
+          Math.min(startOffsetOf(subscriber, room.name), Math.max(at.joinedSeq, deliveredSeq)),
         )
     }
   }

@@ -587,6 +587,21 @@ t.test('what a client had by a filter that it changed after going back does not 
   t.same(client.got, positions('e1', 1, 4))
 })
 
+t.test('a filter changed after a room was joined since two positions holds back nothing of another room', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.tell({ rooms: ['c', 'd'] }, 6)
+  await bench.turns()
+  bench.hub.join(client, ['c'])
+  bench.tell({ rooms: ['c'] })
+  await bench.turns()
+  bench.hub.joinSince(client, ['d'], undefined, 2)
+  bench.hub.joinSince(client, ['c'], undefined, 1)
+  bench.hub.join(client, ['c'], compilePredicate([], [{ field: 0, allowed: new Set(['red']) }]))
+  await bench.turns()
+  t.same(client.got, ['e1-7', ...positions('e1', 3, 6)])
+})
+
 /** A socket that takes all that is sent at once. @param sent is called for each frame */
 function peerThat(sent: () => void): Peer {
   return {
