@@ -45,7 +45,7 @@ export class EventLog {
   epochBytes: Uint8Array = new Uint8Array()
   /** Sequence of the newest message seen, event or not. */
   headSeq = 0
-  /** The stream begins here or later, as far as is known. */
+  /** The stream's first sequence, as far as is known. */
   firstSeq = 0
   /** How often the log began anew: at its start, and whenever the stream was replaced or cut short. */
   life = 0
@@ -61,6 +61,9 @@ export class EventLog {
    * never read.
    */
   private readonly gaps: { readonly firstSeq: number; readonly count: number }[] = []
+  /** Requests for the bounds so far, and the number of the last one whose answer counts. */
+  private questions = 0
+  private answered = 0
   /** The last known bounds, and when they came. */
   private known: Bounds | undefined
   private knownMs = 0
@@ -164,12 +167,17 @@ export class EventLog {
 
   private async ask(): Promise<Bounds> {
     const { life, headSeq } = this
+    const question = ++this.questions
     const bounds = await this.options.source.bounds()
     if (this.life !== life || bounds.epoch !== this.epoch || bounds.lastSeq < headSeq)
       throw new Error('the stream is another one than a moment ago')
     // What was not read yet may still come: the ring has all that follows the newest message read.
     this.ring.dropBefore(Math.min(bounds.firstSeq, this.headSeq + 1))
-    this.firstSeq = Math.max(this.firstSeq, bounds.firstSeq)
+    // Of answers that overtake each other, the one that was asked for last counts.
+    if (question > this.answered) {
+      this.answered = question
+      this.firstSeq = bounds.firstSeq
+    }
     this.known = bounds
     this.knownMs = Date.now()
     return bounds
