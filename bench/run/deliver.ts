@@ -157,13 +157,13 @@ function turnsOf(loads: readonly Load[]): number {
 }
 
 /**
- * One round of all sides: Roomcast in turn with the raw server, which its goals are relative to, and each other side
- * alone. In every second round Roomcast is started and connected before the raw server.
+ * One round of all sides: Roomcast in turn with the raw server and with another build of itself, which its goals are
+ * relative to, and each other side alone. In every second round they are started in reverse order.
  */
 export async function deliverRound(session: Session, load: Delivering, at: At, label: string): Promise<void> {
-  const pair = session.peers.filter(({ name }) => name === 'raw' || name === 'roomcast')
-  const others = session.peers.filter((peer) => !pair.includes(peer))
-  for (const peers of [at.round % 2 === 1 ? pair : pair.toReversed(), ...others.map((peer) => [peer])]) {
+  const together = session.peers.filter(({ name }) => name === 'raw' || name === 'roomcast' || name === 'before')
+  const others = session.peers.filter((peer) => !together.includes(peer))
+  for (const peers of [at.round % 2 === 1 ? together : together.toReversed(), ...others.map((peer) => [peer])]) {
     const of = `${label}, ${peers.map(({ title }) => title).join(' and ')}`
     await session.measureAll(of, peers, async () =>
       (await deliverInTurn(peers, load, session.place, at, of)).map(({ run }) => run),

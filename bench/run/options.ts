@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { PeerName } from '../peers/peer.ts'
 import { PEER_NAMES } from '../peers/peers.ts'
@@ -59,6 +60,11 @@ export const warmup = () =>
 export const seed = () => number('--seed <n>', 'of everything that is left to chance', 1, 0)
 export const profile = () =>
   new Option('--profile <folder>', 'write CPU profiles of the servers there; the figures include what that costs')
+export const otherBuild = () =>
+  new Option(
+    '--against <main.js>',
+    'dist/main.js of another build: both run side by side and are measured in turn; the verdict is the ratio of the two',
+  )
 export const check = () => new Option('--check', 'exit code 1 when a threshold is not met')
 
 export interface CommonFlags {
@@ -72,6 +78,11 @@ export interface CommonFlags {
 /** Who is measured: Roomcast, and those asked for. */
 export function sidesOf({ peers: asked }: CommonFlags, byDefault: readonly PeerName[]): PeerName[] {
   return ['roomcast', ...(asked ?? byDefault)]
+}
+
+/** Refuses a build that is not there. */
+export function checkedAgainst({ against }: { readonly against?: string }, command: Command): void {
+  if (against !== undefined && !existsSync(against)) command.error(`error: --against: there is no ${against}`)
 }
 
 /** With `--check`: ends the process with 1 if a threshold is not met. */

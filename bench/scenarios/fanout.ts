@@ -1,13 +1,17 @@
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { PAYLOAD_BYTES_MIN } from '../events/payload.ts'
 import type { PeerName, Side } from '../peers/peer.ts'
+import { roomcastBefore } from '../peers/roomcast.ts'
 import type { Result, Run, Threshold } from '../report/result.ts'
 import { against, difference, faultless, medianOf, ratio, threshold } from '../report/thresholds.ts'
 import { connectOnly, deliverRound, oneRoom } from '../run/deliver.ts'
 import {
   check,
   checked,
+  checkedAgainst,
   type CommonFlags,
+  otherBuild,
   number,
   numbers,
   peers,
@@ -29,6 +33,7 @@ export interface FanoutFlags extends CommonFlags {
   readonly warmup: number
   readonly rounds: number
   readonly connects: number
+  readonly against?: string
   readonly rawByMessage?: true
 }
 
@@ -37,12 +42,14 @@ const P99_RATIO_MAX = 1.3
 const MEMORY_DIFFERENCE_KB_MAX = 3
 const SOCKETIO_MEMORY_KB_MAX = 5
 const SOCKETIO_HANDSHAKE_RATIO_MAX = 0.5
+/** What a simpler build may cost more than the one before. */
+const LESS_MAX = 1.03
 
 /**
  * Sides whose handshakes are compared. All handshakes take 0.6 s of CPU together, which varies by a quarter from time
  * to time, so they are repeated more often than there are rounds.
  */
-const HANDSHAKE_SIDES: readonly Side[] = ['roomcast', 'socketio-uws']
+const HANDSHAKE_SIDES: readonly Side[] = ['roomcast', 'socketio-uws', 'before']
 
 export const PEERS_BY_DEFAULT: Readonly<Record<ProtocolName, readonly PeerName[]>> = {
   raw: ['raw'],
@@ -78,12 +85,13 @@ export function addFanout(program: Command): void {
     .addOption(
       number(
         '--connects <n>',
-        "with --protocol socketio: times in each round that Roomcast's clients and those of socketio-uws only connect",
+        "with --protocol socketio or --against: times in each round that Roomcast's clients, and those of socketio-uws or the other build, only connect",
         6,
         0,
       ),
     )
     .addOption(peers('raw; with --protocol socketio also socketio-uws, socketio-ws'))
+    .addOption(otherBuild())
     .option(
       '--raw-by-message',
       "the raw server's clients subscribe by message too: shows what that alone costs a connection ever after",
@@ -96,6 +104,7 @@ export function addFanout(program: Command): void {
         command.error('error: --raw-by-message: only with --protocol raw')
       if (Math.min(...flags.rate) * flags.seconds < 1)
         command.error('error: --rate and --seconds: not one event would be measured')
+      checkedAgainst(flags, command)
       checked(flags, await fanout(flags))
     })
 }
@@ -105,6 +114,7 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
     scenario: 'fanout',
     settings: settingsOf(flags),
     peers: sidesOf(flags, PEERS_BY_DEFAULT[flags.protocol]),
+    others: flags.against === undefined ? [] : [roomcastBefore(resolve(flags.against))],
     seed: flags.seed,
     profile: flags.profile,
   })
@@ -127,8 +137,8 @@ export async function fanout(flags: FanoutFlags): Promise<Result> {
         { case: name, round },
         `${name === '' ? '' : `${name}, `}round ${round} of ${flags.rounds}`,
       )
-      if (flags.protocol === 'raw') continue
-      const alone = { workload: WORKLOADS.socketio, groups: oneRoom(subscribers) }
+      if (flags.protocol === 'raw' && flags.against === undefined) continue
+      const alone = { workload: WORKLOADS[flags.protocol], groups: oneRoom(subscribers) }
       const of = `${name === '' ? '' : `${name}, `}connecting alone`
       const sides = session.peers.filter((each) => HANDSHAKE_SIDES.includes(each.name))
       for (let time = (round - 1) * flags.connects + 1; time <= round * flags.connects; time++) {
@@ -150,6 +160,18 @@ function thresholdsOf(protocolName: ProtocolName, runs: readonly Run[]): Thresho
   const cpu = beside('raw')
     ? [threshold('CPU per delivery, ratio', against(runs, 'raw', 'cpuUs', ratio), CPU_RATIO_MAX)]
     : []
+  if (runs.some(({ side }) => side === 'before'))
+    return [
+      ...cpu,
+      threshold('CPU per delivery, ratio to the other build', against(runs, 'before', 'cpuUs', ratio), LESS_MAX),
+      threshold('handshake CPU, ratio to the other build', against(runs, 'before', 'handshakeUs', ratio), LESS_MAX),
+      threshold(
+        'memory per connection, ratio to the other build',
+        against(runs, 'before', 'connectionBytes', ratio),
+        LESS_MAX,
+      ),
+      faultless(runs),
+    ]
   if (protocolName === 'raw') {
     const others = beside('raw')
       ? [

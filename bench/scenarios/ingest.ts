@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { monotonicUs } from '../machine/clock.ts'
@@ -10,7 +9,17 @@ import { progress } from '../run/progress.ts'
 import type { Figures, Result, Run, Threshold } from '../report/result.ts'
 import { against, faultless, ratio, threshold } from '../report/thresholds.ts'
 import { oneRoom } from '../run/deliver.ts'
-import { check, checked, number, numbers, profile, seed, settingsOf } from '../run/options.ts'
+import {
+  check,
+  checked,
+  checkedAgainst,
+  number,
+  numbers,
+  otherBuild,
+  profile,
+  seed,
+  settingsOf,
+} from '../run/options.ts'
 import { Session } from '../run/session.ts'
 import { NotMeasured, type Place, Stage } from '../run/stage.ts'
 import { cpuSince, residentBytesMax, totalOf } from '../machine/usage.ts'
@@ -57,16 +66,12 @@ export function addIngest(program: Command): void {
     .addOption(number('--payload <bytes>', "length of each event's data", 300, PAYLOAD_BYTES_MIN))
     .addOption(number('--warmup <events>', 'events of a burst before it, that is not measured', 20_000, 0))
     .addOption(number('--rounds <n>', 'a new broker each time', 3, 1))
-    .option(
-      '--against <main.js>',
-      'dist/main.js of another build: both run side by side and are measured in turn; the verdict is the ratio of the two',
-    )
+    .addOption(otherBuild())
     .addOption(seed())
     .addOption(check())
     .addOption(profile())
     .action(async (flags: IngestFlags, command: Command) => {
-      if (flags.against !== undefined && !existsSync(flags.against))
-        command.error(`error: --against: there is no ${flags.against}`)
+      checkedAgainst(flags, command)
       checked(flags, await ingest(flags))
     })
 }
