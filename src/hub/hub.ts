@@ -168,7 +168,9 @@ export class Hub {
     const { name } = before.room
     const seq = subscriber.state === LIVE ? this.liveSeq : Math.max(subscriber.cursor, subscriber.begunSeq)
     const joinedSeq = startOffsetOf(subscriber, name)
+    let hadSeq = Math.max(seq, joinedSeq)
     const keep = (had: { readonly seq: number; readonly joinedSeq: number }) => {
+      hadSeq = Math.max(hadSeq, had.seq)
       subscriber.refiltered = withDelivered(
         { ...had, begunSeq: 0, groups: [before], startOffsets: undefined, without: [], before: undefined },
         subscriber.refiltered,
@@ -178,7 +180,7 @@ export class Hub {
     for (let at = subscriber.delivered; at !== undefined; at = at.before)
       if (at.groups.includes(before)) keep({ seq: at.seq, joinedSeq: startOffsetOf(at, name) })
     keep({ seq, joinedSeq })
-    this.startOffsetsOf(subscriber).set(name, Math.max(seq, joinedSeq))
+    this.startOffsetsOf(subscriber).set(name, hadSeq)
   }
 
   /** Events after `deliveredSeq` were not delivered, so the current filters apply to them as well. */
