@@ -1,5 +1,6 @@
 import type { QueryAction } from '../contracts/action.ts'
 import { LogSegments } from '../log/segments.ts'
+import { Turns } from '../log/turns.ts'
 import type { Source } from '../source/source.ts'
 import { type Caller, senderOf } from './caller.ts'
 import type { Command } from '../contracts/command.ts'
@@ -15,6 +16,7 @@ export interface QueryLimits {
 export class LogQueries {
   private readonly source: Source
   private readonly limits: QueryLimits
+  private readonly turns = new Turns()
   private readonly segments = new Map<QueryAction, LogSegments<unknown>>()
 
   constructor(source: Source, limits: QueryLimits) {
@@ -29,8 +31,10 @@ export class LogQueries {
       await this.source.bounds(),
       (piece) => !caller.closed && look(piece),
     )
+    await this.turns.run(() => {
+      if (!caller.closed) caller.reply(reply(complete), command)
+    })
     if (caller.closed) return
-    caller.reply(reply(complete), command)
     command.acknowledge?.([{ status: 'success' }])
   }
 
@@ -48,6 +52,7 @@ export class LogQueries {
           ...action.summary,
           ...this.limits,
           source: this.source,
+          turns: this.turns,
           app,
           types: action.events,
         })),

@@ -1,5 +1,6 @@
 import type { Bounds, Source } from '../source/source.ts'
 import { decodeEnvelope, type EventEnvelope, type StoredMessage } from './event.ts'
+import type { Turns } from './turns.ts'
 
 /** Positions in a segment, unless the summary sets its own `span`. */
 const SPAN = 16_384
@@ -7,6 +8,9 @@ const SPAN = 16_384
 const PAGE_BYTES = 4 * 1024 * 1024
 /** Segments read at once, across all queries. */
 const READS_MAX = 4
+/** Messages, and about as many bytes, that are decoded at a time. */
+const DECODED_MESSAGES = 128
+const DECODED_BYTES = 256 * 1024
 /** How long a segment may hold events that the stream has dropped; a full stream drops something all the time. */
 const STALE_MS = 1_000
 
@@ -28,6 +32,8 @@ export interface LogSegmentsOptions<P> extends SegmentSummary<P> {
   readonly bytesMax: number
   /** How far back queries go, in positions. */
   readonly positionsMax: number
+  /** Shares the event loop among all queries. */
+  readonly turns: Turns
 }
 
 interface Segment<P> {
@@ -35,6 +41,8 @@ interface Segment<P> {
   bytes: number
   readonly afterSeq: number
   upToSeq: number
+  /** How far callers want it to reach; whoever reads next reads that far, for all who wait. */
+  wantedSeq: number
   readonly madeMs: number
   /** It outgrew its memory, so that only its newest part is here. */
   cut: boolean
@@ -77,7 +85,7 @@ export class LogSegments<P> {
       number--
     ) {
       const segment = await this.segment(number, bounds)
-      if (!look(segment.value)) return true
+      if (!(await this.options.turns.run(() => look(segment.value)))) return true
       if (segment.cut) return false
     }
     return floorSeq === bounds.firstSeq - 1
@@ -101,6 +109,7 @@ export class LogSegments<P> {
         bytes: 0,
         afterSeq,
         upToSeq: afterSeq,
+        wantedSeq: upToSeq,
         madeMs: Date.now(),
         cut: false,
         ready: Promise.resolve(),
@@ -108,8 +117,9 @@ export class LogSegments<P> {
     this.segments.set(number, segment)
     this.bytes += segment.bytes
     const current = segment
+    current.wantedSeq = Math.max(current.wantedSeq, upToSeq)
     current.ready = current.ready.then(() =>
-      current.upToSeq < upToSeq ? reads.run(() => this.extend(number, current, upToSeq)) : undefined,
+      current.upToSeq < upToSeq ? reads.run(() => this.extend(number, current)) : undefined,
     )
     try {
       await current.ready
@@ -120,13 +130,18 @@ export class LogSegments<P> {
     return current
   }
 
-  private async extend(number: number, segment: Segment<P>, upToSeq: number): Promise<void> {
+  private async extend(number: number, segment: Segment<P>): Promise<void> {
+    const upToSeq = segment.wantedSeq
     while (segment.upToSeq < upToSeq) {
       const pages = await Promise.all(this.subjects.map((subject) => this.read(subject, segment.upToSeq, upToSeq)))
       // Events of all subjects come in one order, so the page that ends first limits the others.
       const reached = Math.min(...pages.map((page) => page.reached))
       const messages = pages.flatMap((page) => page.messages).filter(({ seq }) => seq <= reached)
-      for (const message of messages.sort((a, b) => a.seq - b.seq)) this.add(number, segment, message)
+      await this.addAll(
+        number,
+        segment,
+        messages.sort((a, b) => a.seq - b.seq),
+      )
       segment.upToSeq = reached
     }
     for (const [oldest, { bytes }] of this.segments) {
@@ -134,6 +149,20 @@ export class LogSegments<P> {
       this.segments.delete(oldest)
       this.bytes -= bytes
     }
+  }
+
+  private async addAll(number: number, segment: Segment<P>, messages: readonly StoredMessage[]): Promise<void> {
+    for (let done = 0; done < messages.length; )
+      done = await this.options.turns.run(() => {
+        const end = Math.min(done + DECODED_MESSAGES, messages.length)
+        let [at, bytes] = [done, 0]
+        for (; at < end && bytes < DECODED_BYTES; at++) {
+          const message = messages[at] as StoredMessage
+          this.add(number, segment, message)
+          bytes += message.body.length
+        }
+        return at
+      })
   }
 
   private async read(

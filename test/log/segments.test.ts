@@ -1,6 +1,7 @@
 import t from 'tap'
 import { LogSegments, type LogSegmentsOptions } from '../../src/log/segments.ts'
 import { EmbeddedSource } from '../../src/source/embedded/embedded-source.ts'
+import { Turns } from '../../src/log/turns.ts'
 import type { Source } from '../../src/source/source.ts'
 import { range } from '../support/collector.ts'
 
@@ -24,6 +25,7 @@ function setUp(options: Partial<LogSegmentsOptions<number[]>> = {}) {
     bytesMax: 1_000_000,
     positionsMax: 1_000_000,
     span: 10,
+    turns: new Turns(),
     make: () => [],
     add: (segment, event, bytes) => {
       segment.push(event.data.n as number)
@@ -76,6 +78,35 @@ t.test('a segment is read once, and of the newest only what is new; simultaneous
   t.same((await all()).found, range(1, 38))
   t.same(reads.slice(4), [35])
 })
+
+t.test(
+  'callers who wait while the newest segment is read share the next reading, whatever came meanwhile',
+  async (t) => {
+    const { source, reads, segments } = setUp()
+    await publish(source, 'sold', 1)
+    const read = source.read
+    let release = () => {}
+    const held = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    source.read = async (...args) => {
+      const messages = await read(...args)
+      await held
+      return messages
+    }
+    const answers: Promise<number[]>[] = []
+    for (const n of range(2, 9)) {
+      const found: number[] = []
+      const walk = segments.walk(await source.bounds(), (segment) => found.push(...segment) > 0)
+      answers.push(walk.then(() => found))
+      await publish(source, 'sold', n)
+    }
+    release()
+    for (const [i, found] of (await Promise.all(answers)).entries())
+      t.same(found.slice(0, i + 1), range(1, i + 1), 'all that was there when it asked')
+    t.ok(reads.length <= 2, `${reads.length} readings`)
+  },
+)
 
 t.test('what is no event, or names another type in its body, is left out', async (t) => {
   const { source, all } = setUp()
