@@ -141,30 +141,39 @@ export function statisticsOf(): QueryAction<{ userId?: unknown }, Map<string | n
         const activity = activityOf(event)
         if (!activity) return 0
         let counts = users.get(activity.userId)
-        const before = counts ? counts.byType.size + counts.toolUsage.size : -1
-        if (!counts) users.set(activity.userId, (counts = { total: 0, byType: new Map(), toolUsage: new Map() }))
+        let grown = 0
+        if (!counts) {
+          users.set(activity.userId, (counts = { total: 0, byType: new Map(), toolUsage: new Map() }))
+          grown += (activity.userId?.length ?? 0) + ENTRY_BYTES
+        }
         counts.total++
-        count(counts.byType, activity.type, 1)
+        grown += count(counts.byType, activity.type, 1)
         const tool = toolOf(activity)
-        if (tool !== undefined) count(counts.toolUsage, tool, 1)
-        return (counts.byType.size + counts.toolUsage.size - before) * ENTRY_BYTES
+        if (tool !== undefined) grown += count(counts.toolUsage, tool, 1)
+        return grown
       },
     },
     query: ({ data: { userId } }) => {
-      let totalEvents = 0
+      let [totalEvents, characters, cut] = [0, 0, false]
       const [byType, byUser, toolUsage] = [
         new Map<string, number>(),
         new Map<string, number>(),
         new Map<string, number>(),
       ]
+      /** Users choose names of tools: those that an answer has no room for are left out. */
+      const tell = (counts: Map<string, number>, key: string, n: number) => {
+        if (counts.has(key) || characters + key.length + ENTRY_BYTES <= ANSWER_CHARACTERS_MAX)
+          characters += count(counts, key, n)
+        else cut = true
+      }
       return {
         look: (users) => {
           for (const [user, counts] of users) {
             if (userId != null && user !== userId) continue
             totalEvents += counts.total
-            if (user !== null) count(byUser, user, counts.total)
-            for (const [type, n] of counts.byType) count(byType, type, n)
-            for (const [tool, n] of counts.toolUsage) count(toolUsage, tool, n)
+            if (user !== null) tell(byUser, user, counts.total)
+            for (const [type, n] of counts.byType) tell(byType, type, n)
+            for (const [tool, n] of counts.toolUsage) tell(toolUsage, tool, n)
           }
           return true
         },
@@ -175,7 +184,7 @@ export function statisticsOf(): QueryAction<{ userId?: unknown }, Map<string | n
             byType: Object.fromEntries(byType),
             byUser: Object.fromEntries(byUser),
             toolUsage: Object.fromEntries(toolUsage),
-            ...truncated(complete),
+            ...truncated(complete && !cut),
           },
         }),
       }
@@ -267,8 +276,11 @@ function newest<T>(limit: number, sizeOf: (item: T) => number) {
 
 const truncated = (complete: boolean) => (complete ? undefined : { truncated: true })
 
-function count(counts: Map<string, number>, key: string, n: number): void {
-  counts.set(key, (counts.get(key) ?? 0) + n)
+/** @returns roughly how much the counts grew by, in characters */
+function count(counts: Map<string, number>, key: string, n: number): number {
+  const before = counts.get(key)
+  counts.set(key, (before ?? 0) + n)
+  return before === undefined ? key.length + ENTRY_BYTES : 0
 }
 
 const firstWord = (type: string) => type.split(/[:.-]/)[0] as string

@@ -325,6 +325,18 @@ t.test('statistics, of everybody and of one user', async (t) => {
   for (const client of watchers) await eventually(async () => (await stats(client)).toolUsage.readFile === 3)
 })
 
+t.test('statistics with more names of tools than an answer holds are cut, and say so', async (t) => {
+  const sessionId = someone('session')
+  for (const n of upTo(60))
+    await publish('gemini:tool-request', { callId: 'c', tool: `${n}${'n'.repeat(100_000)}`, sessionId })
+  await publish('gemini:tool-request', { callId: 'c', tool: 'short', sessionId })
+  const stats = await ask(await admin(t, broker), 'monitoring:stats', 'monitoring:get-stats')
+  t.equal(stats.truncated, true)
+  t.ok(stats.totalEvents >= 61 && stats.byType.gemini >= 61, 'but everything is counted')
+  t.equal(stats.toolUsage.short, 1)
+  t.ok(JSON.stringify(stats).length < 4_200_000)
+})
+
 t.test("a client without a token of an admin's cannot see more than its sessions by asking for the room", async (t) => {
   const client = await connect(t, broker, { claims: { session_access: ['*'] } })
   t.match(await ask(client, 'error', 'join-session', { sessionId: 'x:monitoring' }), { message: 'Session not found' })
