@@ -1,22 +1,14 @@
-import { reportFault, soon } from '../guarded.ts'
+import { reportFault } from '../guarded.ts'
 import type { LogEntry } from '../log/entry.ts'
 import type { EventLog } from '../log/event-log.ts'
-import { seqInTail } from '../log/position.ts'
 import type { Meters } from '../meters.ts'
 import { CatchUp, type CatchUpLimits } from './catch-up.ts'
 import { Delivery } from './delivery.ts'
-import {
-  excludeConversation,
-  startOffsetOf,
-  deliveredBeyond,
-  withDelivered,
-  newestDelivered,
-  lowerDelivered,
-  withoutRoom,
-} from './delivered.ts'
 import { Membership } from './membership.ts'
+import { Overflow } from './overflow.ts'
 import type { Predicate } from './predicate.ts'
-import type { ApplicationRooms, Group } from './room.ts'
+import { Replay } from './replay.ts'
+import type { ApplicationRooms } from './room.ts'
 import { type Message, NO_PEER, type Wire } from './wire.ts'
 import { CATCHING_UP, CLOSED, OVERFLOWED, LIVE, type Subscriber } from './subscriber.ts'
 
@@ -27,10 +19,6 @@ import { CATCHING_UP, CLOSED, OVERFLOWED, LIVE, type Subscriber } from './subscr
  * share its turn with the next one, so it takes half.
  */
 const EVENTS_PER_TURN = 30
-/**
- * Events kept beyond the ring: all whose frames uWS may still hold. A power of two, and larger than two turns' worth.
- */
-const RECENT_EVENTS = 64
 
 /**
  * Rooms and their members. Takes events off the log and publishes each to the native topics of its rooms, once per wire
@@ -42,11 +30,10 @@ export class Hub {
   liveSeq = 0
   private readonly log: EventLog
   private readonly meters: Meters
-  private readonly overflowed: Subscriber[] = []
-  private readonly recent: (LogEntry | undefined)[] = new Array(RECENT_EVENTS).fill(undefined)
-  private recentAt = 0
   private readonly delivery: Delivery
   private readonly membership = new Membership()
+  private readonly replay: Replay
+  private readonly overflow: Overflow
   private readonly applications = new Set<ApplicationRooms<Subscriber>>()
   private readonly quietBytes: number
   private scheduled = false
@@ -64,6 +51,9 @@ export class Hub {
       headSeq: () => this.liveSeq,
       turnLive: (subscriber) => this.membership.turnLive(subscriber),
     })
+    const { delivery, membership, catchUp } = this
+    this.replay = new Replay({ log, membership, catchUp, liveSeq: () => this.liveSeq })
+    this.overflow = new Overflow({ log, meters, delivery, membership, catchUp, replay: this.replay })
   }
 
   /** Starts the log. Resolves once it is warm; live delivery continues from its head. */
@@ -100,7 +90,7 @@ export class Hub {
    * @param predicate what the subscriber wants of these rooms; undefined: everything
    */
   join(subscriber: Subscriber, rooms: Iterable<string>, predicate?: Predicate): void {
-    this.detachOverflowed()
+    this.overflow.detach()
     if (subscriber.state === CLOSED) return
     if (subscriber.state === LIVE && subscriber.groups.length === 0) subscriber.joinedSeq = this.liveSeq
     for (const room of rooms) {
@@ -108,8 +98,8 @@ export class Hub {
       this.membership.join(subscriber, room, predicate)
       if (before === undefined) {
         if (subscriber.state !== LIVE || this.liveSeq !== subscriber.joinedSeq)
-          this.startOffsetsOf(subscriber).set(room, this.liveSeq)
-      } else if (before.predicate?.key !== predicate?.key) this.keepFilter(subscriber, before)
+          subscriber.startAfter(room, this.liveSeq)
+      } else if (before.predicate?.key !== predicate?.key) this.replay.filterChanged(subscriber, before)
     }
     if (subscriber.state === LIVE && !subscriber.mayBeLive) {
       this.membership.takeOffTopics(subscriber)
@@ -123,17 +113,8 @@ export class Hub {
    * sees all events in order of position.
    */
   joinSince(subscriber: Subscriber, rooms: Iterable<string>, predicate: Predicate | undefined, sinceSeq: number): void {
-    this.detachOverflowed()
-    if (subscriber.state === CLOSED) return
-    const names = new Set(rooms)
-    if (names.size === 0) return
-    for (const room of names) subscriber.refiltered = withoutRoom(subscriber.refiltered, room)
-    this.goBack(subscriber, sinceSeq, ({ room }) => !names.has(room.name))
-    const startOffsets = this.startOffsetsOf(subscriber)
-    for (const room of names) {
-      this.membership.join(subscriber, room, predicate)
-      startOffsets.set(room, sinceSeq)
-    }
+    this.overflow.detach()
+    if (subscriber.state !== CLOSED) this.replay.joinSince(subscriber, new Set(rooms), predicate, sinceSeq)
   }
 
   /**
@@ -146,111 +127,12 @@ export class Hub {
     userId: string,
     sinceSeq: number,
   ): void {
-    this.detachOverflowed()
-    for (
-      let subscriber = application.firstOfUser(userId);
-      subscriber !== undefined;
-      subscriber = subscriber.nextOfUser
-    ) {
-      const deliveredSeq =
-        subscriber.state === LIVE ? this.liveSeq : Math.max(subscriber.cursor, newestDelivered(subscriber.delivered))
-      if (!this.passed(application, conversation, sinceSeq, deliveredSeq)) continue
-      excludeConversation(subscriber.delivered, conversation)
-      this.goBack(subscriber, sinceSeq, () => true, [conversation])
-    }
-  }
-
-  /**
-   * A room's filter changes from now on. Keeps what the subscriber got through the previous filter: it may be needed
-   * later.
-   */
-  private keepFilter(subscriber: Subscriber, before: Group<Subscriber>): void {
-    const { name } = before.room
-    const seq = subscriber.state === LIVE ? this.liveSeq : Math.max(subscriber.cursor, subscriber.begunSeq)
-    const joinedSeq = startOffsetOf(subscriber, name)
-    let hadSeq = Math.max(seq, joinedSeq)
-    const keep = (had: { readonly seq: number; readonly joinedSeq: number }) => {
-      hadSeq = Math.max(hadSeq, had.seq)
-      subscriber.refiltered = withDelivered(
-        { ...had, begunSeq: 0, groups: [before], startOffsets: undefined, without: [], before: undefined },
-        subscriber.refiltered,
-      )
-    }
-    // Before it went back, it may have come further, and have been in the room since another sequence.
-    for (let at = subscriber.delivered; at !== undefined; at = at.before)
-      if (at.groups.includes(before)) keep({ seq: at.seq, joinedSeq: startOffsetOf(at, name) })
-    keep({ seq, joinedSeq })
-    this.startOffsetsOf(subscriber).set(name, hadSeq)
-  }
-
-  /** Events after `deliveredSeq` were not delivered, so the current filters apply to them as well. */
-  private lowerFilters(subscriber: Subscriber, deliveredSeq: number): void {
-    for (let at = subscriber.refiltered; at !== undefined; at = at.before) {
-      if (at.seq <= deliveredSeq) continue
-      at.seq = deliveredSeq
-      for (const { room } of at.groups)
-        this.startOffsetsOf(subscriber).set(
-          room.name,
-          Math.min(startOffsetOf(subscriber, room.name), Math.max(at.joinedSeq, deliveredSeq)),
-        )
-    }
-  }
-
-  /** Whether events of a conversation may have gone by after `sinceSeq`, up to `deliveredSeq`. */
-  private passed(
-    application: ApplicationRooms<Subscriber>,
-    conversation: string,
-    sinceSeq: number,
-    deliveredSeq: number,
-  ): boolean {
-    const { ring } = this.log
-    if (sinceSeq >= deliveredSeq) return false
-    if (sinceSeq < ring.completeAfter) return true
-    for (let index = ring.indexAfter(sinceSeq); ; index++) {
-      const entry = ring.at(index)
-      if (entry === undefined || entry.seq > deliveredSeq) return false
-      if (entry.route.conversation === conversation && entry.route.application === application) return true
-    }
-  }
-
-  /**
-   * Moves a subscriber back in the log. Events it already has are not sent again.
-   * @param kept groups whose events it already has
-   * @param without conversations whose events it did not get
-   */
-  private goBack(
-    subscriber: Subscriber,
-    toSeq: number,
-    kept: (group: Group<Subscriber>) => boolean,
-    without: readonly string[] = [],
-  ): void {
-    const deliveredSeq = subscriber.state === LIVE ? this.liveSeq : subscriber.cursor
-    if (subscriber.state === LIVE) this.membership.takeOffTopics(subscriber)
-    subscriber.state = CATCHING_UP
-    const before = deliveredBeyond(subscriber.delivered, subscriber.cursor)
-    const groups = subscriber.groups.filter(kept)
-    subscriber.delivered =
-      groups.length === 0
-        ? before
-        : withDelivered(
-            {
-              seq: deliveredSeq,
-              begunSeq: subscriber.begunSeq,
-              groups,
-              startOffsets: subscriber.startOffsets && new Map(subscriber.startOffsets),
-              joinedSeq: subscriber.joinedSeq,
-              without,
-              before: undefined,
-            },
-            before,
-          )
-    subscriber.begunSeq = 0
-    subscriber.cursor = Math.min(deliveredSeq, toSeq)
-    this.catchUp.add(subscriber)
+    this.overflow.detach()
+    this.replay.participates(application, conversation, userId, sinceSeq)
   }
 
   leave(subscriber: Subscriber, rooms: readonly string[]): void {
-    this.detachOverflowed()
+    this.overflow.detach()
     for (const room of rooms) {
       const group = subscriber.groupIn(room)
       if (group) this.membership.leave(subscriber, group)
@@ -283,13 +165,7 @@ export class Hub {
    * @param siblings the subscribers that share the socket, if it has several: they also lose everything that follows
    */
   dropped(subscriber: Subscriber, frame: Uint8Array, siblings?: Iterable<Subscriber>): void {
-    const seq = seqInTail(frame, this.log.epochBytes)
-    if (seq === undefined) return
-    this.meters.drops++
-    this.overflow(subscriber, seq - 1)
-    if (siblings === undefined) return
-    for (const sibling of siblings)
-      if (sibling !== subscriber) this.overflow(sibling, this.cameBefore(sibling, subscriber, seq) ? seq : seq - 1)
+    this.overflow.dropped(subscriber, frame, siblings)
   }
 
   /**
@@ -298,35 +174,12 @@ export class Hub {
    * @param deliveredSeq the newest event published before it
    */
   droppedAfter(subscribers: Iterable<Subscriber>, deliveredSeq: number): void {
-    for (const subscriber of subscribers) this.overflow(subscriber, deliveredSeq)
-  }
-
-  private overflow(subscriber: Subscriber, deliveredSeq: number): void {
-    if (subscriber.refiltered !== undefined && (subscriber.state !== CATCHING_UP || subscriber.leaving))
-      this.lowerFilters(subscriber, deliveredSeq)
-    if (subscriber.state === LIVE) {
-      subscriber.state = OVERFLOWED
-      subscriber.cursor = deliveredSeq
-      this.overflowed.push(subscriber)
-      if (this.overflowed.length === 1) soon('full sockets', () => this.detachOverflowed())
-    } else if (subscriber.state === OVERFLOWED || subscriber.leaving) {
-      subscriber.cursor = Math.min(subscriber.cursor, deliveredSeq)
-      lowerDelivered(subscriber.delivered, deliveredSeq)
-    }
-    // Otherwise none of its published frames are on their way. Either the dropped frame was another subscriber's, or
-    // `CatchUp` sent it and will send it again.
-  }
-
-  /** Whether an event was published to `one` before it was published to `other`, which shares the socket. */
-  private cameBefore(one: Subscriber, other: Subscriber, seq: number): boolean {
-    const entry = this.recent.find((each) => each?.seq === seq)
-    if (entry === undefined || !one.wants(entry)) return true
-    return this.delivery.reachesFirst(entry, one, other) === one
+    this.overflow.droppedAfter(subscribers, deliveredSeq)
   }
 
   /** The socket took part of its queue. */
   drained(subscriber: Subscriber): void {
-    this.detachOverflowed()
+    this.overflow.detach()
     this.catchUp.drained(subscriber)
   }
 
@@ -399,7 +252,7 @@ export class Hub {
       const entry = this.log.next()
       if (entry === undefined) break
       if (entry.mayBeLarge && (unflushed || n > 0)) break
-      this.detachOverflowed()
+      this.overflow.detach()
       this.passGaps(entry.seq)
       try {
         this.deliver(entry)
@@ -429,9 +282,9 @@ export class Hub {
 
   /** The stream was replaced or cut short: every subscriber falls behind, and learns what it missed. */
   private reset(epochBefore: string): void {
-    this.detachOverflowed()
+    this.overflow.detach()
     this.takeAllOffTopics()
-    this.recent.fill(undefined)
+    this.overflow.reset()
     this.liveSeq = this.log.headSeq
     this.catchUp.reset(epochBefore)
   }
@@ -449,25 +302,9 @@ export class Hub {
 
   private deliver(entry: LogEntry): void {
     const bytesBefore = entry.bytes
-    this.recent[this.recentAt++ & (RECENT_EVENTS - 1)] = entry
+    this.overflow.published(entry)
     this.delivery.distribute(entry)
     if (entry.bytes !== bytesBefore) this.log.ring.grew(entry.bytes - bytesBefore)
     this.meters.published(entry.timeMs)
-  }
-
-  /** Takes overflowed subscribers off their topics before anything else can be published to them. */
-  private detachOverflowed(): void {
-    if (this.overflowed.length === 0) return
-    for (let subscriber = this.overflowed.pop(); subscriber !== undefined; subscriber = this.overflowed.pop()) {
-      if (subscriber.state !== OVERFLOWED) continue
-      this.membership.takeOffTopics(subscriber)
-      this.meters.overflowed++
-      this.catchUp.add(subscriber)
-    }
-  }
-
-  private startOffsetsOf(subscriber: Subscriber): Map<string, number> {
-    subscriber.startOffsets ??= new Map()
-    return subscriber.startOffsets
   }
 }

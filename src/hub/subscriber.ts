@@ -118,6 +118,12 @@ export class Subscriber {
     return undefined
   }
 
+  /** Events of a room up to this sequence are not for the subscriber. */
+  startAfter(room: string, seq: number): void {
+    this.startOffsets ??= new Map()
+    this.startOffsets.set(room, seq)
+  }
+
   /** Whether an event is for this subscriber, and was not delivered to it before it went back. */
   wants(entry: LogEntry): boolean {
     const { route } = entry
