@@ -26,11 +26,13 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'random-id.ts': [],
   // Whoever runs something later: all of them may.
   'guarded.ts': [],
+  // Whoever may have thousands of things to do at once.
+  'turns.ts': [],
   // What is stored: the words that source and log have in common.
   'log/event.ts': ['errors.ts', 'time.ts'],
   'plain.ts': ['errors.ts'],
   source: ['errors.ts', 'log/event.ts'],
-  log: ['log/event.ts', 'source'],
+  log: ['log/event.ts', 'source', 'turns.ts'],
   'meters.ts': ['log'],
   hub: ['log', 'log/event.ts', 'meters.ts'],
   codecs: ['plain.ts', 'log/event.ts', 'hub'],
@@ -42,6 +44,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'errors.ts',
     'plain.ts',
     'time.ts',
+    'turns.ts',
     'source',
     'log',
     'log/event.ts',
@@ -54,6 +57,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'errors.ts',
     'plain.ts',
     'time.ts',
+    'turns.ts',
     'random-id.ts',
     'source',
     'log',

@@ -1,6 +1,6 @@
 import type { QueryAction } from '../contracts/action.ts'
 import { LogSegments } from '../log/segments.ts'
-import { Turns } from '../log/turns.ts'
+import { Turns } from '../turns.ts'
 import type { Source } from '../source/source.ts'
 import { type Caller, senderOf } from './caller.ts'
 import type { Command } from '../contracts/command.ts'

@@ -24,8 +24,9 @@ export function lengthened<T>(list: T[], item: T): T[] {
 export interface Member<M> {
   readonly wire: Wire
   readonly userId: string
-  /** The next subscriber of the same user. */
+  /** The next subscriber of the same user, and the one before. */
   nextOfUser: M | undefined
+  previousOfUser: M | undefined
 }
 
 /** One native topic: a group's live members on one wire. */
@@ -183,18 +184,22 @@ export class ApplicationRooms<M extends Member<M>> {
   }
 
   addUser(subscriber: M): void {
-    subscriber.nextOfUser = this.users.get(subscriber.userId)
+    const first = this.users.get(subscriber.userId)
+    subscriber.nextOfUser = first
+    if (first) first.previousOfUser = subscriber
     this.users.set(subscriber.userId, subscriber)
   }
 
+  /** Takes the same time however many others the user has: thousands may leave at once. */
   removeUser(subscriber: M): void {
-    let at = this.users.get(subscriber.userId)
-    if (at === subscriber) {
-      if (subscriber.nextOfUser) this.users.set(subscriber.userId, subscriber.nextOfUser)
-      else this.users.delete(subscriber.userId)
+    const { userId, nextOfUser: next, previousOfUser: previous } = subscriber
+    if (previous) previous.nextOfUser = next
+    else if (this.users.get(userId) === subscriber) {
+      if (next) this.users.set(userId, next)
+      else this.users.delete(userId)
     }
-    for (; at; at = at.nextOfUser) if (at.nextOfUser === subscriber) at.nextOfUser = subscriber.nextOfUser
-    subscriber.nextOfUser = undefined
+    if (next) next.previousOfUser = previous
+    subscriber.nextOfUser = subscriber.previousOfUser = undefined
   }
 
   *subscribers(): Iterable<M> {

@@ -84,6 +84,7 @@ export class Subscriber {
   /** The topic that it alone subscribes to; undefined until it does. */
   ownTopic: string | undefined
   nextOfUser: Subscriber | undefined
+  previousOfUser: Subscriber | undefined
   /** Whether its connection can hold native topics. If not (long-polling), it is always fed from the log. */
   native: boolean
 

@@ -1,6 +1,6 @@
 import type { Bounds, Source } from '../source/source.ts'
 import { decodeEnvelope, type EventEnvelope, type StoredMessage } from './event.ts'
-import type { Turns } from './turns.ts'
+import type { Turns } from '../turns.ts'
 
 /** Positions in a segment, unless the summary sets its own `span`. */
 const SPAN = 16_384

@@ -729,3 +729,34 @@ t.test('a fault in a turn of live delivery, or of catching up, costs that turn, 
   t.same(faults, ['catching up'])
   t.equal(faulty.ended, true)
 })
+
+t.test('a user with thousands of connections: each leaves at the same cost', async (t) => {
+  let looks = 0
+  class Counted {
+    readonly wire = { id: 'w' } as Wire
+    readonly userId = 'u'
+    private next: Counted | undefined
+    previousOfUser: Counted | undefined
+    get nextOfUser() {
+      looks++
+      return this.next
+    }
+    set nextOfUser(next: Counted | undefined) {
+      this.next = next
+    }
+  }
+  const application = new ApplicationRooms<Counted>('app')
+  const connections = range(1, 1_000).map(() => new Counted())
+  for (const connection of connections) application.addUser(connection)
+  const [first, second, third, ...others] = connections as [Counted, Counted, Counted, ...Counted[]]
+  for (const connection of others) application.removeUser(connection)
+  t.ok(looks < 10_000, `${looks}`)
+  t.same([...application.subscribers()].length, 3)
+  application.removeUser(second)
+  application.removeUser(second)
+  t.ok([...application.subscribers()][0] === third && [...application.subscribers()][1] === first)
+  application.removeUser(third)
+  t.equal(application.firstOfUser('u'), first)
+  application.removeUser(first)
+  t.equal(application.firstOfUser('u'), undefined)
+})

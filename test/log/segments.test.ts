@@ -1,7 +1,7 @@
 import t from 'tap'
 import { LogSegments, type LogSegmentsOptions } from '../../src/log/segments.ts'
 import { EmbeddedSource } from '../../src/source/embedded/embedded-source.ts'
-import { Turns } from '../../src/log/turns.ts'
+import { Turns } from '../../src/turns.ts'
 import type { Source } from '../../src/source/source.ts'
 import { range } from '../support/collector.ts'
 

@@ -4,6 +4,7 @@ import { after } from '../../guarded.ts'
 import { randomId } from '../../random-id.ts'
 import type { HandedOverSession } from '../handoff/handed-over-session.ts'
 import type { WorkerProxy } from '../handoff/worker-proxy.ts'
+import { Sweep } from '../../turns.ts'
 import { spread } from '../spread.ts'
 import type { EngineIoHandler } from './handler.ts'
 import { Heartbeat, type HeartbeatOptions } from './heartbeat.ts'
@@ -28,6 +29,10 @@ const FAREWELL_MS = 5_000
 export class EngineIoSessions implements SessionHost {
   private readonly options: SessionsOptions
   private readonly bySid = new Map<string, EngineIoSession>()
+  private readonly sweeps = new Sweep<EngineIoSession>(
+    () => this.bySid.values(),
+    ({ handler }, nowMs) => handler.sweep(nowMs),
+  )
   /** Long-polling sessions that were closed between two polls: the next poll is told so, instead of failing. */
   private readonly farewells = new Map<string, Polling>()
   private readonly heartbeat: Heartbeat
@@ -141,7 +146,7 @@ export class EngineIoSessions implements SessionHost {
   }
 
   sweep(nowMs: number): void {
-    for (const { handler } of this.bySid.values()) handler.sweep(nowMs)
+    this.sweeps.begin(nowMs)
   }
 
   /** Sends everybody away, spread evenly over the time. */

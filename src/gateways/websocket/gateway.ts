@@ -17,6 +17,7 @@ import type { Meters } from '../../meters.ts'
 import { isoTime } from '../../time.ts'
 import { guardSocket } from '../handlers.ts'
 import type { QueueLimits } from '../connection-queues.ts'
+import { Sweep } from '../../turns.ts'
 import { spread, turnMs } from '../spread.ts'
 import { addressOf, allowsOrigin, bearerOf } from '../upgrade.ts'
 import { chooseCodec } from './codec-choice.ts'
@@ -67,6 +68,10 @@ const FIRST_TOPIC = 'first'
 /** A raw WebSocket endpoint of a contract: docs/protocol.md. */
 export class WebSocketGateway {
   readonly clients = new Set<WebSocketClient>()
+  private readonly expiry = new Sweep<WebSocketClient>(
+    () => this.clients,
+    (client, nowMs) => client.endIfExpired(nowMs),
+  )
   private readonly options: WebSocketGatewayOptions
   private readonly wires: ReadonlyMap<Codec, Wire>
   private readonly rates: RateLimits
@@ -95,7 +100,7 @@ export class WebSocketGateway {
 
   /** Ends connections whose token has expired. Call about once a second. */
   sweep(nowMs: number): void {
-    for (const client of this.clients) client.endIfExpired(nowMs)
+    this.expiry.begin(nowMs)
   }
 
   /**
