@@ -1,3 +1,5 @@
+import { LRUCache } from 'lru-cache'
+import pLimit from 'p-limit'
 import type { Source } from '../source/source.ts'
 import type { LogEntry } from './entry.ts'
 import type { StoredMessage } from './event.ts'
@@ -20,17 +22,18 @@ export interface Chunk {
  */
 export class Backfill {
   private readonly source: Pick<Source, 'read'>
-  private readonly bytesMax: number
   private readonly route: (message: StoredMessage) => LogEntry | undefined
-  private readonly slots = new Map<number, Slot>()
-  private bytes = 0
-  private reading = 0
-  private readonly queue: (() => void)[] = []
+  private readonly kept: LRUCache<number, KeptChunk>
+  private readonly reads = pLimit(READS_MAX)
 
   constructor(source: Pick<Source, 'read'>, bytesMax: number, route: (message: StoredMessage) => LogEntry | undefined) {
     this.source = source
-    this.bytesMax = bytesMax
     this.route = route
+    // A chunk that is larger than all memory for chunks is kept alone: those who wait for it share it.
+    this.kept = new LRUCache({
+      maxSize: bytesMax,
+      sizeCalculation: ({ bytes }) => Math.min(Math.max(bytes, 1), bytesMax),
+    })
   }
 
   /**
@@ -39,68 +42,49 @@ export class Backfill {
    */
   after(seq: number, storedSeq: number): Promise<Chunk> {
     const number = Math.floor(seq / CHUNK_EVENTS)
-    const before = this.slots.get(number)
-    if (before) this.remove(number, before)
+    const kept = this.kept.get(number)
     // A chunk read while it was still filling up ends early; beyond its end it is read again.
-    const slot = before && before.upToSeq > seq ? before : this.open(number, storedSeq)
-    this.slots.set(number, slot)
-    this.bytes += slot.bytes
-    return slot.chunk
+    return kept !== undefined && kept.upToSeq > seq ? kept.chunk : this.open(number, storedSeq)
   }
 
   clear(): void {
-    this.slots.clear()
-    this.bytes = 0
+    this.kept.clear()
   }
 
-  private open(number: number, storedSeq: number): Slot {
+  private open(number: number, storedSeq: number): Promise<Chunk> {
     const upToSeq = Math.min(storedSeq, (number + 1) * CHUNK_EVENTS)
-    const slot: Slot = { upToSeq, bytes: 0, chunk: this.read(number * CHUNK_EVENTS, upToSeq) }
-    slot.chunk.then(
+    const chunk = this.reads(() => this.read(number * CHUNK_EVENTS, upToSeq))
+    const opened: KeptChunk = { upToSeq, bytes: 0, chunk }
+    this.kept.set(number, opened)
+    chunk.then(
       ({ entries }) => {
-        if (this.slots.get(number) !== slot) return
+        if (this.kept.peek(number) !== opened) return
         // Counted twice, to leave room for the frames that its readers will encode.
-        slot.bytes = 2 * entries.reduce((sum, entry) => sum + entry.bytes, 0)
-        this.bytes += slot.bytes
-        for (const [oldest, { bytes }] of this.slots) {
-          if (this.bytes <= this.bytesMax || oldest === number) break
-          this.slots.delete(oldest)
-          this.bytes -= bytes
-        }
+        const bytes = 2 * entries.reduce((sum, entry) => sum + entry.bytes, 0)
+        this.kept.set(number, { ...opened, bytes })
       },
       () => {
-        if (this.slots.get(number) === slot) this.remove(number, slot)
+        if (this.kept.peek(number) === opened) this.kept.delete(number)
       },
     )
-    return slot
-  }
-
-  private remove(number: number, slot: Slot): void {
-    this.slots.delete(number)
-    this.bytes -= slot.bytes
+    return chunk
   }
 
   private async read(afterSeq: number, upToSeq: number): Promise<Chunk> {
-    if (this.reading >= READS_MAX) await new Promise<void>((resolve) => this.queue.push(resolve))
-    this.reading++
-    try {
-      const entries: LogEntry[] = []
-      for (const message of await this.source.read(afterSeq, upToSeq - afterSeq)) {
-        if (message.seq > upToSeq) break
-        const entry = this.route(message)
-        entry?.forget()
-        if (entry) entries.push(entry)
-      }
-      return { entries, upToSeq }
-    } finally {
-      this.reading--
-      this.queue.shift()?.()
+    const entries: LogEntry[] = []
+    for (const message of await this.source.read(afterSeq, upToSeq - afterSeq)) {
+      if (message.seq > upToSeq) break
+      const entry = this.route(message)
+      entry?.forget()
+      if (entry) entries.push(entry)
     }
+    return { entries, upToSeq }
   }
 }
 
-interface Slot {
+interface KeptChunk {
   readonly upToSeq: number
+  /** 0 while it is read. */
+  readonly bytes: number
   readonly chunk: Promise<Chunk>
-  bytes: number
 }

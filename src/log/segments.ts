@@ -1,3 +1,5 @@
+import { LRUCache } from 'lru-cache'
+import pLimit from 'p-limit'
 import type { Bounds, Source } from '../source/source.ts'
 import { decodeEnvelope, type EventEnvelope, type StoredMessage } from './event.ts'
 import type { Turns } from '../turns.ts'
@@ -8,6 +10,7 @@ const SPAN = 16_384
 const PAGE_BYTES = 4 * 1024 * 1024
 /** Segments read at once, across all queries. */
 const READS_MAX = 4
+const reads = pLimit(READS_MAX)
 /** Messages, and about as many bytes, that are decoded at a time. */
 const DECODED_MESSAGES = 128
 const DECODED_BYTES = 256 * 1024
@@ -59,14 +62,17 @@ export class LogSegments<P> {
   private readonly options: LogSegmentsOptions<P>
   private readonly span: number
   private readonly subjects: readonly string[]
-  private readonly segments = new Map<number, Segment<P>>()
-  private bytes = 0
+  private readonly segments: LRUCache<number, Segment<P>>
   private epoch = ''
 
   constructor(options: LogSegmentsOptions<P>) {
     this.options = options
     this.span = options.span ?? SPAN
     this.subjects = options.types?.map((type) => `events.${options.app}.${type}`) ?? [`events.${options.app}.>`]
+    this.segments = new LRUCache({
+      maxSize: options.bytesMax,
+      sizeCalculation: ({ bytes }) => Math.max(bytes, 1),
+    })
   }
 
   /**
@@ -100,10 +106,9 @@ export class LogSegments<P> {
     const afterSeq = Math.max(number * this.span, bounds.firstSeq - 1)
     const upToSeq = Math.min((number + 1) * this.span, bounds.lastSeq)
     let segment = this.segments.get(number)
-    if (segment) this.drop(number, segment)
     const outdated =
       segment && segment.afterSeq < afterSeq && (segment.upToSeq <= afterSeq || Date.now() - segment.madeMs > STALE_MS)
-    if (!segment || outdated)
+    if (!segment || outdated) {
       segment = {
         value: this.options.make(),
         bytes: 0,
@@ -114,17 +119,17 @@ export class LogSegments<P> {
         cut: false,
         ready: Promise.resolve(),
       }
-    this.segments.set(number, segment)
-    this.bytes += segment.bytes
+      this.segments.set(number, segment)
+    }
     const current = segment
     current.wantedSeq = Math.max(current.wantedSeq, upToSeq)
     current.ready = current.ready.then(() =>
-      current.upToSeq < upToSeq ? reads.run(() => this.extend(number, current)) : undefined,
+      current.upToSeq < upToSeq ? reads(() => this.extend(number, current)) : undefined,
     )
     try {
       await current.ready
     } catch (error) {
-      if (this.segments.get(number) === current) this.drop(number, current)
+      if (this.segments.peek(number) === current) this.segments.delete(number)
       throw error
     }
     return current
@@ -138,27 +143,25 @@ export class LogSegments<P> {
       const reached = Math.min(...pages.map((page) => page.reached))
       const messages = pages.flatMap((page) => page.messages).filter(({ seq }) => seq <= reached)
       await this.addAll(
-        number,
         segment,
         messages.sort((a, b) => a.seq - b.seq),
       )
       segment.upToSeq = reached
     }
-    for (const [oldest, { bytes }] of this.segments) {
-      if (this.bytes <= this.options.bytesMax || oldest === number) break
-      this.segments.delete(oldest)
-      this.bytes -= bytes
-    }
+    // Set anew, it counts with the size that it has now.
+    if (this.segments.peek(number) !== segment) return
+    this.segments.delete(number)
+    this.segments.set(number, segment)
   }
 
-  private async addAll(number: number, segment: Segment<P>, messages: readonly StoredMessage[]): Promise<void> {
+  private async addAll(segment: Segment<P>, messages: readonly StoredMessage[]): Promise<void> {
     for (let done = 0; done < messages.length; )
       done = await this.options.turns.run(() => {
         const end = Math.min(done + DECODED_MESSAGES, messages.length)
         let [at, bytes] = [done, 0]
         for (; at < end && bytes < DECODED_BYTES; at++) {
           const message = messages[at] as StoredMessage
-          this.add(number, segment, message)
+          this.add(segment, message)
           bytes += message.body.length
         }
         return at
@@ -175,7 +178,7 @@ export class LogSegments<P> {
     return { messages, reached: bytes < PAGE_BYTES ? upToSeq : (messages[messages.length - 1] as StoredMessage).seq }
   }
 
-  private add(number: number, segment: Segment<P>, { subject, body, msgpack, timeMs }: StoredMessage): void {
+  private add(segment: Segment<P>, { subject, body, msgpack, timeMs }: StoredMessage): void {
     const { app, types, bytesMax, make, add } = this.options
     let grown: number
     try {
@@ -187,47 +190,14 @@ export class LogSegments<P> {
       return
     }
     segment.bytes += grown
-    if (this.segments.get(number) === segment) this.bytes += grown
     if (segment.bytes <= bytesMax) return
-    if (this.segments.get(number) === segment) this.bytes -= segment.bytes
     segment.value = make()
     segment.bytes = 0
     segment.cut = true
   }
 
-  private drop(number: number, segment: Segment<P>): void {
-    this.segments.delete(number)
-    this.bytes -= segment.bytes
-  }
-
   private clear(epoch: string): void {
     this.segments.clear()
-    this.bytes = 0
     this.epoch = epoch
   }
 }
-
-/** Lets at most `max` tasks run at once. */
-class Gate {
-  private running = 0
-  private readonly waiting: (() => void)[] = []
-  private readonly max: number
-
-  constructor(max: number) {
-    this.max = max
-  }
-
-  async run(task: () => Promise<void>): Promise<void> {
-    if (this.running >= this.max) await new Promise<void>((resolve) => this.waiting.push(resolve))
-    else this.running++
-    try {
-      await task()
-    } finally {
-      const next = this.waiting.shift()
-      if (next) next()
-      else this.running--
-    }
-  }
-}
-
-const reads = new Gate(READS_MAX)
