@@ -12,7 +12,6 @@ const LONG_FILES: Readonly<Record<string, string>> = {
   'applications/coding-assistant.ts': 'one application, as its document has it',
   'applications/orchestrator-portal.ts': 'one application, as its document has it',
   'supervisor.ts': 'the supervisor of workers',
-  'source/nats/nats-source.ts': 'one connection to NATS, and what it says of faults',
 }
 
 /**

@@ -1,42 +1,24 @@
-import { readFileSync } from 'node:fs'
-import {
-  connect,
-  credsAuthenticator,
-  type ConnectionOptions,
-  ErrorCode,
-  Events,
-  type JetStreamClient,
-  type JetStreamManager,
-  type Msg,
-  type NatsConnection,
-  NatsError,
-  headers,
-} from 'nats'
-import type { Logger } from 'pino'
+import { Events, headers, type JetStreamClient, type JetStreamManager, type Msg, type NatsConnection } from 'nats'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { after, every, runGuarded } from '../../guarded.ts'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
 import type { Answer, Bounds, Consumption, KeyValue, PublishOptions, ReadPart, Sink, Source } from '../source.ts'
+import { type ConnectOptions, connectOnce } from './connect.ts'
+import { isUnanswered, translate, unfit } from './failures.ts'
 import { guardDispatch } from './guarded-dispatch.ts'
 import { NatsKeyValue } from './nats-kv.ts'
 import { NatsConsumption } from './nats-consumption.ts'
 import { boundsOf, ensureStream, type StreamOptions, tellOfSettings, tryReading } from './stream.ts'
 import { readRange } from './read-range.ts'
 import { StandingSubscription } from './standing-subscription.ts'
-import { isUnsettled, onceSettled } from './settled.ts'
+import { onceSettled } from './settled.ts'
 
-export interface NatsSourceOptions {
-  /** Comma separated. */
-  readonly url: string
-  /** Path of a credentials file, or empty. */
-  readonly creds: string
+export interface NatsSourceOptions extends ConnectOptions {
   readonly stream: StreamOptions
   /** Replicas of key-value buckets. 0, or left out: as many as the stream has. */
   readonly kvReplicas?: number
-  readonly log: Logger
 }
 
-const CONNECT_TIMEOUT_MS = 5_000
 const PUBLISH_TIMEOUT_MS = 5_000
 /** A server that stopped answering without closing its connection is noticed within about two of these. */
 const PROBE_MS = 1_000
@@ -325,124 +307,4 @@ export class NatsSource implements Source {
     clearTimeout(late)
     this.answering = true
   }
-}
-
-async function connectOnce({ url, creds, log }: NatsSourceOptions): Promise<NatsConnection> {
-  const servers = url.split(',').map((server) => server.trim())
-  const addresses = servers.map(withoutCredentials)
-  const options: ConnectionOptions = {
-    servers: addresses,
-    name: 'roomcast',
-    // Begins like the usual prefix but is our own, so that permissions can keep others from listening to it.
-    inboxPrefix: '_INBOX.roomcast',
-    timeout: CONNECT_TIMEOUT_MS,
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: 250,
-    reconnectJitter: 250,
-    ignoreAuthErrorAbort: true,
-    pingInterval: 10_000,
-    // This broker need not hear what it tells others.
-    noEcho: true,
-    ...credentialsIn(servers),
-  }
-  if (creds !== '') options.authenticator = credsAuthenticator(readCreds(creds))
-  try {
-    const nc = await connect(options)
-    log.info({ server: nc.getServer(), version: nc.info?.version }, 'connected to NATS')
-    return nc
-  } catch (error) {
-    const shown = addresses.join(', ')
-    if (
-      error instanceof NatsError &&
-      (error.code === ErrorCode.AuthorizationViolation ||
-        error.code === ErrorCode.AuthenticationExpired ||
-        error.isAuthError())
-    ) {
-      throw new BrokerError(
-        'SOURCE_REFUSED',
-        `The NATS server at ${shown} refused the credentials: check NATS_CREDS, or the user and password in NATS_URL`,
-      )
-    }
-    throw new BrokerError(
-      'SOURCE_UNREACHABLE',
-      `No NATS server answers at ${shown} (${reasonOf(error)}): check NATS_URL, and that nats-server runs`,
-    )
-  }
-}
-
-/**
- * User and password, or token, from `nats://user:password@host`. The last @ ends them, whatever characters they hold.
- */
-function credentialsIn(servers: readonly string[]): Partial<ConnectionOptions> {
-  for (const server of servers) {
-    const match = /^(?:[a-z]+:\/\/)?([^:]*)(?::(.*))?@[^@]*$/.exec(server)
-    if (match) {
-      const [, user, pass] = match.map((part) => (part === undefined ? undefined : decoded(part)))
-      return pass === undefined ? { token: user } : { user, pass }
-    }
-  }
-  return {}
-}
-
-function decoded(part: string): string {
-  try {
-    return decodeURIComponent(part)
-  } catch {
-    return part
-  }
-}
-
-function withoutCredentials(server: string): string {
-  return server.replace(/^([a-z]+:\/\/)?.*@/, '$1')
-}
-
-function readCreds(path: string): Uint8Array {
-  try {
-    return readFileSync(path)
-  } catch (error) {
-    throw new BrokerError('CONFIG_INVALID', `NATS_CREDS=${path}: ${reasonOf(error)}`)
-  }
-}
-
-function unfit(error: unknown, url: string): BrokerError {
-  const shown = url
-    .split(',')
-    .map((server) => withoutCredentials(server.trim()))
-    .join(', ')
-  if (isUnsettled(error)) {
-    return new BrokerError(
-      'SOURCE_UNFIT',
-      `JetStream at ${shown} does not answer, or cannot at the moment (${reasonOf(error)}): in a cluster more than half of the nodes must run and see each other, and as many as there are replicas`,
-    )
-  }
-  if (
-    error instanceof NatsError &&
-    (error.code === ErrorCode.JetStreamNotEnabled || error.code === ErrorCode.NoResponders || error.code === '503')
-  ) {
-    return new BrokerError(
-      'SOURCE_UNFIT',
-      `The NATS server at ${shown} has no JetStream, which keeps the events: start it with -js (or a jetstream block in its configuration)`,
-    )
-  }
-  return new BrokerError('SOURCE_UNFIT', `The NATS server at ${shown} cannot hold the events: ${reasonOf(error)}`)
-}
-
-function translate(error: unknown): BrokerError {
-  if (error instanceof BrokerError) return error
-  const code = error instanceof NatsError ? error.code : ''
-  if (code === ErrorCode.Timeout) return new BrokerError('TIMEOUT')
-  if (code === ErrorCode.MaxPayloadExceeded)
-    return new BrokerError('PAYLOAD_TOO_LARGE', 'NATS takes no message as large as this')
-  if (isUnanswered(error)) return new BrokerError('SERVICE_UNAVAILABLE')
-  const told = error instanceof NatsError ? error.api_error?.description : undefined
-  return new BrokerError('SERVICE_UNAVAILABLE', `NATS: ${told ?? reasonOf(error)}`)
-}
-
-/** Whether nobody is there to answer. JetStream's own errors have the same code, but also a reason. */
-function isUnanswered(error: unknown): boolean {
-  return (
-    error instanceof NatsError &&
-    error.api_error === undefined &&
-    (error.code === ErrorCode.NoResponders || error.code === '503')
-  )
 }
