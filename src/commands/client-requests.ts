@@ -33,7 +33,10 @@ export function serveClientRequests(
     if (clientRequests.size === 0) continue
     const findSubject = `roomcast.find.${app}`
     const subjectOf = (node: string) => `roomcast.ask.${app}.${node}`
-    const requestHere = async ({ connectionId, type, data, timeoutMs }: ClientRequest) => {
+    const requestHere = async (request: ClientRequest) => {
+      // Only the broker that holds the connection checks it: the contracts of others may be older, or newer.
+      check(request, contract)
+      const { connectionId, type, data, timeoutMs } = request
       const client = requestableClients.find(app, connectionId)
       if (!client) throw new BrokerError('NOT_CONNECTED')
       return replyOf(await client.request(type, data, timeoutMs))
@@ -50,12 +53,10 @@ export function serveClientRequests(
     source.serve(findSubject, 'all', async (body) =>
       requestableClients.find(app, textOf(body)) ? Buffer.from(nodeId) : undefined,
     )
-    source.serve(subjectOf(nodeId), 'one', (body) =>
-      orFailure(() => requestHere(read(body, contract, commandTimeoutMs))),
-    )
+    source.serve(subjectOf(nodeId), 'one', (body) => orFailure(() => requestHere(read(body, commandTimeoutMs))))
     source.serve(`ask.${app}`, 'one', (body) =>
       orFailure(() => {
-        const request = read(body, contract, commandTimeoutMs)
+        const request = read(body, commandTimeoutMs)
         return requestableClients.find(app, request.connectionId)
           ? requestHere(request)
           : requestElsewhere(body, request)
@@ -64,8 +65,8 @@ export function serveClientRequests(
   }
 }
 
-/** @throws BrokerError INVALID_MESSAGE, or UNKNOWN_TYPE if the contract has no such client request */
-function read(body: Uint8Array, { app, clientRequests }: CompiledContract, timeoutMs: number): ClientRequest {
+/** @throws BrokerError INVALID_MESSAGE */
+function read(body: Uint8Array, timeoutMs: number): ClientRequest {
   const request = parsed(body)
   if (!isRecord(request))
     throw new BrokerError('INVALID_MESSAGE', 'The request is no JSON object {connection_id, type, data?, timeout_ms?}')
@@ -75,12 +76,16 @@ function read(body: Uint8Array, { app, clientRequests }: CompiledContract, timeo
   if (typeof type !== 'string') throw new BrokerError('INVALID_MESSAGE', '`type` is missing or not a string')
   if (typeof timeout_ms !== 'number' || !(timeout_ms >= 1 && timeout_ms <= TIMEOUT_MAX_MS))
     throw new BrokerError('INVALID_MESSAGE', `\`timeout_ms\` is not a number from 1 to ${TIMEOUT_MAX_MS}`)
-  const check = clientRequests.get(type)
-  if (!check)
-    throw new BrokerError('UNKNOWN_TYPE', `The contract of ${app} has no client request "${type.slice(0, 100)}"`)
-  const [fault] = check(data)
-  if (fault !== undefined) throw new BrokerError('INVALID_MESSAGE', `The data of "${type}" is not valid: ${fault}`)
   return { connectionId: connection_id, type, data, timeoutMs: timeout_ms }
+}
+
+/** @throws BrokerError UNKNOWN_TYPE if the contract has no such client request, or INVALID_MESSAGE */
+function check({ type, data }: ClientRequest, { app, clientRequests }: CompiledContract): void {
+  const known = clientRequests.get(type)
+  if (!known)
+    throw new BrokerError('UNKNOWN_TYPE', `The contract of ${app} has no client request "${type.slice(0, 100)}"`)
+  const [fault] = known(data)
+  if (fault !== undefined) throw new BrokerError('INVALID_MESSAGE', `The data of "${type}" is not valid: ${fault}`)
 }
 
 function parsed(body: Uint8Array): unknown {

@@ -40,7 +40,8 @@ export function keepLocks(
   failed: (app: string, reason: string) => void,
 ): LocksNode {
   return {
-    serves: (app) => registry.contracts.has(app),
+    // A broker whose contract has no locks, while a new one is rolled out, could not tell anybody of what it frees.
+    serves: (app) => registry.contracts.get(app)?.contract.locks !== undefined,
     isHere: (app, userId) => registry.contracts.get(app)?.application.firstOfUser(userId) !== undefined,
     onFreed: guarded('locks', (app: string, lock: Lock) => {
       const event = registry.contracts.get(app)?.contract.locks?.unlocked(lock)

@@ -217,9 +217,10 @@ export class Locks {
     this.locks.sweep(nowMs)
     const lost = new Set<string>()
     for (const [lease, { app, userId, keys }] of this.holdings) {
+      const here = this.node.isHere(app, userId)
+      if (here) this.renew(lease)
       if (!this.node.serves(app)) continue
-      if (this.node.isHere(app, userId)) {
-        this.renew(lease)
+      if (here) {
         for (const key of keys)
           if (this.locks.leftMs(key, nowMs) < KEPT_MS / 2) runGuarded('lock sweep', () => this.sweep(key, true))
       } else if (this.leases.isTrusted(nowMs) && this.leases.leftMs(lease, nowMs) === 0)

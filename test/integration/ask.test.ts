@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { JSONCodec } from 'nats'
@@ -190,6 +190,22 @@ t.test('a question that the contract does not have, or that is none, is refused 
     'nobody answers for a contract without client requests',
   )
 })
+
+t.test(
+  'while a new contract is rolled out, a broker that has the old one refused what the client could answer',
+  async (t) => {
+    const older = join(folder, 'older.mjs')
+    writeFileSync(older, readFileSync(CONTRACT, 'utf8').replace(/confirm: .* anything/, 'anything'))
+    const old = await TestBroker.start({ ...env, CONTRACTS: older })
+    t.teardown(() => old.stop())
+    const client = await connect(t, one)
+    client.socket.on('confirm', (_: unknown, answer: (value: string) => void) => answer('yes'))
+    for (let n = 0; n < 30; n++) t.match(await ask(client, 'confirm', { text: `${n}` }), { ok: true, data: ['yes'] })
+    const other = await connect(t, old)
+    for (let n = 0; n < 5; n++)
+      t.match(await ask(other, 'confirm', { text: `${n}` }), { ok: false, error: { code: 'UNKNOWN_TYPE' } })
+  },
+)
 
 t.test('what a client has to answer is bounded, and so is its answer', async (t) => {
   const client = await connect(t, two)

@@ -1,3 +1,5 @@
+import { keepLocks } from '../../src/commands/state-listeners.ts'
+import type { Registry } from '../../src/contracts/registry.ts'
 import t, { type Test } from 'tap'
 import { Locks } from '../../src/state/locks.ts'
 import { makeLogger } from '../../src/ops/logger.ts'
@@ -114,3 +116,14 @@ for (const [name, open] of Object.entries(NODES)) {
     },
   )
 }
+
+t.test('a broker whose contract has no locks yet frees none: it could tell nobody', (t) => {
+  const locks = { locked: () => ({ type: 'locked' }), unlocked: () => ({ type: 'unlocked' }) }
+  const contracts = new Map([
+    ['older', { contract: {} }],
+    ['newer', { contract: { locks } }],
+  ])
+  const { serves } = keepLocks({ contracts } as unknown as Registry, new EmbeddedSource(), () => {})
+  t.same([serves('older'), serves('newer'), serves('unknown')], [false, true, false])
+  t.end()
+})
