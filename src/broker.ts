@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { BUILT_IN_CONTRACTS } from './applications/built-in.ts'
+import { servedContracts } from './applications/served.ts'
 import { hearOthers } from './commands/broadcast.ts'
 import { serveClientRequests } from './commands/client-requests.ts'
 import { BUILT_IN_COMMANDS } from './commands/dispatch.ts'
@@ -9,8 +9,7 @@ import type { Services } from './commands/services.ts'
 import { feedParticipants, keepLocks, tellPresence } from './commands/state-listeners.ts'
 import type { Config } from './config/options.ts'
 import * as parts from './config/parts.ts'
-import type { ClientPortName } from './contracts/contract.ts'
-import { loadContract } from './contracts/load.ts'
+import { portOf } from './contracts/ports.ts'
 import { Registry } from './contracts/registry.ts'
 import { ClientPort } from './gateways/client-port.ts'
 import { BodyBudget } from './gateways/engineio/body-budget.ts'
@@ -44,7 +43,7 @@ import { Recovery } from './state/recovery.ts'
 import { setUpCompiler } from './v8.ts'
 
 /** The ports it listens on, by option. */
-export type Ports = Readonly<Record<ClientPortName | 'OPS_PORT', number>>
+export type Ports = Readonly<Record<string, number>> & { readonly PORT: number; readonly OPS_PORT: number }
 
 export interface Broker {
   readonly ports: Ports
@@ -92,7 +91,7 @@ export async function startBroker(
   const source =
     config.natsUrl === '' ? new EmbeddedSource() : await NatsSource.open({ ...parts.natsOptions(config), log })
   const registry = new Registry({
-    contracts: [...BUILT_IN_CONTRACTS, ...(await Promise.all(config.contracts.map(loadContract)))],
+    contracts: await servedContracts(config),
     builtIn: BUILT_IN_COMMANDS,
     participantsOf: (app, conversation) => participants.usersIn(app, conversation),
     meters,
@@ -172,7 +171,7 @@ export async function startBroker(
     meters,
     contracts,
     verify,
-    mainPort: () => mainPort.port,
+    portOf: (contract) => clientPorts.find(({ name }) => name === portOf(contract))?.port,
     tls: config.tlsCertFile !== '',
     developmentToken: development?.token,
   })

@@ -119,11 +119,11 @@ export class Supervisor implements OpsView {
 
   private async open(): Promise<void> {
     const host = hostOf(this.config)
-    const { port, codingAssistantPort, geminiSessionsPort, opsHost, opsPort, opsAllowedHosts } = this.config
+    const { port, contractPorts, opsHost, opsPort, opsAllowedHosts } = this.config
+    const wanted = Object.entries(contractPorts)
     this.ports = await findPorts({
       PORT: { host, port },
-      CODING_ASSISTANT_PORT: { host, port: codingAssistantPort },
-      GEMINI_SESSIONS_PORT: { host, port: geminiSessionsPort },
+      ...Object.fromEntries(wanted.map(([option, number]) => [option, { host, port: number }])),
       OPS_PORT: { host: opsHost, port: opsPort },
     })
     const app = makeApp(undefined)
@@ -277,14 +277,8 @@ export class Supervisor implements OpsView {
       'exit',
       guarded('end of a worker', (code: number | null, signal: string | null) => this.gone(worker, code, signal)),
     )
-    const { PORT, CODING_ASSISTANT_PORT, GEMINI_SESSIONS_PORT, OPS_PORT } = this.ports
-    const config = {
-      ...this.config,
-      port: PORT,
-      codingAssistantPort: CODING_ASSISTANT_PORT,
-      geminiSessionsPort: GEMINI_SESSIONS_PORT,
-      opsPort: OPS_PORT,
-    }
+    const { PORT, OPS_PORT, ...contractPorts } = this.ports
+    const config = { ...this.config, port: PORT, contractPorts, opsPort: OPS_PORT }
     const start: WorkerStart = { number, config, development: this.options.development, folder: this.folder }
     const started = link.ask('start', start)
     runGuarded('watch over a worker', () => this.watch(worker))
@@ -372,6 +366,7 @@ export class Supervisor implements OpsView {
   }
 
   private async replaceAll(): Promise<void> {
+    const before = this.config
     try {
       this.readAgain()
       for (const slot of this.slots) {
@@ -382,20 +377,24 @@ export class Supervisor implements OpsView {
       }
       this.log.info('reloaded')
     } catch (error) {
+      // With the configuration of before, a worker that dies can be replaced.
+      this.config = before
       if (!this.stopping) this.log.error({ reason: reasonOf(error) }, 'reloading failed; the workers that run stay')
     }
   }
 
   /** Reads the configuration again, as far as it can change while the ports and the number of workers stay. */
   private readAgain(): void {
-    const { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort, opsHost } = this.options.config
-    const fixed = { host, workers, port, codingAssistantPort, geminiSessionsPort, opsPort, opsHost }
+    const { host, workers, port, contractPorts, opsPort, opsHost } = this.options.config
+    const fixed = { host, workers, port, opsPort, opsHost }
     const read = this.options.readConfig()
     if (read.natsUrl === '') throw new BrokerError('CONFIG_INVALID', 'NATS_URL is empty; workers need it')
-    for (const [name, value] of Object.entries(fixed))
-      if (read[name as keyof typeof fixed] !== value)
-        this.log.warn({ option: name }, 'this option needs a restart; it stays as it was')
-    this.config = { ...read, ...fixed }
+    const changed = [
+      ...Object.entries(fixed).filter(([name, value]) => read[name as keyof typeof fixed] !== value),
+      ...Object.entries(contractPorts).filter(([option, value]) => read.contractPorts[option] !== value),
+    ]
+    for (const [option] of changed) this.log.warn({ option }, 'this option needs a restart; it stays as it was')
+    this.config = { ...read, ...fixed, contractPorts }
   }
 
   /** Lets a worker send its clients away, and makes sure that it ends after that. */

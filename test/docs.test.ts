@@ -1,7 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import t from 'tap'
-import { OPTIONS, type Option } from '../src/config/options.ts'
+import { BUILT_IN_CONTRACTS } from '../src/applications/built-in.ts'
+import { optionsWith, portOption } from '../src/config/port-options.ts'
+import { portsOf } from '../src/contracts/ports.ts'
 import { ERRORS } from '../src/errors.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
@@ -31,15 +33,20 @@ t.test('docs/errors.md has one row for each error code, as src/errors.ts has it'
   t.same(rowsOf(read('docs/errors.md')), expected)
 })
 
-t.test('docs/configuration.md has one row for each option, as src/config/options.ts has it', async (t) => {
-  const expected = (Object.values(OPTIONS) as Option[]).map(({ env, default: fallback, unit = '', about }) => [
-    `\`${env}\``,
-    fallback === '' ? '' : `\`${fallback}\``,
-    unit,
-    about,
-  ])
-  t.same(rowsOf(read('docs/configuration.md')), expected)
-})
+t.test(
+  'docs/configuration.md has one row for each option, as src/config/options.ts and the five contracts have it',
+  async (t) => {
+    const expected = optionsWith(portsOf(BUILT_IN_CONTRACTS).map(portOption)).map(
+      ({ env, default: fallback, unit = '', about }) => [
+        `\`${env}\``,
+        fallback === '' ? '' : `\`${fallback}\``,
+        unit,
+        about,
+      ],
+    )
+    t.same(rowsOf(read('docs/configuration.md')), expected)
+  },
+)
 
 t.test('every close code is told in the table of docs/errors.md that says whether to come back', async (t) => {
   const text = read('docs/errors.md')

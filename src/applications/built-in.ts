@@ -5,7 +5,7 @@ import { geminiSessions } from './gemini-sessions.ts'
 import { orchestratorPortal } from './orchestrator-portal.ts'
 import { sweAgent } from './swe-agent.ts'
 
-/** The five applications that every broker serves. */
+/** The five applications of the specifications. */
 export const BUILT_IN_CONTRACTS: readonly Contract[] = [
   gameDjinn,
   sweAgent,

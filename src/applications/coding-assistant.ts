@@ -162,7 +162,7 @@ const ofFile = { projectId: id, userId: named, filePath: path }
 export const codingAssistant = defineContract({
   app: 'coding-assistant',
   about: 'Projects with their files, chat with an AI, and who works on what',
-  port: 'CODING_ASSISTANT_PORT',
+  port: { option: 'CODING_ASSISTANT_PORT', default: 3001 },
   idPattern: '[^\\u0000-\\u001f]{1,256}',
   endpoints: [
     {

@@ -83,7 +83,7 @@ const toolRun = { name: text, callId: optional(text), executionTime: optional(nu
 export const geminiSessions = defineContract({
   app: 'gemini-sessions',
   about: 'Chats with a model that uses tools, and who watches them',
-  port: 'GEMINI_SESSIONS_PORT',
+  port: { option: 'GEMINI_SESSIONS_PORT', default: 3000 },
   endpoints: [
     {
       transport: 'socketio',

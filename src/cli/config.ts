@@ -1,38 +1,39 @@
 import type { Command } from 'commander'
 import { withDevelopmentKeys } from '../config/development.ts'
 import { warningsOf } from '../config/load.ts'
-import { OPTIONS, type Option } from '../config/options.ts'
+import { type Config, OPTIONS, type Option, type OptionName } from '../config/options.ts'
+import { optionsWith } from '../config/port-options.ts'
 import { shown } from '../config/shown.ts'
 import { checkTlsFiles } from '../config/tls-files.ts'
 import { BUILT_IN_CONTRACTS } from '../applications/built-in.ts'
+import { servedContracts } from '../applications/served.ts'
 import { checkTogether } from '../contracts/check.ts'
 import type { Contract } from '../contracts/contract.ts'
-import { loadContract } from '../contracts/load.ts'
-import { addOptionFlags, configFrom } from './options.ts'
+import { addOptionFlags, configFrom, type ProgramOptions, withServedPorts } from './options.ts'
 
-export function addDefaultConfig(program: Command): void {
+export function addDefaultConfig(program: Command, { ports }: ProgramOptions): void {
   program
     .command('default-config')
     .description('print every option with its default, as a file for --config')
-    .action(() => console.log(defaultConfig()))
+    .action(() => console.log(defaultConfig(ports)))
 }
 
-export function addCheckConfig(program: Command): void {
+export function addCheckConfig(program: Command, options: ProgramOptions): void {
   addOptionFlags(
     program
       .command('check-config')
       .description('check the options and contracts, say what is wrong, and start nothing'),
+    options.ports,
   ).action(async (flags) => {
-    const { config, development } = withDevelopmentKeys(configFrom(flags))
+    const { config, development } = withDevelopmentKeys(withServedPorts(configFrom(flags, options.ports), options))
     checkTlsFiles(config)
-    const contracts = await Promise.all(config.contracts.map(loadContract))
-    checkTogether([...BUILT_IN_CONTRACTS, ...contracts])
-    for (const [name, option] of Object.entries(OPTIONS) as [keyof typeof OPTIONS, Option][]) {
-      const value = config[name]
-      if (String(value) === String(option.default)) continue
-      console.log(`${option.env}=${shown(name, value)}`)
-    }
-    for (const contract of contracts) {
+    const served = await servedContracts(config)
+    checkTogether(served)
+    for (const option of changedOptions(config, options.ports)) console.log(option)
+    const names = served.map(({ app }) => app)
+    const others = options.applications.map(({ app }) => app).filter((app) => !names.includes(app))
+    if (others.length > 0) console.log(`# not in APPLICATIONS, so not served: ${others.join(', ')}`)
+    for (const contract of served.filter((one) => !BUILT_IN_CONTRACTS.includes(one))) {
       console.log(`# contract ${contract.app}: ${Object.keys(contract.events).length} events`)
       for (const room of openRooms(contract))
         console.log(
@@ -55,10 +56,29 @@ function openRooms({ rooms = {} }: Contract): string[] {
     .map(([name]) => name)
 }
 
-function defaultConfig(): string {
+/** The options that have another value than their default. */
+function changedOptions(config: Config, ports: readonly Option[]): string[] {
+  const table = (Object.entries(OPTIONS) as [OptionName, Option][]).map(([name, option]) => ({
+    option,
+    value: config[name],
+    text: shown(name, config[name]),
+  }))
+  const ofContracts = ports
+    .map((option) => ({
+      option,
+      value: config.contractPorts[option.env],
+      text: String(config.contractPorts[option.env]),
+    }))
+    .filter(({ value }) => value !== undefined)
+  return [...table, ...ofContracts]
+    .filter(({ option, value }) => String(value) !== String(option.default))
+    .map(({ option, text }) => `${option.env}=${text}`)
+}
+
+function defaultConfig(ports: readonly Option[]): string {
   const lines = ['# Roomcast options. Uncomment what you change, and start with: roomcast serve --config <this file>']
   let group = ''
-  for (const option of Object.values(OPTIONS) as Option[]) {
+  for (const option of optionsWith(ports)) {
     if (option.group !== group) lines.push('', `# --- ${(group = option.group)} ---`)
     lines.push('', `# ${option.about}${option.unit ? ` (${option.unit})` : ''}`, `#${option.env}=${option.default}`)
   }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { type Broker, startBroker } from '../broker.ts'
+import { type Broker, type Ports, startBroker } from '../broker.ts'
 import { Supervisor } from '../supervisor.ts'
 import { withDevelopmentKeys } from '../config/development.ts'
 import { withinFileLimit } from '../config/file-limit.ts'
@@ -11,14 +11,16 @@ import type { Config } from '../config/options.ts'
 import { type Logger, makeLogger } from '../ops/logger.ts'
 import { leaveOnEscape, serves } from './escape.ts'
 import { leave, SUPERVISOR_GRACE_MS } from './leave.ts'
-import { addOptionFlags, configFrom } from './options.ts'
+import { addOptionFlags, configFrom, type ProgramOptions, withServedPorts } from './options.ts'
 import { developmentToken } from './token.ts'
 
-export function addServe(program: Command): void {
-  addOptionFlags(program.command('serve').description('run the broker'))
+export function addServe(program: Command, options: ProgramOptions): void {
+  addOptionFlags(program.command('serve').description('run the broker'), options.ports)
     .option('--print-ports', 'when ready, write one JSON line with the ports on stdout')
     .action(async (flags) => {
-      const { config: wanted, development } = withDevelopmentKeys(configFrom(flags))
+      const { config: wanted, development } = withDevelopmentKeys(
+        withServedPorts(configFrom(flags, options.ports), options),
+      )
       const { config, warning } = withinFileLimit(wanted)
       const log = makeLogger(config.logLevel)
       for (const said of [...warningsOf(config), ...(warning === undefined ? [] : [warning])]) log.warn(said)
@@ -30,7 +32,7 @@ export function addServe(program: Command): void {
         ? { jwtSecret: config.jwtSecret, publishKey: config.publishKey, host: config.host }
         : undefined
       const readConfig = () => {
-        const read = withinFileLimit({ ...configFrom(flags), ...keys }).config
+        const read = withinFileLimit({ ...configFrom(flags, options.ports), ...keys }).config
         checkTlsFiles(read)
         return read
       }
@@ -47,18 +49,14 @@ export function addServe(program: Command): void {
         (await startBroker(config, log, development ? { token: () => developmentToken(config.jwtSecret) } : undefined))
       serves(running)
 
-      const { PORT: port, OPS_PORT: opsPort, CODING_ASSISTANT_PORT, GEMINI_SESSIONS_PORT } = running.ports
-      const ports = {
-        port,
-        coding_assistant_port: CODING_ASSISTANT_PORT,
-        gemini_sessions_port: GEMINI_SESSIONS_PORT,
-        ops_port: opsPort,
-      }
+      const ports = Object.fromEntries(
+        Object.entries(running.ports).map(([option, port]) => [option.toLowerCase(), port]),
+      )
       log.info({ ...ports, source: config.natsUrl === '' ? 'embedded' : 'nats', workers }, 'ready')
       // The reader of stdout may be gone by now.
       process.stdout.on('error', () => {})
       if (flags.printPorts) process.stdout.write(`${JSON.stringify(ports)}\n`)
-      else if (development) console.log(welcome(port, opsPort, developmentToken(config.jwtSecret), config.publishKey))
+      else if (development) console.log(welcome(running.ports, config))
 
       const stop = (reason: string) => leave(running, log, config.drainMs, reason, supervisor && SUPERVISOR_GRACE_MS)
       let interrupted = false
@@ -94,24 +92,27 @@ function renewal(broker: Broker, config: Config, log: Logger): () => Promise<voi
   return () => (last = last.then(renew))
 }
 
-function welcome(port: number, opsPort: number, token: string, publishKey: string): string {
-  return `
+/** What somebody can do with a broker that has just started for the first time. */
+function welcome({ PORT, OPS_PORT }: Ports, { applications, jwtSecret, publishKey }: Config): string {
+  const token = developmentToken(jwtSecret)
+  const start = `
 Roomcast is running, with keys made for this folder (.roomcast/), on this machine alone.
 
-  Page:     http://127.0.0.1:${opsPort}/
-  Clients:  ws://localhost:${port}/ws?token=<token>
+  Page:     http://127.0.0.1:${OPS_PORT}/`
+  const end = '\n\nCtrl-C stops it.\n'
+  // The example is one of game-djinn.
+  if (applications.length > 0 && !applications.includes('game-djinn')) return `${start}\n  Token:    ${token}${end}`
+  return `${start}
+  Clients:  ws://localhost:${PORT}/ws?token=<token>
   Token:    ${token}
 
 Watch events arrive, on the page or in another terminal:
 
-  npx roomcast tail game-djinn --port ${port}
+  npx roomcast tail game-djinn --port ${PORT}
 
 Make one arrive:
 
-  curl -X POST http://127.0.0.1:${port}/api/v1/events/game-djinn/sync_progress \\
+  curl -X POST http://127.0.0.1:${PORT}/api/v1/events/game-djinn/sync_progress \\
     -H 'Authorization: Bearer ${publishKey}' \\
-    -d '{"data": {"operation_id": "op-1", "status": "in_progress", "progress_percentage": 45, "current_game": {"title": "The Witcher 3: Wild Hunt"}}}'
-
-Ctrl-C stops it.
-`
+    -d '{"data": {"operation_id": "op-1", "status": "in_progress", "progress_percentage": 45, "current_game": {"title": "The Witcher 3: Wild Hunt"}}}'${end}`
 }

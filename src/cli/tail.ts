@@ -2,8 +2,9 @@ import type { Command } from 'commander'
 import WebSocket from 'ws'
 import { withDevelopmentKeys } from '../config/development.ts'
 import { loadConfig } from '../config/load.ts'
-import { gameDjinn } from '../applications/game-djinn.ts'
+import { BUILT_IN_CONTRACTS } from '../applications/built-in.ts'
 import { loadContract } from '../contracts/load.ts'
+import { portOf } from '../contracts/ports.ts'
 import { BrokerError } from '../errors.ts'
 import { mintToken } from './token.ts'
 
@@ -12,7 +13,7 @@ const TOKEN_TTL_S = 86_400
 
 interface Flags {
   readonly host: string
-  readonly port: string
+  readonly port?: string
   readonly token?: string
   readonly events?: string
   readonly rooms?: string
@@ -27,7 +28,7 @@ export function addTail(program: Command): void {
     .description('connect as a client and print what arrives; goes on after the last event when the connection breaks')
     .argument('[app]', 'the application', 'game-djinn')
     .option('--host <host>', "the broker's host", '127.0.0.1')
-    .option('--port <port>', "the broker's port", process.env.PORT ?? '8000')
+    .option('--port <port>', "the broker's port; default: the application's")
     .option('--token <token>', "default: one minted with JWT_SECRET or this folder's development key")
     .option('--events <list>', 'events and event groups, comma separated; default: all')
     .option('--rooms <list>', 'rooms to join, comma separated')
@@ -41,7 +42,7 @@ export function addTail(program: Command): void {
     .option('--json', 'print whole frames, one JSON line each')
     .action(async (app: string, flags: Flags) => {
       const { config } = withDevelopmentKeys(loadConfig(process.env))
-      const contracts = [gameDjinn, ...(await Promise.all(config.contracts.map(loadContract)))]
+      const contracts = [...BUILT_IN_CONTRACTS, ...(await Promise.all(config.contracts.map(loadContract)))]
       const contract = contracts.find((candidate) => candidate.app === app)
       if (!contract)
         throw new BrokerError(
@@ -60,7 +61,7 @@ export function addTail(program: Command): void {
       if (!endpoint)
         throw new BrokerError('UNKNOWN_APP', `${app} has no raw WebSocket endpoint, and tail speaks no Socket.IO yet`)
       await follow(
-        `ws://${flags.host}:${flags.port}${endpoint.path}`,
+        `ws://${flags.host}:${flags.port ?? process.env[portOf(contract)] ?? contract.port?.default ?? config.port}${endpoint.path}`,
         token,
         subscribe,
         flags.since,

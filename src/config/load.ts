@@ -4,20 +4,29 @@ import { BrokerError } from '../errors.ts'
 import { type Config, OPTIONS, type Option } from './options.ts'
 import { shown } from './shown.ts'
 
+export type Environment = Readonly<Record<string, string | undefined>>
+
 /**
  * Reads the options from `env`, the environment with flags already merged in.
+ * @param ports the options of the ports that contracts name
  * @throws BrokerError CONFIG_INVALID, whose `details` lists every fault, one line each
  */
-export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
+export function loadConfig(env: Environment, ports: readonly Option[] = []): Config {
   const faults: string[] = []
   const values: Record<string, unknown> = {}
   for (const [name, option] of Object.entries(OPTIONS) as [string, Option][]) {
     values[name] = read(option, env[option.env], faults)
   }
+  values.contractPorts = Object.fromEntries(ports.map((option) => [option.env, read(option, env[option.env], faults)]))
   const config = values as Config
   checkTogether(config, faults)
   if (faults.length > 0) throw new BrokerError('CONFIG_INVALID', faults.join('\n'), faults)
   return config
+}
+
+/** CONTRACTS alone: what they name belongs to the other options. */
+export function contractPaths(env: Environment): string[] {
+  return read(OPTIONS.contracts, env[OPTIONS.contracts.env], []) as string[]
 }
 
 function read(option: Option, raw: string | undefined, faults: string[]): unknown {

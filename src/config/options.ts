@@ -1,6 +1,6 @@
 /**
- * Every option of the broker, in one table. `--help`, `default-config`, `check-config`, the loader and
- * `docs/configuration.md` all come from it.
+ * Every option of the broker, in one table, but for the ports that contracts name (`port-options.ts`). `--help`,
+ * `default-config`, `check-config`, the loader and `docs/configuration.md` all come from it.
  */
 
 export interface Option {
@@ -169,24 +169,6 @@ export const OPTIONS = {
     65_535,
     'port',
     'game-djinn, swe-agent, orchestrator-portal and the HTTP API. 0: a free one.',
-  ),
-  codingAssistantPort: integer(
-    'CODING_ASSISTANT_PORT',
-    'listen',
-    3001,
-    0,
-    65_535,
-    'port',
-    'coding-assistant. 0: a free one.',
-  ),
-  geminiSessionsPort: integer(
-    'GEMINI_SESSIONS_PORT',
-    'listen',
-    3000,
-    0,
-    65_535,
-    'port',
-    'gemini-sessions. 0: a free one.',
   ),
   opsPort: integer(
     'OPS_PORT',
@@ -539,6 +521,13 @@ export const OPTIONS = {
     default: '',
     about: 'Paths of further contracts (.js, .mjs or .ts), comma separated.',
   },
+  applications: {
+    env: 'APPLICATIONS',
+    group: 'run',
+    type: 'list',
+    default: '',
+    about: 'Applications that are served, comma separated: of the five and of those of CONTRACTS. Empty: all.',
+  },
   drainMs: integer(
     'DRAIN_MS',
     'run',
@@ -561,7 +550,10 @@ export type OptionName = keyof typeof OPTIONS
 type ValueOf<O extends Option> = O['type'] extends 'integer' ? number : O['type'] extends 'list' ? string[] : string
 
 /** The checked options: each name of the table with its value. */
-export type Config = { readonly [N in OptionName]: ValueOf<(typeof OPTIONS)[N]> }
+export type Config = { readonly [N in OptionName]: ValueOf<(typeof OPTIONS)[N]> } & {
+  /** The ports that contracts name, by option. */
+  readonly contractPorts: Readonly<Record<string, number>>
+}
 
 /** `--max-payload-bytes` of `MAX_PAYLOAD_BYTES`. */
 export function flagOf(option: Option): string {

@@ -97,21 +97,24 @@ export function clientPortOptions<B>(config: Config, bodies: B) {
       ...rates,
     },
   }
-  return [
-    { ...common, name: 'PORT' as const, wanted: config.port },
-    {
-      ...common,
-      name: 'CODING_ASSISTANT_PORT' as const,
-      wanted: config.codingAssistantPort,
-      origins: config.socketCorsOrigin.length > 0 ? config.socketCorsOrigin : config.corsOrigins,
-      socketIo: {
-        ...common.socketIo,
-        pingIntervalMs: config.socketPingInterval || config.socketioPingIntervalMs,
-        pingTimeoutMs: config.socketPingTimeout || config.socketioPingTimeoutMs,
-        upgradeTimeoutMs: config.socketUpgradeTimeout || config.socketioUpgradeTimeoutMs,
-        portConnectionsMax: config.socketMaxConnections || config.maxConnections,
-      },
+  // The document of the coding assistant names options of its own for its port.
+  const codingAssistant = {
+    origins: config.socketCorsOrigin.length > 0 ? config.socketCorsOrigin : config.corsOrigins,
+    socketIo: {
+      ...common.socketIo,
+      pingIntervalMs: config.socketPingInterval || config.socketioPingIntervalMs,
+      pingTimeoutMs: config.socketPingTimeout || config.socketioPingTimeoutMs,
+      upgradeTimeoutMs: config.socketUpgradeTimeout || config.socketioUpgradeTimeoutMs,
+      portConnectionsMax: config.socketMaxConnections || config.maxConnections,
     },
-    { ...common, name: 'GEMINI_SESSIONS_PORT' as const, wanted: config.geminiSessionsPort },
+  }
+  return [
+    { ...common, name: 'PORT', wanted: config.port },
+    ...Object.entries(config.contractPorts).map(([name, wanted]) => ({
+      ...common,
+      ...(name === 'CODING_ASSISTANT_PORT' ? codingAssistant : undefined),
+      name,
+      wanted,
+    })),
   ]
 }

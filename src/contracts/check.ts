@@ -1,6 +1,8 @@
 import { BrokerError } from '../errors.ts'
-import type { ClientPortName, Contract, SocketIoEndpoint, WebSocketEndpoint } from './contract.ts'
+import type { Contract, SocketIoEndpoint, WebSocketEndpoint } from './contract.ts'
+import { nearest } from './nearest.ts'
 import { namespacePattern, roomPattern } from './patterns.ts'
+import { MAIN_PORT, portOf, portsOf } from './ports.ts'
 import { RESERVED_EVENTS } from './reserved.ts'
 import { CONTRACT, type Fields, type Kind } from './shape.ts'
 
@@ -38,11 +40,14 @@ export function checkContract(contract: Contract): void {
 
 /**
  * Checks that contracts do not conflict.
- * @throws BrokerError CONTRACT_INVALID if two of them claim the same application, path or namespace
+ * @throws BrokerError CONTRACT_INVALID if two of them claim the same application, path or namespace, or disagree on the
+ * default of a port
  */
 export function checkTogether(contracts: readonly Contract[]): void {
   const taken = new Map<string, string>()
-  for (const { app, port = 'PORT', endpoints } of contracts) {
+  for (const contract of contracts) {
+    const { app, endpoints } = contract
+    const port = portOf(contract)
     const take = (what: string) => {
       const by = taken.get(what)
       if (by !== undefined)
@@ -60,8 +65,8 @@ export function checkTogether(contracts: readonly Contract[]): void {
           : `the namespace ${endpoint.namespace.replaceAll(/\{[^}]*\}/g, '{}')} on ${port}`,
       )
   }
-  for (const port of new Set(contracts.map((contract) => contract.port ?? 'PORT')))
-    checkOrder(contracts.filter((contract) => (contract.port ?? 'PORT') === port))
+  for (const port of [MAIN_PORT, ...portsOf(contracts).map(({ option }) => option)])
+    checkOrder(contracts.filter((contract) => portOf(contract) === port))
 }
 
 /** Namespaces are matched in order, so a namespace that an earlier pattern matches could never be reached. */
@@ -155,7 +160,7 @@ function checkKind(value: unknown, kind: Kind, place: string, report: Report): v
       for (const [key, item] of Object.entries(value)) checkKind(item, kind.of, `${place}["${key}"]`, report)
       return
     case 'object':
-      if (!isObject(value)) return report(place, `wants an object, and is ${nameOf(value)}`)
+      if (!isObject(value)) return report(place, `wants ${kind.wanted ?? 'an object'}, and is ${nameOf(value)}`)
       checkFields(value, kind.fields, place, report)
       return
     case 'variant': {
@@ -177,11 +182,13 @@ function checkKind(value: unknown, kind: Kind, place: string, report: Report): v
 
 /** Checks what the shape alone cannot express. */
 function checkMeaning(contract: Contract, report: Report): void {
-  const { app, endpoints, events, rooms = {}, commands = {}, locks, clientRequests, idPattern } = contract
+  const { app, port, endpoints, events, rooms = {}, commands = {}, locks, clientRequests, idPattern } = contract
   if (!/^[a-z0-9][a-z0-9-]{0,63}$/.test(app)) report('app', 'wants lower case letters, digits and dashes')
+  if (port && !/^[A-Z][A-Z0-9_]*_PORT$/.test(port.option))
+    report('port.option', `wants capitals, digits and _, and _PORT at the end (without \`port\` it is ${MAIN_PORT})`)
   if (endpoints.length === 0) report('endpoints', 'names no endpoint')
   for (const [index, endpoint] of endpoints.entries()) {
-    if (endpoint.transport === 'websocket') checkPath(endpoint, contract.port ?? 'PORT', `endpoints[${index}]`, report)
+    if (endpoint.transport === 'websocket') checkPath(endpoint, portOf(contract), `endpoints[${index}]`, report)
     else checkNamespace(endpoint, `endpoints[${index}]`, report)
   }
   const types = Object.keys(events)
@@ -229,12 +236,12 @@ function checkMeaning(contract: Contract, report: Report): void {
 }
 
 /** uWebSockets.js reads `:` and `*` as patterns, and a path ends at `?` or `#`. */
-function checkPath({ path }: WebSocketEndpoint, port: ClientPortName, place: string, report: Report): void {
+function checkPath({ path }: WebSocketEndpoint, port: string, place: string, report: Report): void {
   if (!path.startsWith('/')) report(place, 'wants a leading slash in its `path`')
   else if (/[^\w\-.~!$&'()+,;=@%/]/.test(path))
     report(place, "has a `path` that is none: letters, digits, and -._~!$&'()+,;=@% between slashes")
   else if (/^\/socket\.io(\/|$)/.test(path)) report(place, 'has a `path` at which Socket.IO is')
-  else if (port === 'PORT' && /^\/api(\/|$)/.test(path)) report(place, 'has a `path` at which the HTTP API is')
+  else if (port === MAIN_PORT && /^\/api(\/|$)/.test(path)) report(place, 'has a `path` at which the HTTP API is')
 }
 
 function checkNamespace({ namespace }: SocketIoEndpoint, place: string, report: Report): void {
@@ -320,32 +327,4 @@ function nameOf(value: unknown): string {
     return String(value)
   if (typeof value === 'string') return `"${value.slice(0, 100)}"`
   return Array.isArray(value) ? 'a list' : typeof value === 'function' ? 'a function' : `a ${typeof value}`
-}
-
-/** The known name that was probably meant: at most two edits away, or one that begins with the given name. */
-function nearest(name: string, names: readonly string[]): string | undefined {
-  const key = name.toLowerCase()
-  const near = names.map((other) => ({
-    other,
-    far: key.length >= 3 && other.toLowerCase().startsWith(key) ? 1 : distance(key, other.toLowerCase()),
-  }))
-  return near.filter(({ far }) => far <= Math.min(2, key.length - 1)).sort((a, b) => a.far - b.far)[0]?.other
-}
-
-/** The number of letters to insert, delete or change (Levenshtein). */
-function distance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index)
-  for (let i = 1; i <= from.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= to.length; j++)
-      next.push(
-        Math.min(
-          (row[j] as number) + 1,
-          (next[j - 1] as number) + 1,
-          (row[j - 1] as number) + (from[i - 1] === to[j - 1] ? 0 : 1),
-        ),
-      )
-    row = next
-  }
-  return row[to.length] as number
 }

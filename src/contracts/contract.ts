@@ -7,6 +7,7 @@ import type { AnyData, Command, Failure } from './command.ts'
 import type { Sender } from './command.ts'
 import type { Lock } from './lock.ts'
 import type { LastValues } from './last-values.ts'
+import type { ContractPort } from './ports.ts'
 
 export type { Message }
 
@@ -19,8 +20,8 @@ export interface Contract {
   readonly app: string
   /** One line for people. */
   readonly about?: string
-  /** The option that names the endpoints' port. Default: `PORT`. */
-  readonly port?: ClientPortName
+  /** The endpoints' port, as an option of its own. Default: `PORT`. */
+  readonly port?: ContractPort
   /** Where clients connect. */
   readonly endpoints: readonly (WebSocketEndpoint | SocketIoEndpoint)[]
   /** What producers publish, by event type. Any other event is counted and reaches no room. */
@@ -63,10 +64,6 @@ export interface Contract {
     readonly message: (figures: SystemFigures, lastValues: LastValues) => Message
   }
 }
-
-/** The ports that clients connect to, by option. */
-export const CLIENT_PORTS = ['PORT', 'CODING_ASSISTANT_PORT', 'GEMINI_SESSIONS_PORT'] as const
-export type ClientPortName = (typeof CLIENT_PORTS)[number]
 
 /** The broker's own figures (`figures`), of this process and its machine. */
 export interface SystemFigures {

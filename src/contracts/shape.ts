@@ -1,17 +1,16 @@
 import type { SegmentSummary } from '../log/segments.ts'
-import {
-  type AccessContract,
-  CLIENT_PORTS,
-  type CommandContract,
-  type Contract,
-  type EventContract,
-  type FilterContract,
-  type LateAuthentication,
-  type LimitsContract,
-  type ClientRequestContract,
-  type RoomContract,
-  type SocketIoEndpoint,
-  type WebSocketEndpoint,
+import type {
+  AccessContract,
+  CommandContract,
+  Contract,
+  EventContract,
+  FilterContract,
+  LateAuthentication,
+  LimitsContract,
+  ClientRequestContract,
+  RoomContract,
+  SocketIoEndpoint,
+  WebSocketEndpoint,
 } from './contract.ts'
 import type {
   BatchAction,
@@ -27,6 +26,7 @@ import type {
   SelectAction,
   StoreAction,
 } from './action.ts'
+import type { ContractPort } from './ports.ts'
 import * as returns from './results.ts'
 import type { Result } from './results.ts'
 
@@ -37,7 +37,8 @@ export type Kind =
   | { readonly is: 'number'; readonly min: number; readonly max: number }
   | { readonly is: 'word'; readonly of: readonly string[] }
   | { readonly is: 'list' | 'map'; readonly of: Kind }
-  | { readonly is: 'object'; readonly fields: Fields }
+  /** `wanted` says in a fault what the object looks like. */
+  | { readonly is: 'object'; readonly fields: Fields; readonly wanted?: string }
   /** One of several objects; the field `by` says which. */
   | { readonly is: 'variant'; readonly by: string; readonly of: ReadonlyMap<string, Fields> }
 
@@ -96,7 +97,7 @@ const count = (min: number, max = COUNT_MAX) => ({ is: 'number', min, max }) as 
 const word = (...of: readonly string[]) => ({ is: 'word', of }) as const
 const list = (of: Kind) => ({ is: 'list', of }) as const
 const map = (of: Kind) => ({ is: 'map', of }) as const
-const object = (fields: Fields) => ({ is: 'object', fields }) as const
+const object = (fields: Fields, wanted?: string) => ({ is: 'object', fields, wanted }) as const
 const needed = <K extends Kind>(kind: K): K & { readonly needed: true } => ({ ...kind, needed: true })
 
 const LATE_AUTHENTICATION = {
@@ -269,7 +270,10 @@ const BURST = {
 export const CONTRACT = {
   app: needed(text),
   about: text,
-  port: word(...CLIENT_PORTS),
+  port: object(
+    { option: needed(text), default: needed(count(0, 65_535)) } satisfies FieldsOf<ContractPort>,
+    "an object such as { option: 'SHOP_PORT', default: 3005 } (it is PORT where it is left out)",
+  ),
   endpoints: needed(
     list({
       is: 'variant',

@@ -1,7 +1,7 @@
 import type { TemplatedApp } from 'uWebSockets.js'
 import type { Services } from '../commands/services.ts'
 import type { CompiledContract } from '../contracts/compiled.ts'
-import type { ClientPortName } from '../contracts/contract.ts'
+import { portOf } from '../contracts/ports.ts'
 import type { Addresses } from '../guard/addresses.ts'
 import type { Bans } from '../state/bans.ts'
 import type { Connections } from '../guard/connections.ts'
@@ -17,7 +17,8 @@ import { type WebSocketGatewayOptions, WebSocketGateway } from './websocket/gate
 import type { Claims } from '../contracts/claims.ts'
 
 export interface ClientPortOptions {
-  readonly name: ClientPortName
+  /** Its option, such as `PORT`. */
+  readonly name: string
   readonly host: string
   /** 0: any free port. */
   readonly wanted: number
@@ -54,7 +55,7 @@ interface Gateway {
 /** A client port and the endpoints of its contracts. */
 export class ClientPort {
   readonly app: TemplatedApp
-  readonly name: ClientPortName
+  readonly name: string
   private readonly options: ClientPortOptions
   private readonly gateways: Gateway[]
   /** Other workers listen on the same port. */
@@ -68,7 +69,7 @@ export class ClientPort {
     this.name = name
     this.shared = workerProxy !== undefined
     this.app = makeApp(options.tls)
-    const here = contracts.filter(({ contract }) => (contract.port ?? 'PORT') === name)
+    const here = contracts.filter(({ contract }) => portOf(contract) === name)
     this.gateways = here.flatMap((contract) =>
       contract.contract.endpoints.flatMap((endpoint) =>
         endpoint.transport === 'websocket'
@@ -90,15 +91,16 @@ export class ClientPort {
           : [],
       ),
     )
-    this.gateways.push(
-      new SocketIoGateway(this.app, {
-        ...options.socketIo,
-        ...shared,
-        contracts: here,
-        origins,
-        proxy: workerProxy && { to: workerProxy, path: `/${name}` },
-      }),
-    )
+    if (here.some(({ contract }) => contract.endpoints.some(({ transport }) => transport === 'socketio')))
+      this.gateways.push(
+        new SocketIoGateway(this.app, {
+          ...options.socketIo,
+          ...shared,
+          contracts: here,
+          origins,
+          proxy: workerProxy && { to: workerProxy, path: `/${name}` },
+        }),
+      )
   }
 
   /** The number of the port. Undefined: not open yet. */

@@ -61,7 +61,9 @@ export function mountOps(app: TemplatedApp, view: OpsView, allows: (host: string
     return json('200 OK', {
       ...settings,
       apps:
-        access === 'nobody' && given === undefined ? apps.map(({ app: name, path }) => ({ app: name, path })) : apps,
+        access === 'nobody' && given === undefined
+          ? apps.map(({ app: name, port, path }) => ({ app: name, port, path }))
+          : apps,
       ...(given === undefined ? undefined : { token: given }),
     })
   })

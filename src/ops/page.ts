@@ -94,7 +94,7 @@ async function refresh() {
 }
 
 function option(value) { return Object.assign(document.createElement('option'), { value, textContent: value }) }
-function chosen() { return settings.apps.find(({ app }) => app === $('app').value) }
+function chosen() { return settings.apps.find(({ app }) => app === $('app').value) ?? {} }
 function showNames() {
   const { names = [], rooms = [] } = chosen()
   $('events').replaceChildren(option('all'), ...names.map(option))
@@ -109,8 +109,8 @@ function link(text, good) {
 
 function connect() {
   socket?.close()
-  const { path, names = [] } = chosen()
-  const url = new URL(path, (settings.tls ? 'wss://' : 'ws://') + location.hostname + ':' + settings.port)
+  const { path, port, names = [] } = chosen()
+  const url = new URL(path, (settings.tls ? 'wss://' : 'ws://') + location.hostname + ':' + port)
   url.searchParams.set('token', $('token').value)
   const mine = socket = new WebSocket(url)
   mine.onopen = () => {
@@ -137,6 +137,8 @@ function show({ type, data, timestamp, id }) {
   while ($('rows').children.length > ROWS_MAX) $('rows').lastChild.remove()
 }
 
+// Without an application that speaks raw WebSocket there are only figures.
+$('form').hidden = settings.apps.length === 0
 $('app').replaceChildren(...settings.apps.map(({ app }) => option(app)))
 $('app').onchange = showNames
 $('form').onsubmit = async (event) => {
@@ -149,7 +151,7 @@ $('form').onsubmit = async (event) => {
 }
 showNames()
 $('token').value = settings.token ?? ''
-if (settings.token) connect()
+if (settings.token && settings.apps.length > 0) connect()
 refresh()
 setInterval(refresh, 1000)
 </script>

@@ -1,4 +1,5 @@
 import type { CompiledContract } from '../contracts/compiled.ts'
+import type { Contract } from '../contracts/contract.ts'
 import type { Claims } from '../contracts/claims.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { EventLog } from '../log/event-log.ts'
@@ -18,8 +19,8 @@ export interface ProcessViewOptions {
   readonly contracts: readonly CompiledContract[]
   /** @throws if the token is not valid */
   readonly verify: (token: string) => Claims
-  /** The port that the page connects to. Undefined until the broker serves. */
-  readonly mainPort: () => number | undefined
+  /** The port of a contract's endpoints, to which the page connects. Undefined until the broker serves. */
+  readonly portOf: (contract: Contract) => number | undefined
   readonly tls: boolean
   /** Makes a token for the page, only in development. */
   readonly developmentToken: (() => string) | undefined
@@ -51,8 +52,7 @@ export function makeProcessView(options: ProcessViewOptions): ProcessView {
     metricValues: () => metrics.values(),
     metrics: () => metrics.text(),
     pageSettings: () => ({
-      apps: contracts.flatMap(appOnPage),
-      port: options.mainPort(),
+      apps: contracts.flatMap((contract) => appOnPage(contract, options.portOf)),
       tls: options.tls,
       token: options.developmentToken?.(),
     }),
@@ -64,12 +64,12 @@ export function makeProcessView(options: ProcessViewOptions): ProcessView {
  * The names to which the page can subscribe.
  * @returns an empty list if the application has no raw WebSocket endpoint
  */
-function appOnPage({ app, contract }: CompiledContract) {
+function appOnPage({ app, contract }: CompiledContract, portOf: ProcessViewOptions['portOf']) {
   const endpoint = contract.endpoints.find(({ transport }) => transport === 'websocket')
   if (endpoint?.transport !== 'websocket') return []
   const types = Object.keys(contract.events).filter((type) => !contract.events[type]?.rooms)
   const names = [...Object.keys(contract.groups ?? {}), ...types]
-  return [{ app, path: endpoint.path, names, rooms: Object.keys(contract.rooms ?? {}) }]
+  return [{ app, port: portOf(contract), path: endpoint.path, names, rooms: Object.keys(contract.rooms ?? {}) }]
 }
 
 function accessOf(verify: ProcessViewOptions['verify'], token: string): Access {

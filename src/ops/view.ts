@@ -29,11 +29,11 @@ export type Access = 'nobody' | 'user' | 'admin'
 
 /** The settings that the page needs to connect as a client. */
 export interface PageSettings {
-  readonly port: number | undefined
   readonly tls: boolean
   /** Applications with a raw WebSocket endpoint: the names to subscribe to, and the room patterns. */
   readonly apps: readonly {
     readonly app: string
+    readonly port: number | undefined
     readonly path: string | undefined
     readonly names: readonly string[]
     readonly rooms: readonly string[]

@@ -22,7 +22,7 @@ function faults(env: Record<string, string | undefined>): readonly string[] {
 
 t.test('an empty environment gives every option its default', async (t) => {
   const config = loadConfig({})
-  t.same(Object.keys(config).sort(), TABLE.map(([name]) => name).sort())
+  t.same(Object.keys(config).sort(), [...TABLE.map(([name]) => name), 'contractPorts'].sort())
   for (const [name, option] of TABLE) {
     t.equal(String(config[name]), String(option.default), option.env)
     t.type(config[name], option.type === 'integer' ? 'number' : option.type === 'list' ? Array : 'string', option.env)

@@ -204,6 +204,10 @@ t.test('a word of before is refused with the one of now', async (t) => {
     [{ commands: { buy: { action: { use: 'joinPresence', place: fn } } } }, 'action.place` is called `channel` now'],
     [{ commands: { buy: { action: { use: 'select', place: fn } } } }, 'action.place` is called `channel` now'],
     [{ record: fn }, '`record` is called `audit` now'],
+    [
+      { port: 'CODING_ASSISTANT_PORT' },
+      '`port` wants an object such as { option: \'SHOP_PORT\', default: 3005 } (it is PORT where it is left out), and is "CODING_ASSISTANT_PORT"',
+    ],
   ]
   for (const [contract, reason] of wrong) t.match(faultsOf(contract), reason)
 })
@@ -231,7 +235,13 @@ t.test('a function where none is wanted, and a list, a number, a text in the pla
     [{ limits: { commandsPerMinute: -1 } }, /commandsPerMinute` wants a whole number/],
     [{ limits: { commandsPerMinute: Number.NaN } }, /commandsPerMinute` wants a whole number/],
     [{ figures: { room: 'r', everyMs: 0, message: () => 1 } }, /everyMs` wants a whole number from 100/],
-    [{ port: '8000' }, /`port` is "8000"; there are PORT/],
+    [{ port: 8000 }, /`port` wants an object such as \{ option: 'SHOP_PORT', default: 3005 \} .*and is 8000/],
+    [{ port: { option: 'SHOP_PORT' } }, /`port.default` is missing/],
+    [{ port: { option: 'SHOP_PORT', default: 70_000 } }, /`port.default` wants a whole number from 0 to 65535/],
+    [{ port: { name: 'SHOP_PORT', default: 1 } }, /`port.name` is nothing that a contract says here/],
+    ...['PORT', 'shop_port', 'SHOP', '_PORT', '8_PORT', 'SHOP-PORT', ''].map(
+      (option) => [{ port: { option, default: 1 } }, /`port.option` wants/] as const,
+    ),
     [{ session: 'x' }, /`session` wants a function/],
   ]
   for (const [contract, reason] of wrong) t.match(faultsOf(contract), reason)
@@ -295,7 +305,10 @@ t.test('two contracts, or two endpoints of one, cannot want the same place', asy
   const together = (...contracts: object[]) => checkTogether([SHOP as unknown as Contract, ...contracts.map(other)])
   const both = (namespace: string) => ({ transport: 'socketio', namespace })
   t.doesNotThrow(() => together({}))
-  t.doesNotThrow(() => together({ endpoints: SHOP.endpoints, port: 'GEMINI_SESSIONS_PORT' }), 'on another port')
+  t.doesNotThrow(
+    () => together({ endpoints: SHOP.endpoints, port: { option: 'SHOP_PORT', default: 3005 } }),
+    'on another port',
+  )
   t.throws(() => together({ app: 'shop' }), /application "shop" is there twice/)
   t.throws(() => together({ endpoints: [SHOP.endpoints[0]] }), /the path \/shop on PORT is taken by the contract shop/)
   t.throws(

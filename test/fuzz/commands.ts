@@ -2,6 +2,7 @@ import type { TSchema } from 'typebox'
 import { BUILT_IN_COMMANDS } from '../../src/commands/dispatch.ts'
 import { codingAssistant } from '../../src/applications/coding-assistant.ts'
 import type { Contract } from '../../src/contracts/contract.ts'
+import { portOf } from '../../src/contracts/ports.ts'
 import { gameDjinn } from '../../src/applications/game-djinn.ts'
 import { geminiSessions } from '../../src/applications/gemini-sessions.ts'
 import { orchestratorPortal } from '../../src/applications/orchestrator-portal.ts'
@@ -23,7 +24,7 @@ export const SOCKET_IO_APPLICATIONS: readonly SocketIoApplication[] = CONTRACTS.
   const namespaces = contract.endpoints.flatMap((endpoint) =>
     endpoint.transport === 'socketio' ? [endpoint.namespace.replace(/\{[^}]*\}/, 'p1')] : [],
   )
-  return namespaces.length > 0 ? [{ contract, port: contract.port ?? 'PORT', namespaces }] : []
+  return namespaces.length > 0 ? [{ contract, port: portOf(contract) as PortName, namespaces }] : []
 })
 
 export interface GeneratedCommand {

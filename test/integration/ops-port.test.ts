@@ -90,7 +90,7 @@ for (const [name, start] of [
       })
     t.notMatch((await ask(broker.opsPort, '/metrics')).body, 'game_added')
     const settings = await ask(broker.opsPort, '/settings')
-    t.match(settings.body, { port: broker.port, apps: [{ app: 'game-djinn', path: '/ws' }] })
+    t.match(settings.body, { apps: [{ app: 'game-djinn', port: broker.port, path: '/ws' }] })
     t.notMatch(JSON.stringify(settings.body), /names|token/)
     t.match((await ask(broker.opsPort, '/settings', { Authorization: `Bearer ${user}` })).body.apps[0].names, [
       'sync_progress',

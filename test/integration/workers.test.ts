@@ -57,7 +57,7 @@ t.test('statistics, metrics and the page speak for all workers', async (t) => {
     .filter((line) => line.startsWith('# TYPE'))
     .map((line) => line.split(' ')[2])
   t.equal(new Set(names).size, names.length, 'each metric once')
-  t.match(await (await broker.ops('/settings')).json(), { port: broker.port, apps: Array })
+  t.match(await (await broker.ops('/settings')).json(), { apps: [{ app: 'game-djinn', port: broker.port }] })
 })
 
 t.test('/readyz names the workers that are not ready, and says yes while one is', async (t) => {

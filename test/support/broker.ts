@@ -14,6 +14,8 @@ export class TestBroker {
   codingAssistantPort = 0
   geminiSessionsPort = 0
   opsPort = 0
+  /** All ports that it printed. */
+  ports: Readonly<Record<string, number>> = {}
   /** What it logged. */
   log = ''
   private readonly env: Readonly<Record<string, string>>
@@ -45,15 +47,9 @@ export class TestBroker {
 
   /** Starts it, or starts it again, on the ports that it had. */
   async run(): Promise<void> {
-    const ports =
-      this.port === 0
-        ? {}
-        : {
-            PORT: String(this.port),
-            CODING_ASSISTANT_PORT: String(this.codingAssistantPort),
-            GEMINI_SESSIONS_PORT: String(this.geminiSessionsPort),
-            OPS_PORT: String(this.opsPort),
-          }
+    const ports = Object.fromEntries(
+      Object.entries(this.ports).map(([name, port]) => [name.toUpperCase(), String(port)]),
+    )
     const child = spawn(process.execPath, [ENTRY, 'serve', '--print-ports'], {
       cwd: this.folder,
       env: { PATH: process.env.PATH, HOME: this.folder, ...this.env, ...ports },
@@ -71,7 +67,8 @@ export class TestBroker {
       })
       child.once('exit', (code) => reject(new Error(`the broker ended with ${code}: ${this.log}`)))
     })
-    const { port, coding_assistant_port, gemini_sessions_port, ops_port } = JSON.parse(out)
+    this.ports = JSON.parse(out)
+    const { port = 0, coding_assistant_port = 0, gemini_sessions_port = 0, ops_port = 0 } = this.ports
     this.port = port
     this.codingAssistantPort = coding_assistant_port
     this.geminiSessionsPort = gemini_sessions_port
