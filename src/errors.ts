@@ -38,7 +38,11 @@ export const ERRORS = {
   NOT_FOUND: { message: 'There is nothing at this address', http: 404 },
   PAYLOAD_TOO_LARGE: { message: 'The message is larger than MAX_PAYLOAD_BYTES', http: 413, close: 1009 },
   TOO_MANY_CONNECTIONS: { message: 'This broker has reached MAX_CONNECTIONS', http: 503, close: 1013 },
-  SLOW_CONSUMER: { message: 'The connection took nothing for SLOW_CLIENT_TIMEOUT_MS', http: 408, close: 4008 },
+  SLOW_CONSUMER: {
+    message: 'The connection took nothing for SLOW_CLIENT_TIMEOUT_MS, or too much waits for it',
+    http: 408,
+    close: 4008,
+  },
   DRAINING: { message: 'The broker is shutting down; connect again', http: 503, close: 1012 },
   SERVICE_UNAVAILABLE: { message: 'The service behind this is not available', http: 503 },
   TIMEOUT: { message: 'The service did not answer in time', http: 504 },

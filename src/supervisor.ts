@@ -14,7 +14,7 @@ import type { MetricValues } from './ops/metrics.ts'
 import { allowedHosts } from './ops/allowed-host.ts'
 import { mountOps } from './ops/ops-server.ts'
 import { aggregated, remembered, totalFigures, totalStats } from './ops/totals.ts'
-import type { Access, Figures, OpsView, PageSettings, Stats } from './ops/view.ts'
+import type { Access, PageFigures, OpsView, PageSettings, Stats } from './ops/view.ts'
 
 export interface SupervisorOptions {
   /** Reads the configuration again, for each reload. @throws BrokerError CONFIG_INVALID */
@@ -184,8 +184,8 @@ export class Supervisor implements OpsView {
     return { ready: states.some((reasons) => reasons.length === 0), reasons: states.flat() }
   }
 
-  async figures(): Promise<Figures> {
-    const figures = totalFigures(await this.askAll<Figures>('figures'))
+  async figures(): Promise<PageFigures> {
+    const figures = totalFigures(await this.askAll<PageFigures>('figures'))
     return { ...figures, rss_bytes: figures.rss_bytes + process.memoryUsage.rss() }
   }
 

@@ -99,6 +99,14 @@ function anchorsOf(text: string): Set<string> {
   )
 }
 
+t.test('every document that a comment names is there', async (t) => {
+  for (const path of readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })) {
+    if (!path.endsWith('.ts')) continue
+    for (const [document] of read(`src/${path}`).matchAll(/\b[\w-]+\/[\w/-]+\.md\b/g))
+      t.ok(existsSync(join(ROOT, document)), `src/${path}: ${document}`)
+  }
+})
+
 t.test('every file of src and test that a document names is there', async (t) => {
   const documents = ['README.md', 'CONTRIBUTING.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)]
   for (const document of documents.filter((name) => name.endsWith('.md'))) {

@@ -13,7 +13,7 @@ import { type Claims, userOf } from '../contracts/claims.ts'
 import type { Command, Failure } from '../contracts/command.ts'
 import type { Sender } from '../contracts/command.ts'
 
-/** Coding Assistant: specs/coding-assistant.md, read by the rules of specs/README.md, "coding-assistant". */
+/** Coding Assistant, as its public API document has it; docs/applications.md has its events and commands. */
 
 const text = Type.String()
 const anyObject = Type.Record(Type.String(), Type.Unknown())

@@ -1,7 +1,7 @@
 import { Type } from 'typebox'
 import { command, defineContract, event } from '../contracts/contract.ts'
 
-/** Game Djinn: specs/game-djinn.md, read by the rules of specs/README.md, "game-djinn". */
+/** Game Djinn, as its public API document has it; docs/applications.md has its events and commands. */
 
 const text = Type.String()
 const number = Type.Number()

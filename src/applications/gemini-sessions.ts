@@ -18,7 +18,7 @@ import type { Claims } from '../contracts/claims.ts'
 import type { Command, Failure } from '../contracts/command.ts'
 import type { Sender } from '../contracts/command.ts'
 
-/** Gemini Sessions: specs/gemini-sessions.md, read by the rules of specs/README.md, "gemini-sessions". */
+/** Gemini Sessions, as its public API document has it; docs/applications.md has its events and commands. */
 
 const text = Type.String()
 const number = Type.Number()

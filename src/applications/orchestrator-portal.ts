@@ -14,7 +14,7 @@ import type { Claims } from '../contracts/claims.ts'
 import type { Failure } from '../contracts/command.ts'
 import type { Sender } from '../contracts/command.ts'
 
-/** Orchestrator Portal: specs/orchestrator-portal.md, read by the rules of specs/README.md, "orchestrator-portal". */
+/** Orchestrator Portal, as its public API document has it; docs/applications.md has its events and commands. */
 
 const text = Type.String()
 const number = Type.Number()

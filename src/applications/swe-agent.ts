@@ -4,7 +4,7 @@ import { isoTime } from '../time.ts'
 import { type AnyEvent, defineContract, type EventContract, event } from '../contracts/contract.ts'
 import type { Failure } from '../contracts/command.ts'
 
-/** SWE Agent: specs/swe-agent.md, read by the rules of specs/README.md, "swe-agent". */
+/** SWE Agent, as its public API document has it; docs/applications.md has its events and commands. */
 
 const text = Type.String()
 const number = Type.Number()

@@ -26,7 +26,7 @@ export interface Codec {
 
 /**
  * The fields of an event frame: exactly `type`, `data`, `timestamp`, `id`, and `source_id` if the producer gave an `id`
- * (specs/README.md, "game-djinn").
+ * (docs/protocol.md).
  */
 export function eventFields(event: EventEnvelope, position: string): Record<string, unknown> {
   return event.id === undefined

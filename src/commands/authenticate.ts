@@ -7,7 +7,7 @@ import type { Command } from '../contracts/command.ts'
 
 /**
  * `authenticate {token}` → `authenticated {user_id, expires_at}`: renews the identity in place. If the token is bad or
- * belongs to another user, the session keeps its current identity until that expires (specs/README.md, "game-djinn").
+ * belongs to another user, the session keeps its current identity until that expires.
  * The client leaves the rooms that the new token does not allow; an `unsubscribed` before the answer names them.
  */
 export function authenticate(caller: Caller, command: Command<{ token: string }>, services: Services): void {

@@ -144,6 +144,8 @@ export function dispatch(
       }
       case 'query':
         return failing(caller, command, meters, services.logQueries.answer(caller, command, action))
+      default:
+        return action satisfies never
     }
   } catch (error) {
     fail(caller, command, meters, error)

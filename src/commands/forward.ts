@@ -17,7 +17,7 @@ const decoder = new TextDecoder('utf-8', { fatal: true })
 
 /**
  * Sends a command to its service, as a NATS request on `commands.<app>.<type>` with the caller's identity
- * (specs/README.md, "What producers see"). Failures reach the client in the form that its application's document
+ * (docs/backends.md). Failures reach the client in the form that its application's document
  * defines.
  */
 export async function forward(

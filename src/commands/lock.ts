@@ -17,7 +17,7 @@ export async function lock(
   const { app, contract } = caller.contract
   const resource = action.resource(command.data)
   const mode = action.mode?.(command.data) ?? 'exclusive'
-  checkAudience(caller, contract.locks?.locked({ resource, mode, userId: caller.claims.sub }))
+  checkLockEvent(caller, contract.locks?.locked({ resource, mode, userId: caller.claims.sub }))
   // Charge the events of the lock and of its release now: once the lock has changed hands, neither may be dropped.
   storedBytes.take(caller.claims.sub, 2 * Buffer.byteLength(JSON.stringify(resource)), Date.now())
   const grant = await locks.acquire(app, resource, caller.claims.sub, mode, locksMax, () => {
@@ -38,7 +38,7 @@ export async function unlock(
   checkWithin(caller, command, action.within)
   const { app, contract } = caller.contract
   const resource = action.resource(command.data)
-  checkAudience(caller, contract.locks?.unlocked({ resource, mode: 'exclusive', userId: caller.claims.sub }))
+  checkLockEvent(caller, contract.locks?.unlocked({ resource, mode: 'exclusive', userId: caller.claims.sub }))
   const { lock: held, others } = await locks.release(app, resource, caller.claims.sub)
   if (held === undefined)
     throw others[0] ? lockedBy(others[0].userId, resource) : new BrokerError('NOT_LOCKED', undefined, resource)
@@ -46,7 +46,7 @@ export async function unlock(
 }
 
 /** Checks, before the lock changes hands, that its event goes only to rooms that the caller may be in. */
-function checkAudience(caller: Caller, message: Message | undefined): void {
+function checkLockEvent(caller: Caller, message: Message | undefined): void {
   if (message) checkStored(caller, message.type, lockEventBody(message))
 }
 

@@ -1,6 +1,7 @@
 /**
  * Every option of the broker, in one table, but for the ports that contracts name (`port-options.ts`). `--help`,
- * `default-config`, `check-config`, the loader and `docs/configuration.md` all come from it.
+ * `default-config`, `check-config` and the loader read it; `docs/configuration.md` repeats it, and `test/docs.test.ts`
+ * compares them.
  */
 
 export interface Option {

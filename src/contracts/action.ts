@@ -7,7 +7,7 @@ import type { Sender } from './command.ts'
 import type { Lock } from './lock.ts'
 import type { LastValues } from './last-values.ts'
 
-/** What a command does. Each action has its own file in `src/commands/`. */
+/** What a command does, in `src/commands/`: most actions have a file of their own, some share one. */
 export type Action<D = AnyData> =
   | { readonly use: 'subscribe' | 'unsubscribe' | 'authenticate' }
   | EchoAction<D>

@@ -1,4 +1,4 @@
-/** The token's claims (specs/README.md, "Who may do what"). */
+/** The token's claims (docs/security.md). */
 export interface Claims {
   /** The user's id. */
   readonly sub: string

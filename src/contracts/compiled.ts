@@ -68,7 +68,7 @@ export class CompiledContract {
       room,
     }))
     this.anyPresence = this.rooms.some(({ room }) => room.presence)
-    this.application.projection = viewOf(contract)
+    this.application.projection = projectionOf(contract)
     this.commands = new Map(
       Object.entries({ ...builtIn, ...commands }).map(([type, known]) => [type, compileCommand(known)]),
     )
@@ -88,11 +88,11 @@ export class CompiledContract {
   route(envelope: EventEnvelope, seq: number, bytes = 0): Route<ApplicationRooms<Subscriber>> | undefined {
     const event = this.event(envelope.type)
     if (event === undefined) return undefined
-    const subject = event.entity?.(envelope)
-    if (subject !== undefined) this.lastValues.note(ENTITIES, subject, null, envelope.timestamp, seq, 0)
-    const remembered = event.lastValue?.(envelope)
-    if (remembered !== undefined)
-      this.lastValues.note(envelope.type, remembered, envelope.data, envelope.timestamp, seq, bytes)
+    const entity = event.entity?.(envelope)
+    if (entity !== undefined) this.lastValues.note(ENTITIES, entity, null, envelope.timestamp, seq, 0)
+    const lastValue = event.lastValue?.(envelope)
+    if (lastValue !== undefined)
+      this.lastValues.note(envelope.type, lastValue, envelope.data, envelope.timestamp, seq, bytes)
     const fieldValues =
       this.fieldReaders.length === 0 ? NO_VALUES : this.fieldReaders.map((of) => valuesOf(of(envelope.data)))
     const users = envelope.user_id === undefined ? undefined : [envelope.user_id]
@@ -247,7 +247,7 @@ function matching(
   })
 }
 
-function viewOf({ app, rooms = {} }: Contract): Projection | undefined {
+function projectionOf({ app, rooms = {} }: Contract): Projection | undefined {
   const [view, ...more] = Object.entries(rooms).flatMap(([name, { projection }]) =>
     projection ? [new Projection(name, projection)] : [],
   )

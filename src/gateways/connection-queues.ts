@@ -17,8 +17,8 @@ export interface QueueSocket {
 }
 
 export interface QueueOwner {
-  /** Too much is waiting: ends the connection. */
-  overflowed(): void
+  /** The outbox and the command queue hold more than their limit: ends the connection. */
+  tooMuchWaiting(): void
   /** A queued command threw. Commands answer their own failures, so this is a fault and ends the connection. */
   broke(error: unknown): void
 }
@@ -129,7 +129,7 @@ export class ConnectionQueues {
 
   private countWaiting(count: number, bytes: number): void {
     this.waitingBytes += bytes
-    if (count > WAITING_MAX || (count > 1 && this.waitingBytes > this.limits.waitingBytes)) this.owner.overflowed()
+    if (count > WAITING_MAX || (count > 1 && this.waitingBytes > this.limits.waitingBytes)) this.owner.tooMuchWaiting()
   }
 
   private waitFor(outcome: Promise<void>): void {

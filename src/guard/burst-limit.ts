@@ -1,6 +1,5 @@
 /**
- * The limits of an application that punishes floods: specs/orchestrator-portal.md, "Rate Limiting and Abuse
- * Prevention".
+ * The limits of an application that punishes floods: Orchestrator Portal (docs/applications.md).
  */
 export interface BurstLimits {
   readonly perSecond: number

@@ -23,7 +23,7 @@ export interface Counted {
 const UNAUTHENTICATED_BYTES_MAX = 67_108_864
 
 /** The counts that other parts of the broker read. */
-interface Figures {
+interface ConnectionCounts {
   connections: number
   connectionsOpened: number
 }
@@ -36,7 +36,7 @@ interface Figures {
  */
 export class Connections {
   private readonly limits: ConnectionLimits
-  private readonly figures: Figures
+  private readonly figures: ConnectionCounts
   /** The time, in ms, since when each connection has been unauthenticated; the oldest first. */
   private readonly unauthenticated = new Map<Counted, number>()
   private readonly perAddress = new Map<string, number>()
@@ -44,7 +44,7 @@ export class Connections {
   private readonly addresses = new Map<Counted, string>()
   private readonly perUser = new Map<string, number>()
 
-  constructor(limits: ConnectionLimits, figures: Figures) {
+  constructor(limits: ConnectionLimits, figures: ConnectionCounts) {
     this.limits = limits
     this.figures = figures
   }

@@ -280,7 +280,7 @@ export class Hub {
     this.takeAllOffTopics()
   }
 
-  /** The stream was replaced or cut short: every subscriber falls behind, and learns what it missed. */
+  /** The stream was replaced or cut short: every subscriber starts catching up, and is told what it missed. */
   private reset(epochBefore: string): void {
     this.overflow.detach()
     this.takeAllOffTopics()

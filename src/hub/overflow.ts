@@ -24,7 +24,10 @@ export interface OverflowOptions {
   readonly replay: Replay
 }
 
-/** Takes subscribers whose socket is full off live delivery, from the first event on that uWS dropped. */
+/**
+ * Takes subscribers whose socket is full off live delivery, from the first event on that uWS dropped. `CatchUp` feeds
+ * them until they turn live again.
+ */
 export class Overflow {
   private readonly options: OverflowOptions
   private readonly overflowed: Subscriber[] = []

@@ -2,7 +2,7 @@ import { Unpackr } from 'msgpackr'
 import { BrokerError, reasonOf } from '../errors.ts'
 import { isoTime } from '../time.ts'
 
-/** What a producer publishes (specs/README.md, "What producers see"), with defaults filled in. */
+/** What a producer publishes (docs/backends.md), with defaults filled in. */
 export interface EventEnvelope {
   readonly type: string
   readonly data: Readonly<Record<string, unknown>>

@@ -21,7 +21,7 @@ export const METRICS_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
 const EVENT_LOOP_PRECISION_MS = 250
 
-export interface Figures {
+export interface MetricSources {
   readonly meters: Meters
   readonly hub: Hub
   readonly log: EventLog
@@ -34,9 +34,9 @@ export interface Figures {
  */
 export class Metrics {
   private readonly registry = new Registry()
-  private readonly figures: Figures
+  private readonly figures: MetricSources
 
-  constructor(figures: Figures) {
+  constructor(figures: MetricSources) {
     this.figures = figures
     const { meters, hub, log, source } = figures
     // The default precision wakes an idle process a hundred times a second.
@@ -45,13 +45,14 @@ export class Metrics {
     this.gauge('connections', 'Open connections', () => meters.connections)
     this.gauge('rooms', 'Rooms with members; several workers count each their own', () => figures.roomCount())
     this.gauge('source_connected', '1 while the source of events is in reach', () => (source.connected ? 1 : 0), 'min')
+    // These and `sessions_fallen_total` keep the names that dashboards know: a session is a subscriber here.
     this.gauge(
       'sessions_behind',
-      'Sessions fed from the log because their socket is slow or they came back',
+      'Subscribers that are catching up from the log: their socket is slow, or they came back',
       () => hub.catchUp.catchingUp,
     )
-    this.gauge('lag_events', 'Events that the furthest session is behind', () => lag().events, 'max')
-    this.gauge('lag_seconds', 'Age of the next event of the furthest session behind', () => lag().seconds, 'max')
+    this.gauge('lag_events', 'Events that the furthest subscriber has yet to get', () => lag().events, 'max')
+    this.gauge('lag_seconds', 'Age of the next event of the furthest subscriber', () => lag().seconds, 'max')
     this.gauge(
       'live_backlog_events',
       'Events read from the source and not yet delivered live',
@@ -84,7 +85,11 @@ export class Metrics {
       'Frames that full sockets dropped; each was sent again from the log',
       () => meters.drops,
     )
-    this.counter('sessions_fallen_total', 'Times that a slow session left live delivery', () => meters.overflowed)
+    this.counter(
+      'sessions_fallen_total',
+      'Times that a subscriber with a full socket left live delivery',
+      () => meters.overflowed,
+    )
     this.labelled('deliveries_total', 'Events delivered live', ['format'], () => meters.deliveries)
     this.labelled(
       'catch_up_deliveries_total',

@@ -74,7 +74,7 @@ async function refresh() {
       'Events per second': count.format(Math.round(rate('events') * 10) / 10),
       'Deliveries': count.format(now.deliveries),
       'Deliveries per second': count.format(Math.round(rate('deliveries'))),
-      'Sessions behind': count.format(now.behind),
+      'Catching up': count.format(now.behind),
       'Lag, events': count.format(now.lag_events),
       'Left-out events': count.format(now.bad_events),
       'Ring': count.format(now.ring_events) + ' / ' + bytes(now.ring_bytes),

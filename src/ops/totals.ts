@@ -1,6 +1,6 @@
 import { AggregatorRegistry, type Registry } from 'prom-client'
 import type { MetricValues } from './metrics.ts'
-import type { Figures, Stats } from './view.ts'
+import type { PageFigures, Stats } from './view.ts'
 
 /** Combines the metrics of several processes. */
 export function aggregated(processes: readonly (readonly MetricValues[])[]): Registry {
@@ -26,7 +26,7 @@ export function totalStats(processes: readonly Stats[]): Stats {
 /**
  * Combines the figures of several processes. Every process reads all events, so the largest event count is the total.
  */
-export function totalFigures(processes: readonly Figures[]): Figures {
+export function totalFigures(processes: readonly PageFigures[]): PageFigures {
   const [first] = processes
   if (first === undefined) throw new Error('no process, no figures')
   const of = (

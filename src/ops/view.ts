@@ -7,7 +7,7 @@ export interface Stats {
 }
 
 /** The figures that the page shows. */
-export interface Figures extends Stats {
+export interface PageFigures extends Stats {
   readonly state: string
   readonly source: string
   readonly source_connected: boolean
@@ -47,7 +47,7 @@ export interface ProcessView {
   /** The reasons why it is not ready; empty: it is ready. */
   unready(): readonly string[]
   stats(): Stats
-  figures(): Figures
+  figures(): PageFigures
   metricValues(): Promise<MetricValues[]>
   /** The same metrics in the text format of Prometheus. */
   metrics(): Promise<string>
@@ -58,7 +58,7 @@ export interface ProcessView {
 /** What OPS_PORT shows, for one process or for several. */
 export interface OpsView {
   readiness(): Promise<{ readonly ready: boolean; readonly reasons: readonly string[] }>
-  figures(): Promise<Figures>
+  figures(): Promise<PageFigures>
   metrics(): Promise<string>
   pageSettings(): Promise<PageSettings>
   access(token: string): Promise<Access>

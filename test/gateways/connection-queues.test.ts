@@ -24,7 +24,7 @@ class ModelOwner implements QueueOwner {
   overflows = 0
   readonly faults: unknown[] = []
 
-  overflowed(): void {
+  tooMuchWaiting(): void {
     this.overflows++
   }
 

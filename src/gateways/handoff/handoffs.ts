@@ -25,7 +25,8 @@ const FRAMES_MAX = 1_024
 
 /**
  * Moves long-polling sessions between workers. A client's WebSocket comes to whichever worker the kernel picks, and its
- * session follows it there, so that from then on its events are native publishes. The worker that the WebSocket came to
+ * session follows it there, so that from then on its events are native publishes. A session's id names its worker
+ * (`WorkerProxy.ownerOf`). The worker that the WebSocket came to
  * asks the one that has the session: `probe` ends its polls, once no command of it is being carried out; `take` hands
  * it over; `taken` lets it go.
  */

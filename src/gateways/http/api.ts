@@ -30,7 +30,7 @@ interface Answer {
   readonly body: unknown
 }
 
-/** The HTTP API: publishing events and reading the statistics (specs/README.md). */
+/** The HTTP API: publishing events and reading the statistics (docs/backends.md). */
 export class HttpApi {
   private readonly options: HttpOptions
   private readonly keyDigest: Buffer | undefined

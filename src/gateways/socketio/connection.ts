@@ -164,7 +164,7 @@ export class SocketIoConnection implements EngineIoHandler, SocketConnection, Qu
     this.identityChanged()
   }
 
-  overflowed(): void {
+  tooMuchWaiting(): void {
     this.session.close()
   }
 

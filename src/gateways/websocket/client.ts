@@ -117,7 +117,7 @@ export class WebSocketClient implements Caller, SubscriberOwner, RateState, Queu
     return true
   }
 
-  overflowed(): void {
+  tooMuchWaiting(): void {
     this.end('SLOW_CONSUMER')
   }
 

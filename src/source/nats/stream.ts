@@ -179,7 +179,8 @@ function viewOf({ created, state, config }: StreamInfo): StreamView {
   }
 }
 
-/** Names this life of the stream: one that was deleted and made again counts from 1, under another epoch. */
+/** Names this life of the stream: one that was deleted and made again counts from 1, under another epoch. The reader
+ * of the stream compares them (`NatsConsumption.checkStream`). */
 function epochOf(name: string, created: string): string {
   return createHash('sha256').update(`${name}\n${created}`).digest('hex').slice(0, 10)
 }
