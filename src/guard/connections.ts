@@ -1,4 +1,5 @@
 import { BrokerError } from '../errors.ts'
+import { soon } from '../guarded.ts'
 
 export interface ConnectionLimits {
   readonly connectionsMax: number
@@ -19,6 +20,8 @@ export interface Counted {
   discard(): void
 }
 
+/** Connections that are closed for being late in one turn of the event loop: thousands may have come at once. */
+const CLOSED_PER_TURN = 128
 /** Bytes that may wait for all unauthenticated connections together. */
 const UNAUTHENTICATED_BYTES_MAX = 67_108_864
 
@@ -140,8 +143,13 @@ export class Connections {
   }
 
   private closeLate(nowMs: number): void {
+    let closed = 0
     for (const [connection, sinceMs] of this.unauthenticated) {
       if (nowMs - sinceMs < this.limits.unauthenticatedTimeoutMs) return
+      if (closed++ === CLOSED_PER_TURN) {
+        soon('sweep', () => this.closeLate(nowMs))
+        return
+      }
       this.unauthenticated.delete(connection)
       connection.discard()
     }

@@ -114,3 +114,21 @@ t.test(
     t.end()
   },
 )
+
+t.test('thousands that are late at once were all closed in one turn of the event loop', async (t) => {
+  const { connections, closed, come } = counting({ connectionsMax: 1_000, unauthenticatedMax: 1_000 })
+  for (let n = 0; n < 900; n++) come(`${n}`)
+  come('later', { nowMs: 500 })
+  connections.sweep(1_000)
+  let most = closed.length
+  for (let turn = 0; turn < 20; turn++) {
+    const before = closed.length
+    await new Promise((resolve) => setImmediate(resolve))
+    most = Math.max(most, closed.length - before)
+  }
+  t.same(
+    closed,
+    Array.from({ length: 900 }, (_, n) => `${n}`),
+  )
+  t.ok(most <= 256, `${most}`)
+})
