@@ -287,7 +287,9 @@ export class CatchUp {
     }
     subscriber.queued = false
     if (subscriber.state !== CATCHING_UP) return
-    if (!asked || this.log.life !== life || subscriber.startOffsetMax <= this.live.headSeq())
+    const headSeq = this.live.headSeq()
+    // Meanwhile another `since` may have moved the cursor back.
+    if (!asked || this.log.life !== life || subscriber.startOffsetMax <= headSeq || subscriber.cursor < headSeq)
       return this.enqueue(subscriber)
     this.ahead.add(subscriber)
     const { startOffsetMax } = subscriber

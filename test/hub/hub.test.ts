@@ -627,6 +627,23 @@ t.test('a filter changed after a room was joined since two positions holds back 
   t.same(client.got, ['e1-7', ...positions('e1', 3, 6)])
 })
 
+t.test('who goes back again while waiting for what the broker has yet to read gets what is there', async (t) => {
+  const bench = await Bench.open()
+  const client = bench.client()
+  bench.tell({ rooms: ['b'] }, 3)
+  bench.store({ rooms: ['a'] }, 2)
+  await bench.turns()
+  bench.source.prompt = false
+  bench.hub.joinSince(client, ['a'], undefined, 4)
+  await bench.turns()
+  bench.hub.joinSince(client, ['b'], undefined, 1)
+  for (let n = 0; n < 4; n++) {
+    for (const answer of bench.source.questions.splice(0)) answer()
+    await bench.turns()
+  }
+  t.same(client.got, positions('e1', 2, 3))
+})
+
 /** A socket that takes all that is sent at once. @param sent is called for each frame */
 function peerThat(sent: () => void): Peer {
   return {
