@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
 import type { Bounds, Source } from '../source/source.ts'
 import { decodeEnvelope, type EventEnvelope, type StoredMessage } from './event.ts'
@@ -55,24 +54,20 @@ interface Segment<P> {
 
 /**
  * The stored log seen from its end, segment by segment, each summarized for one kind of query. Segments are read from
- * the source by subject, shared, and kept in bounded memory, the least recently used evicted first: a thousand clients
- * that ask for their history cost one read. Of the newest segment, only new events are read.
+ * the source by subject, shared, and kept in bounded memory, the newest: a thousand clients that ask for their history
+ * cost one read. Of the newest segment, only new events are read.
  */
 export class LogSegments<P> {
   private readonly options: LogSegmentsOptions<P>
   private readonly span: number
   private readonly subjects: readonly string[]
-  private readonly segments: LRUCache<number, Segment<P>>
+  private readonly segments = new Map<number, Segment<P>>()
   private epoch = ''
 
   constructor(options: LogSegmentsOptions<P>) {
     this.options = options
     this.span = options.span ?? SPAN
     this.subjects = options.types?.map((type) => `events.${options.app}.${type}`) ?? [`events.${options.app}.>`]
-    this.segments = new LRUCache({
-      maxSize: options.bytesMax,
-      sizeCalculation: ({ bytes }) => Math.max(bytes, 1),
-    })
   }
 
   /**
@@ -124,18 +119,18 @@ export class LogSegments<P> {
     const current = segment
     current.wantedSeq = Math.max(current.wantedSeq, upToSeq)
     current.ready = current.ready.then(() =>
-      current.upToSeq < upToSeq ? reads(() => this.extend(number, current)) : undefined,
+      current.upToSeq < upToSeq ? reads(() => this.extend(current)) : undefined,
     )
     try {
       await current.ready
     } catch (error) {
-      if (this.segments.peek(number) === current) this.segments.delete(number)
+      if (this.segments.get(number) === current) this.segments.delete(number)
       throw error
     }
     return current
   }
 
-  private async extend(number: number, segment: Segment<P>): Promise<void> {
+  private async extend(segment: Segment<P>): Promise<void> {
     const upToSeq = segment.wantedSeq
     while (segment.upToSeq < upToSeq) {
       const pages = await Promise.all(this.subjects.map((subject) => this.read(subject, segment.upToSeq, upToSeq)))
@@ -148,10 +143,16 @@ export class LogSegments<P> {
       )
       segment.upToSeq = reached
     }
-    // Set anew, it counts with the size that it has now.
-    if (this.segments.peek(number) !== segment) return
-    this.segments.delete(number)
-    this.segments.set(number, segment)
+    this.evict()
+  }
+
+  /** Keeps the newest: every query begins there, and most end there. */
+  private evict(): void {
+    let bytes = 0
+    for (const number of [...this.segments.keys()].sort((a, b) => b - a)) {
+      bytes += this.segments.get(number)?.bytes ?? 0
+      if (bytes > this.options.bytesMax) this.segments.delete(number)
+    }
   }
 
   private async addAll(segment: Segment<P>, messages: readonly StoredMessage[]): Promise<void> {

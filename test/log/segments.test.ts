@@ -79,6 +79,16 @@ t.test('a segment is read once, and of the newest only what is new; simultaneous
   t.same(reads.slice(4), [35])
 })
 
+t.test('of a log larger than the memory the newest segments are kept, where queries begin', async (t) => {
+  const { source, all, reads } = setUp({
+    bytesMax: 1_000,
+    add: (segment, event) => segment.push(event.data.n as number) && 50,
+  })
+  for (const n of range(1, 40)) await publish(source, 'sold', n)
+  for (let time = 1; time <= 2; time++) t.same((await all()).found, range(1, 40))
+  t.same(reads, [30, 20, 10, 0, 10, 0])
+})
+
 t.test(
   'callers who wait while the newest segment is read share the next reading, whatever came meanwhile',
   async (t) => {
