@@ -9,6 +9,7 @@ import type { Services } from './commands/services.ts'
 import { feedParticipants, keepLocks, tellPresence } from './commands/state-listeners.ts'
 import type { Config } from './config/options.ts'
 import * as parts from './config/parts.ts'
+import { listClaimsOf } from './contracts/claims.ts'
 import { portOf } from './contracts/ports.ts'
 import { Registry } from './contracts/registry.ts'
 import { ClientPort } from './gateways/client-port.ts'
@@ -84,14 +85,16 @@ export async function startBroker(
   const nodeId = randomBytes(4).toString('hex')
   const meters = new Meters(logUnencodable(log))
   const stopReporting = onFault(reportingFaults(meters, log))
-  const verifier = await TokenVerifier.open(parts.verifierOptions(config), log)
+  const served = await servedContracts(config)
+  const listClaims = listClaimsOf(served)
+  const verifier = await TokenVerifier.open(parts.verifierOptions(config, listClaims), log)
   const verify = (token: string | undefined) => verifier.verify(token)
 
   // From the stream to topics.
   const source =
     config.natsUrl === '' ? new EmbeddedSource() : await NatsSource.open({ ...parts.natsOptions(config), log })
   const registry = new Registry({
-    contracts: await servedContracts(config),
+    contracts: served,
     builtIn: BUILT_IN_COMMANDS,
     participantsOf: (app, conversation) => participants.usersIn(app, conversation),
     meters,
@@ -119,7 +122,7 @@ export async function startBroker(
       log.warn({ app, reason }, 'a lock ran out, and its event could not be stored'),
     ),
   )
-  const loginSessions = await LoginSessions.open(source, verify, config.maxUserIdBytes)
+  const loginSessions = await LoginSessions.open(source, verify, parts.claimRules(config, listClaims))
   const recovery = await Recovery.open(source, eventLog)
   const bans = await Bans.open(source)
 

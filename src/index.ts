@@ -19,6 +19,6 @@ export {
 } from './contracts/contract.ts'
 export type { Action, ForwardAction, QueryAction } from './contracts/action.ts'
 export { BrokerError, ERRORS, type ErrorCode } from './errors.ts'
-export { type Claims, type User, userOf } from './contracts/claims.ts'
+export { type Claims, claimNames, listClaim, type User, userOf } from './contracts/claims.ts'
 export type { Command } from './contracts/command.ts'
 export type { Lock } from './contracts/lock.ts'

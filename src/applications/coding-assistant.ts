@@ -9,7 +9,7 @@ import {
   event,
   type Message,
 } from '../contracts/contract.ts'
-import { type Claims, userOf } from '../contracts/claims.ts'
+import { type Claims, claimNames, listClaim, userOf } from '../contracts/claims.ts'
 import type { Command, Failure } from '../contracts/command.ts'
 import type { Sender } from '../contracts/command.ts'
 
@@ -23,8 +23,7 @@ const id = Type.String({ minLength: 1, maxLength: 128 })
 const path = Type.String({ minLength: 1, maxLength: 1_024 })
 const named = optional(Type.Union([id, Type.Null()]))
 
-const mayProject = ({ project_access = [] }: Claims, project: string) =>
-  project_access.includes('*') || project_access.includes(project)
+const mayProject = (claims: Claims, project: string) => claimNames(claims, 'project_access', project)
 const projectRoom = (project: string) => `project:${project}`
 const userRoom = (user: string) => `user:${user}`
 const ofProject = ({ projectId }: { projectId?: string | null }) => (projectId ? projectRoom(projectId) : undefined)
@@ -83,7 +82,7 @@ const session = (claims: Claims) =>
     session: {
       user: profileOf(claims),
       userId: claims.sub,
-      projectAccess: claims.project_access ?? [],
+      projectAccess: listClaim(claims, 'project_access') ?? [],
       expiresAt: new Date(claims.exp * 1000).toISOString(),
     },
   })
@@ -164,6 +163,7 @@ export const codingAssistant = defineContract({
   about: 'Projects with their files, chat with an AI, and who works on what',
   port: { option: 'CODING_ASSISTANT_PORT', default: 3001 },
   idPattern: '[^\\u0000-\\u001f]{1,256}',
+  claims: ['project_access'],
   endpoints: [
     {
       transport: 'socketio',

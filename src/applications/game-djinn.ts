@@ -17,6 +17,7 @@ const conversation = ({ conversation_id: id }: { conversation_id?: unknown }) =>
 export const gameDjinn = defineContract({
   app: 'game-djinn',
   about: 'Game library dashboards: sync progress, AI chat, notifications',
+  claims: ['library_access'],
   endpoints: [{ transport: 'websocket', path: '/ws', features: ['sync_progress', 'ai_chat', 'notifications'] }],
 
   events: {

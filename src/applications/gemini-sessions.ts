@@ -14,7 +14,7 @@ import {
   sessionsOf,
   statisticsOf,
 } from './gemini-activity.ts'
-import type { Claims } from '../contracts/claims.ts'
+import { type Claims, claimNames } from '../contracts/claims.ts'
 import type { Command, Failure } from '../contracts/command.ts'
 import type { Sender } from '../contracts/command.ts'
 
@@ -84,6 +84,7 @@ export const geminiSessions = defineContract({
   app: 'gemini-sessions',
   about: 'Chats with a model that uses tools, and who watches them',
   port: { option: 'GEMINI_SESSIONS_PORT', default: 3000 },
+  claims: ['session_access'],
   endpoints: [
     {
       transport: 'socketio',
@@ -137,7 +138,7 @@ export const geminiSessions = defineContract({
 
   rooms: {
     'session:{id}': {
-      allows: ({ session_access = [] }, session) => session_access.includes('*') || session_access.includes(session),
+      allows: (claims, session) => claimNames(claims, 'session_access', session),
       record: { bucket: 'roomcast_sessions', allows: ({ sub }, record) => record?.ownerId === sub },
     },
     [EVERYONE]: {},

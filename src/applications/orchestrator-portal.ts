@@ -10,7 +10,7 @@ import {
   type SocketIoEndpoint,
 } from '../contracts/contract.ts'
 import type { PresenceAction } from '../contracts/action.ts'
-import type { Claims } from '../contracts/claims.ts'
+import { type Claims, claimNames } from '../contracts/claims.ts'
 import type { Failure } from '../contracts/command.ts'
 import type { Sender } from '../contracts/command.ts'
 
@@ -34,8 +34,7 @@ const socketError =
   })
 const authenticationError = socketError('authentication')
 
-const mayProject = ({ project_access = [] }: Claims, name: string) =>
-  project_access.includes('*') || project_access.includes(name)
+const mayProject = (claims: Claims, name: string) => claimNames(claims, 'project_access', name)
 const mayMonitor = ({ permissions = [] }: Claims) => permissions.includes('monitoring')
 const mayAdminister = ({ permissions = [] }: Claims) => permissions.includes('admin')
 
@@ -158,6 +157,7 @@ export const orchestratorPortal = defineContract({
   app: 'orchestrator-portal',
   about: 'Projects with their tasks, sprints, chat and agents',
   idPattern: '[^/:]{1,128}',
+  claims: ['project_access'],
   endpoints: [
     namespace('/portal'),
     namespace('/project/{name}', { allows: mayProject, joins: (_, name) => [`project:${name}`] }),

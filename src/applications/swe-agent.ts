@@ -2,6 +2,7 @@ import { Type } from 'typebox'
 import { excerpt } from '../errors.ts'
 import { isoTime } from '../time.ts'
 import { type AnyEvent, defineContract, type EventContract, event } from '../contracts/contract.ts'
+import { type Claims, claimNames, listClaim } from '../contracts/claims.ts'
 import type { Failure } from '../contracts/command.ts'
 
 /** SWE Agent, as its public API document has it; docs/applications.md has its events and commands. */
@@ -11,6 +12,10 @@ const number = Type.Number()
 const list = Type.Array(Type.Unknown())
 const anyObject = Type.Record(Type.String(), Type.Unknown())
 const optional = Type.Optional
+
+/** A token without the claim allows all agents. */
+const mayWatch = (claims: Claims, agent: string) =>
+  listClaim(claims, 'agent_access') === undefined || claimNames(claims, 'agent_access', agent)
 
 /** Rooms exactly as the document's **Room** lines; an id that the event lacks names no room. */
 const room = (kind: string, id: unknown): string[] =>
@@ -92,6 +97,7 @@ const connectionError = ({ code, message }: Failure) => ({
 export const sweAgent = defineContract({
   app: 'swe-agent',
   about: 'Projects, agents, workflows, pull requests and issues',
+  claims: ['project_access', 'agent_access'],
   endpoints: [
     {
       transport: 'socketio',
@@ -150,8 +156,8 @@ export const sweAgent = defineContract({
   },
 
   rooms: {
-    'project:{id}': { allows: ({ project_access }, id) => allowed(project_access, id, false) },
-    'agent:{id}': { allows: ({ agent_access }, id) => allowed(agent_access, id, true) },
+    'project:{id}': { allows: (claims, id) => claimNames(claims, 'project_access', id) },
+    'agent:{id}': { allows: mayWatch },
     'user:{id}': { allows: ({ sub }, id) => sub === id },
     global: {},
   },
@@ -174,7 +180,3 @@ export const sweAgent = defineContract({
     ping: { action: { use: 'echo', acknowledgement: () => [{ status: 'pong' }] } },
   },
 })
-
-function allowed(list: readonly string[] | undefined, id: string, absent: boolean): boolean {
-  return list === undefined ? absent : list.includes('*') || list.includes(id)
-}

@@ -3,18 +3,22 @@ import type { Config } from './options.ts'
 
 /** Derives the options of each part of the broker from the configuration. */
 
-export function verifierOptions(config: Config) {
+export function verifierOptions(config: Config, listClaims: readonly string[]) {
   return {
+    ...claimRules(config, listClaims),
     secret: config.jwtSecret,
     publicKey: config.jwtPublicKey,
     jwksUrl: config.jwksUrl,
     issuer: config.jwtIssuer,
     audience: config.jwtAudience,
     tokenBytesMax: config.maxTokenBytes,
-    userIdBytesMax: config.maxUserIdBytes,
     keySetBytesMax: config.maxKeySetBytes,
     keySetKeysMax: config.maxKeySetKeys,
   }
+}
+
+export function claimRules(config: Config, listClaims: readonly string[]) {
+  return { userIdBytesMax: config.maxUserIdBytes, listClaims }
 }
 
 export function natsOptions(config: Config) {

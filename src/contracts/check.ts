@@ -186,6 +186,7 @@ function checkMeaning(contract: Contract, report: Report): void {
   if (!/^[a-z0-9][a-z0-9-]{0,63}$/.test(app)) report('app', 'wants lower case letters, digits and dashes')
   if (port && !/^[A-Z][A-Z0-9_]*_PORT$/.test(port.option))
     report('port.option', `wants capitals, digits and _, and _PORT at the end (without \`port\` it is ${MAIN_PORT})`)
+  checkClaims(contract, report)
   if (endpoints.length === 0) report('endpoints', 'names no endpoint')
   for (const [index, endpoint] of endpoints.entries()) {
     if (endpoint.transport === 'websocket') checkPath(endpoint, portOf(contract), `endpoints[${index}]`, report)
@@ -233,6 +234,23 @@ function checkMeaning(contract: Contract, report: Report): void {
   }
   if (clientRequests && namespaces.length === 0)
     report('clientRequests', 'are answered by Socket.IO clients, and there is no such endpoint')
+}
+
+/** Claims of a token that are no lists (RFC 7519, 4.1, and `name`), and names that every object has. */
+const NO_LISTS = ['sub', 'exp', 'nbf', 'iat', 'iss', 'aud', 'jti', 'name']
+
+function checkClaims({ claims = [], access = [] }: Contract, report: Report): void {
+  for (const [index, claim] of claims.entries())
+    if (NO_LISTS.includes(claim) || claim in Object.prototype)
+      report(`claims[${index}]`, `is "${claim}", which is no list of texts`)
+  for (const [index, { claim }] of access.entries()) {
+    if (claims.includes(claim)) continue
+    const near = nearest(claim, claims)
+    report(
+      `access[${index}].claim`,
+      `is "${claim}", and \`claims\` does not declare it; ${near === undefined ? `there are ${claims.join(', ') || 'none'}` : `did you mean "${near}"?`}`,
+    )
+  }
 }
 
 /** uWebSockets.js reads `:` and `*` as patterns, and a path ends at `?` or `#`. */

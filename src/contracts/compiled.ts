@@ -11,7 +11,7 @@ import type { Action } from './action.ts'
 import { type Check, checkOf } from './faults.ts'
 import { guardContract } from './guard-contract.ts'
 import { roomPattern } from './patterns.ts'
-import type { Claims } from './claims.ts'
+import { type Claims, listClaim } from './claims.ts'
 
 export interface CompiledCommand {
   readonly check: Check
@@ -202,7 +202,7 @@ export class CompiledContract {
     if (access === undefined || claims.roles?.includes('admin')) return NO_CLAUSES
     const clauses: Clause[] = []
     access.forEach(({ claim, absent }, field) => {
-      const allowed = claims[claim] ?? (absent === 'all' ? ['*'] : NONE)
+      const allowed = listClaim(claims, claim) ?? (absent === 'all' ? ['*'] : NONE)
       if (!allowed.includes('*')) clauses.push({ field, allowed: new Set(allowed) })
     })
     return clauses

@@ -32,6 +32,8 @@ export interface Contract {
   readonly rooms?: Readonly<Record<string, RoomContract>>
   /** Filters of `subscribe`. They hold back an event only if it carries the field with other values. */
   readonly filters?: Readonly<Record<string, FilterContract>>
+  /** The token's claims that the contract reads, besides `roles` and `permissions`. Each is a list of texts. */
+  readonly claims?: readonly string[]
   /** What the token's claims allow, enforced on every event. */
   readonly access?: readonly AccessContract[]
   /** What clients may send, besides the built-in commands of their endpoint's protocol. */
@@ -213,8 +215,8 @@ export interface FilterContract {
 }
 
 export interface AccessContract {
-  /** The token's claim: a list of allowed values; `*` allows all. */
-  readonly claim: 'project_access' | 'library_access' | 'agent_access' | 'session_access'
+  /** One of the contract's `claims`: a list of allowed values; `*` allows all. */
+  readonly claim: string
   /** What a token without the claim allows. */
   readonly absent: 'all' | 'none'
   /** The event's values, which the claim must name. `undefined`: the event is for everyone. */

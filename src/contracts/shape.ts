@@ -154,7 +154,7 @@ const ROOM = {
 
 const FILTER = { about: text, read: needed(hot(returns.anything)) } satisfies FieldsOf<FilterContract>
 const ACCESS = {
-  claim: needed(word('project_access', 'library_access', 'agent_access', 'session_access')),
+  claim: needed(text),
   absent: needed(word('all', 'none')),
   read: needed(hot(returns.anything)),
 } satisfies FieldsOf<AccessContract>
@@ -288,6 +288,7 @@ export const CONTRACT = {
   groups: map(list(text)),
   rooms: map(object(ROOM)),
   filters: map(object(FILTER)),
+  claims: list(text),
   access: list(object(ACCESS)),
   commands: map(object(COMMAND)),
   clientRequests: map(object({ about: text, schema } satisfies FieldsOf<ClientRequestContract>)),

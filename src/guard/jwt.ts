@@ -6,7 +6,15 @@ import { BrokerError, reasonOf } from '../errors.ts'
 import { type Algorithm, algorithmOf, KeySet, type PublicKey } from './key-set.ts'
 import type { Claims } from '../contracts/claims.ts'
 
-export interface JwtOptions {
+/** What well-formed claims are. */
+export interface ClaimRules {
+  /** The longest `sub`. It becomes part of NATS subjects, and one above 4 KB would end the connection to NATS. */
+  readonly userIdBytesMax: number
+  /** The claims that must be lists of strings where they are there. */
+  readonly listClaims: readonly string[]
+}
+
+export interface JwtOptions extends ClaimRules {
   readonly secret: string
   /** PEM text, or the path of a PEM file. */
   readonly publicKey: string
@@ -14,8 +22,6 @@ export interface JwtOptions {
   readonly issuer: string
   readonly audience: string
   readonly tokenBytesMax: number
-  /** The longest `sub`. */
-  readonly userIdBytesMax: number
   /** The largest answer of JWKS_URL. */
   readonly keySetBytesMax: number
   readonly keySetKeysMax: number
@@ -78,7 +84,7 @@ export class TokenVerifier {
     } catch {
       throw new BrokerError('AUTH_FAILED')
     }
-    if (!wellFormed(claims, this.options.userIdBytesMax))
+    if (!wellFormed(claims, this.options))
       throw new BrokerError(
         'AUTH_FAILED',
         `The token lacks a claim that Roomcast needs: sub (string of at most ${this.options.userIdBytesMax} bytes) and exp, and lists must be lists of strings`,
@@ -146,8 +152,6 @@ function readPublicKey(given: string): PublicKey {
   }
 }
 
-const LISTS = ['roles', 'permissions', 'project_access', 'library_access', 'agent_access', 'session_access'] as const
-
 /** RFC 7519, 4.1.4 and 4.1.5. @throws BrokerError AUTH_EXPIRED, or AUTH_FAILED if the token is not valid yet */
 function checkTimes({ exp, nbf }: Claims & { readonly nbf?: unknown }, nowMs: number): void {
   if (nowMs > exp * 1000) throw new BrokerError('AUTH_EXPIRED')
@@ -157,17 +161,13 @@ function checkTimes({ exp, nbf }: Claims & { readonly nbf?: unknown }, nowMs: nu
 /** The last moment that a `Date` can represent, in seconds since 1970; a later `exp` could not be shown to clients. */
 const EXP_MAX = 8.64e12
 
-/**
- * Whether a value is a well-formed set of claims, whatever its source.
- * @param userIdBytesMax the longest `sub`. It becomes part of NATS subjects, and a subject above 4 KB would end the
- * connection to NATS.
- */
-export function wellFormed(claims: unknown, userIdBytesMax: number): claims is Claims {
+/** Whether a value is a well-formed set of claims, whatever its source. */
+export function wellFormed(claims: unknown, { userIdBytesMax, listClaims }: ClaimRules): claims is Claims {
   if (typeof claims !== 'object' || claims === null) return false
   const { sub, exp } = claims as Claims
   if (typeof sub !== 'string' || sub === '' || typeof exp !== 'number' || !(Math.abs(exp) <= EXP_MAX)) return false
   if (Buffer.byteLength(sub) > userIdBytesMax) return false
-  for (const name of LISTS) {
+  for (const name of listClaims) {
     const list: unknown = (claims as Claims)[name]
     if (list !== undefined && !(Array.isArray(list) && list.every((item) => typeof item === 'string'))) return false
   }

@@ -1,7 +1,7 @@
 import { BrokerError } from '../errors.ts'
 import { every, runGuarded } from '../guarded.ts'
 import type { KeyValue, KeyValueEntry, Source } from '../source/source.ts'
-import { wellFormed } from '../guard/jwt.ts'
+import { type ClaimRules, wellFormed } from '../guard/jwt.ts'
 import type { Claims } from '../contracts/claims.ts'
 
 const BUCKET = 'roomcast_sessions'
@@ -33,19 +33,19 @@ interface Followed {
 export class LoginSessions {
   private readonly kv: KeyValue
   private readonly verify: (token: string) => Claims
-  private readonly userIdBytesMax: number
+  private readonly rules: ClaimRules
   private readonly followed = new Map<string, Followed>()
   private readonly sweeper: NodeJS.Timeout
 
-  static async open(source: Source, verify: (token: string) => Claims, userIdBytesMax: number): Promise<LoginSessions> {
-    const sessions = new LoginSessions(await source.keyValue(BUCKET, 0), verify, userIdBytesMax)
+  static async open(source: Source, verify: (token: string) => Claims, rules: ClaimRules): Promise<LoginSessions> {
+    const sessions = new LoginSessions(await source.keyValue(BUCKET, 0), verify, rules)
     await sessions.kv.watch((key) => runGuarded('session change', () => sessions.look(key)))
     return sessions
   }
 
-  private constructor(kv: KeyValue, verify: (token: string) => Claims, userIdBytesMax: number) {
+  private constructor(kv: KeyValue, verify: (token: string) => Claims, rules: ClaimRules) {
     this.kv = kv
-    this.userIdBytesMax = userIdBytesMax
+    this.rules = rules
     this.verify = verify
     this.sweeper = every('sessions sweep', SWEEP_MS, () => this.sweep(Date.now()))
     this.sweeper.unref()
@@ -83,7 +83,7 @@ export class LoginSessions {
 
   private async read(key: string): Promise<Claims> {
     const entry = key.length <= KEY_LENGTH_MAX && KEY.test(key) ? await this.kv.get(key) : undefined
-    return inTime(claimsIn(entry, this.userIdBytesMax))
+    return inTime(claimsIn(entry, this.rules))
   }
 
   private async look(key: string): Promise<void> {
@@ -93,7 +93,7 @@ export class LoginSessions {
     try {
       const entry = await this.kv.get(key)
       followed.expiresMs = entry?.expiresMs ?? 0
-      change = claimsIn(entry, this.userIdBytesMax)
+      change = claimsIn(entry, this.rules)
     } catch (error) {
       // Out of reach: the session goes on, and is checked again later.
       if (!(error instanceof BrokerError) || error.code === 'SERVICE_UNAVAILABLE') return
@@ -109,7 +109,7 @@ export class LoginSessions {
   }
 }
 
-function claimsIn(entry: KeyValueEntry | undefined, userIdBytesMax: number): Claims {
+function claimsIn(entry: KeyValueEntry | undefined, rules: ClaimRules): Claims {
   if (entry === undefined) throw new BrokerError('AUTH_FAILED', 'There is no such session')
   let claims: unknown
   try {
@@ -117,7 +117,7 @@ function claimsIn(entry: KeyValueEntry | undefined, userIdBytesMax: number): Cla
   } catch {
     // Not JSON, so not claims.
   }
-  if (!wellFormed(claims, userIdBytesMax))
+  if (!wellFormed(claims, rules))
     throw new BrokerError(
       'AUTH_FAILED',
       'The session holds no claims: sub (string of at most MAX_USER_ID_BYTES) and exp, and lists must be lists of strings',

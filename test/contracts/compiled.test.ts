@@ -4,7 +4,7 @@ import { CompiledContract, type ParticipantsOf } from '../../src/contracts/compi
 import { type Contract, event } from '../../src/contracts/contract.ts'
 import { gameDjinn } from '../../src/applications/game-djinn.ts'
 import { accepts, type FieldValues } from '../../src/hub/predicate.ts'
-import type { Claims } from '../../src/contracts/claims.ts'
+import { type Claims, listClaim } from '../../src/contracts/claims.ts'
 
 const SHOP: Contract = {
   app: 'shop',
@@ -19,11 +19,12 @@ const SHOP: Contract = {
   },
   groups: { orders: ['order_seen'], everything: ['order_*', 'price'] },
   rooms: {
-    'store:{id}': { allows: (claims, id) => claims.project_access?.includes(id) ?? false },
+    'store:{id}': { allows: (claims, id) => listClaim(claims, 'project_access')?.includes(id) ?? false },
     lobby: {},
     'a.b:{id}': {},
   },
   filters: { item: { read: (data) => data.item }, tag: { read: (data) => data.tags } },
+  claims: ['project_access', 'library_access', 'session_access'],
   access: [
     { claim: 'library_access', absent: 'all', read: (data) => data.library },
     { claim: 'session_access', absent: 'none', read: (data) => data.session },

@@ -163,6 +163,10 @@ t.test('a name with a typing error loaded, and left the door open: `allow`, `roo
     [{ rooms: { 'store:{id}': { record: { bucket: 'b', allow: fn } } } }, /record.allow` .*`allows`/],
     [{ filters: { item: { raed: fn } } }, /`filters\["item"\].raed` .*`read`/],
     [{ access: [{ claims: 'project_access', absent: 'all', read: fn }] }, /`access\[0\].claims` .*`claim`/],
+    [
+      { claims: ['store_access'], access: [{ claim: 'store_acces', absent: 'all', read: fn }] },
+      /`access\[0\].claim` is "store_acces", and `claims` does not declare it; did you mean "store_access"\?/,
+    ],
     [{ commands: { buy: { action: { use: 'echo' }, allow: fn } } }, /`commands\["buy"\].allow` .*`allows`/],
     [{ commands: { buy: { action: { use: 'store', event: fn, withing: fn } } } }, /action.withing` .*`within`/],
     [
@@ -222,7 +226,16 @@ t.test('a function where none is wanted, and a list, a number, a text in the pla
     [{ rooms: ['lobby'] }, /`rooms` wants an object/],
     [{ groups: { all: 'thing' } }, /`groups\["all"\]` wants a list/],
     [{ groups: { all: [5] } }, /`groups\["all"\]\[0\]` wants a text/],
-    [{ access: [{ claim: 'projects', absent: 'all', of: () => 1 }] }, /claim` is "projects"; there are project_access/],
+    [
+      { claims: ['store_access'], access: [{ claim: 'projects', absent: 'all', read: () => 1 }] },
+      /claim` is "projects", and `claims` does not declare it; there are store_access/,
+    ],
+    [{ access: [{ claim: 'project_access', absent: 'all', read: () => 1 }] }, /does not declare it; there are none/],
+    ...['sub', 'exp', 'aud', 'name', 'constructor', '__proto__'].map(
+      (claim) => [{ claims: ['a', claim] }, /`claims\[1\]` is ".*", which is no list of texts/] as const,
+    ),
+    [{ claims: 'store_access' }, /`claims` wants a list/],
+    [{ claims: [5] }, /`claims\[0\]` wants a text/],
     [{ access: [{ claim: 'project_access', of: () => 1 }] }, /absent` is missing/],
     [{ commands: { buy: {} } }, /action` is missing/],
     [

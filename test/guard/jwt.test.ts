@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createSigner } from 'fast-jwt'
 import t from 'tap'
+import { BUILT_IN_CONTRACTS } from '../../src/applications/built-in.ts'
+import { listClaimsOf } from '../../src/contracts/claims.ts'
 import { BrokerError, type ErrorCode } from '../../src/errors.ts'
 import { type JwtOptions, TokenVerifier } from '../../src/guard/jwt.ts'
 import { makeLogger } from '../../src/ops/logger.ts'
@@ -48,6 +50,7 @@ async function open(t: { teardown(end: () => void): void }, options: Partial<Jwt
       audience: '',
       tokenBytesMax: 8_192,
       userIdBytesMax: 256,
+      listClaims: listClaimsOf(BUILT_IN_CONTRACTS),
       keySetBytesMax: 262_144,
       keySetKeysMax: 100,
       ...options,
@@ -187,6 +190,15 @@ t.test('claims that are missing or of the wrong type are refused', async (t) => 
     t.equal(refusal(verifier, token), 'AUTH_FAILED', JSON.stringify(claims))
   }
   t.equal(refusal(verifier, sign('HS256', SECRET, { nbf: inAnHour() })), 'AUTH_FAILED', 'not yet valid')
+})
+
+t.test('the lists of a contract are checked where it is served, and claims of nobody are not', async (t) => {
+  const verifier = await open(t, { secret: SECRET, listClaims: listClaimsOf([{ claims: ['store_access'] }]) })
+  const token = (claims: object) => sign('HS256', SECRET, claims)
+  for (const wrong of [{ store_access: '7' }, { store_access: [7] }, { store_access: {} }, { roles: 'admin' }])
+    t.equal(refusal(verifier, token(wrong)), 'AUTH_FAILED', JSON.stringify(wrong))
+  for (const right of [{ store_access: ['7'] }, { store_access: [] }, { project_access: '*' }])
+    t.equal(refusal(verifier, token(right)), undefined, JSON.stringify(right))
 })
 
 t.test('a token whose header is no object is refused like any other that is none', async (t) => {

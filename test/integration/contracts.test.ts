@@ -23,7 +23,7 @@ for (const name of ['shop.ts', 'shop.mjs']) {
     const broker = await TestBroker.start({ CONTRACTS: file })
     t.teardown(() => broker.stop())
     const client = await TestClient.connect(broker.url('/shop'), {
-      token: token('ann', { project_access: ['7', '8'] }),
+      token: token('ann', { store_access: ['7', '8'] }),
     })
     client.send({ type: 'subscribe', data: { rooms: ['store:7', 'store:8'], events: ['sale_started'] }, id: 1 })
     t.match(await client.type('subscribed'), {

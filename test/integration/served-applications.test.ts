@@ -15,15 +15,20 @@ const folder = mkdtempSync(join(tmpdir(), 'roomcast-applications-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
 /** A shop on a port of its own, raw and over Socket.IO. */
-const shop = (port = "{ option: 'SHOP_PORT', default: 3005 }", top = '') => `import { defineContract } from 'roomcast'
+const shop = (
+  port = "{ option: 'SHOP_PORT', default: 3005 }",
+  top = '',
+) => `import { claimNames, defineContract } from 'roomcast'
 ${top}
 export default defineContract({
   app: 'shop',
   port: ${port},
   endpoints: [{ transport: 'websocket', path: '/shop' }, { transport: 'socketio', namespace: '/shop' }],
-  events: { sale: {} },
-  commands: { enter: { action: { use: 'join', room: () => 'sale', acknowledgement: () => ['in'] } } },
-  rooms: { sale: {} },
+  claims: ['store_access'],
+  access: [{ claim: 'store_access', absent: 'all', read: (data) => data.store }],
+  events: { sale: {}, order: { rooms: ({ data }) => ['store:' + data.store] } },
+  commands: { enter: { action: { use: 'join', room: ({ room }) => room, acknowledgement: () => ['in'] } } },
+  rooms: { sale: {}, 'store:{id}': { allows: (claims, id) => claimNames(claims, 'store_access', id) } },
 })`
 
 function write(text: string, name = `contract-${Math.random()}.mjs`): string {
@@ -69,7 +74,7 @@ t.test("a contract of one's own has a port of its own, raw and over Socket.IO", 
   await raw.subscribe(['sale'])
   const socket = await SocketIoClient.connect(`http://127.0.0.1:${port}/shop`)
   t.teardown(() => socket.close())
-  t.equal(await socket.ask('enter', {}), 'in')
+  t.equal(await socket.ask('enter', { room: 'sale' }), 'in')
   await broker.publish('shop', 'sale', { data: { n: 1 } })
   t.equal((await raw.type('sale')).data.n, 1)
   await socket.until(() => socket.of('sale').length === 1)
@@ -83,6 +88,71 @@ t.test("a contract of one's own has a port of its own, raw and over Socket.IO", 
     { app: 'game-djinn', port: broker.port },
     { app: 'shop', port },
   ])
+})
+
+t.test("a contract of one's own has claims of its own, raw and over Socket.IO", async (t) => {
+  const broker = await TestBroker.start({ CONTRACTS: write(shop()), SHOP_PORT: 0, APPLICATIONS: 'shop' })
+  t.teardown(() => broker.stop())
+  const { shop_port: port } = broker.ports
+  const seven = { token: token('ann', { store_access: ['7'] }) }
+  const raw = await TestClient.connect(`ws://127.0.0.1:${port}/shop`, seven)
+  raw.send({ type: 'subscribe', data: { rooms: ['store:7'], events: ['sale'] } })
+  await raw.type('subscribed')
+  raw.send({ type: 'subscribe', data: { rooms: ['store:8'] } })
+  t.equal((await raw.type('error')).data.error_code, 'ROOM_ACCESS_DENIED')
+  const socket = await SocketIoClient.connect(`http://127.0.0.1:${port}/shop`, seven)
+  t.teardown(() => socket.close())
+  for (const room of ['store:7', 'sale']) t.equal(await socket.ask('enter', { room }), 'in')
+  socket.socket.emit('enter', { room: 'store:8' })
+  await socket.until(() => JSON.stringify(socket.arrivals).includes('ROOM_ACCESS_DENIED'))
+  const events = [
+    ['order', { store: '8', n: 1 }],
+    ['order', { store: '7', n: 2 }],
+    ['sale', { store: '8', n: 3 }],
+    ['sale', { store: '7', n: 4 }],
+  ] as const
+  for (const [type, data] of events) t.equal((await broker.publish('shop', type, { data })).status, 202)
+  await raw.next(({ data }) => data.n === 4)
+  t.same(
+    raw.events.map(({ data }) => data.n),
+    [2, 4],
+  )
+  await socket.until(() => socket.of('sale').length > 0)
+  t.same(
+    [...socket.of('order'), ...socket.of('sale')].map(([data]) => data.n),
+    [2, 4],
+  )
+  await raw.close()
+
+  // A text that holds the id would let its user in.
+  const wrong = { token: token('ben', { store_access: 'store-7' }) }
+  const refused = new TestClient(`ws://127.0.0.1:${port}/shop`, wrong)
+  t.equal(await refused.closed(), 4401)
+  const refusedSocket = new SocketIoClient(`http://127.0.0.1:${port}/shop`, wrong)
+  t.teardown(() => refusedSocket.close())
+  await eventually(() => refusedSocket.refusals.length > 0)
+  const other = await TestClient.connect(`ws://127.0.0.1:${port}/shop`, {
+    token: token('cy', { project_access: 'a claim that nobody declares' }),
+  })
+  await other.close()
+})
+
+t.test('roomcast token mints claims of contracts by --claim', async (t) => {
+  const env = { JWT_SECRET: SECRET }
+  const { out } = await roomcast(
+    ['token', 'zoe', '--claim', 'store_access=7, 8', '--claim', 'a=b=c', '--agent-access', 'x'],
+    env,
+  )
+  t.match(JSON.parse(Buffer.from(out.split('.')[1] as string, 'base64url').toString()), {
+    sub: 'zoe',
+    store_access: ['7', '8'],
+    a: ['b=c'],
+    agent_access: ['x'],
+  })
+  const wrong = await roomcast(['token', '--claim', 'store_access'], env)
+  t.equal(wrong.code, 2)
+  t.match(wrong.err, 'wants name=value')
+  t.match((await roomcast(['token', '--help'])).out, /--project-access <list>.*--claim <name=list>/s)
 })
 
 t.test('APPLICATIONS with one: the ports of the others are closed, their paths are 404', async (t) => {

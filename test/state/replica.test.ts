@@ -52,7 +52,7 @@ async function openAll(t: Test, source: Source, isHere = (_userId: string) => tr
     () => {
       throw new Error('no token in this test')
     },
-    1_000,
+    { userIdBytesMax: 1_000, listClaims: [] },
   )
   t.teardown(async () => {
     await presence.close()
@@ -256,7 +256,7 @@ t.test("a lock whose record is garbage is nobody's, and can be taken", async (t)
 })
 
 t.test('claims whose end no date can name are none', async (t) => {
-  const claims = (exp: unknown) => wellFormed({ sub: 'u', exp }, 100)
+  const claims = (exp: unknown) => wellFormed({ sub: 'u', exp }, { userIdBytesMax: 100, listClaims: [] })
   for (const exp of [1, 1_700_000_000, 1_700_000_000_000, 8.64e12]) t.equal(claims(exp), true, `${exp}`)
   for (const exp of [9_999_999_999_999, 1e300, Number.POSITIVE_INFINITY, Number.NaN, -1e300, '1', null])
     t.equal(claims(exp), false, `${exp}`)
