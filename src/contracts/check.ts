@@ -153,6 +153,9 @@ function checkKind(value: unknown, kind: Kind, place: string, report: Report): v
       return
     case 'list':
       if (!Array.isArray(value)) return report(place, `wants a list, and is ${nameOf(value)}`)
+      for (const key of Object.keys(value))
+        if (!/^\d+$/.test(key))
+          report(`${place}.${key}`, 'is nothing that a contract says here: a list has items alone')
       for (const [index, item] of value.entries()) checkKind(item, kind.of, `${place}[${index}]`, report)
       return
     case 'map':

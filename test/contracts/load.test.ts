@@ -235,6 +235,8 @@ t.test('a function where none is wanted, and a list, a number, a text in the pla
       (claim) => [{ claims: ['a', claim] }, /`claims\[1\]` is ".*", which is no list of texts/] as const,
     ),
     [{ claims: 'store_access' }, /`claims` wants a list/],
+    // Its methods would make their results by it.
+    [{ claims: Object.assign(['a'], { constructor: 5 }) }, /`claims.constructor` is nothing that a contract says here/],
     [{ claims: [5] }, /`claims\[0\]` wants a text/],
     [{ access: [{ claim: 'project_access', of: () => 1 }] }, /absent` is missing/],
     [{ commands: { buy: {} } }, /action` is missing/],

@@ -97,7 +97,8 @@ function mistaken(contract: Contract, random: Random, mistakes: number): unknown
   for (let i = 0; i < mistakes; i++) {
     const holder = anyHolder(copy, random)
     const key = random.chance(0.85) ? random.pick(Object.keys(holder)) : random.pick(ODD_KEYS)
-    if (key === undefined) continue
+    // A list takes no other length than a number.
+    if (key === undefined || (key === 'length' && Array.isArray(holder))) continue
     if (random.chance(0.2)) delete holder[key]
     else
       Object.defineProperty(holder, key, {
