@@ -340,7 +340,7 @@ export class Supervisor implements OpsView {
       this.restarts++
       try {
         const worker = await this.launch()
-        this.log.info({ worker: worker.number }, 'a worker is in the place of the one that died')
+        this.log.info({ worker: worker.number }, 'a worker has replaced the one that died')
         runGuarded('end of a worker', () => this.seat(slot, worker))
       } catch (error) {
         if (this.stopping) return

@@ -84,7 +84,7 @@ function renewal(broker: Broker, config: Config, log: Logger): () => Promise<voi
     try {
       checkTlsFiles(config)
       await broker.renewTls()
-      log.info('certificates were read again; connections of before stay')
+      log.info('certificates reloaded; open connections keep theirs')
     } catch (error) {
       log.error({ reason: reasonOf(error) }, 'certificates could not be read again; those of before stay')
     }

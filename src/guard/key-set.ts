@@ -86,7 +86,10 @@ export class KeySet<Verify> {
     try {
       this.keys = this.usable(await download(this.options))
     } catch (error) {
-      this.log.warn({ url: this.place, reason: reasonOf(error) }, 'reading the key set failed; the keys of before stay')
+      this.log.warn(
+        { url: this.place, reason: reasonOf(error) },
+        'the key set could not be read; the previous keys stay in use',
+      )
     }
   }
 

@@ -217,7 +217,7 @@ export class NatsConsumption implements Consumption {
       log.warn(
         { stream: stream.name },
         another
-          ? 'the stream is another one than before; clients with older positions are told'
+          ? 'the stream was replaced; clients with older positions are told'
           : 'the stream was cut short: it no longer has all that was read of it; clients are told',
       )
       this.lastSeq = keptSeq

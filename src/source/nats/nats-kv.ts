@@ -168,16 +168,10 @@ export class NatsKeyValue implements KeyValue {
       return
     }
     if (this.created !== created) {
-      log.warn(
-        { bucket },
-        'the key-value bucket is another one than before: it was lost and made again; what is known of it is written again',
-      )
+      log.warn({ bucket }, 'the key-value bucket was lost and made again; what is known of it is written again')
       this.writeAgain((key, value) => this.kv.create(key, value))
     } else if (this.endsEarlier(lastSeq, newestRevision)) {
-      log.warn(
-        { bucket },
-        'the key-value bucket ends before what was read of it: an older copy was put back; what is known of it is written again',
-      )
+      log.warn({ bucket }, 'the key-value bucket was put back from an older copy; what is known of it is written again')
       this.writeAgain((key, value) => this.writeOver(key, value, lastSeq))
     }
   }

@@ -294,7 +294,7 @@ export class NatsSource implements Source {
     this.forbiddenToPublish.add(place)
     this.options.log.warn(
       { subject: `${place}.>` },
-      'NATS lets nobody publish here; its permissions must allow it (deploy/nats.conf)',
+      'NATS forbids publishing to these subjects; its permissions must allow it (deploy/nats.conf)',
     )
   }
 

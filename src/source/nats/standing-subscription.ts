@@ -41,7 +41,7 @@ export class StandingSubscription {
     if (this.trouble === undefined)
       this.options.log.warn(
         { subject: this.subject, reason: reasonOf(error) },
-        'NATS lets nobody listen here, trying again',
+        'NATS forbids subscribing to this subject; trying again',
       )
     this.trouble = `nothing is heard on ${this.subject}: ${reasonOf(error)}`
     after('nats subscription', RETRY_MS, () => this.again()).unref()
@@ -76,6 +76,6 @@ export class StandingSubscription {
     if (this.lost || this.closed) return
     if (!answered) return void after('nats subscription', RETRY_MS, () => this.confirm()).unref()
     this.trouble = undefined
-    this.options.log.info({ subject: this.subject }, 'NATS lets it listen here again')
+    this.options.log.info({ subject: this.subject }, 'NATS allows subscribing to this subject again')
   }
 }

@@ -86,12 +86,12 @@ export async function tellOfSettings(jsm: JetStreamManager, name: string, log: L
   if (config.discard === DiscardPolicy.New)
     log.warn(
       { stream: name },
-      'the stream refuses new events once it is full (discard: new): then publishing fails until old ones go',
+      'the stream refuses new events while it is full (discard: new): publishing fails until old events expire',
     )
   if (config.max_msgs_per_subject > 0)
     log.warn(
       { stream: name, max_msgs_per_subject: config.max_msgs_per_subject },
-      'the stream keeps only the newest events of a subject: who is behind does not get the others, and is not told',
+      'the stream keeps only the newest events of a subject: clients that are behind do not get the others, and are not told',
     )
 }
 
