@@ -157,7 +157,7 @@ export const OPTIONS = {
     1,
     10_000,
     'keys',
-    'Keys of JWKS_URL that are taken; those behind them are left out.',
+    'How many keys of JWKS_URL are used; any further ones are ignored.',
   ),
   publishKey: secret('PUBLISH_KEY', 'auth', 'Bearer key of the HTTP publish API. Empty: that API answers 401.'),
 
@@ -192,7 +192,7 @@ export const OPTIONS = {
     type: 'list',
     default: '',
     about:
-      'Names by which OPS_PORT may be asked, besides IP addresses, localhost and OPS_HOST, comma separated: what Prometheus scrapes by. `*`: any.',
+      'Host names that requests to OPS_PORT may carry, comma separated, such as the one Prometheus scrapes by. IP addresses, localhost and OPS_HOST always may. `*`: any.',
   },
   tlsCertFile: text(
     'TLS_CERT_FILE',
@@ -216,7 +216,7 @@ export const OPTIONS = {
     1,
     1_000_000,
     'connections',
-    'Connections a process accepts. Where they are reached, the oldest that has not authenticated gives way; where there is none, the new one is refused.',
+    'Connections that a process accepts. A process that is full closes its oldest connection that has not authenticated; if there is none, it refuses the new one.',
   ),
   maxUnauthenticatedConnections: integer(
     'MAX_UNAUTHENTICATED_CONNECTIONS',
@@ -225,7 +225,7 @@ export const OPTIONS = {
     0,
     1_000_000,
     'connections',
-    'Socket.IO connections of a process that have yet to say who they are; past it the oldest of them is closed. 0: half of MAX_CONNECTIONS.',
+    'Socket.IO connections of a process that have not authenticated yet; beyond that, the oldest of them is closed. 0: half of MAX_CONNECTIONS.',
   ),
   unauthenticatedTimeoutMs: integer(
     'UNAUTHENTICATED_TIMEOUT_MS',
@@ -234,7 +234,7 @@ export const OPTIONS = {
     1_000,
     3_600_000,
     'ms',
-    "A Socket.IO connection that has not said who it is by then, or has been nobody's again for this long, is closed.",
+    'A Socket.IO connection that has been unauthenticated for this long is closed.',
   ),
   maxConnectionsPerAddress: integer(
     'MAX_CONNECTIONS_PER_ADDRESS',
@@ -251,7 +251,7 @@ export const OPTIONS = {
     type: 'list',
     default: '',
     about:
-      'Addresses or networks (10.0.0.0/8) of proxies, comma separated: what their PROXY protocol, or else X-Forwarded-For, says is where a client comes from.',
+      'Addresses or networks (10.0.0.0/8) of proxies, comma separated. The address of a client is the one that their PROXY protocol gives, or else X-Forwarded-For.',
   },
   maxConnectionsPerUser: integer(
     'MAX_CONNECTIONS_PER_USER',
@@ -278,7 +278,7 @@ export const OPTIONS = {
     65_536,
     Number.MAX_SAFE_INTEGER,
     'bytes',
-    "Bodies of long-polling requests that are on their way in, all together; past it the oldest of a session that is nobody's gives way, or else the new one: it is answered 503 and its session ends.",
+    'Bodies of long-polling requests that are arriving, all together. Beyond that, the oldest one of an unauthenticated session is answered 503, or else the new one, and its session ends.',
   ),
   maxRooms: integer(
     'MAX_ROOMS_PER_CONNECTION',
@@ -297,7 +297,7 @@ export const OPTIONS = {
     0,
     1_000_000_000,
     'commands',
-    'Commands a minute a connection may send, CONNECTs to further namespaces included. 0: what each contract says, and DEFAULT_COMMANDS_PER_MINUTE where it says nothing.',
+    'Commands a minute that a connection may send, CONNECTs to further namespaces included. 0: the limit of the contract, or DEFAULT_COMMANDS_PER_MINUTE if it has none.',
   ),
   defaultCommandsPerMinute: integer(
     'DEFAULT_COMMANDS_PER_MINUTE',
@@ -306,7 +306,7 @@ export const OPTIONS = {
     1,
     1_000_000_000,
     'commands',
-    'Commands a minute a connection may send where neither COMMANDS_PER_MINUTE nor the contract says it.',
+    'Commands a minute that a connection may send if neither COMMANDS_PER_MINUTE nor the contract sets a limit.',
   ),
   maxPacketsPerMinute: integer(
     'MAX_PACKETS_PER_MINUTE',
@@ -315,7 +315,7 @@ export const OPTIONS = {
     10,
     1_000_000_000,
     'packets',
-    'Packets of any kind a minute a connection may send: commands, refused ones included, acknowledgements, attachments, pongs. Past it the connection is closed. At least twice COMMANDS_PER_MINUTE.',
+    'Packets of any kind that a connection may send a minute: commands (refused ones too), acknowledgements, attachments, pongs. Beyond that it is closed. At least twice COMMANDS_PER_MINUTE.',
   ),
   storedBytesPerMinutePerUser: integer(
     'STORED_BYTES_PER_MINUTE_PER_USER',
@@ -324,7 +324,7 @@ export const OPTIONS = {
     0,
     Number.MAX_SAFE_INTEGER,
     'bytes',
-    'What the commands of one user (`sub`) may store a minute, through this process. 0: no limit.',
+    'How much the commands of one user (`sub`) may store a minute, through this process. 0: no limit.',
   ),
   maxFailedAuthentications: integer(
     'MAX_FAILED_AUTHENTICATIONS',
@@ -342,7 +342,7 @@ export const OPTIONS = {
     1,
     1_000_000,
     'namespaces',
-    'Socket.IO namespaces that one connection may be in, or on its way into.',
+    'Socket.IO namespaces that one connection may be in or connecting to.',
   ),
   maxBackpressureBytes: integer(
     'MAX_BACKPRESSURE_BYTES',
@@ -351,7 +351,7 @@ export const OPTIONS = {
     1_024,
     1_073_741_824,
     'bytes',
-    'Soft limit: past this much unsent data a connection leaves live delivery and is fed from the log at its own pace.',
+    'Soft limit: a connection with more unsent data leaves live delivery and is fed from the log at its own pace.',
   ),
   maxWaitingBytes: integer(
     'MAX_WAITING_BYTES',
@@ -360,7 +360,7 @@ export const OPTIONS = {
     1_024,
     1_073_741_824,
     'bytes',
-    'Answers and commands of one connection that wait, for its full socket or for the command before; past it the connection is closed (4008).',
+    'Answers and commands of one connection that wait for its socket, or for an earlier command. Beyond that it is closed (4008).',
   ),
   slowClientTimeoutMs: integer(
     'SLOW_CLIENT_TIMEOUT_MS',
@@ -369,7 +369,7 @@ export const OPTIONS = {
     1_000,
     86_400_000,
     'ms',
-    'Hard limit: a connection that is behind and took nothing for this long is closed (4008).',
+    'Hard limit: a connection that is behind and has taken nothing for this long is closed (4008).',
   ),
   idleTimeoutS: integer(
     'IDLE_TIMEOUT_S',
@@ -378,7 +378,7 @@ export const OPTIONS = {
     8,
     960,
     's',
-    'A connection that is silent for this long, pongs included, is closed. Pings go out by themselves.',
+    'A raw connection that sends nothing for this long, not even a pong, is closed. Pings are sent automatically.',
   ),
 
   socketioPingIntervalMs: integer(
@@ -397,7 +397,7 @@ export const OPTIONS = {
     100,
     3_600_000,
     'ms',
-    'How long a client may take to answer one; looked at when the next is due.',
+    'How long a client may take to answer a heartbeat; checked when the next one is due.',
   ),
   socketioUpgradeTimeoutMs: integer(
     'SOCKETIO_UPGRADE_TIMEOUT_MS',
@@ -406,7 +406,7 @@ export const OPTIONS = {
     100,
     3_600_000,
     'ms',
-    'How long the change from long-polling to WebSocket may take.',
+    'How long an upgrade from long-polling to WebSocket may take.',
   ),
   socketioConnectTimeoutMs: integer(
     'SOCKETIO_CONNECT_TIMEOUT_MS',
@@ -415,7 +415,7 @@ export const OPTIONS = {
     100,
     3_600_000,
     'ms',
-    'A client that has connected to no namespace by then is closed.',
+    'A client that has not connected to a namespace by then is closed.',
   ),
 
   socketCorsOrigin: {
@@ -423,7 +423,7 @@ export const OPTIONS = {
     group: 'coding-assistant',
     type: 'list',
     default: '',
-    about: 'CORS_ORIGINS of this port. Empty: the general ones.',
+    about: 'CORS_ORIGINS of this port. Empty: the same.',
   },
   socketMaxConnections: integer(
     'SOCKET_MAX_CONNECTIONS',
@@ -441,7 +441,7 @@ export const OPTIONS = {
     0,
     3_600_000,
     'ms',
-    'SOCKETIO_PING_TIMEOUT_MS of this port. 0: the general one.',
+    'SOCKETIO_PING_TIMEOUT_MS of this port. 0: the same.',
   ),
   socketPingInterval: integer(
     'SOCKET_PING_INTERVAL',
@@ -450,7 +450,7 @@ export const OPTIONS = {
     0,
     3_600_000,
     'ms',
-    'SOCKETIO_PING_INTERVAL_MS of this port. 0: the general one.',
+    'SOCKETIO_PING_INTERVAL_MS of this port. 0: the same.',
   ),
   socketUpgradeTimeout: integer(
     'SOCKET_UPGRADE_TIMEOUT',
@@ -459,7 +459,7 @@ export const OPTIONS = {
     0,
     3_600_000,
     'ms',
-    'SOCKETIO_UPGRADE_TIMEOUT_MS of this port. 0: the general one.',
+    'SOCKETIO_UPGRADE_TIMEOUT_MS of this port. 0: the same.',
   ),
 
   logRingBytes: integer(
@@ -479,7 +479,7 @@ export const OPTIONS = {
     65_536,
     68_719_476_736,
     'bytes',
-    'Memory for events older than the ring, read from JetStream for clients that are further back.',
+    'Memory for events older than the ring, which are read from JetStream for clients that are far behind.',
   ),
   lookBackEvents: integer(
     'LOOK_BACK_EVENTS',
@@ -488,7 +488,7 @@ export const OPTIONS = {
     1,
     Number.MAX_SAFE_INTEGER,
     'events',
-    'How far back in the stream commands look that answer from the stored log (history, statistics).',
+    'How far back in the stream queries look (history, statistics).',
   ),
   lookBackBytes: integer(
     'LOOK_BACK_BYTES',
@@ -497,7 +497,7 @@ export const OPTIONS = {
     65_536,
     68_719_476_736,
     'bytes',
-    'Memory for what each such command needs of the stored log.',
+    'Memory for the segment summaries of each query.',
   ),
 
   workers: text(
@@ -513,7 +513,7 @@ export const OPTIONS = {
     1_000,
     3_600_000,
     'ms',
-    'A worker whose event loop stands still for this long is killed, and another takes its place.',
+    'A worker whose event loop is blocked for this long is killed and replaced.',
   ),
   contracts: {
     env: 'CONTRACTS',
@@ -527,17 +527,9 @@ export const OPTIONS = {
     group: 'run',
     type: 'list',
     default: '',
-    about: 'Applications that are served, comma separated: of the five and of those of CONTRACTS. Empty: all.',
+    about: 'Applications to serve, comma separated: any of the five and of CONTRACTS. Empty: all.',
   },
-  drainMs: integer(
-    'DRAIN_MS',
-    'run',
-    10_000,
-    0,
-    600_000,
-    'ms',
-    'Time over which SIGTERM spreads the clients that it sends away.',
-  ),
+  drainMs: integer('DRAIN_MS', 'run', 10_000, 0, 600_000, 'ms', 'Time over which clients are sent away after SIGTERM.'),
   logLevel: text(
     'LOG_LEVEL',
     'run',
