@@ -107,6 +107,7 @@ export function closeClient(
   presence.drop(subscriber)
   if (isRequestable(client)) requestableClients.remove(client)
   hub.close(subscriber, socketStays)
+  // After the hub: `left` looks whether the user still has a subscriber there.
   locks.left(contract.app, subscriber.userId)
 }
 

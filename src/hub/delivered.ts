@@ -1,7 +1,10 @@
 import type { LogEntry } from '../log/entry.ts'
 import { accepts, type Predicate } from './predicate.ts'
 
-/** Longest chain kept for a subscriber that goes back again and again before it has caught up. */
+/**
+ * Longest chain kept for a subscriber that goes back again and again before it has caught up. One that goes back more
+ * often may get an event twice.
+ */
 const LINKS_MAX = 32
 
 /** A room that a subscriber is in, and the events it wants from it. */

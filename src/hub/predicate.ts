@@ -43,7 +43,7 @@ function anyOf(values: readonly string[], allowed: ReadonlySet<string>): boolean
   return false
 }
 
-/** A field's values as predicates see them. @returns undefined if the event has none */
+/** A field's values as predicates compare them: as text, numbers too. @returns undefined if the event has none */
 export function valuesOf(value: unknown): readonly string[] | undefined {
   if (value === undefined || value === null) return undefined
   if (Array.isArray(value)) return value.map(String)

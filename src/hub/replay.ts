@@ -21,7 +21,10 @@ export interface ReplayOptions {
   readonly liveSeq: () => number
 }
 
-/** Moves subscribers back in the log, and remembers what they have already had, so that nothing comes twice. */
+/**
+ * Moves subscribers back in the log, and remembers what their other rooms have brought, so that it does not come
+ * twice.
+ */
 export class Replay {
   private readonly log: EventLog
   private readonly membership: Membership

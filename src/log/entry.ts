@@ -73,7 +73,7 @@ export class LogEntry {
     this.envelope = envelope
   }
 
-  /** The event's frame in a wire format, encoded at most once. */
+  /** The event's frame for one wire, encoded at most once. Two endpoints that speak JSON are two wires. */
   frame(encoder: Encoder): Uint8Array {
     if (this.encoder === encoder) return this.encoded as Uint8Array
     const before = this.more?.get(encoder)

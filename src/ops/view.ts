@@ -6,7 +6,7 @@ export interface Stats {
   readonly rooms: Readonly<Record<string, number>>
 }
 
-/** The figures that the page shows. */
+/** The figures that the page shows; `ops-server.ts` adds `room_count`. */
 export interface PageFigures extends Stats {
   readonly state: string
   readonly source: string

@@ -150,7 +150,10 @@ export class Locks {
     })
   }
 
-  /** A connection of a user ended. If it was the user's last one here, the lease runs from now on. */
+  /**
+   * A connection of a user ended. If it was the user's last one here, the lease is written for the last time; `tick`
+   * frees the locks when it runs out.
+   */
   left(app: string, userId: string): void {
     const lease = keyOf(app, userId)
     if (this.holdings.has(lease) && !this.node.isHere(app, userId)) this.renew(lease)

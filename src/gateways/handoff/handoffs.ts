@@ -51,7 +51,8 @@ export class Handoffs<Socket extends ArrivingSocket> {
           )
         }),
       )
-    route('probe', (session) => this.release(session))
+    // At the worker that has the session.
+    route('probe', (session) => this.prepare(session))
     route('take', (session) => this.handOver(session))
     route('taken', (session) => {
       session.letGo()
@@ -131,7 +132,7 @@ export class Handoffs<Socket extends ArrivingSocket> {
   }
 
   /** Readies a session for leaving: no command is being carried out, and its polls are ended until it has left. */
-  private async release(session: LeavingSession): Promise<string | undefined> {
+  private async prepare(session: LeavingSession): Promise<string | undefined> {
     if (!session.mayUpgrade) return undefined
     session.leaving = true
     // Another WebSocket may try next: the time of this one must not end that one's polls.

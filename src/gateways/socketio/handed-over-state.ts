@@ -12,6 +12,7 @@ export interface HandedOverSocket {
   readonly pid: string
   readonly recovered: Recovered | undefined
   readonly openedMs: number
+  /** The presence channels it is in, and what it selected of each. */
   readonly places: PresenceState | undefined
   /** How many requests of services it has been sent. */
   readonly requestsSent: number
