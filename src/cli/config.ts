@@ -4,7 +4,7 @@ import { warningsOf } from '../config/load.ts'
 import { type Config, OPTIONS, type Option, type OptionName } from '../config/options.ts'
 import { optionsWith } from '../config/port-options.ts'
 import { shown } from '../config/shown.ts'
-import { checkTlsFiles } from '../config/tls-files.ts'
+import { checkFiles } from '../config/files.ts'
 import { BUILT_IN_CONTRACTS } from '../applications/built-in.ts'
 import { servedContracts } from '../applications/served.ts'
 import { checkTogether } from '../contracts/check.ts'
@@ -26,7 +26,7 @@ export function addCheckConfig(program: Command, options: ProgramOptions): void 
     options.ports,
   ).action(async (flags) => {
     const { config, development } = withDevelopmentKeys(withServedPorts(configFrom(flags, options.ports), options))
-    checkTlsFiles(config)
+    checkFiles(config)
     const served = await servedContracts(config)
     checkTogether(served)
     for (const option of changedOptions(config, options.ports)) console.log(option)

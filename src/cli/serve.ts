@@ -4,6 +4,7 @@ import { Supervisor } from '../supervisor.ts'
 import { withDevelopmentKeys } from '../config/development.ts'
 import { withinFileLimit } from '../config/file-limit.ts'
 import { warningsOf, workersOf } from '../config/load.ts'
+import { checkFiles } from '../config/files.ts'
 import { checkTlsFiles } from '../config/tls-files.ts'
 import { guarded } from '../guarded.ts'
 import { reasonOf } from '../errors.ts'
@@ -24,7 +25,7 @@ export function addServe(program: Command, options: ProgramOptions): void {
       const { config, warning } = withinFileLimit(wanted)
       const log = makeLogger(config.logLevel)
       for (const said of [...warningsOf(config), ...(warning === undefined ? [] : [warning])]) log.warn(said)
-      checkTlsFiles(config)
+      checkFiles(config)
       const workers = workersOf(config)
       leaveOnEscape(log, () => config.drainMs, workers > 1 ? SUPERVISOR_GRACE_MS : undefined)
       // A reload keeps the development keys of the start.
@@ -33,7 +34,7 @@ export function addServe(program: Command, options: ProgramOptions): void {
         : undefined
       const readConfig = () => {
         const read = withinFileLimit({ ...configFrom(flags, options.ports), ...keys }).config
-        checkTlsFiles(read)
+        checkFiles(read)
         return read
       }
       // Without workers or TLS there is nothing to reload, so SIGHUP means that the terminal was closed.

@@ -1,6 +1,8 @@
 import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { BrokerError } from '../errors.ts'
+import { withNatsContext } from './nats-context.ts'
+import { checkNatsOptions } from './nats-options.ts'
 import { type Config, OPTIONS, type Option } from './options.ts'
 import { shown } from './shown.ts'
 
@@ -18,7 +20,7 @@ export function loadConfig(env: Environment, ports: readonly Option[] = []): Con
     values[name] = read(option, env[option.env], faults)
   }
   values.contractPorts = Object.fromEntries(ports.map((option) => [option.env, read(option, env[option.env], faults)]))
-  const config = values as Config
+  const config = withNatsContext(values as Config, env, faults)
   checkTogether(config, faults)
   if (faults.length > 0) throw new BrokerError('CONFIG_INVALID', faults.join('\n'), faults)
   return config
@@ -77,7 +79,7 @@ function checkTogether(config: Config, faults: string[]): void {
     )
   for (const network of config.trustedProxies)
     if (!isNetwork(network)) faults.push(`TRUSTED_PROXIES=${network}: wants addresses, or networks such as 10.0.0.0/8`)
-  if (config.natsCreds !== '' && config.natsUrl === '') faults.push('NATS_CREDS: is of no use without NATS_URL')
+  checkNatsOptions(config, faults)
 }
 
 /** Warnings about options that are valid but should be changed, one line each. */

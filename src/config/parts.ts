@@ -24,7 +24,16 @@ export function claimRules(config: Config, listClaims: readonly string[]) {
 export function natsOptions(config: Config) {
   return {
     url: config.natsUrl,
+    context: config.natsContext,
     creds: config.natsCreds,
+    nkeySeedFile: config.natsNkeySeedFile,
+    token: config.natsToken,
+    caFile: config.natsCaFile,
+    certFile: config.natsCertFile,
+    keyFile: config.natsKeyFile,
+    inboxPrefix: config.natsInboxPrefix,
+    domain: config.natsJsDomain,
+    apiPrefix: config.natsJsApiPrefix,
     stream: {
       name: config.streamName,
       maxAgeS: config.streamMaxAgeS,

@@ -147,7 +147,7 @@ t.test('no secret is ever in an error', async (t) => {
   const secrets = Object.fromEntries(
     TABLE.filter(([, { secret }]) => secret).map(([, { env }]) => [env, `s3cret-${env}`]),
   )
-  t.same(Object.keys(secrets).sort(), ['JWT_SECRET', 'PUBLISH_KEY'])
+  t.same(Object.keys(secrets).sort(), ['JWT_SECRET', 'NATS_TOKEN', 'PUBLISH_KEY'])
   const lines = faults({
     ...secrets,
     NODE_ENV: 'production',

@@ -1,31 +1,27 @@
-import { readFileSync } from 'node:fs'
-import { connect, type ConnectionOptions, credsAuthenticator, ErrorCode, type NatsConnection, NatsError } from 'nats'
-import type { Logger } from 'pino'
-import { BrokerError, reasonOf } from '../../errors.ts'
+import { connect, type ConnectionOptions, type NatsConnection } from 'nats'
+import { addressesOf } from './addresses.ts'
+import { authentication } from './authentication.ts'
+import { connectFailure } from './connect-failure.ts'
+import { CONNECT_TIMEOUT_MS, type ConnectOptions } from './connect-options.ts'
+import { checkLoginFiles } from './login-files.ts'
+import { tlsOf } from './tls.ts'
 
-export interface ConnectOptions {
-  /** Comma separated. */
-  readonly url: string
-  /** Path of a credentials file, or empty. */
-  readonly creds: string
-  readonly log: Logger
-}
-
-const CONNECT_TIMEOUT_MS = 5_000
+/** Begins like the usual prefix but is our own, so that permissions can keep others from listening to it. */
+const INBOX_PREFIX = '_INBOX.roomcast'
 
 /**
  * Connects for the first time; later the client reconnects by itself.
  * @throws BrokerError SOURCE_UNREACHABLE, SOURCE_REFUSED, CONFIG_INVALID, saying what to do
  */
-export async function connectOnce({ url, creds, log }: ConnectOptions): Promise<NatsConnection> {
-  const servers = url.split(',').map((server) => server.trim())
-  const addresses = servers.map(withoutCredentials)
+export async function connectOnce(connectOptions: ConnectOptions): Promise<NatsConnection> {
+  const { inboxPrefix, timeoutMs, log } = connectOptions
+  checkLoginFiles(connectOptions)
+  const tls = tlsOf(connectOptions)
   const options: ConnectionOptions = {
-    servers: addresses,
+    servers: addressesOf(connectOptions.url),
     name: 'roomcast',
-    // Begins like the usual prefix but is our own, so that permissions can keep others from listening to it.
-    inboxPrefix: '_INBOX.roomcast',
-    timeout: CONNECT_TIMEOUT_MS,
+    inboxPrefix: inboxPrefix || INBOX_PREFIX,
+    timeout: timeoutMs ?? CONNECT_TIMEOUT_MS,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 250,
     reconnectJitter: 250,
@@ -33,63 +29,14 @@ export async function connectOnce({ url, creds, log }: ConnectOptions): Promise<
     pingInterval: 10_000,
     // This broker need not hear what it tells others.
     noEcho: true,
-    ...credentialsIn(servers),
+    ...(tls === undefined ? undefined : { tls: tls as NonNullable<ConnectionOptions['tls']> }),
+    ...authentication(connectOptions),
   }
-  if (creds !== '') options.authenticator = credsAuthenticator(readCreds(creds))
   try {
     const nc = await connect(options)
     log.info({ server: nc.getServer(), version: nc.info?.version }, 'connected to NATS')
     return nc
   } catch (error) {
-    const shown = addresses.join(', ')
-    if (
-      error instanceof NatsError &&
-      (error.code === ErrorCode.AuthorizationViolation ||
-        error.code === ErrorCode.AuthenticationExpired ||
-        error.isAuthError())
-    ) {
-      throw new BrokerError(
-        'SOURCE_REFUSED',
-        `The NATS server at ${shown} refused the credentials: check NATS_CREDS, or the user and password in NATS_URL`,
-      )
-    }
-    throw new BrokerError(
-      'SOURCE_UNREACHABLE',
-      `No NATS server answers at ${shown} (${reasonOf(error)}): check NATS_URL, and that nats-server runs`,
-    )
-  }
-}
-
-/**
- * User and password, or token, from `nats://user:password@host`. The last @ ends them, whatever characters they hold.
- */
-function credentialsIn(servers: readonly string[]): Partial<ConnectionOptions> {
-  for (const server of servers) {
-    const match = /^(?:[a-z]+:\/\/)?([^:]*)(?::(.*))?@[^@]*$/.exec(server)
-    if (match) {
-      const [, user, pass] = match.map((part) => (part === undefined ? undefined : decoded(part)))
-      return pass === undefined ? { token: user } : { user, pass }
-    }
-  }
-  return {}
-}
-
-function decoded(part: string): string {
-  try {
-    return decodeURIComponent(part)
-  } catch {
-    return part
-  }
-}
-
-export function withoutCredentials(server: string): string {
-  return server.replace(/^([a-z]+:\/\/)?.*@/, '$1')
-}
-
-function readCreds(path: string): Uint8Array {
-  try {
-    return readFileSync(path)
-  } catch (error) {
-    throw new BrokerError('CONFIG_INVALID', `NATS_CREDS=${path}: ${reasonOf(error)}`)
+    throw await connectFailure(error, connectOptions)
   }
 }

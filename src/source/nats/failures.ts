@@ -1,14 +1,13 @@
 import { ErrorCode, NatsError } from 'nats'
 import { BrokerError, reasonOf } from '../../errors.ts'
-import { withoutCredentials } from './connect.ts'
+import { addressesOf } from './addresses.ts'
+import type { ConnectOptions } from './connect-options.ts'
 import { isUnsettled } from './settled.ts'
 
 /** What to do about a server that cannot hold the events. */
-export function unfit(error: unknown, url: string): BrokerError {
-  const shown = url
-    .split(',')
-    .map((server) => withoutCredentials(server.trim()))
-    .join(', ')
+export function unfit(error: unknown, { url, domain, apiPrefix }: ConnectOptions): BrokerError {
+  const shown = addressesOf(url).join(', ')
+  const place = domain ? `NATS_JS_DOMAIN=${domain}` : apiPrefix ? `NATS_JS_API_PREFIX=${apiPrefix}` : ''
   if (isUnsettled(error)) {
     return new BrokerError(
       'SOURCE_UNFIT',
@@ -19,6 +18,11 @@ export function unfit(error: unknown, url: string): BrokerError {
     error instanceof NatsError &&
     (error.code === ErrorCode.JetStreamNotEnabled || error.code === ErrorCode.NoResponders || error.code === '503')
   ) {
+    if (place !== '')
+      return new BrokerError(
+        'SOURCE_UNFIT',
+        `No JetStream answers at ${shown} under ${place}: check that name, and that this account may use it`,
+      )
     return new BrokerError(
       'SOURCE_UNFIT',
       `The NATS server at ${shown} has no JetStream, which keeps the events: start it with -js (or a jetstream block in its configuration)`,

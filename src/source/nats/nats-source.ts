@@ -3,7 +3,8 @@ import { BrokerError, reasonOf } from '../../errors.ts'
 import { after, every, runGuarded } from '../../guarded.ts'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
 import type { Answer, Bounds, Consumption, KeyValue, PublishOptions, ReadPart, Sink, Source } from '../source.ts'
-import { type ConnectOptions, connectOnce } from './connect.ts'
+import { connectOnce } from './connect.ts'
+import { apiOf, type ConnectOptions } from './connect-options.ts'
 import { isUnanswered, translate, unfit } from './failures.ts'
 import { guardDispatch } from './guarded-dispatch.ts'
 import { NatsKeyValue } from './nats-kv.ts'
@@ -58,14 +59,14 @@ export class NatsSource implements Source {
     guardDispatch(nc)
     try {
       const { stream, log } = options
-      const jsm = await onceSettled(() => nc.jetstreamManager(), log)
+      const jsm = await onceSettled(() => nc.jetstreamManager(apiOf(options)), log)
       const { replicas } = await onceSettled(() => ensureStream(jsm, stream, log), log)
       await onceSettled(() => tellOfSettings(jsm, stream.name, log), log)
-      await tryReading(nc.jetstream(), jsm, stream.name)
+      await tryReading(nc.jetstream(apiOf(options)), jsm, stream.name)
       return new NatsSource(options, nc, jsm, replicas)
     } catch (error) {
       await nc.close()
-      throw error instanceof BrokerError ? error : unfit(error, options.url)
+      throw error instanceof BrokerError ? error : unfit(error, options)
     }
   }
 
@@ -74,7 +75,7 @@ export class NatsSource implements Source {
     this.streamReplicas = streamReplicas
     this.nc = nc
     this.jsm = jsm
-    this.js = nc.jetstream({ timeout: PUBLISH_TIMEOUT_MS })
+    this.js = nc.jetstream({ ...apiOf(options), timeout: PUBLISH_TIMEOUT_MS })
     runGuarded('nats status', () => this.followStatus())
     this.prober = every('nats probe', PROBE_MS, () => this.probe())
     this.looker = every('kv look', LOOK_MS, () => (this.connected ? this.lookAtBuckets() : undefined))

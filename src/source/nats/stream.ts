@@ -17,6 +17,7 @@ import { BrokerError, reasonOf } from '../../errors.ts'
 import { type Bounds, EVENT_SUBJECTS } from '../source.ts'
 import { openConsumer } from './consumer.ts'
 import { isUnsettled } from './settled.ts'
+import { isOverlap, overlapping } from './subject-owners.ts'
 
 export interface StreamOptions {
   readonly name: string
@@ -73,6 +74,7 @@ export async function ensureStream(jsm: JetStreamManager, options: StreamOptions
     return viewOf(made)
   } catch (error) {
     if (isUnsettled(error)) throw error
+    if (isOverlap(error)) throw await overlapping(jsm, options.name)
     throw new BrokerError(
       'SOURCE_UNFIT',
       `The stream ${options.name} is missing and could not be made: ${reasonOf(error)} (STREAM_MAX_BYTES, STREAM_MAX_AGE_S and STREAM_REPLICAS set its size)`,

@@ -1,0 +1,33 @@
+import { isIP } from 'node:net'
+import { checkServerIdentity, type ConnectionOptions as TlsOptions, type PeerCertificate } from 'node:tls'
+import { addressesOf, hostOf } from './addresses.ts'
+import type { ConnectOptions } from './connect-options.ts'
+
+/**
+ * How TLS is spoken; undefined: as the server wants it. The client reads the files each time it connects, so that
+ * renewed ones count from then on.
+ */
+export function tlsOf({ url, caFile, certFile, keyFile }: ConnectOptions) {
+  const addresses = addressesOf(url)
+  if (!caFile && !certFile && !addresses.some((address) => address.startsWith('tls://'))) return undefined
+  return {
+    ...(caFile ? { caFile } : undefined),
+    ...(certFile && keyFile ? { certFile, keyFile } : undefined),
+    checkServerIdentity: identityCheck(addresses),
+  } satisfies TlsOptions & { caFile?: string; certFile?: string; keyFile?: string }
+}
+
+/**
+ * Node.js takes a server that the client dials by an IP address for `localhost`. Its certificate has to name one of the
+ * addresses that are configured.
+ */
+function identityCheck(addresses: readonly string[]) {
+  const hosts = addresses.map(hostOf)
+  const ips = hosts.filter((host) => isIP(host) !== 0)
+  return (name: string, certificate: PeerCertificate): Error | undefined => {
+    const names =
+      name === 'localhost' && ips.length > 0 ? hosts.filter((host) => ips.includes(host) || host === name) : [name]
+    const faults = names.map((one) => checkServerIdentity(one, certificate))
+    return faults.includes(undefined) ? undefined : faults[0]
+  }
+}
