@@ -6,14 +6,15 @@ import type { EventEnvelope } from '../log/event.ts'
  * (`2`): `42/ws,["project.updated",{…},"<position>"]`. The position is the last argument, where clients look for the
  * offset of their recovery.
  * @param prefix `eventPrefix()` of the namespace
+ * @param position undefined: without it
  */
 export function encodeSocketIoEvent(
   prefix: string,
   type: string,
   args: readonly unknown[],
-  position: string,
+  position: string | undefined,
 ): Uint8Array {
-  return Buffer.from(`${prefix}${JSON.stringify([type, ...args, position])}`)
+  return Buffer.from(`${prefix}${JSON.stringify(position === undefined ? [type, ...args] : [type, ...args, position])}`)
 }
 
 /** Encodes a message that is not a stored event and has no position. */

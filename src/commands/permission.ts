@@ -66,8 +66,12 @@ const NAMES_LENGTH_MAX = 65_536
 const NAME_LENGTH_MEAN = 64
 
 /** @throws BrokerError TOO_MANY_SUBSCRIPTIONS if a subscriber cannot be in these rooms as well */
-export function checkRoomCount(subscriber: Subscriber, rooms: Iterable<string>, roomsMax: number): void {
-  const names = new Set(subscriber.groups.map(({ room }) => room.name))
+export function checkRoomCount(
+  { groups }: Pick<Subscriber, 'groups'>,
+  rooms: Iterable<string>,
+  roomsMax: number,
+): void {
+  const names = new Set(groups.map(({ room }) => room.name))
   for (const room of rooms) names.add(room)
   if (names.size > roomsMax)
     throw new BrokerError(

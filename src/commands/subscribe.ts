@@ -1,12 +1,11 @@
 import { BrokerError } from '../errors.ts'
 import type { Predicate } from '../hub/predicate.ts'
-import type { EventLog } from '../log/event-log.ts'
-import { parsePosition, type Position } from '../log/position.ts'
-import type { Bounds } from '../source/source.ts'
+import type { Position } from '../log/position.ts'
 import type { Caller } from './caller.ts'
 import type { Services } from './services.ts'
 import { joinRooms, leaveRooms } from './lifecycle.ts'
 import { checkRoomCount } from './permission.ts'
+import { boundsFor, missed, placeOf, positionIn } from './since.ts'
 import type { Command } from '../contracts/command.ts'
 
 interface SubscribeData {
@@ -21,9 +20,6 @@ interface SubscribeData {
  * while.
  */
 const FILTERS_LENGTH_MAX = 65_536
-/** How long a position of another stream waits until the source says which stream is there. Elections end sooner. */
-const WAIT_MS = 25_000
-const WAIT_STEP_MS = 250
 
 /**
  * `subscribe {events, rooms, filters, since}` → `subscribed {events, filters}`. With `since`, the events after that
@@ -51,13 +47,7 @@ export function subscribe(
     joinRooms(caller, names, predicate, services)
     return undefined
   }
-  const position = parsePosition(since)
-  if (!position)
-    throw new BrokerError(
-      'INVALID_POSITION',
-      'since: this is no position; give the `id` of an event',
-      typeof since === 'string' ? { since: since.slice(0, 100) } : undefined,
-    )
+  const position = positionIn(since)
   return subscribeSince(caller, names, predicate, position, String(since), answer, services)
 }
 
@@ -65,48 +55,19 @@ async function subscribeSince(
   caller: Caller,
   names: readonly string[],
   predicate: Predicate | undefined,
-  { epoch, seq }: Position,
+  position: Position,
   since: string,
   answer: () => void,
   services: Services,
 ): Promise<void> {
   const { log } = services
-  let bounds = await boundsFor(log, epoch, seq, () => caller.closed)
-  // The log has switched to another stream meanwhile.
-  while (bounds.epoch !== log.epoch && !caller.closed) bounds = await boundsFor(log, epoch, seq, () => caller.closed)
+  const bounds = await boundsFor(log, position, () => caller.closed)
   if (caller.closed || caller.endIfExpired(Date.now())) return
   // Answer before the subscriber leaves live delivery: sending flushes the live events that its socket has not had yet.
   answer()
-  const known = epoch === bounds.epoch && seq <= bounds.lastSeq
-  if (known && seq + 1 >= bounds.firstSeq) return joinRooms(caller, names, predicate, services, seq)
-  caller.reply(missed(since, bounds.firstSeq > bounds.lastSeq ? null : log.position(bounds.firstSeq)))
-  // Not beyond what the log has read: if the stream is cut short before that, other events get those sequences.
-  joinRooms(caller, names, predicate, services, Math.min(bounds.firstSeq - 1, log.headSeq))
-}
-
-/**
- * The stream's bounds, which decide whether a position is still available.
- * @throws BrokerError SERVICE_UNAVAILABLE if the position is of another stream and the source is out of reach
- */
-async function boundsFor(log: EventLog, epoch: string, seq: number, gaveUp: () => boolean): Promise<Bounds> {
-  for (const untilMs = Date.now() + WAIT_MS; ; ) {
-    try {
-      return await (epoch === log.epoch ? log.recentBounds(seq) : log.bounds())
-    } catch {
-      // Go by what is in memory; older events are read when the source is back.
-      if (epoch === log.epoch) return { epoch, firstSeq: 1, lastSeq: Math.max(log.headSeq, seq) }
-    }
-    // Wait for the source, since only it can tell which stream is newer: this broker may not have noticed that its own
-    // stream has ended, and the client may already have all of it.
-    if (gaveUp()) return { epoch, firstSeq: 1, lastSeq: seq }
-    if (Date.now() > untilMs) throw new BrokerError('SERVICE_UNAVAILABLE', 'The stream is out of reach; try again')
-    await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS))
-  }
-}
-
-/** The `events_missed` message: the log no longer has what a client needs. `oldest` null: nothing is stored. */
-export function missed(since: string, oldest: string | null) {
-  return { type: 'events_missed', data: { since, oldest_available: oldest } }
+  const place = placeOf(log, position, since, bounds)
+  if (place.missed) caller.reply(missed(place.missed.since, place.missed.oldest))
+  joinRooms(caller, names, predicate, services, place.sinceSeq)
 }
 
 /** `unsubscribe {events, rooms}` → `unsubscribed {events}`. */

@@ -54,6 +54,10 @@ export interface Recovered {
   readonly rooms?: readonly string[]
   readonly places?: PresenceState
   readonly identity?: Identity
+  /** The client named its position and its rooms itself, without a private id. */
+  readonly byPosition?: true
+  /** With `byPosition`: the log no longer has all that followed it. `oldest` null: nothing is stored. */
+  readonly missed?: { readonly since: string; readonly oldest: string | null }
 }
 
 /** The state kept of a session. */

@@ -1,5 +1,7 @@
-import { permittedRooms } from '../../commands/permission.ts'
+import { checkRoomCount, permittedRooms } from '../../commands/permission.ts'
+import { boundsFor, placeOf, positionIn } from '../../commands/since.ts'
 import { BrokerError } from '../../errors.ts'
+import type { Position } from '../../log/position.ts'
 import { type Identity, inTime } from '../../state/login-sessions.ts'
 import type { Recovered } from '../../state/recovery.ts'
 import type { SocketIoContext } from './context.ts'
@@ -32,7 +34,9 @@ export function admit(connect: Connect): SocketIoSocket | Refusal | Promise<Entr
   try {
     const claims = context.access.claimsOf(namespace.endpoint, connection.session.token, auth)
     const presented = claims && { claims }
-    if (typeof auth.pid !== 'string') return enter(connect, presented)
+    if (isByPosition(auth))
+      return resumeByPosition(connect, presented, askedRooms(auth.rooms, context.services.roomsMax))
+    if (typeof auth.pid !== 'string' || auth.positions === false) return enter(connect, presented)
     return recover(connect, auth.pid, presented)
   } catch (error) {
     return refusalOf(context, connection, namespace, error)
@@ -45,11 +49,12 @@ export function adopt(
   connection: SocketConnection,
   handedOver: HandedOverSocket,
 ): SocketIoSocket | undefined {
-  const { name, identity, auth, pid, recovered } = handedOver
+  const { name, identity, auth, pid, positions, recovered } = handedOver
   const namespace = context.namespaces.find(name)
   if (!namespace) return undefined
   if (identity) context.access.enterAgain(namespace, identity.claims.sub, connection)
-  const socket = new SocketIoSocket(context, { namespace, connection, identity, auth, pid, recovered, handedOver })
+  const options = { namespace, connection, identity, auth, pid, positions, recovered, handedOver }
+  const socket = new SocketIoSocket(context, options)
   resume(socket, handedOver)
   return socket
 }
@@ -84,10 +89,63 @@ async function recover(connect: Connect, pid: string, presented: Identity | unde
   const { pid: _pid, offset: _offset, ...own } = auth
   return () => {
     try {
-      return enter({ ...connect, auth: own }, identity, pid, recovered)
+      return enter({ ...connect, auth: own }, identity, recovered === undefined ? '' : pid, recovered)
     } catch (error) {
       return refusalOf(context, connection, namespace, error)
     }
+  }
+}
+
+/** The client says itself what it has and where it wants to be, as those without connection state recovery do. */
+function isByPosition({ since, rooms }: Record<string, unknown>): boolean {
+  return (since !== undefined && since !== null) || (rooms !== undefined && rooms !== null)
+}
+
+/** @throws BrokerError INVALID_MESSAGE, TOO_MANY_SUBSCRIPTIONS */
+function askedRooms(rooms: unknown, roomsMax: number): readonly string[] {
+  if (rooms === undefined || rooms === null) return []
+  if (!Array.isArray(rooms) || !rooms.every((room) => typeof room === 'string'))
+    throw new BrokerError('INVALID_MESSAGE', 'auth.rooms: give a list of names')
+  checkRoomCount({ groups: [] }, rooms, roomsMax)
+  return [...new Set<string>(rooms)]
+}
+
+/** @throws BrokerError INVALID_POSITION, at once */
+function resumeByPosition(
+  connect: Connect,
+  presented: Identity | undefined,
+  asked: readonly string[],
+): Promise<Entrance> {
+  const since = connect.auth.since ?? undefined
+  const position = since === undefined ? undefined : positionIn(since)
+  return findPlace(connect, presented, asked, position && { position, since: String(since) })
+}
+
+async function findPlace(
+  connect: Connect,
+  presented: Identity | undefined,
+  asked: readonly string[],
+  from: { readonly position: Position; readonly since: string } | undefined,
+): Promise<Entrance> {
+  const { context, connection, namespace } = connect
+  const { log, hub, source } = context.services
+  const { pid: _pid, offset: _offset, since: _since, rooms: _rooms, ...auth } = connect.auth
+  try {
+    // Where it is not known yet who it is, its rooms are looked at then.
+    const rooms = presented ? await permittedRooms(namespace.contract, presented.claims, asked, source) : asked
+    if (!rooms) throw new BrokerError('SERVICE_UNAVAILABLE')
+    const bounds = from && (await boundsFor(log, from.position, () => connection.session.closed))
+    return () => {
+      try {
+        const place = from && bounds ? placeOf(log, from.position, from.since, bounds) : { sinceSeq: hub.liveSeq }
+        return enter({ ...connect, auth }, presented, '', { ...place, rooms, byPosition: true })
+      } catch (error) {
+        return refusalOf(context, connection, namespace, error)
+      }
+    }
+  } catch (error) {
+    const refusal = refusalOf(context, connection, namespace, error)
+    return () => refusal
   }
 }
 
@@ -95,6 +153,7 @@ async function recover(connect: Connect, pid: string, presented: Identity | unde
 function enter(
   { context, connection, namespace, auth }: Connect,
   identity: Identity | undefined,
+  /** Empty: a new one. */
   pid = '',
   recovered?: Recovered,
 ): SocketIoSocket {
@@ -110,7 +169,8 @@ function enter(
     connection,
     identity,
     auth,
-    pid: recovered === undefined ? recovery.issue(services.hub.liveSeq, identity?.claims.sub) : pid,
+    pid: pid === '' ? recovery.issue(services.hub.liveSeq, identity?.claims.sub) : pid,
+    positions: auth.positions !== false,
     recovered,
   })
 }

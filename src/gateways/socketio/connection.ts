@@ -174,15 +174,17 @@ export class SocketIoConnection implements EngineIoHandler, SocketConnection, Qu
 
   /** Its sockets can be live from now on. */
   upgraded(): void {
-    for (const { subscriber } of this.sockets) this.context.services.hub.turnNative(subscriber)
+    for (const { subscriber, positions } of this.sockets)
+      if (positions) this.context.services.hub.turnNative(subscriber)
     this.queues.proceed()
   }
 
   /** The frame was an event's, or a heartbeat's. */
   dropped(frame: Uint8Array): void {
     const { hub } = this.context.services
-    for (const { namespace, subscriber } of this.sockets)
-      if (namespace.sent(frame)) return hub.dropped(subscriber, frame, this.subscribers)
+    // One without positions gets its events by `send`, which says itself what it dropped.
+    for (const { namespace, subscriber, positions } of this.sockets)
+      if (positions && namespace.sent(frame)) return hub.dropped(subscriber, frame, this.subscribers)
     if (frame.length === 1) hub.droppedAfter(this.subscribers, this.context.beatSeq())
   }
 

@@ -10,6 +10,7 @@ export interface HandedOverSocket {
   /** Without: it has yet to say who it is. */
   readonly identity: Identity | undefined
   readonly pid: string
+  readonly positions: boolean
   readonly recovered: Recovered | undefined
   readonly openedMs: number
   /** The presence channels it is in, and what it selected of each. */

@@ -1,5 +1,5 @@
 import { bareData, encodeSocketIoEvent, encodeSocketIoMessage, eventPrefix } from '../../codecs/socketio.ts'
-import type { CompiledContract } from '../../contracts/compiled.ts'
+import { CompiledContract } from '../../contracts/compiled.ts'
 import type { SocketIoEndpoint } from '../../contracts/contract.ts'
 import { namespacePattern } from '../../contracts/patterns.ts'
 import type { Wire } from '../../hub/wire.ts'
@@ -13,6 +13,8 @@ export interface Namespace {
   readonly endpoint: SocketIoEndpoint
   readonly contract: CompiledContract
   readonly wire: Wire
+  /** The same, without the position as the last argument. Nothing is published on it: see `SocketIoSocket`. */
+  readonly wireWithoutPositions: Wire
   /** How many sockets are in it. */
   sockets: number
   /** Whether an event frame is of this namespace. */
@@ -34,13 +36,12 @@ export class Namespaces {
 
   /** @param publish publishes an event frame to a native topic */
   constructor(contracts: readonly CompiledContract[], publish: Wire['publish']) {
-    this.patterns = contracts.flatMap((contract) =>
+    const declared = contracts.flatMap((contract) =>
       contract.contract.endpoints.flatMap((endpoint) =>
-        endpoint.transport === 'socketio'
-          ? [{ pattern: namespacePattern(endpoint.namespace), endpoint, contract }]
-          : [],
+        endpoint.transport === 'socketio' ? [patternOf(endpoint, contract)] : [],
       ),
     )
+    this.patterns = [...declared, rootOf(declared)]
     this.publish = publish
   }
 
@@ -72,24 +73,46 @@ export class Namespaces {
     const prefix = eventPrefix(name)
     const start = Buffer.from(`${prefix}[`)
     const handlerArguments = endpoint.handlerArguments ?? bareData
-    const wire: Wire = {
-      id: `sio${name}`,
+    const wireOf = (kind: string, positions: boolean): Wire => ({
+      id: `${kind}${name}`,
       format: 'socketio',
       binary: false,
       encodeEvent: (event, position) =>
-        encodeSocketIoEvent(prefix, event.type, handlerArguments({ ...event }, position), position),
+        encodeSocketIoEvent(
+          prefix,
+          event.type,
+          handlerArguments({ ...event }, position),
+          positions ? position : undefined,
+        ),
       encodeMessage: (message) => encodeSocketIoMessage(prefix, message),
       publish: this.publish,
-    }
+    })
     return {
       id: `${contract.app} ${name}`,
       name,
       parameter,
       endpoint,
       contract,
-      wire,
+      wire: wireOf('sio', true),
+      wireWithoutPositions: wireOf('bare', false),
       sockets: 0,
       sent: (frame) => start.equals(frame.subarray(0, start.length)),
     }
   }
+}
+
+function patternOf(endpoint: SocketIoEndpoint, contract: CompiledContract): Pattern {
+  return { pattern: namespacePattern(endpoint.namespace), endpoint, contract }
+}
+
+/**
+ * `/` is always there, as in the reference server: some clients open it before any other. Where no contract has it,
+ * nothing happens in it, and it takes a token unless no namespace of the port does.
+ */
+function rootOf(declared: readonly Pattern[]): Pattern {
+  const anonymous = declared.every(({ endpoint }) => endpoint.anonymous === true)
+  const endpoint: SocketIoEndpoint = { transport: 'socketio', namespace: '/', anonymous }
+  // No application has this name.
+  const contract = new CompiledContract({ app: '/', endpoints: [endpoint], events: {} }, {}, () => [])
+  return patternOf(endpoint, contract)
 }

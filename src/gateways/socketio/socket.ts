@@ -57,6 +57,8 @@ export interface SocketOptions {
   /** What it connected with. */
   readonly auth: Readonly<Record<string, unknown>>
   readonly pid: string
+  /** Whether its events have their position as the last argument. */
+  readonly positions: boolean
   /** Undefined: it begins from now on. */
   readonly recovered: Recovered | undefined
   /** Of one that was another worker's. */
@@ -76,6 +78,7 @@ export class SocketIoSocket implements Caller, RequestableClient, SubscriberOwne
   claims: Claims = NOBODY
   readonly context: SocketIoContext
   readonly pid: string
+  readonly positions: boolean
   private readonly openedMs: number
   private before: Recovered | undefined
   /** Who it is. Undefined: connected, but that has yet to be said. */
@@ -88,16 +91,17 @@ export class SocketIoSocket implements Caller, RequestableClient, SubscriberOwne
   private losses = 0
 
   constructor(context: SocketIoContext, options: SocketOptions) {
-    const { namespace, connection, identity, auth, pid, recovered, handedOver } = options
+    const { namespace, connection, identity, auth, pid, positions, recovered, handedOver } = options
     const { session } = connection
     this.subscriber = new Subscriber({
       application: namespace.contract.application,
-      wire: namespace.wire,
+      wire: positions ? namespace.wire : namespace.wireWithoutPositions,
       userId: identity?.claims.sub ?? '',
       peer: session,
       owner: this,
       order: session.order,
-      native: session.native,
+      // A frame that a full socket drops tells by its position where to go on: those without are sent from the log.
+      native: positions && session.native,
     })
     this.contract = namespace.contract
     this.namespace = namespace
@@ -105,6 +109,7 @@ export class SocketIoSocket implements Caller, RequestableClient, SubscriberOwne
     this.auth = auth
     this.context = context
     this.pid = pid
+    this.positions = positions
     this.before = recovered
     this.openedMs = handedOver?.openedMs ?? Date.now()
     // What was kept of it stays so; when that was written last is not known here.
@@ -154,6 +159,11 @@ export class SocketIoSocket implements Caller, RequestableClient, SubscriberOwne
     return this.before
   }
 
+  /** The client is told its `pid`, and may come back by it. Without positions it would not know where it was. */
+  get recoversByPid(): boolean {
+    return this.positions && !this.before?.byPosition
+  }
+
   /** No command waits, and no request of a service: what is at work here could not be finished elsewhere. */
   get settled(): boolean {
     return (this.early?.empty ?? true) && (this.requests?.settled ?? true)
@@ -161,11 +171,12 @@ export class SocketIoSocket implements Caller, RequestableClient, SubscriberOwne
 
   /** Nothing more is delivered here; the rest of it stays until another worker has it. */
   suspend(): HandedOverSocket {
-    const { context, name, auth, pid, recovered, openedMs, identity } = this
+    const { context, name, auth, pid, positions, recovered, openedMs, identity } = this
     const rooms = roomsBySeq(this.subscriber)
     const places = presenceStateOf(this.subscriber, context.services)
     if (identity) suspendClient(this, context.services)
-    return { name, auth, identity, pid, recovered, openedMs, places, requestsSent: this.requests?.sent ?? 0, rooms }
+    const requestsSent = this.requests?.sent ?? 0
+    return { name, auth, identity, pid, positions, recovered, openedMs, places, requestsSent, rooms }
   }
 
   /** The client is gone from the namespace. */
@@ -245,15 +256,15 @@ export class SocketIoSocket implements Caller, RequestableClient, SubscriberOwne
 
   /** Another socket, of nobody yet, takes its place in the namespace. */
   async logOut(): Promise<void> {
-    const { connection, context, namespace, auth, pid } = this
-    const next = { namespace, connection, identity: undefined, auth, pid, recovered: undefined }
+    const { connection, context, namespace, auth, pid, positions } = this
+    const next = { namespace, connection, identity: undefined, auth, pid, positions, recovered: undefined }
     connection.replace(this, new SocketIoSocket(context, next))
     await context.recovery.spoil(pid)
   }
 
   async remember(): Promise<void> {
     // Once it is closed it is in no room, which is not what it is to come back to.
-    if (!this.identity || this.closed) return
+    if (!this.identity || this.closed || !this.recoversByPid) return
     const { recovery, services } = this.context
     const late = this.namespace.endpoint.lateAuthentication !== undefined
     this.renewMs = recovery.renewalMs(Math.random())
@@ -271,9 +282,9 @@ export class SocketIoSocket implements Caller, RequestableClient, SubscriberOwne
     this.connection.session.close()
   }
 
-  /** What it needs is gone: it comes back, and finds `recovered` false. */
+  /** What it needs is gone: it comes back, and finds `recovered` false, or gets `events_missed`. */
   missed(): void {
-    runGuarded('recovery', () => this.context.recovery.spoil(this.pid))
+    if (this.recoversByPid) runGuarded('recovery', () => this.context.recovery.spoil(this.pid))
     this.connection.session.close()
   }
 

@@ -2,15 +2,17 @@ import { PacketType } from 'socket.io-parser'
 import { eventValues } from '../../codecs/socketio.ts'
 import { joinRooms, openClient } from '../../commands/lifecycle.ts'
 import { restorePresence } from '../../commands/presence-channel.ts'
+import { missed } from '../../commands/since.ts'
+import type { Message } from '../../hub/wire.ts'
 import type { HandedOverSocket } from './handed-over-state.ts'
 import type { SocketIoSocket } from './socket.ts'
 
 /** CONNECT is answered; then comes what the client missed, then live events. */
 export function begin(socket: SocketIoSocket): void {
-  const { connection, context, namespace, connectionId, pid } = socket
+  const { connection, context, namespace, connectionId, pid, recoversByPid } = socket
   context.namespaces.opened(namespace)
   if (socket.authenticated) open(socket)
-  connection.sendText(PacketType.CONNECT, socket.name, { sid: connectionId, pid })
+  connection.sendText(PacketType.CONNECT, socket.name, { sid: connectionId, ...(recoversByPid ? { pid } : undefined) })
   if (socket.authenticated) enterRooms(socket, socket.recovered?.rooms ?? [])
 }
 
@@ -29,13 +31,17 @@ export function enterRooms(socket: SocketIoSocket, kept: readonly string[]): voi
   const { hub, log } = services
   const { endpoint } = socket.namespace
   const first = endpoint.welcome?.(socket)
-  if (first) {
-    const values = eventValues(first, log.position(recovered?.sinceSeq ?? hub.liveSeq))
+  const position = log.position(recovered?.sinceSeq ?? hub.liveSeq)
+  const tell = (message: Message) => {
+    const values = eventValues(message, socket.positions ? position : undefined)
     socket.connection.sendText(PacketType.EVENT, socket.name, values)
   }
+  if (first) tell(first)
   // Who logs out and in again is welcomed again.
   if (!endpoint.lateAuthentication) socket.forgetAuth()
   const own = socket.ownRooms()
+  if (recovered?.byPosition) tell({ type: 'subscribed', data: { rooms: kept, position } })
+  if (recovered?.missed) socket.reply(missed(recovered.missed.since, recovered.missed.oldest))
   const ofChannels = recovered?.places ? restorePresence(socket, recovered.places, services) : []
   const before = recovered ? kept : []
   const rooms = before.length + ofChannels.length === 0 ? own : new Set([...own, ...before, ...ofChannels])

@@ -1,7 +1,7 @@
 import type { WebSocket } from 'uWebSockets.js'
 import type { Codec } from '../../codecs/codec.ts'
 import type { Caller } from '../../commands/caller.ts'
-import { missed } from '../../commands/subscribe.ts'
+import { missed } from '../../commands/since.ts'
 import type { CompiledContract } from '../../contracts/compiled.ts'
 import type { Message } from '../../contracts/contract.ts'
 import { BrokerError, ERRORS, type ErrorCode } from '../../errors.ts'
