@@ -73,7 +73,7 @@ function checkTogether(config: Config, faults: string[]): void {
   const workers = workersOf(config)
   if (!Number.isInteger(workers) || workers < 1 || workers > WORKERS_MAX)
     faults.push(`WORKERS=${config.workers}: wants a whole number from 1 to ${WORKERS_MAX}, or auto`)
-  else if (workers > 1 && config.natsUrl === '')
+  else if (workers > 1 && config.natsUrl === '' && config.natsContext === '')
     faults.push(
       `WORKERS=${config.workers}: more than one process needs NATS (set NATS_URL); the embedded source serves one`,
     )

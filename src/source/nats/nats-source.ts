@@ -1,4 +1,12 @@
-import { Events, headers, type JetStreamClient, type JetStreamManager, type Msg, type NatsConnection } from 'nats'
+import {
+  ErrorCode,
+  Events,
+  headers,
+  type JetStreamClient,
+  type JetStreamManager,
+  type Msg,
+  type NatsConnection,
+} from 'nats'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { after, every, runGuarded } from '../../guarded.ts'
 import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
@@ -25,6 +33,11 @@ const PUBLISH_TIMEOUT_MS = 5_000
 const PROBE_MS = 1_000
 /** How often buckets are checked: nobody reports that one is lost. */
 const LOOK_MS = 5_000
+const LOGIN_REFUSED: ReadonlySet<string> = new Set([
+  ErrorCode.AuthorizationViolation,
+  ErrorCode.AuthenticationExpired,
+  ErrorCode.AccountExpired,
+])
 const FORBIDDEN_TOLD_MAX = 100
 /** The log reports refused events at most this often. */
 const REFUSAL_TOLD_MS = 10_000
@@ -41,6 +54,8 @@ export class NatsSource implements Source {
   private up = true
   private answering = true
   private closed = false
+  /** The log has said that the login is refused, since it was last taken. */
+  private loginRefused = false
   private readonly prober: NodeJS.Timeout
   private readonly looker: NodeJS.Timeout
   private readonly consumptions = new Set<NatsConsumption>()
@@ -254,12 +269,18 @@ export class NatsSource implements Source {
         else
           for (const subscription of this.standing)
             if (subscription.subject === subject) subscription.refused(new Error('permission denied'))
+      } else if (status.type === Events.Error && LOGIN_REFUSED.has(String(status.data))) {
+        if (!this.loginRefused)
+          this.options.log.warn({ reason: status.data }, 'NATS refuses the login that it took before; trying again')
+        this.loginRefused = true
       } else if (status.type === Events.Disconnect) {
+        // Each attempt that is refused is told as another loss.
+        if (this.up && !this.closed) this.options.log.warn('NATS lost; clients stay, reconnecting')
         this.up = false
-        if (!this.closed) this.options.log.warn('NATS lost; clients stay, reconnecting')
         for (const consumption of this.consumptions) consumption.interrupt()
       } else if (status.type === Events.Reconnect) {
         this.up = this.answering = true
+        this.loginRefused = false
         this.forbiddenToPublish.clear()
         this.options.log.info('NATS is back')
         for (const consumption of this.consumptions) consumption.interrupt()
