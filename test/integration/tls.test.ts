@@ -151,7 +151,7 @@ t.test(
 
     install('second')
     process.kill(broker.pid, 'SIGHUP')
-    await eventually(() => broker.log.includes('certificates were read again'))
+    await eventually(() => broker.log.includes('certificates reloaded'))
     for (const port of ports)
       t.same([await shownTo(port), await shownTo(port, 'roomcast.example.com')], ['second', 'second'])
     const after = await client(t, broker.port)
@@ -169,7 +169,7 @@ t.test(
     install('first')
     for (let n = 0; n < 8; n++) {
       process.kill(broker.pid, 'SIGHUP')
-      await eventually(() => broker.log.split('certificates were read again').length === n + 3)
+      await eventually(() => broker.log.split('certificates reloaded').length === n + 3)
     }
     await eventually(() => before.socket.readyState === WebSocket.CLOSED)
     const newest = await client(t, broker.port)
