@@ -9,7 +9,7 @@ const WAIT_MS = 25_000
 const WAIT_STEP_MS = 250
 
 /** Where a client goes on that names the position it has come to. */
-export interface Place {
+export interface ResumePoint {
   /** It gets what followed this sequence. */
   readonly sinceSeq: number
   /** Set if the log no longer has all that followed the position: the oldest one it has. Null: nothing is stored. */
@@ -28,7 +28,7 @@ export function positionIn(since: unknown): Position {
 }
 
 /**
- * The stream's bounds, which decide whether a position is still available. `placeOf` follows in the same turn.
+ * The stream's bounds, which decide whether a position is still available. `resumePointOf` follows in the same turn.
  * @throws BrokerError SERVICE_UNAVAILABLE if the position is of another stream and the source is out of reach
  */
 export async function boundsFor(log: EventLog, position: Position, gaveUp: () => boolean): Promise<Bounds> {
@@ -38,7 +38,7 @@ export async function boundsFor(log: EventLog, position: Position, gaveUp: () =>
   return bounds
 }
 
-export function placeOf(log: EventLog, { epoch, seq }: Position, since: string, bounds: Bounds): Place {
+export function resumePointOf(log: EventLog, { epoch, seq }: Position, since: string, bounds: Bounds): ResumePoint {
   const { firstSeq, lastSeq } = bounds
   const known = epoch === bounds.epoch && epoch === log.epoch && seq <= lastSeq
   if (known && seq + 1 >= firstSeq) return { sinceSeq: seq }

@@ -5,7 +5,7 @@ import type { Caller } from './caller.ts'
 import type { Services } from './services.ts'
 import { joinRooms, leaveRooms } from './lifecycle.ts'
 import { checkRoomCount } from './permission.ts'
-import { boundsFor, missed, placeOf, positionIn } from './since.ts'
+import { boundsFor, missed, resumePointOf, positionIn } from './since.ts'
 import type { Command } from '../contracts/command.ts'
 
 interface SubscribeData {
@@ -65,9 +65,9 @@ async function subscribeSince(
   if (caller.closed || caller.endIfExpired(Date.now())) return
   // Answer before the subscriber leaves live delivery: sending flushes the live events that its socket has not had yet.
   answer()
-  const place = placeOf(log, position, since, bounds)
-  if (place.missed) caller.reply(missed(place.missed.since, place.missed.oldest))
-  joinRooms(caller, names, predicate, services, place.sinceSeq)
+  const point = resumePointOf(log, position, since, bounds)
+  if (point.missed) caller.reply(missed(point.missed.since, point.missed.oldest))
+  joinRooms(caller, names, predicate, services, point.sinceSeq)
 }
 
 /** `unsubscribe {events, rooms}` → `unsubscribed {events}`. */

@@ -1,5 +1,5 @@
 import { checkRoomCount, permittedRooms } from '../../commands/permission.ts'
-import { boundsFor, placeOf, positionIn } from '../../commands/since.ts'
+import { boundsFor, resumePointOf, positionIn } from '../../commands/since.ts'
 import { BrokerError } from '../../errors.ts'
 import type { Position } from '../../log/position.ts'
 import { type Identity, inTime } from '../../state/login-sessions.ts'
@@ -137,8 +137,8 @@ async function findPlace(
     const bounds = from && (await boundsFor(log, from.position, () => connection.session.closed))
     return () => {
       try {
-        const place = from && bounds ? placeOf(log, from.position, from.since, bounds) : { sinceSeq: hub.liveSeq }
-        return enter({ ...connect, auth }, presented, '', { ...place, rooms, byPosition: true })
+        const point = from && bounds ? resumePointOf(log, from.position, from.since, bounds) : { sinceSeq: hub.liveSeq }
+        return enter({ ...connect, auth }, presented, '', { ...point, rooms, byPosition: true })
       } catch (error) {
         return refusalOf(context, connection, namespace, error)
       }
