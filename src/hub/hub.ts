@@ -65,7 +65,6 @@ export class Hub {
   /** Sweeps subscribers that are catching up, and large topics. Call about once a second. */
   sweep(nowMs: number): void {
     this.catchUp.sweep(nowMs)
-    this.membership.sweep()
   }
 
   /** Adds a subscriber that is not in any room yet. */

@@ -2,17 +2,9 @@ import { startOffsetOf, withoutRoom } from './delivered.ts'
 import type { Predicate } from './predicate.ts'
 import { type Group, lengthened } from './room.ts'
 import { CATCHING_UP, LIVE, type Subscriber } from './subscriber.ts'
-import { VisitingOrder } from './visiting-order.ts'
 
 /** The groups subscribers are in and, while they are live, the native topics they are on. */
 export class Membership {
-  private readonly visitingOrder = new VisitingOrder()
-
-  /** Sweeps large topics. Call about once a second. */
-  sweep(): void {
-    this.visitingOrder.sweep()
-  }
-
   /** Joining a room again replaces the subscriber's predicate, and the room counts as joined last. */
   join(subscriber: Subscriber, roomName: string, predicate: Predicate | undefined): void {
     const before = subscriber.groupIn(roomName)
@@ -73,7 +65,6 @@ export class Membership {
     const topic = group.topicOf(subscriber.wire)
     topic.live++
     subscriber.peer.subscribe(topic.name)
-    this.visitingOrder.subscribed(group, topic)
   }
 
   private unsubscribe(subscriber: Subscriber, group: Group<Subscriber>): void {

@@ -34,8 +34,6 @@ export class Topic {
   readonly wire: Wire
   readonly name: string
   live = 0
-  /** Subscriptions since its subscribers were last put in order (visiting-order.ts). */
-  outOfOrder = 0
 
   constructor(wire: Wire, group: number) {
     this.wire = wire

@@ -15,12 +15,6 @@ export const CATCHING_UP = 2
 export const CLOSED = 3
 
 let subscribers = 0
-let connections = 0
-
-/** The order number of the next connection. */
-export function connectionOrder(): number {
-  return connections++
-}
 
 /** The gateway's side of a subscriber; it hears what happens to the subscriber's delivery. */
 export interface SubscriberOwner {
@@ -37,8 +31,6 @@ export interface SubscriberOptions {
   readonly userId: string
   readonly peer: Peer
   readonly owner: SubscriberOwner
-  /** The order of its connection, if that was opened earlier. */
-  readonly order?: number
   /** False: the connection cannot hold native topics yet; `Hub.turnNative` follows once it can. */
   readonly native?: boolean
 }
@@ -49,8 +41,6 @@ export interface SubscriberOptions {
  */
 export class Subscriber {
   private readonly serial: number
-  /** Greater for connections that were opened later, which also lie further on in memory. */
-  readonly order: number
   readonly application: ApplicationRooms<Subscriber>
   readonly wire: Wire
   readonly owner: SubscriberOwner
@@ -89,9 +79,8 @@ export class Subscriber {
   native: boolean
 
   constructor(options: SubscriberOptions) {
-    const { application, wire, userId, peer, owner, order = connectionOrder(), native = true } = options
+    const { application, wire, userId, peer, owner, native = true } = options
     this.serial = subscribers++
-    this.order = order
     this.application = application
     this.wire = wire
     this.owner = owner

@@ -2,7 +2,6 @@ import { decodePacket, encodePayload, type Packet } from 'engine.io-parser'
 import type { WebSocket } from 'uWebSockets.js'
 import type { Counted } from '../../guard/connections.ts'
 import { after } from '../../guarded.ts'
-import { connectionOrder } from '../../hub/subscriber.ts'
 import type { Peer } from '../../hub/wire.ts'
 import type { Arrival } from '../handoff/arrival.ts'
 import type { ArrivedSession, HandedOverSession, LeavingSession } from '../handoff/handed-over-session.ts'
@@ -54,7 +53,6 @@ export class EngineIoSession implements Peer, Counted, LeavingSession, ArrivedSe
   /** Of the handshake's query: of clients that give none with CONNECT. */
   readonly token: string | null
   readonly handler: EngineIoHandler
-  readonly order = connectionOrder()
   /** Pings sent since the last pong. */
   unanswered = 0
   closed = false

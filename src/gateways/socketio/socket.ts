@@ -99,7 +99,6 @@ export class SocketIoSocket implements Caller, RequestableClient, SubscriberOwne
       userId: identity?.claims.sub ?? '',
       peer: session,
       owner: this,
-      order: session.order,
       // A frame that a full socket drops tells by its position where to go on: those without are sent from the log.
       native: positions && session.native,
     })
