@@ -63,7 +63,6 @@ export interface WebSocketGatewayOptions {
  * the client gets the reason.
  */
 const TRANSPORT_PAYLOAD_FACTOR = 4
-const FIRST_TOPIC = 'first'
 
 /** A raw WebSocket endpoint of a contract: docs/protocol.md. */
 export class WebSocketGateway {
@@ -212,10 +211,6 @@ export class WebSocketGateway {
       failures,
     })
     data.user = client
-    // uWS allocates a socket's subscriber with its first topic. Doing it now places the subscriber beside its socket in
-    // memory.
-    ws.subscribe(FIRST_TOPIC)
-    ws.unsubscribe(FIRST_TOPIC)
     this.clients.add(client)
     connections.opened(client, address)
     openClient(client, services)
