@@ -1,10 +1,12 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import { loadContract } from '../contracts/load.ts'
+import { endCompiler, loadContract } from '../contracts/load.ts'
 import { reasonOf } from '../errors.ts'
 import type { Reading } from './known.ts'
 
 /** The thread of `knownApplications`. */
-parentPort?.postMessage(await read(workerData as readonly string[]))
+const reading = await read(workerData as readonly string[])
+await endCompiler()
+parentPort?.postMessage(reading)
 
 async function read(paths: readonly string[]): Promise<Reading> {
   try {

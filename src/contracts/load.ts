@@ -10,6 +10,19 @@ import type { Contract } from './contract.ts'
 /** `import … from 'roomcast'` in a contract means this package, wherever the contract's file is. */
 const PACKAGE_ENTRY = new URL(import.meta.url.endsWith('.ts') ? '../index.ts' : '../index.js', import.meta.url).href
 
+/** Time for the compiler's process to end. */
+const ENDING_MS = 100
+
+/**
+ * Ends the compiler, which is a process of its own. To be called by a thread before it ends: the process would stay as
+ * a zombie.
+ */
+export async function endCompiler(): Promise<void> {
+  const { stop } = await import('esbuild')
+  await stop()
+  await new Promise((resolve) => setTimeout(resolve, ENDING_MS))
+}
+
 /**
  * Loads a user's contract: a module (.js, .mjs or .ts) whose default export is `defineContract({…})`.
  * @throws BrokerError CONTRACT_INVALID with the file and its faults
