@@ -6,7 +6,7 @@ import { TestNats } from '../support/nats.ts'
 
 const codec = StringCodec()
 const EVENTS = 5_000
-const PER_SECOND = 500
+const PER_SECOND = 250
 const PAD = 'x'.repeat(1_000)
 
 /** Publishes at a steady rate, whatever the timers do. */
