@@ -9,20 +9,15 @@ export interface Query {
   readonly token: string | null
 }
 
-/** Most handshakes have the same query as the one before. */
-let last: Query | undefined
-
 /** @param given what uWS gives: null where there is none */
 export function queryOf(given: string | null): Query {
   const text = given ?? ''
-  if (last?.text === text) return last
   const query = new URLSearchParams(text)
-  last = {
+  return {
     text,
     transport: query.get('transport'),
     version: query.get('EIO'),
     sid: query.get('sid'),
     token: query.get('token'),
   }
-  return last
 }
