@@ -4,9 +4,9 @@ import { reasonOf } from '../errors.ts'
 import type { Reading } from './known.ts'
 
 /** The thread of `knownApplications`. */
-const reading = await read(workerData as readonly string[])
+parentPort?.postMessage(await read(workerData as readonly string[]))
 await endCompiler()
-parentPort?.postMessage(reading)
+process.exit()
 
 async function read(paths: readonly string[]): Promise<Reading> {
   try {

@@ -12,6 +12,7 @@ export type Reading = { readonly known: readonly KnownApplication[] } | { readon
 
 const THREAD = new URL(`./known-thread.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url)
 const READ_MS = 30_000
+const END_MS = 1_000
 
 /**
  * The five applications and those of further contracts. A contract is code of others, which may print, hang or exit, so
@@ -26,6 +27,7 @@ async function readInThread(paths: readonly string[]): Promise<readonly KnownApp
   const thread = new Worker(THREAD, { workerData: paths, stdout: true })
   // stdout is for --print-ports.
   thread.stdout.pipe(process.stderr, { end: false })
+  const ended = new Promise<void>((resolve) => thread.once('exit', () => resolve()))
   let late: NodeJS.Timeout | undefined
   try {
     const reading = await new Promise<Reading>((resolve) => {
@@ -37,6 +39,12 @@ async function readInThread(paths: readonly string[]): Promise<readonly KnownApp
     if ('known' in reading) return reading.known
     throw new BrokerError('CONTRACT_INVALID', reading.fault)
   } finally {
+    clearTimeout(late)
+    // It first ends its compiler.
+    const overdue = new Promise<void>((resolve) => {
+      late = after('end of the thread for contracts', END_MS, resolve)
+    })
+    await Promise.race([ended, overdue])
     clearTimeout(late)
     await thread.terminate()
   }
