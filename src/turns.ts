@@ -73,8 +73,11 @@ export class Sweep<T> {
     if (this.underWay) return
     this.underWay = true
     runGuarded('sweep', async () => {
-      await turns.each('sweep', this.items(), (item) => this.look(item, nowMs))
-      this.underWay = false
+      try {
+        await turns.each('sweep', this.items(), (item) => this.look(item, nowMs))
+      } finally {
+        this.underWay = false
+      }
     })
   }
 }

@@ -77,3 +77,21 @@ t.test('a sweep over thousands lets others have their turns; one that fails cost
   while (items.size > 0) await new Promise((resolve) => setImmediate(resolve))
   clearImmediate(next)
 })
+
+t.test('a sweep whose items cannot be told begins again', async (t) => {
+  let asked = 0
+  const stopped = onFault(() => {})
+  t.teardown(stopped)
+  const sweep = new Sweep(
+    () => {
+      asked++
+      throw new Error('no items')
+    },
+    () => {},
+  )
+  for (let n = 0; n < 2; n++) {
+    sweep.begin(0)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  t.equal(asked, 2)
+})

@@ -57,10 +57,7 @@ export class Replay {
     }
   }
 
-  /**
-   * A user takes part in a conversation. The user's subscribers now get its events after `sinceSeq` that went by before
-   * this broker learned of it.
-   */
+  /** See `Hub.participates`. */
   participates(
     application: ApplicationRooms<Subscriber>,
     conversation: string,

@@ -91,6 +91,15 @@ class Bench {
     this.app.flush()
   }
 
+  /** A client's program reads again, so many socket's fulls. */
+  async drain(client: Client, times: number): Promise<void> {
+    client.socket.stalled = false
+    for (let n = 0; n < times; n++) {
+      client.socket.take(LIMIT_BYTES)
+      await this.turns()
+    }
+  }
+
   private route(message: StoredMessage, position: string): LogEntry {
     const data = JSON.parse(Buffer.from(message.body).toString()) as Body & Record<string, unknown>
     const envelope = { type: 'thing', data, timestamp: '' }
@@ -187,11 +196,7 @@ t.test('a stream that was cut short is not delivered once more from its first ev
   bench.hub.joinSince(late, ['a'], undefined, 6)
   bench.tell({ rooms: ['a'] }, 4)
   await bench.turns()
-  behind.socket.stalled = false
-  for (let n = 0; n < 8; n++) {
-    behind.socket.take(LIMIT_BYTES)
-    await bench.turns()
-  }
+  await bench.drain(behind, 8)
   t.same(live.told, ['e1-10 → e1-9'])
   t.equal(behind.told.length, 1)
   t.same(live.got, [...positions('e1', 1, 10), ...positions('e1', 9, 12)])
@@ -299,11 +304,7 @@ t.test(
     // In the same turn, before anything of it is written.
     await new Promise((resolve) => setImmediate(resolve))
     await bench.turns()
-    client.socket.stalled = false
-    for (let n = 0; n < 4; n++) {
-      client.socket.take(LIMIT_BYTES)
-      await bench.turns()
-    }
+    await bench.drain(client, 4)
     t.same(client.got, positions('e1', 1, 11))
   },
 )
@@ -394,11 +395,7 @@ t.test('a filter changed while behind counts from the cursor on', async (t) => {
   bench.hub.join(client, ['a'])
   bench.tell({ rooms: ['a'] })
   await bench.turns()
-  client.socket.stalled = false
-  for (let n = 0; n < 8; n++) {
-    client.socket.take(LIMIT_BYTES)
-    await bench.turns()
-  }
+  await bench.drain(client, 8)
   t.same(client.got, positions('e1', 1, 6))
 })
 
@@ -574,11 +571,7 @@ async function joinsWhileFull(rooms: readonly string[]): Promise<readonly string
   bench.tell({ rooms: ['a'], pad: LIMIT_BYTES / 2 })
   await bench.turns()
   bench.hub.joinSince(client, ['a'], undefined, 0)
-  client.socket.stalled = false
-  for (let n = 0; n < 8; n++) {
-    client.socket.take(LIMIT_BYTES)
-    await bench.turns()
-  }
+  await bench.drain(client, 8)
   return client.got
 }
 

@@ -6,33 +6,13 @@ import t from 'tap'
 import { PUBLISH_KEY, SECRET, TestBroker } from '../support/broker.ts'
 import { eventually, TestClient } from '../support/client.ts'
 import { freePort, TestNats } from '../support/nats.ts'
+import { runProgram, startProgram } from '../support/program.ts'
 
-const ENTRY = new URL('../../dist/main.js', import.meta.url).pathname
 const folder = mkdtempSync(join(tmpdir(), 'roomcast-cli-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
-function start(args: string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [ENTRY, ...args], {
-    cwd: folder,
-    env: { PATH: process.env.PATH, HOME: folder, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const said = { out: '', err: '' }
-  child.stdout.on('data', (chunk: Buffer) => {
-    said.out += chunk
-  })
-  child.stderr.on('data', (chunk: Buffer) => {
-    said.err += chunk
-  })
-  const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
-  return { child, said, ended }
-}
-
-async function roomcast(args: string[], env: Record<string, string> = {}) {
-  const { said, ended } = start(args, env)
-  const code = await ended
-  return { code, ...said }
-}
+const start = (args: string[], env: Record<string, string> = {}) => startProgram(folder, args, env)
+const roomcast = (args: string[], env: Record<string, string> = {}) => runProgram(folder, args, env)
 
 t.test('--help names every verb, and each verb has its own', async (t) => {
   const { code, out } = await roomcast(['--help'])

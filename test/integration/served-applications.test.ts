@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect as connectTo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -7,10 +6,10 @@ import t from 'tap'
 import { SECRET, TestBroker, token } from '../support/broker.ts'
 import { eventually, TestClient } from '../support/client.ts'
 import { freePort, TestNats } from '../support/nats.ts'
+import { runProgram } from '../support/program.ts'
 import { SocketIoClient } from '../support/socketio-client.ts'
 import { readyz, runs, startWorkers, WORKERS, workersOf } from '../support/workers.ts'
 
-const ENTRY = new URL('../../dist/main.js', import.meta.url).pathname
 const folder = mkdtempSync(join(tmpdir(), 'roomcast-applications-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
@@ -37,22 +36,7 @@ function write(text: string, name = `contract-${Math.random()}.mjs`): string {
   return file
 }
 
-async function roomcast(args: string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [ENTRY, ...args], {
-    cwd: folder,
-    env: { PATH: process.env.PATH, HOME: folder, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const said = { out: '', err: '' }
-  child.stdout.on('data', (chunk: Buffer) => {
-    said.out += chunk
-  })
-  child.stderr.on('data', (chunk: Buffer) => {
-    said.err += chunk
-  })
-  const code = await new Promise<number | null>((resolve) => child.once('close', resolve))
-  return { code, ...said }
-}
+const roomcast = (args: string[], env: Record<string, string> = {}) => runProgram(folder, args, env)
 
 const accepts = (port: number) =>
   new Promise<boolean>((resolve) => {

@@ -118,10 +118,10 @@ function resumeByPosition(
 ): Promise<Entrance> {
   const since = connect.auth.since ?? undefined
   const position = since === undefined ? undefined : positionIn(since)
-  return findPlace(connect, presented, asked, position && { position, since: String(since) })
+  return findResumePoint(connect, presented, asked, position && { position, since: String(since) })
 }
 
-async function findPlace(
+async function findResumePoint(
   connect: Connect,
   presented: Identity | undefined,
   asked: readonly string[],
