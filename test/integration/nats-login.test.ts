@@ -1,11 +1,14 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { after } from '../../src/guarded.ts'
 import { TestBroker } from '../support/broker.ts'
 import { eventually } from '../support/client.ts'
 import { TestNats } from '../support/nats.ts'
+import { Authority } from '../support/nats-identities.ts'
 
 const ENTRY = new URL('../../dist/main.js', import.meta.url).pathname
 
@@ -44,6 +47,27 @@ t.test('workers log in by a context; SIGHUP reads it again, and one that is bad 
   // The connection that was kept may be one of a worker that leaves.
   await eventually(() => stored().catch(() => false))
   t.notMatch(broker.log, 's3cret')
+})
+
+t.test('a server that resets the connection just as TLS begins is told as that, and ends no process', async (t) => {
+  new Authority(folder)
+  const info = JSON.stringify({ server_id: 'X', version: '2.10.0', max_payload: 1, tls_required: true })
+  let connects = 0
+  const server = createServer((socket) => {
+    const delayMs = connects++ % 8
+    socket.on('error', () => {})
+    socket.write(`INFO ${info}\r\n`, () => after('test', delayMs, () => socket.resetAndDestroy()))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => void server.close())
+  const url = `nats://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const ends = Array.from({ length: 5 }, async () => {
+    const broker = new TestBroker({ NATS_URL: url, NATS_CA_FILE: join(folder, 'ca.crt') })
+    t.teardown(() => broker.stop())
+    await broker.run().catch(() => {})
+    t.match(broker.log, /^roomcast: The NATS server at .* broke off the TLS handshake/)
+  })
+  await Promise.all(ends)
 })
 
 t.test(

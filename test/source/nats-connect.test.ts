@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -207,6 +207,33 @@ t.test('creds that were renewed count from the next connection on', async (t) =>
     ),
   )
   t.equal(source.connected, true)
+})
+
+t.test('files that are gone or broken at a reconnect count as they were, then as they are once renewed', async (t) => {
+  const { publicKey, seed } = userKey()
+  const nats = await start(
+    t,
+    'renewed-files',
+    `authorization { users: [ { nkey: ${publicKey} } ] }\n${tls('by-ip', ', verify: true')}`,
+  )
+  const caFile = file('renewed-ca.crt', readFileSync(at('ca.crt'), 'utf8'))
+  const nkeySeedFile = file('renewed.nk', seed)
+  const login = { caFile, certFile: at('client.crt'), keyFile: at('client.key') }
+  const source = await open(t, { url: nats.url, nkeySeedFile, ...login })
+  const again = async () => {
+    await nats.kill()
+    await eventually(() => !source.connected)
+    await nats.run()
+    await eventually(() => source.connected, 20_000)
+  }
+  rmSync(caFile)
+  // A seed that is not whole: its last letter, which is part of its checksum, is another one.
+  file('renewed.nk', `${seed.slice(0, -1)}${seed.endsWith('A') ? 'B' : 'A'}`)
+  await again()
+  t.match(await refusal(t, { url: nats.url, nkeySeedFile, ...login, caFile: at('ca.crt') }), /seed that is not whole/)
+  file('renewed-ca.crt', readFileSync(at('ca.crt'), 'utf8'))
+  file('renewed.nk', seed)
+  await again()
 })
 
 t.test('a JetStream domain is reached through a server that has none of its own', async (t) => {

@@ -1,5 +1,5 @@
 import { type Authenticator, type ConnectionOptions, jwtAuthenticator, nkeyAuthenticator } from 'nats'
-import { type LoginFiles, readCreds, readSeed } from './login-files.ts'
+import { type LoginFiles, newest, readCreds, readSeed } from './login-files.ts'
 
 /** How a broker logs in: by the first of these that there is. */
 export interface Login extends LoginFiles {
@@ -44,22 +44,6 @@ function byCreds(path: string): Authenticator {
 function bySeed(path: string): Authenticator {
   const read = newest(() => readSeed(path))
   return (nonce) => nkeyAuthenticator(new TextEncoder().encode(read()))(nonce)
-}
-
-/**
- * Reads a file each time that the client connects, so that a renewed one counts. One that is no good at that moment
- * counts as it was before: the client would close for ever if its authenticator threw.
- */
-function newest<T>(read: () => T): () => T {
-  let last = read()
-  return () => {
-    try {
-      last = read()
-    } catch {
-      // It is being written, or is gone: the server says what it thinks of the one before.
-    }
-    return last
-  }
 }
 
 /**

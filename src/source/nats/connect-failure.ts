@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import type { PeerCertificate } from 'node:tls'
 import { NatsError, nkeys } from 'nats'
 import { BrokerError, reasonOf } from '../../errors.ts'
@@ -37,14 +36,8 @@ function isRefusal(error: unknown): boolean {
 }
 
 function look(address: string, options: ConnectOptions): Promise<Finding> {
-  const { caFile, certFile, keyFile, ...tls } = tlsOf(options) ?? {}
   const port = Number(/:(\d+)\/?$/.exec(address)?.[1] ?? DEFAULT_PORT)
-  const pem = {
-    ...tls,
-    ...(caFile ? { ca: readFileSync(caFile) } : undefined),
-    ...(certFile && keyFile ? { cert: readFileSync(certFile), key: readFileSync(keyFile) } : undefined),
-  }
-  return probe(hostOf(address), port, tlsOf(options) && pem, CONNECT_TIMEOUT_MS)
+  return probe(hostOf(address), port, tlsOf(options), CONNECT_TIMEOUT_MS)
 }
 
 /** What to do about a server at which a connection failed in this way. */

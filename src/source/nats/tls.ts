@@ -2,19 +2,31 @@ import { isIP } from 'node:net'
 import { checkServerIdentity, type ConnectionOptions as TlsOptions, type PeerCertificate } from 'node:tls'
 import { addressesOf, hostOf } from './addresses.ts'
 import type { ConnectOptions } from './connect-options.ts'
+import { newest, readTlsFiles } from './login-files.ts'
 
 /**
- * How TLS is spoken; undefined: as the server wants it. The client reads the files each time it connects, so that
- * renewed ones count from then on.
+ * How TLS is spoken; undefined: as the server wants it. The client asks for the texts each time it connects, so that
+ * renewed files count from then on. It is not given the files themselves: while it reads them nobody listens to its
+ * socket, and a server that resets the connection at that moment would end the process.
+ * @throws BrokerError CONFIG_INVALID if a file is not what it should be
  */
 export function tlsOf({ url, caFile, certFile, keyFile }: ConnectOptions) {
   const addresses = addressesOf(url)
   if (!caFile && !certFile && !addresses.some((address) => address.startsWith('tls://'))) return undefined
+  const files = { ...(caFile ? { caFile } : undefined), ...(certFile && keyFile ? { certFile, keyFile } : undefined) }
+  const read = newest(() => readTlsFiles(files))
   return {
-    ...(caFile ? { caFile } : undefined),
-    ...(certFile && keyFile ? { certFile, keyFile } : undefined),
+    get ca() {
+      return read().ca
+    },
+    get cert() {
+      return read().cert
+    },
+    get key() {
+      return read().key
+    },
     checkServerIdentity: identityCheck(addresses),
-  } satisfies TlsOptions & { caFile?: string; certFile?: string; keyFile?: string }
+  } satisfies TlsOptions
 }
 
 /**
