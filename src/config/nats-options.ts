@@ -1,4 +1,5 @@
 import { type Config, OPTIONS, type OptionName } from './options.ts'
+import { withoutCredentials } from '../source/nats/addresses.ts'
 import { shown } from './shown.ts'
 
 const LOGINS = ['natsCreds', 'natsNkeySeedFile', 'natsToken'] as const
@@ -38,7 +39,17 @@ export function checkNatsOptions(config: Config, faults: string[]): void {
       )
 }
 
+/** `nats://host:4222`, without user and password. */
+const ADDRESS = /^(?:[a-z][a-z+]*:\/\/)?(?:\[[^\]]+\]|[^\s:/@]+)(?::\d{1,5})?\/?$/i
+
 function checkAddress(server: string, faults: string[]): void {
+  // It is not shown: it may be a part of a password with a comma.
+  if (server !== '' && !ADDRESS.test(withoutCredentials(server))) {
+    faults.push(
+      'NATS_URL: one of its addresses is not one such as nats://host:4222; in a user and password a comma is written %2C, a blank %20',
+    )
+    return
+  }
   const [, scheme] = /^([a-z][a-z+]*):\/\//i.exec(server) ?? []
   if (scheme === undefined || /^(nats|tls)$/i.test(scheme)) return
   const address = `NATS_URL=${shown('natsUrl', server)}`

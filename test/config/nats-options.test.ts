@@ -56,6 +56,24 @@ t.test('a context of the nats command gives address, login, TLS files, inbox and
   })
 })
 
+t.test('a password with a comma is not shown where it takes the address apart', async (t) => {
+  for (const url of ['nats://u:pass,word@h:4222', 'nats://u:pass\nword@h:4222', 'nats://h:4222,u:password', 'u:p@h:x'])
+    t.match(
+      faults({ NATS_URL: url }),
+      [/^NATS_URL: one of its addresses is not one such as nats:\/\/host:4222; in a user and password a comma is/],
+      url,
+    )
+  for (const url of [
+    'h',
+    'h:4222',
+    'nats://h,tls://[::1]:4222/',
+    'u:p@w@[::1]',
+    'nats://t0k%2Cen@h.example:1',
+    ' a , b ',
+  ])
+    t.same(faults({ NATS_URL: url }), [], url)
+})
+
 t.test('a context may log in by NKey, token, or user and password, and name an API prefix', async (t) => {
   context('nkey', { nkey: '/user.nk', jetstream_api_prefix: 'JS.acc' })
   t.match(told({ NATS_CONTEXT: 'nkey' }), {
