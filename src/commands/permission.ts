@@ -36,18 +36,30 @@ function jsonIn(value: Uint8Array): unknown {
   }
 }
 
+/** Who asks for rooms. */
+export interface Asker {
+  /** The client has left, so that nobody waits for the answer any more. */
+  gone(): boolean
+  /** To be called before each record is read. @throws BrokerError RATE_LIMITED */
+  readonly countRead?: () => void
+}
+
 /**
  * The rooms among `rooms` that a user may be in, by claims or by a service's record.
  * @returns undefined if the records cannot be read
+ * @throws BrokerError RATE_LIMITED
  */
 export async function permittedRooms(
   contract: CompiledContract,
   claims: Claims,
   rooms: readonly string[],
   source: Source,
+  asker?: Asker,
 ): Promise<string[] | undefined> {
   const permitted: string[] = []
   for (const room of rooms) {
+    if (asker?.gone()) return permitted
+    if (asker?.countRead && contract.hasRecord(room) && !contract.mayBeIn(claims, room)) asker.countRead()
     try {
       await checkJoin(contract, claims, room, source)
       permitted.push(room)

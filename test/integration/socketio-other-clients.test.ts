@@ -150,6 +150,39 @@ t.test(
   },
 )
 
+t.test('Records are read for auth.rooms while the client is there, and each counts as a command', async (t) => {
+  const { nats, broker } = await start(t, { COMMANDS_PER_MINUTE: 600 })
+  let reads = 0
+  const heard = (await nats.client()).subscribe('$JS.API.>', {
+    callback: (_, { subject }) => {
+      if (/GET\.KV_roomcast_sessions/.test(subject)) reads++
+    },
+  })
+  t.teardown(() => heard.unsubscribe())
+  const asking = (count: number) => {
+    const auth = { rooms: upTo(count).map((n) => `session:${n}`) }
+    return client(t, { port: broker.geminiSessionsPort } as TestBroker, { auth, token: token('mallory') }, '/')
+  }
+  const leaving = asking(590)
+  await eventually(() => reads >= 5)
+  leaving.close()
+  let before = -1
+  await eventually(async () => {
+    const quiet = reads === before
+    before = reads
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    return quiet
+  })
+  t.ok(reads < 590, `it left after the first five, and ${reads} were read`)
+
+  const many = asking(1_000)
+  await eventually(() => many.refusals.length > 0)
+  t.match(JSON.stringify(many.refusals[0]), 'RATE_LIMITED')
+  const some = await asking(500).connected()
+  await some.until(() => some.of('subscribed').length > 0)
+  t.same(some.of('subscribed')[0]?.[0].rooms, [])
+})
+
 t.test('auth.since and auth.rooms that are none are refused', async (t) => {
   const { broker } = await start(t)
   for (const [auth, code] of [

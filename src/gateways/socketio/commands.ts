@@ -5,6 +5,7 @@ import type { Command } from '../../contracts/command.ts'
 import type { LateAuthentication } from '../../contracts/contract.ts'
 import { BrokerError } from '../../errors.ts'
 import { type Identity, inTime } from '../../state/login-sessions.ts'
+import { askerOf } from './connecting.ts'
 import { failureOf } from './failure.ts'
 import type { SocketIoSocket } from './socket.ts'
 import { enterRooms, open } from './welcome.ts'
@@ -95,6 +96,8 @@ async function authenticate(
 /** Rooms in which a client was before it came back, as far as it may be in them now. */
 async function keptRoomsOf(socket: SocketIoSocket, { claims }: Identity): Promise<readonly string[]> {
   if (socket.authenticated) return []
-  const { contract, recovered, context } = socket
-  return (await permittedRooms(contract, claims, recovered?.rooms ?? [], context.services.source)) ?? []
+  const { contract, recovered, context, connection } = socket
+  const { gone, countRead } = askerOf(connection, contract)
+  const asker = { gone: () => socket.closed || gone(), ...(recovered?.byPosition ? { countRead } : undefined) }
+  return (await permittedRooms(contract, claims, recovered?.rooms ?? [], context.services.source, asker)) ?? []
 }

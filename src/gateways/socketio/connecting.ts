@@ -1,5 +1,6 @@
-import { checkRoomCount, permittedRooms } from '../../commands/permission.ts'
+import { type Asker, checkRoomCount, permittedRooms } from '../../commands/permission.ts'
 import { boundsFor, resumePointOf, positionIn } from '../../commands/since.ts'
+import type { CompiledContract } from '../../contracts/compiled.ts'
 import { BrokerError } from '../../errors.ts'
 import type { Position } from '../../log/position.ts'
 import { type Identity, inTime } from '../../state/login-sessions.ts'
@@ -83,7 +84,8 @@ async function recover(connect: Connect, pid: string, presented: Identity | unde
   const found = await recovery.find(pid, auth.offset, presented?.claims.sub, gone, namespace.id)
   const identity = presented ?? (await access.identityOf(namespace, found))
   const rooms =
-    identity && (await permittedRooms(namespace.contract, identity.claims, found?.rooms ?? [], services.source))
+    identity &&
+    (await permittedRooms(namespace.contract, identity.claims, found?.rooms ?? [], services.source, { gone }))
   // Where it is not known yet who it is, its rooms are looked at then.
   const recovered = found && identity ? rooms && { ...found, rooms } : found
   const { pid: _pid, offset: _offset, ...own } = auth
@@ -110,6 +112,16 @@ function askedRooms(rooms: unknown, roomsMax: number): readonly string[] {
   return [...new Set<string>(rooms)]
 }
 
+/** A client that names rooms itself. Each record that is read for it counts as the command that would join the room. */
+export function askerOf(connection: SocketConnection, contract: CompiledContract): Asker {
+  return {
+    gone: () => connection.session.closed,
+    countRead: () => {
+      if (!connection.admitsCommand(contract)) throw new BrokerError('RATE_LIMITED')
+    },
+  }
+}
+
 /** @throws BrokerError INVALID_POSITION, at once */
 function resumeByPosition(
   connect: Connect,
@@ -129,12 +141,13 @@ async function findResumePoint(
 ): Promise<Entrance> {
   const { context, connection, namespace } = connect
   const { log, hub, source } = context.services
+  const asker = askerOf(connection, namespace.contract)
   const { pid: _pid, offset: _offset, since: _since, rooms: _rooms, ...auth } = connect.auth
   try {
     // Where it is not known yet who it is, its rooms are looked at then.
-    const rooms = presented ? await permittedRooms(namespace.contract, presented.claims, asked, source) : asked
+    const rooms = presented ? await permittedRooms(namespace.contract, presented.claims, asked, source, asker) : asked
     if (!rooms) throw new BrokerError('SERVICE_UNAVAILABLE')
-    const bounds = from && (await boundsFor(log, from.position, () => connection.session.closed))
+    const bounds = from && (await boundsFor(log, from.position, asker.gone))
     return () => {
       try {
         const point = from && bounds ? resumePointOf(log, from.position, from.since, bounds) : { sinceSeq: hub.liveSeq }
