@@ -49,6 +49,8 @@ export interface PresenceState {
 
 export interface Recovered {
   readonly sinceSeq: number
+  /** The log's `life` when that was found: in another one, the sequence is another stream's. */
+  readonly logLife: number
   /** What was kept of the session. If nothing was: the rooms it gets by connecting. */
   readonly userId?: string
   readonly rooms?: readonly string[]
@@ -210,13 +212,14 @@ export class Recovery {
     userId: string | undefined,
     namespace: string | undefined,
   ): Promise<Recovered | undefined> {
+    const logLife = this.log.life
     const [bounds, state] = await Promise.all([this.log.recentBounds(seq), this.stateOf(pid)])
     if (epoch !== bounds.epoch || seq > bounds.lastSeq || seq + 1 < bounds.firstSeq) return undefined
     if (state === undefined && !(await this.wouldBeKept(seq, issuedMs))) return undefined
     if (state === SPOILT || (state && userId !== undefined && state.userId !== userId)) return undefined
     // A login that one application accepts does not count for another.
     if (state?.namespace !== undefined && state.namespace !== namespace) return undefined
-    return { sinceSeq: seq, ...state }
+    return { sinceSeq: seq, logLife, ...state }
   }
 
   /** @throws Error if what is kept is not a state */

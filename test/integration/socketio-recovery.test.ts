@@ -220,6 +220,33 @@ t.test('a stream that was deleted and made anew: recovered is false', async (t) 
   t.equal(client.connects[1]?.recovered, false)
 })
 
+t.test('a stream made anew while a client that comes back has yet to authenticate: it is told', async (t) => {
+  const nats = await startNats(t)
+  const broker = await startBroker(t, nats)
+  const store = async (n: number) => {
+    const data = { project_name: 'p', old_state: 'a', new_state: 'b', timestamp: 't', n }
+    const answer = await broker.publish('orchestrator-portal', 'state_change', { data })
+    return ((await answer.json()) as { id?: string }).id
+  }
+  await store(0)
+  const since = await store(1)
+  const client = await connect(t, addressOf(broker).replace('/ws', '/project/p'), { token: null, auth: { since } })
+  await (await (await nats.client()).jetstreamManager()).streams.delete('ROOMCAST_EVENTS')
+  await eventually(() => /the stream was replaced/.test(broker.log))
+  for (const n of [10, 11, 12, 13]) await eventually(async () => (await store(n)) !== undefined)
+  const authenticate = () => client.socket.emit('authenticate', { token: token('u', { project_access }) })
+  authenticate()
+  await client.connected(2)
+  authenticate()
+  await client.until(() => client.of('state_change').length === 4)
+  t.same(client.disconnects, ['transport close'])
+  t.match(client.of('events_missed'), [[{ since }]])
+  t.same(
+    client.of('state_change').map(([{ n }]) => n),
+    [10, 11, 12, 13],
+  )
+})
+
 t.test('a client that got no event yet recovers, greeted or not', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'roomcast-recovery-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))

@@ -7,7 +7,7 @@ import { type Identity, inTime } from '../../state/login-sessions.ts'
 import type { Recovered } from '../../state/recovery.ts'
 import type { SocketIoContext } from './context.ts'
 import { failureOf } from './failure.ts'
-import type { HandedOverSocket } from './handed-over-state.ts'
+import { type HandedOverSocket, recoveredHere } from './handed-over-state.ts'
 import type { Namespace } from './namespaces.ts'
 import { type SocketConnection, SocketIoSocket } from './socket.ts'
 import { resume } from './welcome.ts'
@@ -50,10 +50,11 @@ export function adopt(
   connection: SocketConnection,
   handedOver: HandedOverSocket,
 ): SocketIoSocket | undefined {
-  const { name, identity, auth, pid, positions, recovered } = handedOver
+  const { name, identity, auth, pid, positions } = handedOver
   const namespace = context.namespaces.find(name)
   if (!namespace) return undefined
   if (identity) context.access.enterAgain(namespace, identity.claims.sub, connection)
+  const recovered = recoveredHere(handedOver, context.services.log)
   const options = { namespace, connection, identity, auth, pid, positions, recovered, handedOver }
   const socket = new SocketIoSocket(context, options)
   resume(socket, handedOver)
@@ -151,7 +152,7 @@ async function findResumePoint(
     return () => {
       try {
         const point = from && bounds ? resumePointOf(log, from.position, from.since, bounds) : { sinceSeq: hub.liveSeq }
-        return enter({ ...connect, auth }, presented, '', { ...point, rooms, byPosition: true })
+        return enter({ ...connect, auth }, presented, '', { ...point, logLife: log.life, rooms, byPosition: true })
       } catch (error) {
         return refusalOf(context, connection, namespace, error)
       }

@@ -1,4 +1,5 @@
 import type { Identity } from '../../state/login-sessions.ts'
+import type { EventLog } from '../../log/event-log.ts'
 import type { Subscriber } from '../../hub/subscriber.ts'
 import type { PresenceState, Recovered } from '../../state/recovery.ts'
 
@@ -12,6 +13,10 @@ export interface HandedOverSocket {
   readonly pid: string
   readonly positions: boolean
   readonly recovered: Recovered | undefined
+  /** The stream that its sequences are of. */
+  readonly epoch: string
+  /** The `life` of the log there, as `recovered` has it unless the stream became another one since. */
+  readonly logLife: number
   readonly openedMs: number
   /** The presence channels it is in, and what it selected of each. */
   readonly places: PresenceState | undefined
@@ -24,6 +29,9 @@ export interface HandedOverSocket {
 /** What a connection is, for another worker to go on from. */
 export type HandedOverConnection = readonly HandedOverSocket[]
 
+/** No log is in it. */
+const NO_LIFE = -1
+
 /** The rooms of sockets that come back all at once are written again over this time. */
 const RENEWAL_SPREAD_MS = 600_000
 
@@ -33,6 +41,12 @@ const RENEWAL_SPREAD_MS = 600_000
  */
 export function renewalMs(openedMs: number): number {
   return openedMs + Math.random() * RENEWAL_SPREAD_MS
+}
+
+/** What a socket goes on from, by the life of the log in this process. */
+export function recoveredHere({ recovered, epoch, logLife }: HandedOverSocket, log: EventLog): Recovered | undefined {
+  if (recovered === undefined) return undefined
+  return { ...recovered, logLife: epoch === log.epoch && recovered.logLife === logLife ? log.life : NO_LIFE }
 }
 
 export function roomsBySeq({ groups, cursor, startOffsets }: Subscriber): HandedOverSocket['rooms'] {

@@ -175,7 +175,8 @@ export class SocketIoSocket implements Caller, RequestableClient, SubscriberOwne
     const places = presenceStateOf(this.subscriber, context.services)
     if (identity) suspendClient(this, context.services)
     const requestsSent = this.requests?.sent ?? 0
-    return { name, auth, identity, pid, positions, recovered, openedMs, places, requestsSent, rooms }
+    const { epoch, life: logLife } = context.services.log
+    return { name, auth, identity, pid, positions, recovered, epoch, logLife, openedMs, places, requestsSent, rooms }
   }
 
   /** The client is gone from the namespace. */

@@ -3,6 +3,7 @@ import { eventValues } from '../../codecs/socketio.ts'
 import { joinRooms, openClient } from '../../commands/lifecycle.ts'
 import { restorePresence } from '../../commands/presence-channel.ts'
 import { missed } from '../../commands/since.ts'
+import { soon } from '../../guarded.ts'
 import type { Message } from '../../hub/wire.ts'
 import type { HandedOverSocket } from './handed-over-state.ts'
 import type { SocketIoSocket } from './socket.ts'
@@ -29,6 +30,9 @@ export function enterRooms(socket: SocketIoSocket, kept: readonly string[]): voi
   const { recovered, contract, claims } = socket
   const { services } = socket.context
   const { hub, log } = services
+  // While it was looked up, or had yet to say who it is, the stream became another one: as its events do not follow
+  // those that the client has, it comes back and is told.
+  if (recovered && recovered.logLife !== log.life) return socket.missed()
   const { endpoint } = socket.namespace
   const first = endpoint.welcome?.(socket)
   const position = log.position(recovered?.sinceSeq ?? hub.liveSeq)
@@ -49,11 +53,13 @@ export function enterRooms(socket: SocketIoSocket, kept: readonly string[]): voi
 }
 
 /** Goes on where it was in another worker. */
-export function resume(socket: SocketIoSocket, { places, rooms }: HandedOverSocket): void {
+export function resume(socket: SocketIoSocket, { places, rooms, epoch }: HandedOverSocket): void {
   const { namespaces, services } = socket.context
   namespaces.opened(socket.namespace)
   if (!socket.authenticated) return
   openClient(socket, services)
+  // Its connection has all of its sockets before one of them may end it.
+  if (epoch !== services.log.epoch) return soon('recovery', () => socket.missed())
   if (places) restorePresence(socket, places, services)
   const predicate = socket.contract.withAccess(socket.claims, [])
   for (const [sinceSeq, names] of rooms) joinRooms(socket, names, predicate, services, sinceSeq)
