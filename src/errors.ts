@@ -96,7 +96,11 @@ export function excerpt(value: unknown, depth = 4): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, excerpt(item, depth - 1)]))
 }
 
-/** Text of anything thrown. */
+/** Text of anything thrown; never throws. */
 export function reasonOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown)
+  try {
+    return thrown instanceof Error ? thrown.message : String(thrown)
+  } catch {
+    return 'something without a text'
+  }
 }

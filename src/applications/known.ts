@@ -25,16 +25,22 @@ export async function knownApplications(paths: readonly string[]): Promise<reado
 
 async function readInThread(paths: readonly string[]): Promise<readonly KnownApplication[]> {
   const thread = new Worker(THREAD, { workerData: paths, stdout: true })
+  const named = `CONTRACTS=${paths.join(',')}`
   // stdout is for --print-ports.
   thread.stdout.pipe(process.stderr, { end: false })
   const ended = new Promise<void>((resolve) => thread.once('exit', () => resolve()))
   let late: NodeJS.Timeout | undefined
   try {
     const reading = await new Promise<Reading>((resolve) => {
-      late = after('reading of contracts', READ_MS, () => resolve({ fault: `did not load within ${READ_MS / 1000} s` }))
-      thread.once('message', resolve)
+      late = after('reading of contracts', READ_MS, () =>
+        resolve({ fault: `${named}: did not load within ${READ_MS / 1000} s` }),
+      )
+      // A contract may send messages of its own.
+      thread.on('message', (message: unknown) => {
+        if (isReading(message)) resolve(message)
+      })
       thread.once('error', (error) => resolve({ fault: error.message }))
-      thread.once('exit', () => resolve({ fault: 'ended the program while it was loaded' }))
+      thread.once('exit', () => resolve({ fault: `${named}: ended the program while it was loaded` }))
     })
     if ('known' in reading) return reading.known
     throw new BrokerError('CONTRACT_INVALID', reading.fault)
@@ -48,4 +54,10 @@ async function readInThread(paths: readonly string[]): Promise<readonly KnownApp
     clearTimeout(late)
     await thread.terminate()
   }
+}
+
+function isReading(message: unknown): message is Reading {
+  if (typeof message !== 'object' || message === null) return false
+  const { known, fault } = message as { readonly known?: unknown; readonly fault?: unknown }
+  return Array.isArray(known) || typeof fault === 'string'
 }

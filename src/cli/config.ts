@@ -46,6 +46,8 @@ export function addCheckConfig(program: Command, options: ProgramOptions): void 
         ? '# The configuration is valid. No key is set: a development key is used, on 127.0.0.1 alone.'
         : '# The configuration is valid.',
     )
+    // A contract may have begun what would keep the process, such as a timer.
+    process.exit()
   })
 }
 

@@ -244,7 +244,14 @@ t.test('a port of a contract is an option as the others are: flags, files, --hel
 t.test('a contract that prints, exits or throws later costs the supervisor nothing', async (t) => {
   const exits = await roomcast(['check-config', '--contracts', write(shop(undefined, 'process.exit(0)'))])
   t.equal(exits.code, 1)
-  t.match(exits.err, 'ended the program while it was loaded')
+  t.match(exits.err, /CONTRACTS=.*: ended the program while it was loaded/)
+  const nameless = await roomcast(['check-config', '--contracts', write(shop(undefined, 'throw Object.create(null)'))])
+  t.match(nameless.err, /roomcast: .*: something without a text/)
+  const own = `const { parentPort } = await import('node:worker_threads')
+parentPort?.postMessage('its own')
+setInterval(() => {}, 1_000)`
+  const ends = await roomcast(['check-config', '--contracts', write(shop(undefined, own))], { JWT_SECRET: SECRET })
+  t.equal(ends.code, 0, 'neither a message nor a timer of its own keeps the program')
   // Only a worker has a channel.
   const top = `console.log('a contract prints')\nsetTimeout(() => { if (!process.send) process.exit(9) }, 10)`
   const { broker } = await startWorkers(t, { CONTRACTS: write(shop(undefined, top)), SHOP_PORT: 0 })
