@@ -23,7 +23,7 @@ process.env.PATH = `${process.env.PATH}${delimiter}${ownBin}`
 /** Installs the locked packages, unless they are there. */
 export function ensurePackages() {
   const [major = 0] = process.versions.node.split('.').map(Number)
-  if (major < 20) fail(`Roomcast needs Node 20 or 22; this is ${process.version}`)
+  if (major < 20) fail(`Roomcast needs Node 20 or newer; this is ${process.version}`)
   const installed = join(root, 'node_modules', '.package-lock.json')
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(join(root, 'package-lock.json')).mtimeMs) return
   console.error('Installing packages (once) …')

@@ -54,6 +54,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   gateways: [
     'errors.ts',
+    'uws.ts',
     'plain.ts',
     'time.ts',
     'turns.ts',
@@ -73,6 +74,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // The files that options name are checked by whoever reads them.
   config: ['errors.ts', 'source'],
   'v8.ts': [],
+  'uws.ts': ['errors.ts'],
   'broker-timers.ts': ['v8.ts', 'meters.ts', 'hub', 'contracts', 'guard', 'state', 'gateways', 'ops'],
   'broker.ts': [
     'broker-timers.ts',
@@ -92,14 +94,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   'supervisor.ts': ['errors.ts', 'gateways', 'ops', 'config', 'broker.ts'],
   cli: ['errors.ts', 'contracts', 'applications', 'ops', 'config', 'broker.ts', 'supervisor.ts'],
-  'main.ts': ['v8.ts', 'cli'],
+  'main.ts': ['v8.ts', 'uws.ts', 'cli'],
   'index.ts': ['errors.ts', 'contracts'],
 }
 
 /** What only these parts may take from outside. */
 const ONLY_IN: Readonly<Record<string, readonly string[]>> = {
   nats: ['source'],
-  'uWebSockets.js': ['gateways', 'ops'],
+  'uWebSockets.js': ['uws.ts', 'gateways', 'ops'],
   'fast-jwt': ['guard', 'cli'],
   commander: ['cli'],
   'prom-client': ['ops'],

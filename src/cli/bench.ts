@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
+import { BrokerError } from '../errors.ts'
 
-/** The bench is a separate program, built beside this one. */
+/** The bench is a separate program, built beside this one; the package goes without it. */
 const BENCH = fileURLToPath(new URL('../bench/main.js', import.meta.url))
 
 export function addBench(program: Command): void {
@@ -15,6 +17,11 @@ export function addBench(program: Command): void {
     .helpOption(false)
     .allowUnknownOption()
     .action(async (args: string[]) => {
+      if (!existsSync(BENCH))
+        throw new BrokerError(
+          'CONFIG_INVALID',
+          'the bench is not in the package: run `npm run bench` in a clone of the repository',
+        )
       const bench = spawn(process.execPath, [BENCH, ...args], {
         stdio: 'inherit',
         env: { ...process.env, ROOMCAST_BENCH_CALLED: 'roomcast bench' },

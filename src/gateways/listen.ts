@@ -1,7 +1,7 @@
-import './header-limit.ts'
 import { type AddressInfo, createServer, type Server } from 'node:net'
-import { App, type TemplatedApp, type us_listen_socket, us_listen_socket_close } from 'uWebSockets.js'
+import type { TemplatedApp, us_listen_socket } from 'uWebSockets.js'
 import { BrokerError } from '../errors.ts'
+import { App, us_listen_socket_close } from '../uws.ts'
 import { type Tls, TlsApp } from './tls-app.ts'
 
 /**

@@ -1,6 +1,6 @@
-import './header-limit.ts'
-import { SSLApp, type TemplatedApp } from 'uWebSockets.js'
+import type { TemplatedApp } from 'uWebSockets.js'
 import { BrokerError } from '../errors.ts'
+import { SSLApp } from '../uws.ts'
 
 export interface Tls {
   readonly certFile: string

@@ -1,6 +1,6 @@
-import { App, us_socket_local_port } from 'uWebSockets.js'
 import { eventPrefix } from '../../events/workload.ts'
 import { printPort, subscribeEvents } from './events.ts'
+import { App, us_socket_local_port } from './uws.ts'
 
 /**
  * A process: the least that a uWebSockets.js server does between NATS and its clients. It sends the same bytes as

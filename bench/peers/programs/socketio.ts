@@ -2,8 +2,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createVerifier } from 'fast-jwt'
 import { Server } from 'socket.io'
-import { App, us_socket_local_port } from 'uWebSockets.js'
 import { printPort, subscribeEvents } from './events.ts'
+import { App, us_socket_local_port } from './uws.ts'
 
 /**
  * A process: the `socket.io` package between NATS and its clients, attached to uWebSockets.js or on its default `ws`.
