@@ -3,7 +3,7 @@ import { dirname, join, resolve } from 'node:path'
 import t from 'tap'
 import { BUILT_IN_COMMANDS } from '../src/commands/dispatch.ts'
 import { codingAssistant } from '../src/applications/coding-assistant.ts'
-import type { Contract } from '../src/contracts/contract.ts'
+import type { AnyEvent, Contract } from '../src/contracts/contract.ts'
 import { gameDjinn } from '../src/applications/game-djinn.ts'
 import { geminiSessions } from '../src/applications/gemini-sessions.ts'
 import { orchestratorPortal } from '../src/applications/orchestrator-portal.ts'
@@ -206,3 +206,15 @@ function namesIn(document: string): string[] {
     ...new Set(patterns.flatMap((pattern) => [...document.matchAll(pattern)].map(([, name = '']) => name))),
   ].filter((name) => !placeholders.includes(name))
 }
+
+t.test(
+  'a project that has no text, like {toString: 1}, threw in the function that says what an event replaces',
+  async (t) => {
+    const lastValue = orchestratorPortal.events.task_update?.lastValue
+    const of = (data: Record<string, unknown>) =>
+      lastValue?.({ app: 'orchestrator-portal', type: 'task_update', data } as unknown as AnyEvent)
+    t.equal(of({ project_name: { toString: 1 }, task_id: 'a' }), ' a')
+    t.equal(of({ project_name: 'p', task_id: 'a' }), 'p a')
+    t.equal(of({ project_name: 'p' }), undefined)
+  },
+)

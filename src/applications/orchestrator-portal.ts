@@ -194,7 +194,10 @@ export const orchestratorPortal = defineContract({
         error: optional(text),
         metadata: optional(anyObject),
       }),
-      ({ data }) => (typeof data.task_id === 'string' ? `${data.project_name} ${data.task_id}` : undefined),
+      (envelope) => {
+        const { task_id } = envelope.data
+        return typeof task_id === 'string' ? `${projectOf(envelope) ?? ''} ${task_id}` : undefined
+      },
     ),
     approval_request: of(
       project,

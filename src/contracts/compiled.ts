@@ -1,3 +1,4 @@
+import type { TSchema } from 'typebox'
 import { BrokerError, EXCERPT_MAX } from '../errors.ts'
 import { type Clause, compilePredicate, valuesOf, type FieldValues, type Predicate } from '../hub/predicate.ts'
 import { ApplicationRooms } from '../hub/room.ts'
@@ -70,10 +71,20 @@ export class CompiledContract {
     this.anyPresence = this.rooms.some(({ room }) => room.presence)
     this.application.projection = projectionOf(contract)
     this.commands = new Map(
-      Object.entries({ ...builtIn, ...commands }).map(([type, known]) => [type, compileCommand(known)]),
+      Object.entries({ ...builtIn, ...commands }).map(([type, known]) => [
+        type,
+        compileCommand(known, `${contract.app}: commands["${type}"]`),
+      ]),
     )
-    this.clientRequests = new Map(Object.entries(clientRequests).map(([type, { schema }]) => [type, checkOf(schema)]))
-    this.eventChecks = new Map(Object.entries(events).map(([type, { schema }]) => [type, checkOf(schema)]))
+    const checksOf = (part: 'clientRequests' | 'events', of: Readonly<Record<string, { readonly schema?: TSchema }>>) =>
+      new Map(
+        Object.entries(of).map(([type, { schema }]) => [
+          type,
+          checkOf(schema, `${contract.app}: ${part}["${type}"].schema`),
+        ]),
+      )
+    this.clientRequests = checksOf('clientRequests', clientRequests)
+    this.eventChecks = checksOf('events', events)
   }
 
   event(type: string): EventContract | undefined {
@@ -259,21 +270,15 @@ function projectionOf({ app, rooms = {} }: Contract): Projection | undefined {
   return view
 }
 
-function compileCommand({
-  schema,
-  action,
-  namespaces,
-  allows,
-  inSession,
-  anonymous,
-}: CommandContract): CompiledCommand {
+function compileCommand(command: CommandContract, place: string): CompiledCommand {
+  const { schema, action, namespaces, allows, inSession, anonymous } = command
   return {
-    check: checkOf(schema),
+    check: checkOf(schema, `${place}.schema`),
     action,
     namespaces,
     anonymous: anonymous === true,
     allows,
     inSession: inSession === true,
-    checkReply: checkOf(action.use === 'forward' ? action.replies : undefined),
+    checkReply: checkOf(action.use === 'forward' ? action.replies : undefined, `${place}.action.replies`),
   }
 }

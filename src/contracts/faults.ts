@@ -1,6 +1,6 @@
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
-import { EXCERPT_MAX } from '../errors.ts'
+import { BrokerError, EXCERPT_MAX, reasonOf } from '../errors.ts'
 
 /** Lists the faults of a value, one line each. */
 export type Check = (value: unknown) => readonly string[]
@@ -11,10 +11,14 @@ const FAULTS_MAX = 8
 /** Nested values to examine when listing faults: a megabyte of wrong values would take seconds. */
 const LOOKED_AT_MAX = 2_000
 
-/** Compiles a schema to a check. Without a schema, the check accepts everything. */
-export function checkOf(schema: TSchema | undefined): Check {
+/**
+ * Compiles a schema to a check. Without a schema, the check accepts everything.
+ * @param place where the schema stands, for the error: `shop: events["price"].schema`
+ * @throws BrokerError CONTRACT_INVALID where the compiler fails on it, as on one nested too deeply
+ */
+export function checkOf(schema: TSchema | undefined, place: string): Check {
   if (schema === undefined) return ALWAYS_RIGHT
-  const validator = Compile(schema)
+  const validator = compiled(schema, place)
   return (value) => {
     if (validator.Check(value)) return NONE
     const budget = { left: LOOKED_AT_MAX }
@@ -25,6 +29,14 @@ export function checkOf(schema: TSchema | undefined): Check {
     return faults
       .slice(0, FAULTS_MAX)
       .map((fault) => `${fault.instancePath || '/'}: ${fault.message}`.slice(0, EXCERPT_MAX))
+  }
+}
+
+function compiled(schema: TSchema, place: string) {
+  try {
+    return Compile(schema)
+  } catch (error) {
+    throw new BrokerError('CONTRACT_INVALID', `Contract ${place}: this schema cannot be compiled: ${reasonOf(error)}`)
   }
 }
 

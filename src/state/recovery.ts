@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { EventLog } from '../log/event-log.ts'
 import { runGuarded } from '../guarded.ts'
 import { BrokerError } from '../errors.ts'
@@ -151,7 +151,7 @@ export class Recovery {
    * know and ask that client.
    */
   sidOf(pid: string): string {
-    return createHash('sha256').update(pid).digest('base64url').slice(0, SID_LENGTH)
+    return hash('sha256', pid, 'base64url').slice(0, SID_LENGTH)
   }
 
   /**
