@@ -28,12 +28,16 @@ export class Turns {
   /** Does something with each item, with as many in a turn as fit. What throws is reported, and costs only its item. */
   async each<T>(where: string, items: Iterable<T>, act: (item: T) => void): Promise<void> {
     const iterator = items[Symbol.iterator]()
+    // One closure for all items: sweeps look at every client each second.
+    let item: T
+    const actOnItem = () => act(item)
     const some = () => {
       const endMs = performance.now() + TURN_MS
       for (;;) {
         const next = iterator.next()
         if (next.done) return true
-        runGuarded(where, () => act(next.value))
+        item = next.value
+        runGuarded(where, actOnItem)
         if (performance.now() >= endMs) return false
       }
     }
