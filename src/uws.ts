@@ -9,12 +9,12 @@ import { BrokerError } from './errors.ts'
 process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= '16384'
 
 /**
- * The builds that are dependencies, newest first. Each has a binary for some versions of Node, and npm installs those
- * that fit Node and the processor; glibc shows only when one loads.
+ * The builds that are dependencies, newest first: a package for each Node, of which npm installs those that fit Node,
+ * system and processor. Whether glibc fits shows only when one loads.
  */
 const BUILDS = [
-  { name: 'uWebSockets.js', nodes: [22, 24, 26], glibc: '2.38' },
-  { name: 'uWebSockets.js-20.51', nodes: [20, 22, 23], glibc: '2.27' },
+  { version: '20.69', nodes: [22, 24, 26], glibc: '2.38' },
+  { version: '20.51', nodes: [20, 22, 23], glibc: '2.27' },
 ]
 
 /** What decides which build fits. */
@@ -27,17 +27,18 @@ export interface Machine {
   readonly glibc: string | undefined
 }
 
-const { uws, name } = load()
+const { uws, name } = await load()
 
 /** The build that runs: a package's name, or the path in UWS_MODULE. */
 export const uwsBuild = name
 export const { App, SSLApp, us_listen_socket_close, us_socket_local_port } = uws
 
 /**
- * The newest build that loads here. UWS_MODULE names another one: a `.node` file, or the folder of a package.
+ * The newest build that loads here, else the package that is called uWebSockets.js. UWS_MODULE names another one: a
+ * `.node` file, or the folder of a package.
  * @throws BrokerError CONFIG_INVALID if there is none
  */
-function load(): { uws: typeof import('uWebSockets.js'); name: string } {
+async function load(): Promise<{ uws: typeof import('uWebSockets.js'); name: string }> {
   const require = createRequire(import.meta.url)
   const own = process.env.UWS_MODULE
   if (own) {
@@ -47,25 +48,35 @@ function load(): { uws: typeof import('uWebSockets.js'); name: string } {
       throw new BrokerError('CONFIG_INVALID', `UWS_MODULE=${own}: it does not load (${reasonIn(error)})`)
     }
   }
-  for (const { name } of BUILDS) {
+  const major = majorOf(process.versions.node)
+  for (const { version, nodes } of BUILDS) {
+    if (!nodes.includes(major)) continue
+    const name = `uws-${version}-node-${major}`
     try {
       return { uws: require(name), name }
     } catch {
       // The next one may fit.
     }
   }
+  const name = 'uWebSockets.js'
+  try {
+    return { uws: await import(name), name }
+  } catch {
+    // What to do about it is said below.
+  }
   throw new BrokerError('CONFIG_INVALID', whyNone(thisMachine()))
 }
 
 /** Why no build loads on a machine, and what to do about it, in one line. */
 export function whyNone({ node, platform, arch, glibc }: Machine): string {
-  const major = Number.parseInt(node, 10)
+  const major = majorOf(node)
   const fitting = BUILDS.filter(({ nodes }) => nodes.includes(major))
   const known = [...new Set(BUILDS.flatMap(({ nodes }) => nodes))].sort((a, b) => a - b).join(', ')
-  const own = 'or set UWS_MODULE to a build of your own (docs/install.md)'
+  const own = 'or bring a build of your own by UWS_MODULE (docs/install.md)'
   const none = `no build of uWebSockets.js runs on Node ${node}, ${platform}-${arch}`
+  if (platform !== 'linux' || arch !== 'x64')
+    return `${none}: npm install uWebSockets.js@npm:uws-pack@20.0.8 (Node 20, 22), ${own}`
   if (fitting.length === 0) return `${none}: take one of Node ${known}, ${own}`
-  if (platform !== 'linux') return `${none}: run npm install again with this Node, ${own}`
   if (glibc === undefined)
     return `${none} without glibc: take a system with glibc (Debian, Ubuntu, Red Hat; not Alpine), ${own}`
   if (!fitting.some((build) => isAtLeast(glibc, build.glibc)))
@@ -86,6 +97,10 @@ function thisMachine(): Machine {
     arch: process.arch,
     glibc: header.glibcVersionRuntime,
   }
+}
+
+function majorOf(node: string): number {
+  return Number.parseInt(node, 10)
 }
 
 function isAtLeast(version: string, wanted: string): boolean {

@@ -7,7 +7,7 @@ const MAIN = resolve(import.meta.dirname, '..', 'dist', 'main.js')
 const LINUX: Machine = { node: '24.21.0', platform: 'linux', arch: 'x64', glibc: '2.41' }
 
 t.test('a build of uWebSockets.js loads here', async (t) => {
-  t.match(uwsBuild, /^uWebSockets\.js/)
+  t.match(uwsBuild, /^uws-|^uWebSockets\.js$/)
 })
 
 t.test('where no build runs, one line says why and what to do', async (t) => {
@@ -18,7 +18,8 @@ t.test('where no build runs, one line says why and what to do', async (t) => {
     [{ ...LINUX, glibc: '2.36' }, /glibc 2\.36: Node 24 needs glibc 2\.38.*Node 22/],
     [{ ...LINUX, node: '22.1.0', glibc: '2.36' }, /its package is missing; run npm install again/],
     [LINUX, /its package is missing; run npm install again/],
-    [{ ...LINUX, platform: 'darwin', glibc: undefined }, /run npm install again/],
+    [{ ...LINUX, platform: 'darwin', glibc: undefined }, /npm install uWebSockets\.js@npm:uws-pack/],
+    [{ ...LINUX, arch: 'arm64' }, /npm install uWebSockets\.js@npm:uws-pack/],
   ] as const) {
     const said = whyNone(machine)
     t.match(said, reason)
