@@ -247,12 +247,16 @@ t.test(
         .split('/')
         .slice(0, specifier.startsWith('@') ? 2 : 1)
         .join('/')
+    // The builds of uWebSockets.js have no types; uws.ts loads the package itself only where there is one.
+    const isTypeOnly = (file: string, specifier: string) =>
+      specifier === 'uWebSockets.js' &&
+      !new RegExp(`import (?!type )[^\\n]*from '${specifier}'|await import\\('${specifier}'\\)`).test(text(file))
     for (const file of FILES) {
       // A contract's own import, in a text.
       for (const specifier of importsOf(file).filter(
         (name) => !name.startsWith('.') && !name.startsWith('node:') && name !== 'roomcast',
       ))
-        t.ok(packageOf(specifier) in dependencies, `${file} imports ${specifier}`)
+        t.ok(packageOf(specifier) in dependencies || isTypeOnly(file, specifier), `${file} imports ${specifier}`)
     }
   },
 )
