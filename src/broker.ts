@@ -91,17 +91,20 @@ export async function startBroker(
   const verify = (token: string | undefined) => verifier.verify(token)
 
   // From the stream to topics.
-  const source =
-    config.natsUrl === '' ? new EmbeddedSource() : await NatsSource.open({ ...parts.natsOptions(config), log })
   const registry = new Registry({
     contracts: served,
     builtIn: BUILT_IN_COMMANDS,
     participantsOf: (app, conversation) => participants.usersIn(app, conversation),
     meters,
     onBad: logBadEvents(log),
+    bodyBytesMax: config.maxPayloadBytes,
   })
+  const source =
+    config.natsUrl === ''
+      ? new EmbeddedSource(registry.subjects)
+      : await NatsSource.open({ ...parts.natsOptions(config, registry.subjects), log })
   const contracts = [...registry.contracts.values()]
-  const logQueries = new LogQueries(source, parts.queryLimits(config))
+  const logQueries = new LogQueries(source, parts.queryLimits(config), registry.read)
   const eventLog = new EventLog({
     source,
     ...parts.logOptions(config),

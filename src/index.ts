@@ -15,6 +15,7 @@ export {
   type ClientRequestContract,
   type RoomContract,
   type SocketIoEndpoint,
+  type SubjectContract,
   type WebSocketEndpoint,
 } from './contracts/contract.ts'
 export type { Action, ForwardAction, QueryAction } from './contracts/action.ts'

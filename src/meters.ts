@@ -13,6 +13,8 @@ export class Meters {
   eventBytes = 0
   badEvents = 0
   unknownEvents = 0
+  /** Events that were left out, by application, pattern of subjects, known type and error code. */
+  readonly leftOutEvents = new Map<string, number>()
   lostEvents = 0
   drops = 0
   overflowed = 0
@@ -57,6 +59,10 @@ export class Meters {
 
   command(app: string, type: string): void {
     add(this.commands, `${app} ${type}`, 1)
+  }
+
+  leftOut(app: string, subjects: string, type: string, code: string): void {
+    add(this.leftOutEvents, `${app} ${subjects} ${type} ${code}`, 1)
   }
 
   error(code: string): void {

@@ -1,6 +1,8 @@
 import type { QueryAction } from '../contracts/action.ts'
 import { LogSegments } from '../log/segments.ts'
 import { Turns } from '../turns.ts'
+import type { Contract } from '../contracts/contract.ts'
+import type { EventEnvelope, StoredMessage } from '../log/event.ts'
 import type { Source } from '../source/source.ts'
 import { type Caller, senderOf } from './caller.ts'
 import type { Command } from '../contracts/command.ts'
@@ -16,18 +18,20 @@ export interface QueryLimits {
 export class LogQueries {
   private readonly source: Source
   private readonly limits: QueryLimits
+  private readonly read: (message: StoredMessage) => EventEnvelope
   private readonly turns = new Turns()
   private readonly segments = new Map<QueryAction, LogSegments<unknown>>()
 
-  constructor(source: Source, limits: QueryLimits) {
+  constructor(source: Source, limits: QueryLimits, read: (message: StoredMessage) => EventEnvelope) {
     this.source = source
+    this.read = read
     this.limits = limits
   }
 
   /** Covers every event that any node stored before the query began. It stops when the client goes away. */
   async answer(caller: Caller, command: Command, action: QueryAction): Promise<void> {
     const { look, reply } = action.query(command, senderOf(caller))
-    const complete = await this.segmentsOf(caller.contract.app, action).walk(
+    const complete = await this.segmentsOf(caller.contract.contract, action).walk(
       await this.source.bounds(),
       (piece) => !caller.closed && look(piece),
     )
@@ -43,7 +47,7 @@ export class LogQueries {
     for (const segments of this.segments.values()) segments.forget()
   }
 
-  private segmentsOf(app: string, action: QueryAction): LogSegments<unknown> {
+  private segmentsOf({ app, subjects = {} }: Contract, action: QueryAction): LogSegments<unknown> {
     let segments = this.segments.get(action)
     if (!segments)
       this.segments.set(
@@ -54,6 +58,8 @@ export class LogQueries {
           source: this.source,
           turns: this.turns,
           app,
+          subjects: Object.keys(subjects),
+          read: this.read,
           types: action.events,
         })),
       )

@@ -77,6 +77,8 @@ function checkTogether(config: Config, faults: string[]): void {
     faults.push(
       `WORKERS=${config.workers}: more than one process needs NATS (set NATS_URL); the embedded source serves one`,
     )
+  if (config.sourceStreams.length > 0 && config.natsUrl === '' && config.natsContext === '')
+    faults.push('SOURCE_STREAMS: streams are in NATS (set NATS_URL); the embedded source has none')
   for (const network of config.trustedProxies)
     if (!isNetwork(network)) faults.push(`TRUSTED_PROXIES=${network}: wants addresses, or networks such as 10.0.0.0/8`)
   checkNatsOptions(config, faults)

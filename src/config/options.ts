@@ -54,6 +54,14 @@ const secret = (env: string, group: string, about: string): Option & { type: 'st
   about,
 })
 
+const list = (env: string, group: string, about: string): Option & { type: 'list' } => ({
+  env,
+  group,
+  type: 'list',
+  default: '',
+  about,
+})
+
 export const OPTIONS = {
   natsUrl: address(
     'NATS_URL',
@@ -104,7 +112,12 @@ export const OPTIONS = {
     'STREAM_NAME',
     'source',
     'ROOMCAST_EVENTS',
-    'JetStream stream that holds the events. Created when missing, left as it is otherwise.',
+    'JetStream stream that holds the events. Created when missing; otherwise left as it is, but for subjects of contracts and SOURCE_STREAMS, which one that holds `events.>` gets.',
+  ),
+  sourceStreams: list(
+    'SOURCE_STREAMS',
+    'source',
+    'Streams whose events the stream takes in as well, comma separated: those that hold subjects of contracts.',
   ),
   streamMaxAgeS: integer(
     'STREAM_MAX_AGE_S',
@@ -308,7 +321,7 @@ export const OPTIONS = {
     1_024,
     67_108_864,
     'bytes',
-    'Largest message or HTTP body from a client.',
+    'Largest message or HTTP body from a client, and largest event that a zipped body unfolds to.',
   ),
   maxBodiesBytes: integer(
     'MAX_BODIES_BYTES',

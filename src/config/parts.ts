@@ -21,7 +21,8 @@ export function claimRules(config: Config, listClaims: readonly string[]) {
   return { userIdBytesMax: config.maxUserIdBytes, listClaims }
 }
 
-export function natsOptions(config: Config) {
+/** @param subjects those that contracts name, besides `events.>` */
+export function natsOptions(config: Config, subjects: readonly string[] = []) {
   return {
     url: config.natsUrl,
     context: config.natsContext,
@@ -39,6 +40,8 @@ export function natsOptions(config: Config) {
       maxAgeS: config.streamMaxAgeS,
       maxBytes: config.streamMaxBytes,
       replicas: config.streamReplicas,
+      subjects,
+      sources: config.sourceStreams,
     },
     kvReplicas: config.kvReplicas,
   }

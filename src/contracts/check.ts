@@ -5,6 +5,7 @@ import { namespacePattern, roomPattern } from './patterns.ts'
 import { MAIN_PORT, portOf, portsOf } from './ports.ts'
 import { RESERVED_EVENTS } from './reserved.ts'
 import { CONTRACT, type Fields, type Kind } from './shape.ts'
+import { sharedSubject, subjectFaults } from './subjects.ts'
 
 /** Reports a wrong field of a contract, such as `rooms["store:{id}"].allow`, and the reason. */
 type Report = (place: string, reason: string) => void
@@ -65,6 +66,15 @@ export function checkTogether(contracts: readonly Contract[]): void {
           : `the namespace ${endpoint.namespace.replaceAll(/\{[^}]*\}/g, '{}')} on ${port}`,
       )
   }
+  for (const one of contracts)
+    for (const other of contracts) {
+      const pattern = one === other ? undefined : sharedSubject(one, other)
+      if (pattern !== undefined)
+        throw new BrokerError(
+          'CONTRACT_INVALID',
+          `Contract ${one.app}: \`subjects["${pattern}"]\` takes subjects that the contract ${other.app} reads`,
+        )
+    }
   for (const port of [MAIN_PORT, ...portsOf(contracts).map(({ option }) => option)])
     checkOrder(contracts.filter((contract) => portOf(contract) === port))
 }
@@ -190,6 +200,7 @@ function checkMeaning(contract: Contract, report: Report): void {
   if (port && !/^[A-Z][A-Z0-9_]*_PORT$/.test(port.option))
     report('port.option', `wants capitals, digits and _, and _PORT at the end (without \`port\` it is ${MAIN_PORT})`)
   checkClaims(contract, report)
+  for (const [place, reason] of subjectFaults(contract)) report(place, reason)
   if (endpoints.length === 0) report('endpoints', 'names no endpoint')
   for (const [index, endpoint] of endpoints.entries()) {
     if (endpoint.transport === 'websocket') checkPath(endpoint, portOf(contract), `endpoints[${index}]`, report)

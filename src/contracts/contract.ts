@@ -26,6 +26,11 @@ export interface Contract {
   readonly endpoints: readonly (WebSocketEndpoint | SocketIoEndpoint)[]
   /** What producers publish, by event type. Any other event is counted and reaches no room. */
   readonly events: Readonly<Record<string, EventContract>>
+  /**
+   * Further NATS subjects that carry its events, besides `events.<app>.<type>`: patterns such as `orders.>` or
+   * `github.pr.*`. The first that matches counts.
+   */
+  readonly subjects?: Readonly<Record<string, SubjectContract>>
   /** Names that stand for several events in `subscribe`; `sync_*` means every type that starts with `sync_`. */
   readonly groups?: Readonly<Record<string, readonly string[]>>
   /** Rooms that clients may join by name: each is a pattern such as `store:{id}`, with who may join. */
@@ -188,6 +193,22 @@ export interface EventContract<D = AnyData> {
    * the same type and key follows. Live delivery is not affected. Without it, no event is skipped.
    */
   readonly latest?: (data: D) => string | undefined
+}
+
+export interface SubjectContract {
+  readonly about?: string
+  /**
+   * The type of its events, whatever the body says; `$1` is what the first wildcard stands for: `pr_$1`. Default: what
+   * the body says, or else what those wildcards stand for that `fields` does not use.
+   */
+  readonly type?: string
+  /**
+   * Fields of `data`: `$1` is what the first wildcard stands for, `$subject` an attribute of a CloudEvent. They come
+   * before what the body says.
+   */
+  readonly fields?: Readonly<Record<string, string>>
+  /** `flat`: the whole body is `data`. Default: `envelope`, as on `events.<app>.<type>`. */
+  readonly body?: 'envelope' | 'flat' | 'cloudevents'
 }
 
 export interface RoomContract {

@@ -1,10 +1,12 @@
-import type { Meters } from '../meters.ts'
 import { BrokerError } from '../errors.ts'
 import { LogEntry } from '../log/entry.ts'
-import { decodeEnvelope, type StoredMessage } from '../log/event.ts'
+import { type Reading, readEvent } from '../log/body.ts'
+import { decodeEnvelope, type EventEnvelope, type StoredMessage } from '../log/event.ts'
+import type { Meters } from '../meters.ts'
 import { checkContract, checkTogether } from './check.ts'
 import { CompiledContract, type ParticipantsOf } from './compiled.ts'
 import type { CommandContract, Contract } from './contract.ts'
+import { type CompiledSubject, compileSubjects } from './subjects.ts'
 
 const SUBJECT_PREFIX = 'events.'
 
@@ -14,14 +16,21 @@ export interface RegistryOptions {
   readonly builtIn: Readonly<Record<string, CommandContract>>
   readonly participantsOf: ParticipantsOf
   readonly meters: Meters
-  /** Called for a body that is no event, and for an event that no contract knows. */
-  readonly onBad: (subject: string, error: BrokerError) => void
+  /**
+   * Called for a body that is no event, and for an event that no contract knows.
+   * @param place the subject, or its pattern and the type: what is reported once in a while
+   */
+  readonly onBad: (place: string, subject: string, type: string, error: BrokerError) => void
+  /** Bound on what a zipped body unfolds to. */
+  readonly bodyBytesMax: number
 }
 
 /** All contracts of this broker, by application; turns stored messages into routed events. */
 export class Registry {
   readonly contracts = new Map<string, CompiledContract>()
   private readonly options: RegistryOptions
+  /** Subjects that contracts name themselves. */
+  private readonly mapped: readonly (CompiledSubject & { readonly contract: CompiledContract })[]
 
   constructor(options: RegistryOptions) {
     this.options = options
@@ -38,6 +47,9 @@ export class Registry {
         ),
       )
     }
+    this.mapped = [...this.contracts.values()].flatMap((contract) =>
+      compileSubjects(contract.contract).map((subject) => ({ ...subject, contract })),
+    )
   }
 
   /** Drops the last values from events after this sequence: the stream no longer has them. */
@@ -45,12 +57,18 @@ export class Registry {
     for (const { lastValues } of this.contracts.values()) lastValues.forget(afterSeq)
   }
 
+  /** The patterns of subjects that contracts read, besides `events.>`. */
+  get subjects(): readonly string[] {
+    return this.mapped.map(({ pattern }) => pattern)
+  }
+
   /** Reads and routes a stored message. A bad one is counted, reported and left out. */
   route(message: StoredMessage, position: string): LogEntry | undefined {
-    const { subject, body, msgpack, timeMs, seq } = message
+    const { subject, body, seq } = message
+    let envelope: EventEnvelope | undefined
     try {
-      const { contract, type } = this.find(subject)
-      const envelope = decodeEnvelope(body, msgpack, type, timeMs)
+      const { contract, type, reading } = this.place(subject)
+      envelope = this.decode(message, type, reading)
       const route = contract.route(envelope, seq, body.length)
       if (route === undefined)
         throw new BrokerError('UNKNOWN_EVENT', `The contract of ${contract.app} has no event "${envelope.type}"`)
@@ -62,18 +80,61 @@ export class Registry {
         error instanceof BrokerError
           ? error
           : new BrokerError('INVALID_EVENT', `The contract's functions failed on it: ${String(error)}`)
-      if (known.code === 'INVALID_EVENT') this.options.meters.badEvents++
-      else this.options.meters.unknownEvents++
-      this.options.onBad(subject, known)
+      this.leftOut(subject, envelope?.type, known)
       return undefined
     }
   }
 
-  private readonly read = ({ subject, body, msgpack, timeMs }: StoredMessage) =>
-    decodeEnvelope(body, msgpack, this.find(subject).type, timeMs)
+  /** Decodes a stored message again. @throws BrokerError */
+  readonly read = (message: StoredMessage): EventEnvelope => {
+    const { type, reading } = this.place(message.subject)
+    return this.decode(message, type, reading)
+  }
 
-  /** The contract and event type of a subject. @throws BrokerError UNKNOWN_APP */
-  find(subject: string): { contract: CompiledContract; type: string } {
+  private decode(message: StoredMessage, type: string, reading: Reading | undefined): EventEnvelope {
+    return message.headers === undefined && reading === undefined
+      ? decodeEnvelope(message.body, message.msgpack, type, message.timeMs)
+      : readEvent(message, type, reading, this.options.bodyBytesMax)
+  }
+
+  /** Counts it under labels that contracts alone can multiply, and reports it once a minute for each. */
+  private leftOut(subject: string, bodyType: string | undefined, error: BrokerError): void {
+    const { meters, onBad } = this.options
+    if (error.code === 'INVALID_EVENT') meters.badEvents++
+    else meters.unknownEvents++
+    const tokens = subject.split('.')
+    const mapped = this.mapped.find(({ match }) => match(tokens) !== undefined)
+    const contract = mapped?.contract ?? this.contractOf(subject)
+    const pattern = mapped?.pattern ?? (contract === undefined ? 'events.>' : `events.${contract.app}.>`)
+    const type = bodyType ?? mapped?.match(tokens)?.type ?? subject.slice(pattern.length - 1)
+    const known = contract?.event(type) === undefined ? '-' : type
+    meters.leftOut(contract?.app ?? '-', pattern, known.includes(' ') ? '-' : known, error.code)
+    onBad(mapped === undefined ? subject : `${mapped.pattern} ${type}`, subject, type, error)
+  }
+
+  /**
+   * The contract of a subject, what its events are by the subject, and how bodies are read.
+   * @throws BrokerError UNKNOWN_APP
+   */
+  private place(subject: string): { contract: CompiledContract; type: string; reading: Reading | undefined } {
+    if (this.mapped.length > 0) {
+      const tokens = subject.split('.')
+      for (const { contract, match } of this.mapped) {
+        const reading = match(tokens)
+        if (reading !== undefined) return { contract, type: reading.type, reading }
+      }
+    }
+    return this.find(subject)
+  }
+
+  private contractOf(subject: string): CompiledContract | undefined {
+    const dot = subject.indexOf('.', SUBJECT_PREFIX.length)
+    const app = dot === -1 ? '' : subject.slice(SUBJECT_PREFIX.length, dot)
+    return subject.startsWith(SUBJECT_PREFIX) ? this.contracts.get(app) : undefined
+  }
+
+  /** The contract and event type of a subject of Roomcast's own. @throws BrokerError UNKNOWN_APP */
+  find(subject: string): { contract: CompiledContract; type: string; reading: undefined } {
     const dot = subject.indexOf('.', SUBJECT_PREFIX.length)
     const app = dot === -1 ? '' : subject.slice(SUBJECT_PREFIX.length, dot)
     const contract = subject.startsWith(SUBJECT_PREFIX) ? this.contracts.get(app) : undefined
@@ -82,6 +143,6 @@ export class Registry {
         'UNKNOWN_APP',
         `No contract serves "${app}"; there are ${[...this.contracts.keys()].join(', ')}`,
       )
-    return { contract, type: subject.slice(dot + 1) }
+    return { contract, type: subject.slice(dot + 1), reading: undefined }
   }
 }

@@ -9,6 +9,7 @@ import type {
   LimitsContract,
   ClientRequestContract,
   RoomContract,
+  SubjectContract,
   SocketIoEndpoint,
   WebSocketEndpoint,
 } from './contract.ts'
@@ -144,6 +145,13 @@ const EVENT = {
   conversation: hot(returns.id),
   latest: hot(returns.key),
 } satisfies FieldsOf<EventContract>
+
+const SUBJECT = {
+  about: text,
+  type: text,
+  fields: map(text),
+  body: word('envelope', 'flat', 'cloudevents'),
+} satisfies FieldsOf<SubjectContract>
 
 const ROOM = {
   presence: yes,
@@ -285,6 +293,7 @@ export const CONTRACT = {
     }),
   ),
   events: needed(map(object(EVENT))),
+  subjects: map(object(SUBJECT)),
   groups: map(list(text)),
   rooms: map(object(ROOM)),
   filters: map(object(FILTER)),

@@ -67,7 +67,10 @@ export class LogEntry {
     this.route = route
     this.bytes = message.body.length + ENTRY_OVERHEAD_BYTES
     const growth = message.msgpack ? MSGPACK_GROWTH : JSON_GROWTH
-    this.mayBeLarge = message.body.length * growth + FRAME_OVERHEAD_BYTES >= LARGE_FRAME_BYTES
+    // Nobody knows how much a zipped body unfolds to.
+    this.mayBeLarge =
+      message.body.length * growth + FRAME_OVERHEAD_BYTES >= LARGE_FRAME_BYTES ||
+      (message.headers !== undefined && message.headers.encoding !== '')
     this.message = message
     this.read = read
     this.envelope = envelope

@@ -1,6 +1,7 @@
 import { Unpackr } from 'msgpackr'
 import { BrokerError, reasonOf } from '../errors.ts'
 import { isoTime } from '../time.ts'
+import type { BodyHeaders } from './body-headers.ts'
 
 /** What a producer publishes (docs/backends.md), with defaults filled in. */
 export interface EventEnvelope {
@@ -24,8 +25,10 @@ export interface StoredMessage {
   readonly timeMs: number
   readonly subject: string
   readonly body: Uint8Array
-  /** What the `Content-Type` header says: msgpack, otherwise JSON. */
+  /** What the `Content-Type` header says: msgpack by any of its names, otherwise JSON. */
   readonly msgpack: boolean
+  /** Set only if they say something else than `msgpack` alone. */
+  readonly headers?: BodyHeaders
 }
 
 export const MSGPACK_TYPE = 'application/msgpack'
@@ -39,7 +42,11 @@ const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsTyp
  * @throws BrokerError INVALID_EVENT saying what was wrong
  */
 export function decodeEnvelope(body: Uint8Array, msgpack: boolean, subjectType: string, timeMs: number): EventEnvelope {
-  const value = parse(body, msgpack)
+  return envelopeOf(parse(body, msgpack), subjectType, timeMs)
+}
+
+/** @throws BrokerError INVALID_EVENT */
+export function envelopeOf(value: unknown, subjectType: string, timeMs: number): EventEnvelope {
   if (!isRecord(value)) throw invalid('the body is not an object')
   const { data, type = subjectType, timestamp, id, source, user_id, rooms } = value
   if (!isRecord(data)) throw invalid('`data` is missing or not an object')
@@ -61,7 +68,8 @@ export function decodeEnvelope(body: Uint8Array, msgpack: boolean, subjectType: 
   return envelope
 }
 
-function parse(body: Uint8Array, msgpack: boolean): unknown {
+/** @throws BrokerError INVALID_EVENT */
+export function parse(body: Uint8Array, msgpack: boolean): unknown {
   try {
     return msgpack ? unpackr.unpack(body) : JSON.parse(decoder.decode(body))
   } catch (error) {
@@ -76,7 +84,8 @@ function timestampOf(given: unknown, timeMs: number): string {
   throw invalid('`timestamp` is not a string')
 }
 
-function invalid(reason: string): BrokerError {
+/** A body that is no event. */
+export function invalid(reason: string): BrokerError {
   return new BrokerError('INVALID_EVENT', reason)
 }
 

@@ -1,6 +1,6 @@
 import pLimit from 'p-limit'
 import type { Bounds, Source } from '../source/source.ts'
-import { decodeEnvelope, type EventEnvelope, type StoredMessage } from './event.ts'
+import type { EventEnvelope, StoredMessage } from './event.ts'
 import type { Turns } from '../turns.ts'
 
 /** Positions in a segment, unless the summary sets its own `span`. */
@@ -28,6 +28,10 @@ export interface SegmentSummary<P> {
 export interface LogSegmentsOptions<P> extends SegmentSummary<P> {
   readonly source: Source
   readonly app: string
+  /** Further subjects of the application. */
+  readonly subjects: readonly string[]
+  /** Decodes a message. @throws if it is no event */
+  readonly read: (message: StoredMessage) => EventEnvelope
   /** Event types; undefined: all types of the application. */
   readonly types: readonly string[] | undefined
   /** Memory for segments. */
@@ -67,7 +71,10 @@ export class LogSegments<P> {
   constructor(options: LogSegmentsOptions<P>) {
     this.options = options
     this.span = options.span ?? SPAN
-    this.subjects = options.types?.map((type) => `events.${options.app}.${type}`) ?? [`events.${options.app}.>`]
+    this.subjects = [
+      ...(options.types?.map((type) => `events.${options.app}.${type}`) ?? [`events.${options.app}.>`]),
+      ...options.subjects,
+    ]
   }
 
   /**
@@ -139,7 +146,8 @@ export class LogSegments<P> {
       const messages = pages.flatMap((page) => page.messages).filter(({ seq }) => seq <= reached)
       await this.addAll(
         segment,
-        messages.sort((a, b) => a.seq - b.seq),
+        // Patterns of subjects may overlap.
+        messages.sort((a, b) => a.seq - b.seq).filter(({ seq }, index, all) => seq !== all[index - 1]?.seq),
       )
       segment.upToSeq = reached
     }
@@ -179,13 +187,13 @@ export class LogSegments<P> {
     return { messages, reached: bytes < PAGE_BYTES ? upToSeq : (messages[messages.length - 1] as StoredMessage).seq }
   }
 
-  private add(segment: Segment<P>, { subject, body, msgpack, timeMs }: StoredMessage): void {
-    const { app, types, bytesMax, make, add } = this.options
+  private add(segment: Segment<P>, message: StoredMessage): void {
+    const { types, bytesMax, make, add, read } = this.options
     let grown: number
     try {
-      const event = decodeEnvelope(body, msgpack, subject.slice(`events.${app}.`.length), timeMs)
+      const event = read(message)
       if (types !== undefined && !types.includes(event.type)) return
-      grown = add(segment.value, event, body.length)
+      grown = add(segment.value, event, message.body.length)
     } catch {
       // Not an event, or the contract's functions fail on it: that was reported when it came in.
       return

@@ -34,11 +34,18 @@ export function reportingFaults(meters: Meters, log: Logger): FaultListener {
   }
 }
 
-/** Logs bodies that are no events, and events that no contract knows: one line per subject and minute. */
-export function logBadEvents(log: Logger): (subject: string, error: BrokerError) => void {
-  return oncePerMinute((subject, { code, message }) =>
-    log.warn({ subject: subject.slice(0, 200), code, reason: message }, 'an event was left out'),
+/**
+ * Logs bodies that are no events, and events that no contract knows: one line a minute for each subject, or for each
+ * pattern and type where a contract names subjects.
+ */
+export function logBadEvents(log: Logger): (place: string, subject: string, type: string, error: BrokerError) => void {
+  const report = oncePerMinute((_, { subject, type, error }: { subject: string; type: string; error: BrokerError }) =>
+    log.warn(
+      { subject: subject.slice(0, 200), type: type.slice(0, 200), code: error.code, reason: error.message },
+      'an event was left out',
+    ),
   )
+  return (place, subject, type, error) => report(place, { subject, type, error })
 }
 
 /** Logs events that a wire format cannot represent. */
@@ -53,7 +60,11 @@ function oncePerMinute<E>(report: (subject: string, error: E) => void): (subject
   return (subject, error) => {
     const now = Date.now()
     if (now - (reportedMs.get(subject) ?? 0) < REPORT_MS) return
-    if (reportedMs.size >= SUBJECTS_MAX) reportedMs.clear()
+    // A flood of names is not a flood of lines.
+    if (reportedMs.size >= SUBJECTS_MAX && !reportedMs.has(subject)) {
+      for (const [known, ms] of reportedMs) if (now - ms >= REPORT_MS) reportedMs.delete(known)
+      if (reportedMs.size >= SUBJECTS_MAX) return
+    }
     reportedMs.set(subject, now)
     report(subject, error)
   }

@@ -70,6 +70,12 @@ export class Metrics {
     )
     this.counter('bad_events_total', 'Bodies that were no events', () => meters.badEvents)
     this.counter('unknown_events_total', 'Events that no contract knows', () => meters.unknownEvents)
+    this.labelled(
+      'left_out_events_total',
+      'Both of these, by application, subjects, type (`-`: none that the contract has) and reason',
+      ['app', 'subjects', 'type', 'code'],
+      () => meters.leftOutEvents,
+    )
     this.counter(
       'bad_records_total',
       'Records and messages of other programs where brokers write for each other; they were left out',

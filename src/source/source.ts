@@ -131,8 +131,11 @@ export interface Source {
    * @throws BrokerError SERVICE_UNAVAILABLE if it cannot be read to its end: what is returned has no hole
    */
   read(afterSeq: number, limit: number, part?: ReadPart): Promise<StoredMessage[]>
-  /** Stores an event. @returns its sequence, once it is stored */
-  publish(subject: string, body: Uint8Array, options?: PublishOptions): Promise<number>
+  /**
+   * Stores an event.
+   * @returns its sequence, once it is stored; undefined if another stream has it, from which this one takes it
+   */
+  publish(subject: string, body: Uint8Array, options?: PublishOptions): Promise<number | undefined>
   /** Asks a service. */
   request(subject: string, body: Uint8Array, timeoutMs: number): Promise<Uint8Array>
   /**

@@ -96,7 +96,7 @@ for (const [name, open] of Object.entries(SOURCES)) {
 
   t.test(`${name}: an event published twice under one message id is stored once`, async (t) => {
     const source = await open(t)
-    const seq = await source.publish('events.app.thing', bytes('once'), { messageId: 'm-1' })
+    const seq = (await source.publish('events.app.thing', bytes('once'), { messageId: 'm-1' })) as number
     t.equal(await source.publish('events.app.thing', bytes('once'), { messageId: 'm-1' }), seq)
     t.equal(await source.publish('events.app.thing', bytes('other'), { messageId: 'm-2' }), seq + 1)
     t.equal(await source.publish('events.app.thing', bytes('once')), seq + 2, 'without an id nothing is a double')

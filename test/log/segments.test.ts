@@ -1,4 +1,5 @@
 import t from 'tap'
+import { decodeEnvelope } from '../../src/log/event.ts'
 import { LogSegments, type LogSegmentsOptions } from '../../src/log/segments.ts'
 import { EmbeddedSource } from '../../src/source/embedded/embedded-source.ts'
 import { Turns } from '../../src/turns.ts'
@@ -21,6 +22,9 @@ function setUp(options: Partial<LogSegmentsOptions<number[]>> = {}) {
   const segments = new LogSegments<number[]>({
     source,
     app: 'shop',
+    subjects: [],
+    read: ({ body, msgpack, subject, timeMs }) =>
+      decodeEnvelope(body, msgpack, subject.slice('events.shop.'.length), timeMs),
     types: ['sold'],
     bytesMax: 1_000_000,
     positionsMax: 1_000_000,

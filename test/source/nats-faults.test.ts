@@ -110,11 +110,11 @@ t.test('a stream that cannot work is refused at the start, with what to do', asy
     t.match(error, { code: 'SOURCE_UNFIT', message: says })
     await jsm.streams.delete('EVENTS')
   }
-  await jsm.streams.add({ name: 'ORIGIN', subjects: ['events.>'] })
+  await jsm.streams.add({ name: 'ORIGIN', subjects: ['audit.>'] })
   await jsm.streams.add({ name: 'EVENTS', mirror: { name: 'ORIGIN' } } as Partial<StreamConfig>)
   t.match(await open(t, nats.url).catch((thrown: unknown) => thrown), {
     code: 'SOURCE_UNFIT',
-    message: /mirror of ORIGIN/,
+    message: /EVENTS exists and holds audit\.>, not events\.>/,
   })
 })
 
@@ -356,7 +356,7 @@ t.test(
       await js.publish('audit.a', bytes('not ours'))
       await new Promise((resolve) => setTimeout(resolve, 1_500))
       await jsm.streams.purge('EVENTS')
-      const seq = await source.publish('events.app.thing', bytes('ours'))
+      const seq = (await source.publish('events.app.thing', bytes('ours'))) as number
       await eventually(() => collector.seqs.includes(seq))
       return collector.losses.length === told
     })

@@ -4,7 +4,8 @@ import type { Registry } from '../../contracts/registry.ts'
 import { BrokerError, ERRORS } from '../../errors.ts'
 import { guarded, reportFault } from '../../guarded.ts'
 import type { EventLog } from '../../log/event-log.ts'
-import { decodeEnvelope, MSGPACK_TYPE } from '../../log/event.ts'
+import { isMsgpack } from '../../log/body-headers.ts'
+import { decodeEnvelope } from '../../log/event.ts'
 import type { Meters } from '../../meters.ts'
 import type { Source } from '../../source/source.ts'
 import { finishGuarded, guardRequest } from '../handlers.ts'
@@ -60,7 +61,7 @@ export class HttpApi {
     const { bodyBytesMax } = this.options
     const path = req.getUrl().slice('/api/v1/events/'.length)
     const bearer = bearerOf(req.getHeader('authorization'))
-    const msgpack = req.getHeader('content-type') === MSGPACK_TYPE
+    const msgpack = isMsgpack(req.getHeader('content-type'))
     const messageId = req.getHeader('nats-msg-id')
     const cors = this.corsFor(req)
     if (!this.allowed(bearer)) {
@@ -99,7 +100,10 @@ export class HttpApi {
       })
       return {
         status: 202,
-        body: { id: this.options.log.position(seq), ...(warnings.length > 0 ? { warnings } : undefined) },
+        body: {
+          ...(seq === undefined ? undefined : { id: this.options.log.position(seq) }),
+          ...(warnings.length > 0 ? { warnings } : undefined),
+        },
       }
     } catch (error) {
       if (!(error instanceof BrokerError)) reportFault('http publish', error)

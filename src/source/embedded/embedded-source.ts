@@ -37,6 +37,18 @@ export class EmbeddedSource implements Source {
   private readonly served = new Map<string, Answer>()
   private readonly buckets = new Map<string, EmbeddedKeyValue>()
 
+  /**
+   * @param subjects those of contracts, besides `events.>`
+   * @throws BrokerError CONFIG_INVALID if there are any: nobody publishes to them here
+   */
+  constructor(subjects: readonly string[] = []) {
+    if (subjects.length > 0)
+      throw new BrokerError(
+        'CONFIG_INVALID',
+        `NATS_URL: contracts read ${subjects.join(', ')}, which only NATS has; the embedded source has events.<app>.<type> alone`,
+      )
+  }
+
   async bounds(): Promise<Bounds> {
     return { epoch: this.epoch, firstSeq: this.messages[0]?.seq ?? this.lastSeq + 1, lastSeq: this.lastSeq }
   }

@@ -7,7 +7,8 @@ import {
   type JsMsg,
   nanos,
 } from 'nats'
-import { MSGPACK_TYPE, type StoredMessage } from '../../log/event.ts'
+import { type BodyHeaders, bodyHeadersOf, isMsgpack } from '../../log/body-headers.ts'
+import type { StoredMessage } from '../../log/event.ts'
 
 /** The server forgets a consumer that gets no requests for this long, because its broker was killed. */
 const FORGOTTEN_AFTER_MS = 30_000
@@ -27,21 +28,21 @@ export interface OpenConsumer {
 }
 
 /**
- * Makes a consumer of what follows `afterSeq`. It is not the ordered consumer of nats.js: that one recreates itself
+ * Makes a consumer of what follows `afterSeq`, on all subjects or those that `subject` names. It is not the ordered consumer of nats.js: that one recreates itself
  * behind our back, silently and for ever on a stream that allows no consumer, and its faults reach nobody.
  */
 export async function openConsumer(
   js: JetStreamClient,
   jsm: JetStreamManager,
   stream: string,
-  subject: string,
+  subject: string | undefined,
   afterSeq: number,
 ): Promise<OpenConsumer> {
   const info = await jsm.consumers.add(stream, {
     ack_policy: AckPolicy.None,
     deliver_policy: DeliverPolicy.StartSequence,
     opt_start_seq: afterSeq + 1,
-    filter_subject: subject,
+    ...(subject === undefined ? undefined : { filter_subject: subject }),
     inactive_threshold: nanos(FORGOTTEN_AFTER_MS),
     mem_storage: true,
     num_replicas: 1,
@@ -93,24 +94,23 @@ export function deliveredFrom(message: JsMsg): Delivered {
 }
 
 export function storedFrom(message: JsMsg, { seq, timeMs }: Delivered): StoredMessage {
-  return {
-    seq,
-    timeMs,
-    subject: message.subject,
-    // A copy: the client's view would keep the whole network chunk alive in the ring. (`slice` of a Buffer is a view as
-    // well.)
-    body: Buffer.from(message.data),
-    msgpack: contentTypeOf(message) === MSGPACK_TYPE,
-  }
+  // A copy: the client's view would keep the whole network chunk alive in the ring. (`slice` of a Buffer is a view as
+  // well.)
+  const body = Buffer.from(message.data)
+  const headers = headersOf(message)
+  if (headers === undefined) return { seq, timeMs, subject: message.subject, body, msgpack: false }
+  const msgpack = isMsgpack(headers.type)
+  return { seq, timeMs, subject: message.subject, body, msgpack, headers }
 }
 
 /**
  * nats.js reads headers on demand, and throws on names that it would not write itself. Such a message counts as one
- * without a content type.
+ * without headers.
  */
-function contentTypeOf(message: JsMsg): string | undefined {
+function headersOf(message: JsMsg): BodyHeaders | undefined {
   try {
-    return message.headers?.get('Content-Type')
+    const { headers } = message
+    return headers === undefined ? undefined : bodyHeadersOf(headers)
   } catch {
     return undefined
   }

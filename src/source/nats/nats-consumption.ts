@@ -3,9 +3,18 @@ import type { Logger } from 'pino'
 import { reasonOf } from '../../errors.ts'
 import { after, every, reportFault, runGuarded } from '../../guarded.ts'
 import type { StoredMessage } from '../../log/event.ts'
-import { type Bounds, type Consumption, EVENT_SUBJECTS, type Sink } from '../source.ts'
+import type { Bounds, Consumption, Sink } from '../source.ts'
 import { deliveredFrom, HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom } from './consumer.ts'
-import { boundsOf, ensureStream, firstSeqAt, type StreamOptions, timeOf, unreadable } from './stream.ts'
+import {
+  boundsOf,
+  ensureStream,
+  filterOf,
+  firstSeqAt,
+  type StreamOptions,
+  timeOf,
+  unreadable,
+  unwantedOf,
+} from './stream.ts'
 
 /**
  * What the server may have on its way to us: this many messages, and about this many bytes. The server can count bytes
@@ -66,6 +75,7 @@ export class NatsConsumption implements Consumption {
   trouble: string | undefined = 'the stream is not read yet'
   private readonly options: NatsConsumptionOptions
   private lastSeq: number
+  private readonly unwanted: ((subject: string) => boolean) | undefined
   /**
    * The last message read, and when it was stored. A stream that has another message in its place was cut short, and
    * has grown again.
@@ -96,6 +106,7 @@ export class NatsConsumption implements Consumption {
   constructor(options: NatsConsumptionOptions) {
     this.options = options
     this.lastSeq = options.afterSeq
+    this.unwanted = unwantedOf(options.stream.subjects)
     this.running = this.run()
   }
 
@@ -169,7 +180,7 @@ export class NatsConsumption implements Consumption {
       1,
       Math.min(IN_FLIGHT_MESSAGES, Math.floor(IN_FLIGHT_BYTES / Math.max(this.meanBytes, 1))),
     )
-    const { consumer } = await openConsumer(js, jsm, stream.name, EVENT_SUBJECTS, this.lastSeq).catch(
+    const { consumer } = await openConsumer(js, jsm, stream.name, filterOf(stream.subjects), this.lastSeq).catch(
       (error: unknown) => {
         throw unreadable(stream.name, error)
       },
@@ -207,7 +218,7 @@ export class NatsConsumption implements Consumption {
   private async checkStream(): Promise<void> {
     const { jsm, stream, log, sink } = this.options
     const { bounds, onlyEvents, meanBytes } = await ensureStream(jsm, stream, log)
-    this.onlyEvents = onlyEvents
+    this.onlyEvents = onlyEvents || this.unwanted !== undefined
     if (this.meanBytes === 0) this.meanBytes = meanBytes
     const another = this.epoch !== '' && bounds.epoch !== this.epoch
     if (!another && bounds.lastSeq < this.lastSeq) this.waitWhetherCutShort(bounds)
@@ -281,6 +292,7 @@ export class NatsConsumption implements Consumption {
   private give(stored: StoredMessage): void {
     this.lastSeq = stored.seq
     this.read = stored
+    if (this.unwanted?.(stored.subject)) return
     try {
       this.options.sink.message(stored)
     } catch (error) {

@@ -11,7 +11,7 @@ import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { every, guarded, runGuarded } from '../../guarded.ts'
 import { type Changed, checkKey, type KeyValue, type KeyValueEntry, type Remade } from '../source.ts'
-import { STREAM_NOT_FOUND } from './stream.ts'
+import { STREAM_NOT_FOUND } from './held-subjects.ts'
 
 /** JetStream's answer if a key has another revision than expected. */
 const WRONG_LAST_SEQUENCE = 10071

@@ -77,7 +77,7 @@ export class NatsSource implements Source {
       const jsm = await onceSettled(() => nc.jetstreamManager(apiOf(options)), log)
       const { replicas } = await onceSettled(() => ensureStream(jsm, stream, log), log)
       await onceSettled(() => tellOfSettings(jsm, stream.name, log), log)
-      await tryReading(nc.jetstream(apiOf(options)), jsm, stream.name)
+      await tryReading(nc.jetstream(apiOf(options)), jsm, stream)
       return new NatsSource(options, nc, jsm, replicas)
     } catch (error) {
       await nc.close()
@@ -142,7 +142,7 @@ export class NatsSource implements Source {
         throw new BrokerError('SERVICE_UNAVAILABLE', 'The stream became another one meanwhile')
     }
     try {
-      return await readRange({ js, jsm, stream: this.options.stream.name, afterSeq, limit, part, mustBeSame })
+      return await readRange({ js, jsm, stream: this.options.stream, afterSeq, limit, part, mustBeSame })
     } catch (error) {
       throw translate(error)
     }
@@ -152,7 +152,7 @@ export class NatsSource implements Source {
     subject: string,
     body: Uint8Array,
     { messageId, msgpack = false }: PublishOptions = {},
-  ): Promise<number> {
+  ): Promise<number | undefined> {
     this.mustBeUp()
     try {
       const header = msgpack ? headers() : undefined
@@ -161,7 +161,7 @@ export class NatsSource implements Source {
         ...(messageId === undefined ? undefined : { msgID: messageId }),
         ...(header ? { headers: header } : undefined),
       })
-      return ack.seq
+      return ack.stream === this.options.stream.name ? ack.seq : undefined
     } catch (error) {
       throw this.unstored(error)
     }

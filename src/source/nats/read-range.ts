@@ -1,8 +1,9 @@
 import { ErrorCode, type JetStreamClient, type JetStreamManager, NatsError } from 'nats'
 import { BrokerError } from '../../errors.ts'
 import type { StoredMessage } from '../../log/event.ts'
-import { EVENT_SUBJECTS, type ReadPart } from '../source.ts'
+import type { ReadPart } from '../source.ts'
 import { deliveredFrom, HEARTBEAT_MS, openConsumer, PULL_EXPIRES_MS, storedFrom } from './consumer.ts'
+import { filterOf, type StreamOptions, unwantedOf } from './stream.ts'
 
 /**
  * If a read ends at a sequence or at a size, nobody knows how many messages that is. With batches that grow, few
@@ -21,7 +22,7 @@ const FRUITLESS_MAX = 3
 export interface RangeOptions {
   readonly js: JetStreamClient
   readonly jsm: JetStreamManager
-  readonly stream: string
+  readonly stream: Pick<StreamOptions, 'name' | 'subjects'>
   readonly afterSeq: number
   readonly limit: number
   readonly part: ReadPart
@@ -50,12 +51,17 @@ async function readOn(
   { js, jsm, stream, afterSeq, limit, part }: RangeOptions,
   found: StoredMessage[],
 ): Promise<boolean> {
-  const { subject = EVENT_SUBJECTS, upToSeq = Number.MAX_SAFE_INTEGER, bytes = Number.POSITIVE_INFINITY } = part
+  const {
+    subject = filterOf(stream.subjects),
+    upToSeq = Number.MAX_SAFE_INTEGER,
+    bytes = Number.POSITIVE_INFINITY,
+  } = part
+  const unwanted = subject === undefined ? unwantedOf(stream.subjects) : undefined
   let size = found.reduce((sum, { body }) => sum + body.length, 0)
   let lastSeq = found[found.length - 1]?.seq ?? afterSeq
   const isEnough = () => found.length >= limit || size >= bytes || lastSeq >= upToSeq
   if (isEnough()) return true
-  const opened = await openConsumer(js, jsm, stream, subject, lastSeq).catch((error: unknown) => {
+  const opened = await openConsumer(js, jsm, stream.name, subject, lastSeq).catch((error: unknown) => {
     // In a cluster, the consumer may have been given to a node that died a moment ago.
     if (error instanceof NatsError && error.code === ErrorCode.Timeout) return undefined
     throw error
@@ -63,11 +69,12 @@ async function readOn(
   if (opened === undefined) return false
   const { consumer, pending } = opened
   let given = 0
-  let batch = upToSeq === Number.MAX_SAFE_INTEGER && bytes === Number.POSITIVE_INFINITY ? limit : FIRST_BATCH
+  let batch =
+    unwanted || upToSeq !== Number.MAX_SAFE_INTEGER || bytes !== Number.POSITIVE_INFINITY ? FIRST_BATCH : limit
   try {
     while (given < pending) {
       // Messages stored since then count as well, but none are waited for.
-      const wanted = Math.min(batch, BATCH_MAX, limit - found.length, pending - given)
+      const wanted = Math.min(batch, BATCH_MAX, unwanted ? BATCH_MAX : limit - found.length, pending - given)
       let came = 0
       for await (const message of await consumer.fetch({
         max_messages: wanted,
@@ -79,15 +86,18 @@ async function readOn(
         if (delivered.deliverySeq !== ++given) return false
         came++
         lastSeq = delivered.seq
-        if (lastSeq <= upToSeq) found.push(storedFrom(message, delivered))
-        size += message.data.length
+        if (!unwanted?.(message.subject)) {
+          if (lastSeq <= upToSeq) found.push(storedFrom(message, delivered))
+          size += message.data.length
+        }
         if (isEnough()) return true
         // As far as the consumer knows, the rest were deleted meanwhile.
         if (delivered.pending === 0 && given < pending) return false
         if (came === wanted) break
       }
       if (came < wanted) return false
-      batch = Math.max(1, Math.min(batch * BATCH_GROWTH, Math.ceil(((bytes - size) * found.length) / (size + 1))))
+      const fitting = found.length === 0 ? batch * BATCH_GROWTH : ((bytes - size) * found.length) / (size + 1)
+      batch = Math.max(1, Math.min(batch * BATCH_GROWTH, Math.ceil(fitting)))
     }
     return true
   } catch {

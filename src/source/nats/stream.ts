@@ -16,6 +16,8 @@ import type { Logger } from 'pino'
 import { BrokerError, reasonOf } from '../../errors.ts'
 import { type Bounds, EVENT_SUBJECTS } from '../source.ts'
 import { openConsumer } from './consumer.ts'
+import { givenBy, heldBy, holdsEvents, missingFrom, STREAM_NOT_FOUND } from './held-subjects.ts'
+import { matcherOf } from '../../subjects.ts'
 import { isUnsettled } from './settled.ts'
 import { isOverlap, overlapping } from './subject-owners.ts'
 
@@ -26,6 +28,10 @@ export interface StreamOptions {
   readonly maxBytes: number
   /** Applies to a stream that we make. Default: 1. */
   readonly replicas?: number
+  /** Subjects that contracts read, besides `events.>`. */
+  readonly subjects?: readonly string[]
+  /** Streams that this one takes in. */
+  readonly sources?: readonly string[]
 }
 
 /** A stream as it is now. */
@@ -41,27 +47,30 @@ export interface StreamView {
 const DUPLICATE_WINDOW_MS = 120_000
 /** How long the server keeps a consumer that is only asked where it would begin. */
 const ASKED_MS = 5_000
-/** JetStream's answer if there is no stream of that name. */
-export const STREAM_NOT_FOUND = 10059
 
 /**
- * Creates the stream if it is missing. An existing one is left as it is, and must be able to store events and give them
- * back.
+ * Creates the stream if it is missing. An existing one must be able to give events back; it is left as it is, but for
+ * subjects of contracts and streams of SOURCE_STREAMS that it lacks: one that holds `events.>` gets them.
  * @throws BrokerError SOURCE_UNFIT saying what to change
  */
 export async function ensureStream(jsm: JetStreamManager, options: StreamOptions, log: Logger): Promise<StreamView> {
-  const found = await jsm.streams.info(options.name).catch((error: unknown) => {
+  const { name, subjects = [], sources = [] } = options
+  const found = await jsm.streams.info(name).catch((error: unknown) => {
     if (error instanceof NatsError && error.api_error?.err_code === STREAM_NOT_FOUND) return undefined
     throw error
   })
+  const wanted = [EVENT_SUBJECTS, ...subjects]
+  const given = await givenBy(jsm, name, sources, wanted)
   if (found) {
     checkFit(found.config)
-    return viewOf(found)
+    return viewOf(await extended(jsm, found, options, given, log))
   }
+  const own = missingFrom(given, wanted)
   try {
     const made = await jsm.streams.add({
-      name: options.name,
-      subjects: [EVENT_SUBJECTS],
+      name,
+      subjects: [...own],
+      ...(sources.length > 0 ? { sources: sources.map((source) => ({ name: source })) } : undefined),
       storage: StorageType.File,
       retention: RetentionPolicy.Limits,
       discard: DiscardPolicy.Old,
@@ -70,15 +79,47 @@ export async function ensureStream(jsm: JetStreamManager, options: StreamOptions
       duplicate_window: nanos(Math.min(DUPLICATE_WINDOW_MS, options.maxAgeS * 1000)),
       num_replicas: options.replicas ?? 1,
     })
-    log.info({ stream: options.name }, 'created the stream')
+    log.info({ stream: name, subjects: own, ...(sources.length > 0 ? { sources } : undefined) }, 'created the stream')
     return viewOf(made)
   } catch (error) {
     if (isUnsettled(error)) throw error
-    if (isOverlap(error)) throw await overlapping(jsm, options.name)
+    if (isOverlap(error)) throw await overlapping(jsm, name, own)
     throw new BrokerError(
       'SOURCE_UNFIT',
-      `The stream ${options.name} is missing and could not be made: ${reasonOf(error)} (STREAM_MAX_BYTES, STREAM_MAX_AGE_S and STREAM_REPLICAS set its size)`,
+      `The stream ${name} is missing and could not be made: ${reasonOf(error)} (STREAM_MAX_BYTES, STREAM_MAX_AGE_S and STREAM_REPLICAS set its size)`,
     )
+  }
+}
+
+/** Adds what an existing stream lacks. @throws BrokerError SOURCE_UNFIT naming it, if that cannot be */
+async function extended(
+  jsm: JetStreamManager,
+  found: StreamInfo,
+  { name, subjects = [], sources = [] }: StreamOptions,
+  given: readonly string[],
+  log: Logger,
+): Promise<StreamInfo> {
+  const { config } = found
+  const wanted = subjects.length > 0 ? subjects : [EVENT_SUBJECTS]
+  const held = await heldBy(jsm, config)
+  const more = sources.filter((source) => !config.sources?.some((known) => known.name === source))
+  const missing = missingFrom([...held, ...given], wanted)
+  if (more.length === 0 && missing.length === 0) return found
+  const lacks = [...missing, ...more.map((source) => `the source ${source}`)].join(', ')
+  if (config.mirror || !holdsEvents(config.subjects ?? []))
+    throw unfit(name, `holds ${held.join(', ') || 'no subjects'}, not ${lacks}`)
+  try {
+    const info = await jsm.streams.update(name, {
+      ...config,
+      subjects: [...(config.subjects ?? []), ...missing],
+      sources: [...(config.sources ?? []), ...more.map((source) => ({ name: source }))],
+    })
+    log.info({ stream: name, subjects: missing, sources: more }, 'added to the stream what contracts read')
+    return info
+  } catch (error) {
+    if (isUnsettled(error)) throw error
+    if (isOverlap(error)) throw await overlapping(jsm, name, missing)
+    throw unfit(name, `lacks ${lacks}, which could not be added: ${reasonOf(error)}`)
   }
 }
 
@@ -98,12 +139,31 @@ export async function tellOfSettings(jsm: JetStreamManager, name: string, log: L
 }
 
 /**
+ * The filter of consumers. With further subjects there is none: nats-server before 2.10 takes only one, so whoever
+ * reads leaves out what is not wanted (`unwantedOf`).
+ */
+export function filterOf(subjects: readonly string[] = []): string | undefined {
+  return subjects.length === 0 ? EVENT_SUBJECTS : undefined
+}
+
+/** A test for messages that no contract reads; undefined: the consumer's filter leaves them out. */
+export function unwantedOf(subjects: readonly string[] = []): ((subject: string) => boolean) | undefined {
+  if (subjects.length === 0) return undefined
+  const wanted = matcherOf([EVENT_SUBJECTS, ...subjects])
+  return (subject) => !wanted(subject)
+}
+
+/**
  * Makes a consumer, as reading does, and deletes it.
  * @throws BrokerError SOURCE_UNFIT with the server's reason, if the server refuses it
  */
-export async function tryReading(js: JetStreamClient, jsm: JetStreamManager, name: string): Promise<void> {
+export async function tryReading(
+  js: JetStreamClient,
+  jsm: JetStreamManager,
+  { name, subjects }: StreamOptions,
+): Promise<void> {
   try {
-    const { consumer } = await openConsumer(js, jsm, name, EVENT_SUBJECTS, 0)
+    const { consumer } = await openConsumer(js, jsm, name, filterOf(subjects), 0)
     await consumer.delete()
   } catch (error) {
     // The request may have gone to a node that died a moment ago: reading tries again.
@@ -155,27 +215,31 @@ function isRefusal(error: unknown): boolean {
   return error instanceof NatsError && error.api_error !== undefined && error.api_error.code < 500
 }
 
-function checkFit({ name, subjects = [], retention, mirror, no_ack, sealed }: StreamConfig): void {
-  const unfit = (what: string) =>
-    new BrokerError(
-      'SOURCE_UNFIT',
-      `The stream ${name} exists and ${what}: change it, or set STREAM_NAME to another name`,
-    )
-  if (mirror) throw unfit(`is a mirror of ${mirror.name}, which takes no events of its own`)
-  if (!subjects.some((subject) => subject === EVENT_SUBJECTS || subject === '>' || subject.startsWith('events.')))
-    throw unfit(`holds ${subjects.join(', ') || 'no subjects'}, not ${EVENT_SUBJECTS}`)
+function unfit(name: string, what: string): BrokerError {
+  return new BrokerError(
+    'SOURCE_UNFIT',
+    `The stream ${name} exists and ${what}: change it, or set STREAM_NAME to another name`,
+  )
+}
+
+function checkFit({ name, subjects = [], retention, mirror, sources = [], no_ack, sealed }: StreamConfig): void {
   if (retention !== RetentionPolicy.Limits)
     throw unfit(
+      name,
       `keeps events only until somebody read them (retention: ${retention}), so that no second broker and no client that comes back could get them; Roomcast needs retention: limits`,
     )
-  if (no_ack) throw unfit('does not say that an event is stored (no_ack), so that none could be acknowledged')
-  if (sealed) throw unfit('is sealed and takes no events')
+  // A mirror, and a stream that only sources others, takes no events of its own anyway.
+  if (mirror || (sources.length > 0 && subjects.length === 0)) return
+  if (no_ack) throw unfit(name, 'does not say that an event is stored (no_ack), so that none could be acknowledged')
+  if (sealed) throw unfit(name, 'is sealed and takes no events')
 }
 
 function viewOf({ created, state, config }: StreamInfo): StreamView {
+  const { subjects = [], sources = [] } = config
   return {
     bounds: { epoch: epochOf(config.name, created), firstSeq: Math.max(state.first_seq, 1), lastSeq: state.last_seq },
-    onlyEvents: config.subjects?.every((subject) => subject.startsWith('events.')) ?? false,
+    onlyEvents:
+      subjects.length > 0 && sources.length === 0 && subjects.every((subject) => subject.startsWith('events.')),
     meanBytes: state.messages > 0 ? state.bytes / state.messages : 0,
     replicas: config.num_replicas,
   }
