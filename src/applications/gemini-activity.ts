@@ -131,7 +131,7 @@ export function eventsOf(): QueryAction<
   }
 }
 
-/** `monitoring:get-stats`: how many activities, by type and by user, and how often tools were asked for. */
+/** `monitoring:get-stats`: how many activities, by type and by user, and how often tools were executed. */
 export function statisticsOf(): QueryAction<{ userId?: unknown }, Map<string | null, Counts>> {
   return {
     use: 'query',
@@ -248,9 +248,9 @@ function saidIn({ type, data, timestamp }: AnyEvent): Said | undefined {
  * The tool that somebody asks for: a user by `tool:execute`, the model by `gemini:tool-request`. What comes of it is
  * the same use.
  */
+/** The tool that was executed; one that was only asked for may never have been. */
 function toolOf({ data }: Activity): string | undefined {
-  const tool = data.event === 'tool:execute' ? data.name : data.event === 'gemini:tool-request' ? data.tool : undefined
-  return typeof tool === 'string' ? tool : undefined
+  return data.event === 'tool:execution-start' && typeof data.name === 'string' ? data.name : undefined
 }
 
 /** Gathers what comes in pieces, the newest first, as much as an answer may hold. */

@@ -23,7 +23,7 @@ const FILTERS_LENGTH_MAX = 65_536
 
 /**
  * `subscribe {events, rooms, filters, since}` → `subscribed {events, filters}`. With `since`, the events after that
- * position come first. An unknown name rejects the whole command.
+ * position come first. An unknown name rejects the whole command, and so does none at all.
  * @returns a promise if there is `since`: the client's next command waits until its place in the log is known
  */
 export function subscribe(
@@ -36,6 +36,8 @@ export function subscribe(
   checkFilterLength(filters)
   const predicate = contract.predicate(claims, filters)
   const names = roomsOf(caller, events, rooms)
+  if (names.length === 0)
+    throw new BrokerError('INVALID_MESSAGE', 'Give `events` or `rooms`: there is nothing to subscribe to')
   checkRoomCount(subscriber, names, services.roomsMax)
   const answer = () =>
     caller.reply(

@@ -288,7 +288,12 @@ t.test('statistics, of everybody and of one user', async (t) => {
   )
   await join(ann, 's')
   await join(bob, 's')
-  for (const name of ['readFile', 'readFile', '__proto__']) await ann.ask('tool:execute', { name })
+  const execute = (name: string, more = {}) =>
+    publishTo(statsNats, 'tool:execution-start', { name, callId: 'c', sessionId: 's', ...more })
+  for (const name of ['readFile', 'readFile', '__proto__']) {
+    await ann.ask('tool:execute', { name })
+    await execute(name)
+  }
   await bob.ask('chat:message', { content: 'hello' })
   await publishTo(statsNats, 'gemini:tool-request', {
     callId: 'c',
@@ -298,29 +303,29 @@ t.test('statistics, of everybody and of one user', async (t) => {
     userId: 'bob',
   })
   await bob.ask('tool:approve', { callId: 'c' })
-  await publishTo(statsNats, 'tool:execution-start', { name: 'writeFile', callId: 'c', sessionId: 's' })
+  await execute('writeFile', { userId: 'bob' })
   await publishTo(statsNats, 'tool:execution-complete', { name: 'writeFile', callId: 'c', sessionId: 's' })
   await publishTo(statsNats, 'gemini:done', { fullResponse: 'x', sessionId: 's' })
   // Of another application, and of nobody's contract.
   await (await statsNats.jetstream()).publish('events.game-djinn.game_added', Buffer.from('{"data":{}}'))
   for (const client of watchers) {
-    await eventually(async () => (await stats(client)).totalEvents >= 11)
+    await eventually(async () => (await stats(client)).totalEvents >= 14)
     const all = await stats(client)
     t.same(all, {
-      totalEvents: 11,
-      byType: { session: 2, tool: 6, chat: 1, gemini: 2 },
-      byUser: { ann: 4, bob: 4 },
+      totalEvents: 14,
+      byType: { session: 2, tool: 9, chat: 1, gemini: 2 },
+      byUser: { ann: 4, bob: 5 },
       toolUsage: { readFile: 2, ['__proto__']: 1, writeFile: 1 },
     })
     t.same(await stats(client, { userId: 'bob' }), {
-      totalEvents: 4,
-      byType: { session: 1, chat: 1, gemini: 1, tool: 1 },
-      byUser: { bob: 4 },
+      totalEvents: 5,
+      byType: { session: 1, chat: 1, gemini: 1, tool: 2 },
+      byUser: { bob: 5 },
       toolUsage: { writeFile: 1 },
     })
     t.same(await stats(client, { userId: 'nobody' }), { totalEvents: 0, byType: {}, byUser: {}, toolUsage: {} })
   }
-  await ann.ask('tool:execute', { name: 'readFile' })
+  await execute('readFile')
   // What is new is counted, on all nodes.
   for (const client of watchers) await eventually(async () => (await stats(client)).toolUsage.readFile === 3)
 })
@@ -328,11 +333,11 @@ t.test('statistics, of everybody and of one user', async (t) => {
 t.test('statistics with more names of tools than an answer holds are cut, and say so', async (t) => {
   const sessionId = someone('session')
   for (const n of upTo(60))
-    await publish('gemini:tool-request', { callId: 'c', tool: `${n}${'n'.repeat(100_000)}`, sessionId })
-  await publish('gemini:tool-request', { callId: 'c', tool: 'short', sessionId })
+    await publish('tool:execution-start', { callId: 'c', name: `${n}${'n'.repeat(100_000)}`, sessionId })
+  await publish('tool:execution-start', { callId: 'c', name: 'short', sessionId })
   const stats = await ask(await admin(t, broker), 'monitoring:stats', 'monitoring:get-stats')
   t.equal(stats.truncated, true)
-  t.ok(stats.totalEvents >= 61 && stats.byType.gemini >= 61, 'but everything is counted')
+  t.ok(stats.totalEvents >= 61 && stats.byType.tool >= 61, 'but everything is counted')
   t.equal(stats.toolUsage.short, 1)
   t.ok(JSON.stringify(stats).length < 4_200_000)
 })
