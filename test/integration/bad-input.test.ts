@@ -63,6 +63,11 @@ t.test('malformed messages get an error by name, and the connection stays', asyn
     details: { event: 'no_such_event' },
   })
   t.match(await errorTo({ type: 'subscribe', data: { events: ['constructor'] } }), { error_code: 'UNKNOWN_EVENT' })
+  for (const nothing of [{}, { events: [], rooms: [] }])
+    t.match(await errorTo({ type: 'subscribe', data: nothing }), {
+      error_code: 'INVALID_MESSAGE',
+      error_message: /Give `events` or `rooms`/,
+    })
   t.match(await errorTo({ type: 'subscribe', data: { events: ['game_added'], filters: { shoe_size: 43 } } }), {
     error_code: 'UNKNOWN_FILTER',
     details: { filter: 'shoe_size' },
