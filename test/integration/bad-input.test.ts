@@ -66,7 +66,7 @@ t.test('malformed messages get an error by name, and the connection stays', asyn
   for (const nothing of [{}, { events: [], rooms: [] }])
     t.match(await errorTo({ type: 'subscribe', data: nothing }), {
       error_code: 'INVALID_MESSAGE',
-      error_message: /Give `events` or `rooms`/,
+      message: /Give `events` or `rooms`/,
     })
   t.match(await errorTo({ type: 'subscribe', data: { events: ['game_added'], filters: { shoe_size: 43 } } }), {
     error_code: 'UNKNOWN_FILTER',

@@ -202,11 +202,11 @@ t.test(
     const json = await TestClient.connect(broker.url())
     for (const message of [
       `{"type":"ai_chat_message","data":{"message":"a","more":${lists}}}`,
-      `{"type":"subscribe","data":{"since":${lists}}}`,
+      `{"type":"subscribe","data":{"events":["game_added"],"since":${lists}}}`,
     ])
       json.send(message)
     await eventually(() => json.frames.filter(({ data }) => data?.error_code === 'INVALID_MESSAGE').length === 2)
-    json.send('{"type":"subscribe","data":{"since":{"toString":1}}}')
+    json.send('{"type":"subscribe","data":{"events":["game_added"],"since":{"toString":1}}}')
     await json.next(({ data }) => data?.error_code === 'INVALID_POSITION')
     const packed = await TestClient.connect(broker.url(), { format: 'msgpack' })
     packed.socket.send(
