@@ -135,6 +135,7 @@ export class RawClient implements Client, PeerOwner {
   }
 
   private joinSince(rooms: readonly string[], color: string | undefined): string {
+    if (rooms.length === 0) return ' waits'
     const since = this.somePosition()
     this.watch.joinSince(rooms, color, parsePosition(since) as never)
     this.subscribe(rooms, color, since)
