@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib'
 import { damaged, jsonBytes, msgpackBytes } from '../bodies.ts'
 import { CONTRACTS, validEvent } from '../commands.ts'
 import type { Random } from '../random.ts'
@@ -15,7 +16,7 @@ export interface NatsMessage {
 export const events = surface<NatsMessage>({
   name: 'events',
   about:
-    'the stream: bodies and headers of events of all applications, JSON and msgpack, on subjects that fit and odd ones',
+    'the stream: bodies and headers of events of all applications, JSON, msgpack, CloudEvents and zipped, on subjects that fit and odd ones',
   concurrency: 1,
   make: makeEvent,
   open: async (world) => {
@@ -45,8 +46,58 @@ function makeEvent(random: Random): NatsMessage {
   const subject = random.chance(0.9)
     ? `events.${contract.app}.${type}`
     : `events.${random.pick([contract.app, '__proto__', 'none', 'x'])}${random.pick(['', `.${subjectToken(random)}`, `.${subjectToken(random)}.${subjectToken(random)}`, `.${random.pick(ODD_KEYS).replace(/[^\w]/g, '') || 'x'}`])}`
+  if (random.chance(0.3)) return { subject, ...otherForm(value, type, bytes, msgpack, random) }
   const headers = msgpack || random.chance(0.2) ? headerBlock(msgpack, random) : undefined
   return { subject, body: bytes, ...(headers ? { headers } : undefined) }
+}
+
+const ATTRIBUTES = [
+  'specversion',
+  'type',
+  'id',
+  'source',
+  'time',
+  'datacontenttype',
+  'data',
+  'data_base64',
+  '__proto__',
+]
+
+/** A CloudEvent in either mode, or a body that is zipped, well made or not. */
+function otherForm(
+  value: unknown,
+  type: string,
+  bytes: Uint8Array,
+  msgpack: boolean,
+  random: Random,
+): Pick<NatsMessage, 'body' | 'headers'> {
+  const media = msgpack ? random.pick(['application/x-msgpack', 'application/vnd.msgpack; a=b']) : 'application/json'
+  const block = (...lines: string[]) => Buffer.from(`NATS/1.0\r\n${lines.map((line) => `${line}\r\n`).join('')}\r\n`)
+  const odd = (text: string) => (random.chance(0.2) ? oddText(random).replace(/[\r\n]/g, '') : text)
+  return random.one<Pick<NatsMessage, 'body' | 'headers'>>(
+    () => {
+      const event = { specversion: '1.0', type, id: 'a', source: '/fuzz', data: value }
+      const given = random.chance(0.5) ? event : { ...event, [random.pick(ATTRIBUTES)]: oddValue(random) }
+      const headers = block(
+        random.pick(['Content-Type: application/cloudevents+json', 'content-type: application/cloudevents']),
+      )
+      return { body: jsonBytes(given, random), headers }
+    },
+    () => ({
+      body: bytes,
+      headers: block(
+        `ce-specversion: ${odd('1.0')}`,
+        `CE-Type: ${odd(type)}`,
+        `ce-${odd('id')}: ${odd('%41%')}`,
+        `Content-Type: ${odd(media)}`,
+      ),
+    }),
+    () => {
+      const zipped = gzipSync(random.chance(0.1) ? Buffer.alloc(3_000_000) : bytes)
+      const headers = block(`Content-Type: ${media}`, `Content-Encoding: ${odd('gzip')}`)
+      return { body: random.chance(0.3) ? damaged(zipped, random) : zipped, headers }
+    },
+  )
 }
 
 /** Anything that a NATS server takes for one token of a subject. */
