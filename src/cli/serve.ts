@@ -53,12 +53,6 @@ export function addServe(program: Command, options: ProgramOptions): void {
       const ports = Object.fromEntries(
         Object.entries(running.ports).map(([option, port]) => [option.toLowerCase(), port]),
       )
-      log.info({ ...ports, source: config.natsUrl === '' ? 'embedded' : 'nats', workers }, 'ready')
-      // The reader of stdout may be gone by now.
-      process.stdout.on('error', () => {})
-      if (flags.printPorts) process.stdout.write(`${JSON.stringify(ports)}\n`)
-      else if (development) console.log(welcome(running.ports, config))
-
       const stop = (reason: string) => leave(running, log, config.drainMs, reason, supervisor && SUPERVISOR_GRACE_MS)
       let interrupted = false
       process.on('SIGTERM', () => stop('SIGTERM'))
@@ -74,6 +68,13 @@ export function addServe(program: Command, options: ProgramOptions): void {
       const reload = guarded('SIGHUP', () => (supervisor ? supervisor.reload() : renew?.()))
       process.on('SIGHUP', reloads ? reload : () => stop('SIGHUP'))
       process.off('SIGHUP', waitToReload)
+
+      // Whoever reads that it is ready may send a signal at once.
+      log.info({ ...ports, source: config.natsUrl === '' ? 'embedded' : 'nats', workers }, 'ready')
+      // The reader of stdout may be gone by now.
+      process.stdout.on('error', () => {})
+      if (flags.printPorts) process.stdout.write(`${JSON.stringify(ports)}\n`)
+      else if (development) console.log(welcome(running.ports, config))
       if (reloadWanted) reload()
     })
 }
