@@ -128,21 +128,23 @@ export class Registry {
   }
 
   private contractOf(subject: string): CompiledContract | undefined {
-    const dot = subject.indexOf('.', SUBJECT_PREFIX.length)
-    const app = dot === -1 ? '' : subject.slice(SUBJECT_PREFIX.length, dot)
-    return subject.startsWith(SUBJECT_PREFIX) ? this.contracts.get(app) : undefined
+    return subject.startsWith(SUBJECT_PREFIX) ? this.contracts.get(appIn(subject)) : undefined
   }
 
   /** The contract and event type of a subject of Roomcast's own. @throws BrokerError UNKNOWN_APP */
   find(subject: string): { contract: CompiledContract; type: string; reading: undefined } {
-    const dot = subject.indexOf('.', SUBJECT_PREFIX.length)
-    const app = dot === -1 ? '' : subject.slice(SUBJECT_PREFIX.length, dot)
-    const contract = subject.startsWith(SUBJECT_PREFIX) ? this.contracts.get(app) : undefined
+    const contract = this.contractOf(subject)
     if (!contract)
       throw new BrokerError(
         'UNKNOWN_APP',
-        `No contract serves "${app}"; there are ${[...this.contracts.keys()].join(', ')}`,
+        `No contract serves "${appIn(subject)}"; there are ${[...this.contracts.keys()].join(', ')}`,
       )
-    return { contract, type: subject.slice(dot + 1), reading: undefined }
+    return { contract, type: subject.slice(SUBJECT_PREFIX.length + contract.app.length + 1), reading: undefined }
   }
+}
+
+/** The second token of a subject that has a third; empty: it has none. */
+function appIn(subject: string): string {
+  const dot = subject.indexOf('.', SUBJECT_PREFIX.length)
+  return dot === -1 ? '' : subject.slice(SUBJECT_PREFIX.length, dot)
 }

@@ -28,8 +28,9 @@ export interface OpenConsumer {
 }
 
 /**
- * Makes a consumer of what follows `afterSeq`, on all subjects or those that `subject` names. It is not the ordered consumer of nats.js: that one recreates itself
- * behind our back, silently and for ever on a stream that allows no consumer, and its faults reach nobody.
+ * Makes a consumer of what follows `afterSeq`, on all subjects or those that `subject` names. It is not the ordered
+ * consumer of nats.js: that one recreates itself behind our back, silently and for ever on a stream that allows no
+ * consumer, and its faults reach nobody.
  */
 export async function openConsumer(
   js: JetStreamClient,
